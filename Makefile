@@ -1,0 +1,51 @@
+# Everything a developer needs; `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := efficientnetlite0
+DEMO := demo_output
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.run ## Explain sample_images/ with real weights (needs no network but the package registry)
+	$(BIN)/gradcam-cli explain sample_images -o $(DEMO) --model $(MODEL)
+	$(BIN)/gradcam-cli explain sample_images/cat_and_coffee.jpg -o $(DEMO)/two_classes --model $(MODEL) --class tabby --class espresso
+	@echo "Look at $(DEMO)/*.overlay.jpg; each has a .json beside it."
+
+.PHONY: test
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, check the formatting, check the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## Remove the environment, caches and the demo's output
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "gradcam-cli needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.run
