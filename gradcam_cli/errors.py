@@ -1,0 +1,55 @@
+"""Typed errors: each carries its exit code, names the file or layer at fault, and says what to do next."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why one image has no explanation: the words of `reason` in a sidecar."""
+
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED_OR_CORRUPT = "truncated_or_corrupt"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NOT_REGULAR = "not_regular"
+    PERMISSION = "permission"
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+    NOT_FINITE = "not_finite"
+    OVERLAY_TOO_LARGE = "overlay_too_large"
+    NAME_TOO_LONG = "name_too_long"
+    OUTPUT_NOT_OURS = "output_not_ours"
+
+
+class GradcamError(Exception):
+    """Base of every error this program raises on purpose."""
+
+    exit_code = 1
+
+
+class ImageError(GradcamError):
+    """One image cannot be explained; the run goes on."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """Keep the machine's word (`reason`) beside the sentence for people."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class UsageError(GradcamError):
+    """The command cannot start as it was given: bad option, nothing to do, output not writable."""
+
+    exit_code = 2
+
+
+class ModelError(GradcamError):
+    """The model is refused, cannot be loaded, or has no such layer or class."""
+
+    exit_code = 3
+
+
+class EnvironmentStop(GradcamError):
+    """The machine stopped the run: disk full, output gone, a library missing."""
+
+    exit_code = 4

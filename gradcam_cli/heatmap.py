@@ -1,0 +1,48 @@
+"""From a raw map to heat in [0, 1] on the photograph, and the few numbers that sum it up."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+AREA_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Heat in figures: the hottest source pixel (None where flat), and the share of the picture at >= 0.5."""
+
+    peak: tuple[int, int] | None
+    area: float
+    flat: bool
+
+
+def scale(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide a non-negative map by its maximum, exactly: no epsilon, and the minimum stays where it is.
+
+    An all-zero map stays all zero.
+    """
+    highest = raw.max()
+    if highest == 0:
+        return np.zeros_like(raw)
+    return np.asarray(raw / highest, np.float32)
+
+
+def summarise(heat: NDArray[np.float32], *, flat: bool) -> Summary:
+    """Sum up heat (H, W) float32 in [0, 1] over a photograph, in the photograph's pixels."""
+    if flat:
+        return Summary(peak=None, area=0.0, flat=True)
+    area = np.count_nonzero(heat >= AREA_THRESHOLD) / heat.size
+    return Summary(peak=_peak(heat), area=area, flat=False)
+
+
+def _peak(heat: NDArray[np.float32]) -> tuple[int, int]:
+    """Find the hottest pixel (x, y); of a plateau, its pixel nearest to the plateau's centre.
+
+    A hottest cell at the border holds its value out to the edge, so plateaus are common there, and their
+    first pixel in reading order would always be a corner.
+    """
+    rows, columns = np.nonzero(heat == heat.max())
+    distance = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
+    nearest = int(distance.argmin())
+    return int(columns[nearest]), int(rows[nearest])

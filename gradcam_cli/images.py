@@ -1,0 +1,232 @@
+"""From bytes to RGB pixels and back: the only decoder and encoder.
+
+cv2 is never given a path: from a path it takes truncated files for whole, loses the cause of every failure, hangs on
+a FIFO and crashes on some names. Bytes are read once, hashed, and those very bytes are decoded.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.geometry import Size
+from gradcam_cli.opencv import cv2
+from gradcam_cli.settings import Limits
+
+# Pillow reads headers only, and the limit on pixels is checked right after: its own would answer first, and differ.
+Image.MAX_IMAGE_PIXELS = None
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+SUFFIXES: Final = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".avif",
+    }
+)
+JPEG_LONGEST_SIDE = 65_500
+ORIENTATION_TAG = 0x0112
+
+_REASONS = {
+    errno.ENOENT: Reason.VANISHED,
+    errno.ENOTDIR: Reason.VANISHED,
+    errno.EACCES: Reason.PERMISSION,
+    errno.EPERM: Reason.PERMISSION,
+    errno.ENXIO: Reason.NOT_REGULAR,
+    errno.EISDIR: Reason.NOT_REGULAR,
+    errno.ELOOP: Reason.NOT_REGULAR,
+    errno.ENAMETOOLONG: Reason.NAME_TOO_LONG,
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its pixels are decoded; `orientation` is EXIF's 1 to 8."""
+
+    format: str
+    size: Size
+    orientation: int
+    frames: int
+    alpha: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One decoded picture: upright RGB (H, W, 3) uint8, transparency already laid on white."""
+
+    pixels: NDArray[np.uint8]
+    header: Header
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the upright picture."""
+        height, width = self.pixels.shape[:2]
+        return Size(width, height)
+
+
+def read_file(path: str, limits: Limits) -> bytes:
+    """Read a whole regular file, never waiting for a FIFO or a device.
+
+    Raises:
+        ImageError: it is not there, not regular, not readable, empty or larger than the limit.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ImageError(Reason.NOT_REGULAR, "not a regular file")
+            data = file.read(limits.max_file_bytes + 1)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, Reason.UNREADABLE)
+        raise ImageError(reason, f"cannot be read: {error.strerror}") from error
+    return _checked(data, limits)
+
+
+def read_stdin(limits: Limits) -> bytes:
+    """Read a whole picture from a pipe.
+
+    Raises:
+        ImageError: it is empty or larger than the limit.
+    """
+    return _checked(sys.stdin.buffer.read(limits.max_file_bytes + 1), limits)
+
+
+def _checked(data: bytes, limits: Limits) -> bytes:
+    if not data:
+        raise ImageError(Reason.EMPTY, "the file is empty")
+    if len(data) > limits.max_file_bytes:
+        raise ImageError(Reason.TOO_LARGE, f"larger than {limits.max_file_bytes:,} bytes")
+    return data
+
+
+def sha256(data: bytes) -> str:
+    """Hash the bytes of an input, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode(data: bytes, limits: Limits) -> Photo:
+    """Decode the first frame of an image file to upright RGB.
+
+    16-bit samples are scaled to 8 bits (65535 becomes 255), transparency is composited on white, grey becomes
+    RGB, and EXIF's orientation is applied.
+
+    Raises:
+        ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt` or `unsupported`.
+    """
+    header = read_header(data, limits)
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    try:
+        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        decoded = None
+    if decoded is None:
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt")
+    pixels = _rgb(_eight_bits(np.asarray(decoded)))
+    # cv2's TIFF reader turns the picture upright whatever it is told; all the others leave it to us.
+    if header.format != "TIFF":
+        pixels = _upright(pixels, header.orientation)
+    return Photo(np.ascontiguousarray(pixels), header)
+
+
+def read_header(data: bytes, limits: Limits) -> Header:
+    """Read size, orientation, frames and transparency without decoding a pixel.
+
+    Raises:
+        ImageError: `not_an_image`, `too_many_pixels` or `truncated_or_corrupt`.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            size = Size(*image.size)
+            if size.width * size.height > limits.max_pixels:
+                raise ImageError(
+                    Reason.TOO_MANY_PIXELS,
+                    f"{size.width} x {size.height} is more than {limits.max_pixels:,} pixels",
+                )
+            return Header(
+                format=image.format or "",
+                size=size,
+                orientation=_orientation(image),
+                frames=getattr(image, "n_frames", 1),
+                alpha=image.has_transparency_data,
+            )
+    except UnidentifiedImageError as error:
+        raise ImageError(Reason.NOT_AN_IMAGE, "not an image in a known format") from error
+    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError) as error:
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the header cannot be read: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    raise ImageError(Reason.UNSUPPORTED, f"samples of type {pixels.dtype} have no agreed range: use 8 or 16 bits")
+
+
+def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """From what cv2 decodes (grey, BGR, BGRA) to RGB, on white."""
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    colour = pixels[:, :, 2::-1].astype(np.uint32)
+    opacity = pixels[:, :, 3:].astype(np.uint32)
+    return ((colour * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo EXIF's orientation: 5 to 8 are transposed, and each value flips the axes its own way."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode RGB (H, W, 3) uint8 as a JPEG without any metadata.
+
+    Raises:
+        ImageError: `overlay_too_large` where a side is longer than a JPEG can hold.
+    """
+    if max(pixels.shape[:2]) > JPEG_LONGEST_SIDE:
+        raise ImageError(
+            Reason.OVERLAY_TOO_LARGE,
+            f"a JPEG ends at {JPEG_LONGEST_SIDE:,} pixels a side: use --max-side for a smaller overlay",
+        )
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError(Reason.UNSUPPORTED, "the overlay cannot be encoded as a JPEG")
+    return encoded.tobytes()

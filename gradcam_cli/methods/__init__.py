@@ -1,0 +1,87 @@
+"""The CAM family: one registry that feeds `--method`, the documentation and the tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.methods.cam import cam
+from gradcam_cli.methods.gradcam import Floats, gradcam, gradcam_plus_plus, gradcam_plus_plus_paper
+from gradcam_cli.methods.softmax import Moments, gradcam_plus_plus_softmax
+
+Array = NDArray[np.float32]
+
+
+class Needs(Enum):
+    """What a method wants to know besides the activations."""
+
+    GRADIENTS = "the gradient of the class's logit"
+    CLASS_WEIGHTS = "the class's weights in a GAP -> Dense head"
+    MOMENTS = "the moments of all classes' gradients"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the network gave for one target class of each image; only what the method needs is there."""
+
+    activations: Array
+    gradients: Array | None = None
+    class_weights: Array | None = None
+    moments: Moments | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One member of the family: its name, what it needs, one line about it, and its function."""
+
+    name: str
+    needs: Needs
+    line: str
+    maps: Callable[[Evidence], Floats]
+
+
+def _from_gradients(function: Callable[[Floats, Floats], Floats]) -> Callable[[Evidence], Floats]:
+    def maps(evidence: Evidence) -> Floats:
+        assert evidence.gradients is not None  # noqa: S101 - the registry says what each method needs
+        return function(evidence.activations, evidence.gradients)
+
+    return maps
+
+
+def _cam(evidence: Evidence) -> Floats:
+    assert evidence.class_weights is not None  # noqa: S101 - the registry says what each method needs
+    return cam(evidence.activations, evidence.class_weights)
+
+
+def _softmax(evidence: Evidence) -> Floats:
+    assert evidence.moments is not None  # noqa: S101 - the registry says what each method needs
+    return gradcam_plus_plus_softmax(evidence.activations, evidence.moments)
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            "gradcam++",
+            Needs.GRADIENTS,
+            "positive gradients, each pixel weighted by its own alpha (normalised)",
+            _from_gradients(gradcam_plus_plus),
+        ),
+        Method(
+            "gradcam++-paper",
+            Needs.GRADIENTS,
+            "the same by the paper's equations to the letter (alpha not normalised)",
+            _from_gradients(gradcam_plus_plus_paper),
+        ),
+        Method(
+            "gradcam++-softmax",
+            Needs.MOMENTS,
+            "the same with the derivatives of the softmax in place of the logit's exponential",
+            _softmax,
+        ),
+        Method("gradcam", Needs.GRADIENTS, "channels weighted by their mean gradient", _from_gradients(gradcam)),
+        Method("cam", Needs.CLASS_WEIGHTS, "channels weighted by the dense layer behind the pooling", _cam),
+    )
+}

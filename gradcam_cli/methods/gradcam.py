@@ -1,0 +1,90 @@
+"""Grad-CAM and Grad-CAM++: channel weights from the gradient of one logit.
+
+Every function here takes `activations` A (N, h, w, K), the output of the target layer, and `gradients`
+g = dS/dA of the same shape, S being the logit of the class to explain; it gives maps (N, h, w), non-negative,
+in the layer's own resolution and in no unit but their own. Arrays are float32 or float64, and so is the answer.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+def gradcam(activations: Floats, gradients: Floats) -> Floats:
+    """Grad-CAM: channels weighted by their mean gradient.
+
+    `relu(sum_k mean_ij(g_ijk) A_k)`. Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2.
+    """
+    return weighted_map(activations, gradients.mean(axis=(1, 2)))
+
+
+def gradcam_plus_plus(activations: Floats, gradients: Floats) -> Floats:
+    """Grad-CAM++: channels weighted by their positive gradients, each pixel by its own alpha.
+
+    `relu(sum_k w_k A_k)` with `w_k = sum_ij a_ijk relu(g_ijk) / sum_ij a_ijk` and
+    `a_ijk = [g_ijk > 0] / (2 + S_k g_ijk)`, `S_k = sum_ij max(A_ijk, 0)`.
+    Chattopadhyay et al. 2018, arXiv:1710.11063, equations 10, 11 and 19.
+
+    Differs from the paper in that alpha is normalised to sum to 1 over the positive gradients of a channel,
+    as its authors' own program does: see `gradcam_plus_plus_paper` for the equations to the letter. `S_k` is
+    taken over `max(A, 0)`, which is the paper's sum wherever the layer ends in a ReLU, and keeps the
+    denominator at 2 or more where it does not.
+    """
+    alpha, positive = _alpha_and_positive_gradients(activations, gradients)
+    total = alpha.sum(axis=(1, 2))
+    weights = _spatial_dot(alpha, positive)
+    # A channel without a positive gradient has weight 0 and nothing to normalise by.
+    return weighted_map(activations, np.divide(weights, total, out=np.zeros_like(weights), where=total > 0))
+
+
+def gradcam_plus_plus_paper(activations: Floats, gradients: Floats) -> Floats:
+    """Grad-CAM++ by its equations to the letter: alpha is not normalised.
+
+    `relu(sum_k w_k A_k)` with `w_k = sum_ij a_ijk relu(g_ijk)` and `a_ijk` as in `gradcam_plus_plus`.
+    Chattopadhyay et al. 2018, arXiv:1710.11063, equations 10, 11 and 19.
+    """
+    alpha, positive = _alpha_and_positive_gradients(activations, gradients)
+    return weighted_map(activations, _spatial_dot(alpha, positive))
+
+
+def weighted_map(activations: Floats, weights: Floats) -> Floats:
+    """`relu(sum_k w_k A_k)`: the last step of every method that weights channels.
+
+    Args:
+        activations: (N, h, w, K).
+        weights: (N, K).
+
+    Returns:
+        (N, h, w).
+    """
+    n, h, w, k = activations.shape
+    summed = activations.reshape(n, h * w, k) @ weights[:, :, np.newaxis]
+    maps: Floats = np.maximum(summed.reshape(n, h, w), 0)
+    return maps
+
+
+def positive_mass(activations: Floats) -> Floats:
+    """`S_k = sum_ij max(A_ijk, 0)`, the mass of each channel, as (N, 1, 1, K)."""
+    mass: Floats = np.maximum(activations, 0).sum(axis=(1, 2), keepdims=True)
+    return mass
+
+
+def _alpha_and_positive_gradients(activations: Floats, gradients: Floats) -> tuple[Floats, Floats]:
+    """`a = [g > 0] / (2 + S_k g)` and `relu(g)`.
+
+    With Y = exp(S) and a head piecewise linear in A the n-th derivative of Y is exp(S) g^n, so the paper's
+    `g^2 / (2 g^2 + S_k g^3)` is `1 / (2 + S_k g)` wherever g is not 0. In this form nothing can overflow,
+    nothing is divided by less than 2, and no epsilon shifts the small gradients that deep layers have.
+    """
+    positive: Floats = np.maximum(gradients, 0)
+    alpha: Floats = (gradients > 0) / (2 + positive_mass(activations) * positive)
+    return alpha, positive
+
+
+def _spatial_dot(a: Floats, b: Floats) -> Floats:
+    """`sum_ij a_ijk b_ijk` as (N, K)."""
+    dot: Floats = np.einsum("nhwk,nhwk->nk", a, b)
+    return dot

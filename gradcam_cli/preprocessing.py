@@ -1,0 +1,46 @@
+"""From pixels 0..255 to the numbers a network was trained on: one affine step per channel, and their order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """`(x - mean) / scale` per channel, after reversing the channels where the network wants BGR."""
+
+    name: str
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    bgr: bool = False
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn RGB (..., 3) uint8 into the network's input (..., 3) float32."""
+        ordered = pixels[..., ::-1] if self.bgr else pixels
+        mean = np.asarray(self.mean, np.float32)
+        scale = np.asarray(self.scale, np.float32)
+        return np.asarray((ordered - mean) / scale, np.float32)
+
+
+PREPROCESSINGS = {
+    p.name: p
+    for p in (
+        # Caffe's ResNet and VGG: BGR, ImageNet's mean taken off, not scaled.
+        Preprocessing("caffe", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), bgr=True),
+        # TensorFlow's Inception line: [-1, 1].
+        Preprocessing("tf", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+        # PyTorch's torchvision: ImageNet's mean and deviation of [0, 1].
+        Preprocessing(
+            "torch",
+            (0.485 * 255, 0.456 * 255, 0.406 * 255),
+            (0.229 * 255, 0.224 * 255, 0.225 * 255),
+        ),
+        # [0, 1].
+        Preprocessing("unit", (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+        # Raw 0..255: the network scales for itself.
+        Preprocessing("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        # EfficientNet-Lite's own: nearly [-1, 1], by whole numbers.
+        Preprocessing("lite", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    )
+}

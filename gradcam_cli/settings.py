@@ -1,0 +1,70 @@
+"""The options of a run as frozen dataclasses: every default stands here, once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+FitMode = Literal["squash", "crop", "pad"]
+FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
+
+COLORMAPS: tuple[str, ...] = (
+    "jet",
+    "inferno",
+    "viridis",
+    "turbo",
+    "magma",
+    "plasma",
+    "cividis",
+    "hot",
+    "bone",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an input may cost before it is refused unread: bytes of the file, pixels of the picture."""
+
+    max_file_bytes: int = 256 * 2**20
+    max_pixels: int = 100_000_000
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network, which of its layers, and how pixels become its input."""
+
+    model: str = "resnet50"
+    weights: Path | None = None
+    layer: str = "auto"
+    labels: Path | None = None
+    preprocess: str = "auto"
+    input_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """Which classes are explained: the `top_k` most probable ones, then `classes` as a person named them."""
+
+    classes: tuple[str, ...] = ()
+    top_k: int = 1
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """How heat is painted: its share of the colour, the colormap, JPEG quality, longest side in pixels."""
+
+    alpha: float = 0.45
+    colormap: str = "jet"
+    quality: int = 92
+    max_side: int | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run of `explain`, apart from its model and its inputs."""
+
+    method: str = "gradcam++"
+    fit: FitMode = "squash"
+    batch_size: int = 16
+    save_maps: bool = False
+    overlay: OverlaySettings = field(default_factory=OverlaySettings)
+    limits: Limits = field(default_factory=Limits)
