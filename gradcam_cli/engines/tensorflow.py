@@ -1,0 +1,139 @@
+"""The TensorFlow engine: forward and as far back as the target layer, in one traced function of fixed shape."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.head import head_of
+from gradcam_cli.models.layers import choose_layer, explainable_layers
+from gradcam_cli.models.trace import Call, trace
+from gradcam_cli.network import Floats, Forward, Head, LayerInfo, TargetLayer
+from gradcam_cli.settings import TargetSettings
+
+
+class TensorFlowEngine:
+    """Explains one classifier at one layer; implements `gradcam_cli.network.Engine`.
+
+    Only the path from the wanted logits to the target layer is differentiated: at the last layer of most networks that
+    costs next to nothing beside the forward pass. Batches are padded to one fixed shape, so there is one trace.
+
+    Raises:
+        ModelError: there is no such layer or class, or the layer cannot be explained.
+    """
+
+    name = "tensorflow"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        layer: str,
+        targets: TargetSettings,
+        *,
+        batch_size: int,
+        gradients: bool = True,
+    ) -> None:
+        """Trace the network; `gradients=False` leaves them out for methods that have no use for them."""
+        self.precision: str = classifier.network.compute_dtype
+        self.batch_size = batch_size
+        self.input_size = classifier.input_shape[:2]
+        self._classifier = classifier
+        self._call: Call
+        self.layer: TargetLayer
+        self.head: Head
+        self.target_count = 0
+        signature = tf.TensorSpec((batch_size, *classifier.input_shape), tf.float32)
+
+        def explain(inputs: Any) -> tuple[Any, ...]:
+            run = trace(classifier.network, inputs)
+            self._call, self.layer = choose_layer(run, layer)
+            self.head = head_of(run, self._call)
+            asked = [classifier.labels.find(name, self.head.class_count) for name in targets.classes]
+            logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
+            chosen = _chosen_classes(logits, min(targets.top_k, self.head.class_count), asked)
+            self.target_count = int(chosen.shape[1])
+            wanted = range(self.target_count) if gradients else ()
+            slopes = [_gradient(logits, chosen[:, t], self._call) for t in wanted]
+            stacked = tf.stack(slopes, axis=1) if slopes else tf.zeros(0)
+            return self._call.output, tf.cast(self._call.output, tf.float32), logits, chosen, stacked
+
+        self._with_gradients = gradients
+        self._explain = tf.function(explain, input_signature=[signature], autograph=False)
+        self._explain.get_concrete_function()
+
+    def explain(self, inputs: Floats) -> Forward:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
+        count = len(inputs)
+        tensor = tf.constant(self._padded(inputs))
+        raw, activations, logits, targets, gradients = self._explain(tensor)
+        return Forward(
+            activations.numpy()[:count],
+            logits.numpy()[:count],
+            targets.numpy()[:count].astype(np.intp),
+            gradients.numpy()[:count] if self._with_gradients else None,
+            handle=(tensor, raw),
+        )
+
+    def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
+        """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
+        inputs, activations = forward.handle
+        wanted = tf.constant(self._padded(classes), tf.int32)
+        return np.asarray(self._head_gradient(inputs, activations, wanted).numpy()[: len(classes)], np.float32)
+
+    def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
+        missing = self.batch_size - len(rows)
+        return np.concatenate([rows, np.zeros_like(rows, shape=(missing, *rows.shape[1:]))]) if missing else rows
+
+    @cached_property
+    def _head_gradient(self) -> Any:
+        """The network from the target layer on: its output is replaced, so nothing before it is left to compute."""
+        target = self._call
+
+        def gradient(inputs: Any, activations: Any, classes: Any) -> Any:
+            run = trace(
+                self._classifier.network,
+                inputs,
+                lambda path, index, output: activations if (path, index) == (target.path, target.index) else output,
+            )
+            logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
+            return _gradient(logits, classes, Call(target.path, target.layer, target.index, (), activations))
+
+        return tf.function(gradient, autograph=False)
+
+
+def _both_sides(logits: Any, head: Head) -> Any:
+    """One sigmoid unit is two classes: class 1 has the logit S, class 0 has -S."""
+    return tf.concat([-logits, logits], axis=1) if head.kind == "binary" else logits
+
+
+def _chosen_classes(logits: Any, top_k: int, asked: list[int]) -> Any:
+    """The most probable classes, then the ones asked for: (N, T)."""
+    top = tf.math.top_k(logits, top_k).indices
+    same = tf.constant(asked, tf.int32, shape=(1, len(asked)))
+    return tf.concat([top, tf.tile(same, (logits.shape[0], 1))], axis=1)
+
+
+def _gradient(logits: Any, classes: Any, call: Call) -> Any:
+    score = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
+    (gradient,) = tf.gradients(score, [call.output])
+    if gradient is None:
+        raise ModelError(
+            f"Layer '{call.path}': no gradient arrives there from the logits (something on the way cannot be "
+            "differentiated). Choose a later layer with --layer."
+        )
+    return tf.cast(gradient, tf.float32)
+
+
+def list_layers(classifier: Classifier) -> list[LayerInfo]:
+    """List the layers of a network that can be explained, in its own order.
+
+    Raises:
+        ModelError: the network is no image classifier.
+    """
+    with tf.Graph().as_default():
+        inputs = tf.zeros((1, *classifier.input_shape))
+        return explainable_layers(trace(classifier.network, inputs))

@@ -1,0 +1,1 @@
+"""The only room with Keras: named models, loading, layer paths, the trace, the classifier."""

@@ -1,0 +1,122 @@
+"""ImageNet weights on this machine: where Keras keeps them, and how they get there whole or not at all."""
+
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.named import LITE0, NamedModel, WeightsFile
+
+TIMEOUT_SECONDS = 10
+CHUNK = 2**20
+
+# Told the bytes of each chunk that has arrived, after one call with the size of the whole (0 where unknown).
+Progress = Callable[[int], None]
+
+
+def weights_folder() -> Path:
+    """Tell where Keras keeps downloaded weights."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "models"
+
+
+def weights_at_hand(model: NamedModel) -> bool:
+    """Whether the model can be used without a download."""
+    return model.weights is None or (weights_folder() / model.weights.name).is_file()
+
+
+def ensure_weights(model: NamedModel, show: Callable[[str, int], Any]) -> Path:
+    """Find the ImageNet weights of a named model, downloading them where they are missing or damaged.
+
+    Args:
+        model: a model with a weights file.
+        show: called as `show(file name, bytes)`, gives a context manager whose value takes each chunk's bytes.
+
+    Raises:
+        ModelError: they cannot be had; the message lists every way out.
+    """
+    file = _of(model)
+    path = weights_folder() / file.name
+    if path.is_file() and _is_whole(path, file):
+        return path
+    try:
+        _download(file, path, show)
+    except (OSError, ValueError) as error:
+        raise ModelError(_no_weights(model, path, error)) from error
+    return path
+
+
+def is_imagenet_file(path: Path, model: NamedModel) -> bool:
+    """Whether a local file is, by its hash, the published ImageNet weights of this model."""
+    return model.weights is not None and model.weights.hash is not None and _is_whole(path, model.weights)
+
+
+def _of(model: NamedModel) -> WeightsFile:
+    if model.weights is None:
+        raise ModelError(f"{model.name} has no weights to download.")
+    return model.weights
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_whole(path: Path, file: WeightsFile) -> bool:
+    """Compare with the published hash; a file that has none was only ever put in place when complete."""
+    if file.hash is None:
+        return True
+    with path.open("rb") as stream:
+        return _digest(stream, file.hash) == file.hash
+
+
+def _digest(stream: IO[bytes], like: str) -> str:
+    algorithm = "sha256" if len(like) == 64 else "md5"
+    return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
+
+
+def _download(file: WeightsFile, path: Path, show: Callable[[str, int], Any]) -> None:
+    """Fetch into a temporary file beside the target, check it, and only then give it its name."""
+    with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - https, from our own table
+        size = int(response.headers.get("Content-Length") or 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(path) as target, show(file.name, size) as advance:
+            received = 0
+            while chunk := response.read(CHUNK):
+                target.write(chunk)
+                received += len(chunk)
+                advance(len(chunk))
+            target.flush()
+            if size and received != size:
+                raise ValueError(f"the connection ended after {received:,} of {size:,} bytes")
+            if not _is_whole(Path(target.name), file):
+                raise ValueError("what arrived does not have the published hash")
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when all went well, and is gone otherwise."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file
+            os.replace(file.name, path)  # noqa: PTH105 - one call, one name
+        finally:
+            with suppress(FileNotFoundError):
+                Path(file.name).unlink()
+
+
+def _no_weights(model: NamedModel, path: Path, error: Exception) -> str:
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return (
+        f"The ImageNet weights of {model.name} are not on this machine and cannot be downloaded ({reason}).\n"
+        f"  Tried: {path} (no such file), {_of(model).url}\n"
+        f"  Put the file there yourself, or give it with --weights FILE.\n"
+        f"  Or use the model that needs no download: --model {LITE0}"
+    )

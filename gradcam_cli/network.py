@@ -1,0 +1,108 @@
+"""What a network tells the rest of the program: plain records, in which no framework appears."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+# softmax: one of many. sigmoid: any of many. binary: one sigmoid unit, seen as two classes with logits -S and S.
+# linear: no activation; probabilities are the softmax of what it gives.
+HeadKind = Literal["softmax", "sigmoid", "binary", "linear"]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer that can be explained: its path, class, output size, and how often the network calls it."""
+
+    path: str
+    type: str
+    height: int
+    width: int
+    channels: int
+    calls: int
+    auto: bool
+
+
+@dataclass(frozen=True)
+class TargetLayer:
+    """The layer whose activations are explained, and why that one."""
+
+    path: str
+    reason: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """How logits become probabilities; `weights` (K, C) only where the head is GAP -> Dense on the target layer."""
+
+    kind: HeadKind
+    class_count: int
+    weights: Floats | None = None
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Turn logits (N, C) into probabilities (N, C): softmax over the classes, or a sigmoid for each."""
+        if self.kind in {"sigmoid", "binary"}:
+            # Both branches of the sigmoid by exp(-|S|), which cannot overflow.
+            small = np.exp(-np.abs(logits))
+            return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """What one pass gave for a batch of N images and T target classes each.
+
+    activations (N, h, w, K), logits (N, C), targets (N, T) class indices, gradients (N, T, h, w, K) of each target's
+    logit, or None where they were not asked for. `handle` is the engine's own, for `class_gradients`.
+    """
+
+    activations: Floats
+    logits: Floats
+    targets: NDArray[np.intp]
+    gradients: Floats | None
+    handle: Any = None
+
+
+class Engine(Protocol):
+    """How a forward pass runs. An engine is made for one network, target layer, batch size and list of targets."""
+
+    @property
+    def name(self) -> str:
+        """Engine's name in the sidecar."""
+
+    @property
+    def precision(self) -> str:
+        """Floating-point format of the forward pass."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images a pass takes at the most."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+
+    @property
+    def layer(self) -> TargetLayer:
+        """The layer whose activations it gives."""
+
+    @property
+    def target_count(self) -> int:
+        """Target classes each image gets: T."""
+
+    @property
+    def head(self) -> Head:
+        """From logits to probabilities."""
+
+    def explain(self, inputs: Floats) -> Forward:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
+
+    def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
+        """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
