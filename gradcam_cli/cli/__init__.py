@@ -1,0 +1,55 @@
+"""The command line: options become settings, settings go to the library, its report becomes an exit code.
+
+Heavy imports live inside the commands, so that `--help` and `--version` answer at once.
+"""
+
+from typing import Any
+
+import click
+
+from gradcam_cli import __version__
+from gradcam_cli.cli.explain import explain
+from gradcam_cli.cli.layers import layers
+from gradcam_cli.cli.models import models
+from gradcam_cli.cli.schema import schema
+from gradcam_cli.errors import GradcamError
+
+INTERRUPTED = 130
+
+
+class Program(click.Group):
+    """Turns the library's errors into one line on stderr and their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; nothing that was raised on purpose shows a traceback."""
+        try:
+            return super().invoke(ctx)
+        except GradcamError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gradcam-cli")
+def program() -> None:
+    r"""What did the image classifier look at?
+
+    Explains the predictions of Keras image classifiers with Grad-CAM++ and its family: overlays and JSON
+    sidecars for photographs, folders and pipes.
+
+    \b
+    Example:
+      gradcam-cli explain photos/ -o out/ --model efficientnetlite0
+    """
+
+
+for command in (explain, layers, models, schema):
+    program.add_command(command)
+
+
+def main() -> None:
+    """Run the program."""
+    program(prog_name="gradcam-cli")

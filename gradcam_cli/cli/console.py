@@ -1,0 +1,114 @@
+"""What people see: stderr without the chatter of native libraries, progress, and one line a failed file."""
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import click
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def quiet_libraries(*, verbose: bool) -> Iterator[None]:
+    """Keep what TensorFlow, CUDA, libpng and libjpeg print off the screen, unless the user asked for it.
+
+    They write to file descriptor 2 from C, past Python: so descriptor 2 leads nowhere for a while, and
+    Python's stderr gets a descriptor of its own.
+    """
+    if verbose:
+        yield
+        return
+    # Warnings of Python libraries are theirs, not about the user's pictures.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    own = sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    replaced = _writes_to(own, 2)
+    if replaced:
+        binary = io.FileIO(saved, "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(binary, own.encoding, "backslashreplace", line_buffering=True)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        if replaced:
+            sys.stderr.flush()
+            sys.stderr = own
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _writes_to(stream: Any, descriptor: int) -> bool:
+    try:
+        return bool(stream.fileno() == descriptor)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def say(message: str) -> None:
+    """Tell people something, on stderr."""
+    click.echo(message, err=True)
+
+
+@contextmanager
+def download_bar(name: str, size: int) -> Iterator[Callable[[int], Any]]:
+    """Show a download; takes the bytes of each chunk."""
+    from tqdm import tqdm
+
+    with tqdm(total=size or None, desc=name, unit="B", unit_scale=True, file=sys.stderr) as bar:
+        yield bar.update
+
+
+class Progress:
+    """Progress over images: a bar on a terminal, a plain line now and then elsewhere, nothing when not wanted."""
+
+    def __init__(self, total: int, *, wanted: bool | None, quiet: bool) -> None:
+        """`wanted` is --progress/--no-progress, None where neither was said."""
+        terminal = sys.stderr.isatty()
+        on = not quiet and wanted is not False
+        self._total = total
+        self._done = 0
+        self._bar: Any = None
+        self._lines = on and not (terminal or wanted)
+        self._last = time.monotonic()
+        if on and not self._lines:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="image", file=sys.stderr, dynamic_ncols=True)
+
+    def __enter__(self) -> Self:
+        """Show it until the block ends."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bar where it got to."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self) -> None:
+        """One more image is done."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update()
+        elif self._lines and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            say(f"{self._done} of {self._total} images")
+
+    def say(self, message: str) -> None:
+        """Print a line without breaking the bar."""
+        if self._bar is not None:
+            self._bar.clear()
+            say(message)
+            self._bar.refresh()
+        else:
+            say(message)

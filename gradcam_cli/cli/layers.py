@@ -1,0 +1,53 @@
+"""`gradcam-cli layers MODEL`."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from gradcam_cli.cli.console import download_bar, quiet_libraries
+from gradcam_cli.cli.options import model_options as add_model_options
+from gradcam_cli.settings import ModelSettings
+
+
+@click.command(
+    epilog="""\b
+Example:
+  gradcam-cli layers resnet50
+  gradcam-cli layers my.keras --json | jq -r '.[] | select(.auto) | .path'
+"""
+)
+@click.argument("model")
+@add_model_options
+@click.option("--json", "as_json", is_flag=True, help="A list for programs.")
+@click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
+def layers(model: str, model_options: dict[str, Any], as_json: bool, verbose: bool) -> None:
+    """List the layers of MODEL that can be explained, and the one that `auto` would choose.
+
+    MODEL is a name (see `gradcam-cli models`) or a .keras or .h5 file. No weights are downloaded for it.
+    """
+    with quiet_libraries(verbose=verbose):
+        from gradcam_cli.models.request import locate_model
+
+        settings = ModelSettings(model=model, **model_options)
+        request = locate_model(settings, download_bar, need_weights=False)
+        from gradcam_cli.engines.tensorflow import list_layers
+        from gradcam_cli.models.classifier import load_classifier
+
+        found = list_layers(load_classifier(request, need_weights=False))
+    rows = [asdict(layer) for layer in found]
+    click.echo(json.dumps(rows, indent=2) if as_json else _table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    width = max([len(row["path"]) for row in rows] + [4])
+    kind = max([len(row["type"]) for row in rows] + [4])
+    lines = [f"{'':2}{'PATH':<{width}}  {'TYPE':<{kind}}  HxWxC"]
+    for row in rows:
+        mark = "* " if row["auto"] else "  "
+        size = f"{row['height']}x{row['width']}x{row['channels']}"
+        calls = f"  ({row['calls']} calls)" if row["calls"] > 1 else ""
+        lines.append(f"{mark}{row['path']:<{width}}  {row['type']:<{kind}}  {size}{calls}")
+    lines.append("* what --layer auto chooses" if any(row["auto"] for row in rows) else "no layer gives a map")
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""Options that several commands share, and how they become settings."""
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from gradcam_cli.settings import ModelSettings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
+PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite")
+MODEL_DEFAULTS = ModelSettings()
+LONGEST_SIDE = 8192
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read `224` or `224x320` as (height, width)."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", value.lower())
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(0 < side <= LONGEST_SIDE for side in size):
+        raise click.BadParameter(f"'{value}' is not a size such as 224 or 224x320 (height x width)", ctx, param)
+    return size
+
+
+def model_options(function: Function) -> Callable[..., Any]:
+    """Add what describes a model besides its name; the command gets one dict `model_options`."""
+    names = ("weights", "input_size")
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        chosen = {name: kwargs.pop(name) for name in names}
+        return function(*args, model_options=chosen, **kwargs)
+
+    add = [
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="Local weights for a named model: .h5, .weights.h5 or .keras.",
+        ),
+        click.option(
+            "--input-size",
+            metavar="HxW",
+            callback=_size,
+            help="Height and width of the input, where the model leaves them open.",
+        ),
+    ]
+    result: Callable[..., Any] = wrapped
+    for option in reversed(add):
+        result = option(result)
+    return result

@@ -1,0 +1,49 @@
+"""The outcome of a run in numbers; it owns the exit code."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OK, FAILED = 0, 1
+
+
+@dataclass
+class Tally:
+    """Counts records as they come; nothing else is kept of an image."""
+
+    started: float = field(default_factory=time.monotonic)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count one record by its status."""
+        self.counts[record["status"]] += 1
+
+    @property
+    def total(self) -> int:
+        """Images that came to an end, well or not."""
+        return self.counts.total()
+
+    @property
+    def images_per_second(self) -> float:
+        """Images a second since the run began, its start-up not counted."""
+        return self.total / max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every image was explained, 1 when at least one was not."""
+        return FAILED if self.counts["error"] else OK
+
+    def summary(self) -> str:
+        """The run in one line."""
+        noun = "image" if self.total == 1 else "images"
+        parts = [f"{self.counts['ok']} ok"]
+        parts += [
+            f"{self.counts[key]} {word}" for key, word in (("flat", "flat"), ("error", "failed")) if self.counts[key]
+        ]
+        return f"{self.total} {noun}: {', '.join(parts)} ({self.images_per_second:.1f} images/s)"
+
+    def as_record(self) -> dict[str, int]:
+        """The counts for `run.json`."""
+        return {"total": self.total, **{key: self.counts[key] for key in ("ok", "flat", "error")}}

@@ -1,0 +1,102 @@
+"""Ask an engine for what a method needs, and make the raw maps of a batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.methods import Evidence, Method, Needs
+from gradcam_cli.methods.softmax import Moments, dense_head_moments, sampled_moments
+from gradcam_cli.network import Engine, Floats, Forward
+
+# A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
+ENOUGH_PROBABILITY = 0.9999
+MOST_CLASSES = 50
+
+Classes = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class RawMaps:
+    """Maps (N, T, h, w) of a batch; `classes_sampled` (N,) where a sample of classes stood for all."""
+
+    maps: Floats
+    classes_sampled: Classes | None = None
+
+
+def check_method(method: Method, engine: Engine) -> None:
+    """Refuse a method that this network and layer cannot serve, before any image is read.
+
+    Raises:
+        ModelError: the method needs a GAP -> Dense head on the target layer.
+    """
+    if method.needs is Needs.CLASS_WEIGHTS and engine.head.weights is None:
+        raise ModelError(
+            f"--method {method.name} needs a network whose target layer is followed by global average pooling and one "
+            f"dense layer; '{engine.layer.path}' is not. --method gradcam works for any layer."
+        )
+
+
+def raw_maps(method: Method, engine: Engine, forward: Forward) -> RawMaps:
+    """Make the maps of all target classes of a batch, at the layer's own resolution and before any scaling."""
+    sampled = _classes_to_sample(engine, forward) if _needs_sample(method, engine) else None
+    maps = [method.maps(_evidence(method, engine, forward, t, sampled)) for t in range(forward.targets.shape[1])]
+    return RawMaps(np.stack(maps, axis=1).astype(np.float32, copy=False), sampled.count if sampled else None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """The most probable classes of each image, their probabilities, and how many of them are taken (N,)."""
+
+    classes: Classes
+    probabilities: Floats
+    count: Classes
+
+
+def _needs_sample(method: Method, engine: Engine) -> bool:
+    one_of_many = engine.head.kind in {"softmax", "linear"}
+    return method.needs is Needs.MOMENTS and one_of_many and engine.head.weights is None
+
+
+def _classes_to_sample(engine: Engine, forward: Forward) -> _Sample:
+    probabilities = engine.head.probabilities(forward.logits)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :MOST_CLASSES]
+    ranked = np.take_along_axis(probabilities, order, axis=1)
+    before = np.cumsum(ranked, axis=1) - ranked
+    return _Sample(order, ranked, np.count_nonzero(before < ENOUGH_PROBABILITY, axis=1))
+
+
+def _evidence(method: Method, engine: Engine, forward: Forward, target: int, sample: _Sample | None) -> Evidence:
+    classes = forward.targets[:, target]
+    match method.needs:
+        case Needs.GRADIENTS:
+            assert forward.gradients is not None  # noqa: S101 - the engine was made for this method
+            return Evidence(forward.activations, gradients=forward.gradients[:, target])
+        case Needs.CLASS_WEIGHTS:
+            assert engine.head.weights is not None  # noqa: S101 - check_method has been asked
+            return Evidence(forward.activations, class_weights=engine.head.weights[:, classes].T)
+        case Needs.MOMENTS:
+            return Evidence(forward.activations, moments=_moments(engine, forward, classes, sample))
+
+
+def _moments(engine: Engine, forward: Forward, classes: Classes, sample: _Sample | None) -> Moments:
+    probabilities = engine.head.probabilities(forward.logits)
+    if engine.head.weights is not None and engine.head.kind in {"softmax", "linear"}:
+        area = forward.activations.shape[1] * forward.activations.shape[2]
+        return dense_head_moments(engine.head.weights, probabilities, classes, area)
+    gradient = engine.class_gradients(forward, classes)
+    probability = probabilities[np.arange(len(classes)), classes]
+    if sample is None:
+        # A sigmoid is the softmax of its logit against 0, whose gradient is 0.
+        return sampled_moments(gradient, probability, [(1 - probability, np.zeros_like(gradient))])
+    return sampled_moments(gradient, probability, _others(engine, forward, classes, sample))
+
+
+def _others(engine: Engine, forward: Forward, classes: Classes, sample: _Sample) -> Iterator[tuple[Floats, Floats]]:
+    """The sampled classes besides the target, one rank at a time, with probability 0 where an image needs no more."""
+    for rank in range(int(sample.count.max())):
+        ranked = sample.classes[:, rank]
+        counts = (rank < sample.count) & (ranked != classes)
+        yield np.where(counts, sample.probabilities[:, rank], 0), engine.class_gradients(forward, ranked)

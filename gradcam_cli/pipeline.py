@@ -1,0 +1,269 @@
+"""The whole job as one generator: read and decode ahead, run batches, paint and write behind, in order.
+
+Memory is bounded: so many images are ahead, so many in the batch, so many behind, and nothing else is kept.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.discovery import Source
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.evidence import raw_maps
+from gradcam_cli.geometry import Fit, Size, apply_fit, map_to_source, plan_fit, resize, seen_box
+from gradcam_cli.heatmap import Summary, scale, summarise
+from gradcam_cli.images import decode, encode_jpeg, read_file, read_stdin, sha256
+from gradcam_cli.labels import Labels
+from gradcam_cli.methods import METHODS
+from gradcam_cli.network import Engine, Floats
+from gradcam_cli.output import Names, npy_bytes
+from gradcam_cli.overlay import paint
+from gradcam_cli.preprocessing import Preprocessing
+from gradcam_cli.settings import OverlaySettings, RunSettings
+from gradcam_cli.sidecar import ClassResult, InputCard, MethodCard, ModelCard, Record, explained, failed
+
+# A larger photograph waits for its overlay as the bytes of its file and is decoded a second time.
+PIXELS_KEPT = 16_000_000
+MOST_THREADS = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Sink(Protocol):
+    """Where the files of an image go."""
+
+    def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
+        """Take one image's overlays and maps and its record; may raise ImageError for this image alone."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its options, and what is the same for all of its images. Without `overlays`, only records are made."""
+
+    settings: RunSettings
+    preprocessing: Preprocessing
+    labels: Labels
+    model: ModelCard
+    versions: Mapping[str, str]
+    several_targets: bool
+    overlays: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Unexplained:
+    """An image on its way to a record that says what is wrong with it."""
+
+    source: Source
+    card: InputCard
+    error: ImageError
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An image on its way to the network: its input, how it was laid there, and what its overlay is painted on.
+
+    Of a large photograph the file's bytes (`data`) wait for the overlay in place of the pixels.
+    """
+
+    source: Source
+    card: InputCard
+    inputs: Floats
+    fit: Fit
+    shown: Size
+    pixels: NDArray[np.uint8] | None = None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What the network and the method gave for one image: its targets (T,), their scores, maps (T, h, w)."""
+
+    image: Fitted
+    classes: NDArray[np.intp]
+    logits: Floats
+    probabilities: Floats
+    maps: Floats
+    classes_sampled: int | None
+
+
+def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> Generator[Record]:
+    """Explain every source, in order: write its files, then yield its record.
+
+    An image that fails yields a record of status `error`; its neighbours are not touched by it.
+
+    Raises:
+        EnvironmentStop: nothing can be written any more; what was finished stays valid.
+    """
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    target = Size(engine.input_size[1], engine.input_size[0])
+    with _workers(threads) as readers, _workers(threads) as writers:
+        images = _in_order(readers, lambda source: prepare(source, job, target), sources, 2 * threads)
+        through = _through_network(images, engine, job)
+        yield from _in_order(writers, lambda image: finish(image, job, sink), through, 2 * threads)
+
+
+@contextmanager
+def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        # On the way out of an interrupted run, what has not begun need not begin.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], window: int
+) -> Iterator[Result]:
+    """Map in threads, in order, never more than `window` items ahead of the result being waited for."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > window:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
+    """Read, decode and fit one image."""
+    card = InputCard(source.relative)
+    limits = job.settings.limits
+    try:
+        data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
+        card = replace(card, sha256=sha256(data))
+        photo = decode(data, limits)
+    except ImageError as error:
+        return Unexplained(source, card, error)
+    card = replace(card, size=photo.size, header=photo.header)
+    fit = plan_fit(photo.size, target, job.settings.fit)
+    inputs = job.preprocessing(apply_fit(photo.pixels, fit))
+    shown = shown_size(photo.size, job.settings.overlay.max_side)
+    fitted = Fitted(source, card, inputs, fit, shown)
+    if not job.overlays:
+        return fitted
+    if shown.width * shown.height > PIXELS_KEPT:
+        return replace(fitted, data=data)
+    return replace(fitted, pixels=resize(photo.pixels, shown))
+
+
+def shown_size(size: Size, max_side: int | None) -> Size:
+    """Size of the overlay: the photograph's own, or smaller so that no side is longer than `max_side`."""
+    longest = max(size.width, size.height)
+    if max_side is None or longest <= max_side:
+        return size
+    factor = max_side / longest
+    return Size(max(1, round(size.width * factor)), max(1, round(size.height * factor)))
+
+
+def _through_network(
+    images: Iterable[Fitted | Unexplained], engine: Engine, job: Job
+) -> Iterator[Explained | Unexplained]:
+    """Collect batches of good images, run them, and give all images back in order."""
+    waiting: list[Fitted | Unexplained] = []
+    good = 0
+    for image in images:
+        waiting.append(image)
+        good += isinstance(image, Fitted)
+        # Failures take no place in a batch, but they do not pile up either.
+        if good == engine.batch_size or len(waiting) >= 4 * engine.batch_size:
+            yield from _run_batch(waiting, engine, job)
+            waiting, good = [], 0
+    yield from _run_batch(waiting, engine, job)
+
+
+def _run_batch(images: list[Fitted | Unexplained], engine: Engine, job: Job) -> Iterator[Explained | Unexplained]:
+    fitted = [image for image in images if isinstance(image, Fitted)]
+    explained_images = iter(_explain_batch(fitted, engine, job) if fitted else [])
+    for image in images:
+        yield next(explained_images) if isinstance(image, Fitted) else image
+
+
+def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Explained]:
+    forward = engine.explain(np.stack([image.inputs for image in images]))
+    raw = raw_maps(METHODS[job.settings.method], engine, forward)
+    probabilities = engine.head.probabilities(forward.logits)
+    results = []
+    for i, image in enumerate(images):
+        # The same class may have been predicted and asked for: its first mention counts.
+        keep = np.sort(np.unique(forward.targets[i], return_index=True)[1])
+        classes = forward.targets[i, keep]
+        sampled = None if raw.classes_sampled is None else int(raw.classes_sampled[i])
+        logits = forward.logits[i, classes]
+        results.append(Explained(image, classes, logits, probabilities[i, classes], raw.maps[i, keep], sampled))
+    return results
+
+
+def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
+    """Paint, write and record one image; what goes wrong with it alone becomes its record."""
+    if isinstance(image, Unexplained):
+        return _record_failure(image, job, sink)
+    names = Names(image.image.source, several=job.several_targets)
+    method = MethodCard(job.settings.method, image.classes_sampled)
+    try:
+        files, classes = _outputs(image, job, names)
+        record = explained(image.image.card, job.model, method, classes, job.versions)
+        sink.write_image(names, files, record)
+    except ImageError as error:
+        return _record_failure(Unexplained(image.image.source, image.image.card, error), job, sink)
+    return record
+
+
+def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
+    """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way."""
+    method = MethodCard(job.settings.method)
+    record = failed(image.card, job.model, method, image.error, job.versions)
+    if image.error.reason is not Reason.OUTPUT_NOT_OURS:
+        with suppress(ImageError):
+            sink.write_image(Names(image.source, several=job.several_targets), {}, record)
+    return record
+
+
+def _outputs(result: Explained, job: Job, names: Names) -> tuple[dict[str, bytes], list[ClassResult]]:
+    """Make the files, and the record's entry, of every target class."""
+    if not (np.isfinite(result.logits).all() and np.isfinite(result.maps).all()):
+        raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
+    files: dict[str, bytes] = {}
+    classes = []
+    pixels = _shown_pixels(result.image, job) if job.overlays else None
+    for i, index in enumerate(int(c) for c in result.classes):
+        summary, heat = _heat(result.image, result.maps[i])
+        overlay = names.overlay(index) if pixels is not None else None
+        if overlay is not None and pixels is not None:
+            files[overlay] = _overlay(result.image.fit, pixels, heat, job.settings.overlay)
+        map_name = names.map(index) if job.settings.save_maps else None
+        if map_name is not None:
+            files[map_name] = npy_bytes(result.maps[i])
+        logit, probability = float(result.logits[i]), float(result.probabilities[i])
+        label = job.labels.get(index)
+        classes.append(ClassResult(index, label, logit, probability, overlay, map_name, summary))
+    return files, classes
+
+
+def _heat(image: Fitted, raw: Floats) -> tuple[Summary, Floats]:
+    """The summary in source pixels, and the heat at the overlay's resolution."""
+    scaled = scale(raw)
+    heat = map_to_source(scaled, image.fit)
+    summary = summarise(heat, flat=not scaled.any())
+    if image.shown != image.fit.source:
+        heat = map_to_source(scaled, image.fit, image.shown)
+    return summary, heat
+
+
+def _shown_pixels(image: Fitted, job: Job) -> NDArray[np.uint8]:
+    if image.pixels is not None:
+        return image.pixels
+    return resize(decode(image.data or b"", job.settings.limits).pixels, image.shown)
+
+
+def _overlay(fit: Fit, pixels: NDArray[np.uint8], heat: Floats, style: OverlaySettings) -> bytes:
+    height, width = pixels.shape[:2]
+    return encode_jpeg(paint(pixels, heat, seen_box(fit, Size(width, height)), style), style.quality)
