@@ -128,7 +128,7 @@ def _from_json(value: object) -> tuple[Label, ...]:
     if isinstance(value, list):
         return tuple(_json_label(v) for v in value)
     if isinstance(value, dict):
-        return _in_order({int(k): _json_label(v) for k, v in value.items()})
+        return _in_order([(int(k), _json_label(v)) for k, v in value.items()])
     raise ValueError("a list or an object was expected")
 
 
@@ -147,7 +147,7 @@ def _from_csv(text: str) -> tuple[Label, ...]:
         return _from_table(header, rows[1:])
     if all(len(row) == 1 for row in rows):
         return tuple(Label(row[0].strip()) for row in rows)
-    return _in_order({int(row[0]): Label(row[1].strip()) for row in rows})
+    return _in_order([(int(row[0]), Label(row[1].strip())) for row in rows])
 
 
 def _from_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Label, ...]:
@@ -155,10 +155,11 @@ def _from_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[L
     labels = [Label(row["label"].strip(), row.get("wnid") or None) for row in named]
     if "index" not in header:
         return tuple(labels)
-    return _in_order({int(row["index"]): label for row, label in zip(named, labels, strict=True)})
+    return _in_order([(int(row["index"]), label) for row, label in zip(named, labels, strict=True)])
 
 
-def _in_order(by_index: dict[int, Label]) -> tuple[Label, ...]:
-    if sorted(by_index) != list(range(len(by_index))):
-        raise ValueError("the indices must be 0, 1, 2, ... without a gap")
-    return tuple(by_index[i] for i in range(len(by_index)))
+def _in_order(indexed: list[tuple[int, Label]]) -> tuple[Label, ...]:
+    by_index = dict(indexed)
+    if sorted(by_index) != list(range(len(indexed))):
+        raise ValueError("the indices must be 0, 1, 2, ..., each once")
+    return tuple(by_index[i] for i in range(len(indexed)))

@@ -134,6 +134,12 @@ def list_layers(classifier: Classifier) -> list[LayerInfo]:
     Raises:
         ModelError: the network is no image classifier.
     """
-    with tf.Graph().as_default():
-        inputs = tf.zeros((1, *classifier.input_shape))
-        return explainable_layers(trace(classifier.network, inputs))
+    found: list[LayerInfo] = []
+
+    def survey(inputs: Any) -> Any:
+        found.extend(explainable_layers(trace(classifier.network, inputs)))
+        return inputs
+
+    signature = tf.TensorSpec((1, *classifier.input_shape), tf.float32)
+    tf.function(survey, input_signature=[signature], autograph=False).get_concrete_function()
+    return found

@@ -65,12 +65,19 @@ def trace(model: keras.Model, inputs: Any, substitute: Substitute | None = None)
         ModelError: the model's output is not one score for each class.
     """
     with _recorded(model, substitute or (lambda _path, _index, output: output)) as calls:
-        output = model(inputs, training=False)
+        output = model(_as_declared(model, inputs), training=False)
     if not tf.is_tensor(output):
         raise ModelError(f"{model.name}: the model has several outputs; only one can be explained.")
     logits, kind = _logits(output)
     classes = _class_count(model, output)
     return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, _ancestors(logits))
+
+
+def _as_declared(model: keras.Model, inputs: Any) -> Any:
+    """Hand the picture over the way a functional model declared it: bare, in a list, or in a dict."""
+    if not hasattr(model, "operations"):
+        return inputs
+    return keras.tree.pack_sequence_as(model.input, [inputs])
 
 
 @contextmanager

@@ -43,12 +43,13 @@ def ensure_weights(model: NamedModel, show: Callable[[str, int], Any]) -> Path:
     """
     file = _of(model)
     path = weights_folder() / file.name
-    if path.is_file() and _is_whole(path, file):
+    there = path.is_file()
+    if there and _is_whole(path, file):
         return path
     try:
         _download(file, path, show)
     except (OSError, ValueError) as error:
-        raise ModelError(_no_weights(model, path, error)) from error
+        raise ModelError(_no_weights(model, path, error, damaged=there)) from error
     return path
 
 
@@ -112,11 +113,12 @@ def _temporary(path: Path) -> Iterator[IO[bytes]]:
                 Path(file.name).unlink()
 
 
-def _no_weights(model: NamedModel, path: Path, error: Exception) -> str:
+def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: bool) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    state = "damaged: its hash is not the published one" if damaged else "no such file"
     return (
         f"The ImageNet weights of {model.name} are not on this machine and cannot be downloaded ({reason}).\n"
-        f"  Tried: {path} (no such file), {_of(model).url}\n"
+        f"  Tried: {path} ({state}), {_of(model).url}\n"
         f"  Put the file there yourself, or give it with --weights FILE.\n"
         f"  Or use the model that needs no download: --model {LITE0}"
     )

@@ -1,0 +1,67 @@
+"""Fixtures: pictures made here, and one way to run the program whose failures tell the whole story."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gradcam_cli.images import encode_jpeg
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+SAMPLES = ROOT / "sample_images"
+
+
+def picture(width: int = 40, height: int = 30, seed: int = 0) -> NDArray[np.uint8]:
+    """A smooth coloured picture, different for every seed."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (3, 4, 3))
+    rows = np.linspace(0, 2, height).round().astype(int)
+    columns = np.linspace(0, 3, width).round().astype(int)
+    return np.asarray(coarse[rows][:, columns], np.uint8)
+
+
+def jpeg(width: int = 40, height: int = 30, seed: int = 0) -> bytes:
+    """The same as the bytes of a JPEG."""
+    return encode_jpeg(picture(width, height, seed), 90)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished run of the program."""
+
+    args: tuple[str, ...]
+    code: int
+    out: bytes
+    err: str
+
+    def expect(self, code: int) -> "Ran":
+        """Fail with everything that is known unless the exit code is this one."""
+        if self.code != code:
+            pytest.fail(f"gradcam-cli {self.args} ended with {self.code}, not {code}\n{self.out[-2000:]!r}\n{self.err}")
+        return self
+
+
+Runner = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Runner:
+    """Run the program as a stranger does: in a process of its own."""
+
+    def runner(*args: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None) -> Ran:
+        command = [sys.executable, "-m", "gradcam_cli", *map(str, args)]
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, cwd=tmp_path, env={**os.environ, **(env or {})}, check=False
+        )
+        return Ran(tuple(map(str, args)), done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    return runner

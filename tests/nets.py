@@ -1,0 +1,52 @@
+"""Small seeded Keras models: enough of each shape to tell right from wrong."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from gradcam_cli.labels import Labels
+from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.preprocessing import PREPROCESSINGS
+
+SIDE = 16
+
+
+def classifier(network: Any, labels: Labels | None = None, side: int = SIDE, channels: int = 3) -> Classifier:
+    return Classifier(
+        name="small",
+        sha256=None,
+        network=network,
+        input_shape=(side, side, channels),
+        preprocessing=PREPROCESSINGS["tf"],
+        preprocess_guessed=False,
+        labels=labels or Labels(),
+    )
+
+
+def convolutions(x: Any, activation: str = "relu") -> Any:
+    x = layers.Conv2D(6, 3, padding="same", activation=activation, name="first")(x)
+    x = layers.MaxPooling2D(name="pool")(x)
+    x = layers.Conv2D(8, 3, padding="same", name="second")(x)
+    return layers.Activation(activation, name="last")(x)
+
+
+def gap_dense(classes: int = 5, activation: str | None = "softmax", seed: int = 1) -> Any:
+    """Convolutions, global average pooling, dropout, one dense layer."""
+    keras.utils.set_random_seed(seed)
+    inputs = layers.Input((SIDE, SIDE, 3))
+    x = layers.GlobalAveragePooling2D(name="gap")(convolutions(inputs))
+    x = layers.Dropout(0.5, name="dropout")(x)
+    outputs = layers.Dense(
+        classes, activation=activation, name="head", kernel_initializer=keras.initializers.RandomNormal(stddev=2.0)
+    )(x)
+    return keras.Model(inputs, outputs)
+
+
+def flatten_dense(classes: int = 5, activation: str = "tanh", seed: int = 2) -> Any:
+    """A head that is neither linear nor blind to place: Flatten and two dense layers."""
+    keras.utils.set_random_seed(seed)
+    inputs = layers.Input((SIDE, SIDE, 3))
+    x = layers.Flatten()(convolutions(inputs))
+    x = layers.Dense(16, activation=activation, name="hidden")(x)
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax", name="head")(x))

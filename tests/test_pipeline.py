@@ -1,0 +1,255 @@
+"""The whole job on a fake engine: order, batches, failures, files and records."""
+
+import io
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from conftest import jpeg
+from fakes import FakeEngine
+from PIL import Image
+
+import gradcam_cli.pipeline as pipeline_module
+from gradcam_cli.discovery import Source
+from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.geometry import Size, apply_fit, plan_fit
+from gradcam_cli.labels import Label, Labels
+from gradcam_cli.output import Names, OutputFolder
+from gradcam_cli.pipeline import Job, explain, shown_size
+from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.settings import OverlaySettings, RunSettings
+from gradcam_cli.sidecar import ModelCard, Record, schema_text, to_json
+
+CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
+LABELS = Labels(tuple(Label(f"class {i}", f"n0000000{i}") for i in range(5)))
+
+
+def job(**settings: Any) -> Job:
+    return Job(
+        settings=RunSettings(**settings),
+        preprocessing=PREPROCESSINGS["tf"],
+        labels=LABELS,
+        model=CARD,
+        versions={"fake": "1"},
+        several_targets=False,
+    )
+
+
+def sources(root: Path, count: int) -> list[Source]:
+    """As many pictures, each of its own size and content."""
+    found = []
+    for i in range(count):
+        path = root / f"{i:03}.jpg"
+        path.write_bytes(jpeg(30 + i, 24, seed=i))
+        found.append(Source(path.name, str(path)))
+    return found
+
+
+def explained(root: Path, items: list[Source], engine: FakeEngine, the_job: Job | None = None) -> list[Record]:
+    folder = OutputFolder(root / "out")
+    folder.prepare()
+    records = list(explain(items, the_job or job(), engine, folder))
+    for record in records:
+        jsonschema.validate(json.loads(to_json(record)), json.loads(schema_text()))
+    return records
+
+
+def comparable(record: Record) -> Record:
+    """A record with scores rounded to what float32 arithmetic in batches of different sizes agrees on."""
+    classes = [
+        c | {key: pytest.approx(c[key], rel=1e-4) for key in ("logit", "probability")} for c in record["classes"]
+    ]
+    return record | {"classes": classes}
+
+
+def test_every_image_gets_its_overlay_its_sidecar_and_its_place_in_line(tmp_path: Path) -> None:
+    engine = FakeEngine(batch_size=4)
+    records = explained(tmp_path, sources(tmp_path, 10), engine)
+    assert [r["input"]["path"] for r in records] == [f"{i:03}.jpg" for i in range(10)]
+    assert [r["input"]["width"] for r in records] == list(range(30, 40))
+    assert engine.calls == [4, 4, 2]
+    for i, record in enumerate(records):
+        with Image.open(tmp_path / "out" / record["classes"][0]["overlay"]) as overlay:
+            assert overlay.size == (30 + i, 24)
+        assert json.loads((tmp_path / "out" / f"{i:03}.jpg.json").read_text()) == record
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+def test_the_batch_size_changes_nothing(tmp_path: Path, size: int) -> None:
+    items = sources(tmp_path, 7)
+    one = explained(tmp_path, items, FakeEngine(batch_size=1))
+    many = explained(tmp_path, items, FakeEngine(batch_size=size))
+    assert [comparable(r) for r in one] == many
+
+
+def test_order_of_inputs_changes_nothing(tmp_path: Path) -> None:
+    items = sources(tmp_path, 5)
+    forward = explained(tmp_path, items, FakeEngine())
+    backward = explained(tmp_path, items[::-1], FakeEngine())
+    assert [comparable(r) for r in forward] == backward[::-1]
+
+
+def test_bad_images_shift_nobody(tmp_path: Path) -> None:
+    items = sources(tmp_path, 9)
+    alone = explained(tmp_path, items, FakeEngine())
+    for i in (0, 4, 5, 8):
+        Path(items[i].path).write_bytes(jpeg()[:-100])
+    Path(items[2].path).unlink()
+    engine = FakeEngine(batch_size=4)
+    mixed = explained(tmp_path, items, engine)
+    assert [r["reason"] for r in mixed] == [
+        "truncated_or_corrupt",
+        None,
+        "vanished",
+        None,
+        "truncated_or_corrupt",
+        "truncated_or_corrupt",
+        None,
+        None,
+        "truncated_or_corrupt",
+    ]
+    for i in (1, 3, 6, 7):
+        assert comparable(alone[i]) == mixed[i]
+    assert engine.calls == [4]
+    assert not mixed[0]["classes"]
+    assert mixed[2]["input"]["sha256"] is None
+
+
+def test_only_failures_never_meet_the_engine(tmp_path: Path) -> None:
+    engine = FakeEngine(batch_size=2)
+    gone = [Source(f"{i}.jpg", str(tmp_path / f"{i}.jpg")) for i in range(20)]
+    assert {r["reason"] for r in explained(tmp_path, gone, engine)} == {"vanished"}
+    assert engine.calls == []
+
+
+def test_scores_that_are_no_numbers_are_that_images_failure(tmp_path: Path) -> None:
+    items = sources(tmp_path, 3)
+    white = io.BytesIO()
+    Image.new("RGB", (30, 30), "white").save(white, "PNG")
+    Path(items[1].path).write_bytes(white.getvalue())
+    records = explained(tmp_path, items, FakeEngine(nan_above=0.99))
+    assert [r["status"] for r in records] == ["ok", "error", "ok"]
+    assert records[1]["reason"] == "not_finite"
+
+
+def test_several_classes_each_have_their_overlay_once(tmp_path: Path) -> None:
+    engine = FakeEngine(targets=(0, 1, 2, 3, 4), top_k=1)
+    many = replace(job(save_maps=True), several_targets=True)
+    (record,) = explained(tmp_path, sources(tmp_path, 1), engine, many)
+    indices = [c["index"] for c in record["classes"]]
+    assert sorted(indices) == [0, 1, 2, 3, 4]
+    assert record["classes"][0]["probability"] == max(c["probability"] for c in record["classes"])
+    for c in record["classes"]:
+        assert c["overlay"] == f"000.jpg.{c['index']}.overlay.jpg"
+        assert (tmp_path / "out" / c["overlay"]).is_file()
+        assert np.load(tmp_path / "out" / c["map"]).shape == (4, 4)
+        assert c["label"] == f"class {c['index']}"
+    assert sum(c["probability"] for c in record["classes"]) == pytest.approx(1, rel=1e-5)
+
+
+def test_saved_maps_are_the_methods_own(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    (record,) = explained(tmp_path, sources(tmp_path, 1), engine, job(save_maps=True, method="cam"))
+    raw = np.load(tmp_path / "out" / record["classes"][0]["map"])
+    pixels = np.asarray(Image.open(tmp_path / "000.jpg"), np.uint8)
+    fit = plan_fit(Size(30, 24), Size(8, 8), "squash")
+    forward = engine.explain(PREPROCESSINGS["tf"](apply_fit(pixels, fit))[None])
+    column = engine.kernel[:, record["classes"][0]["index"]]
+    np.testing.assert_allclose(raw, np.maximum(forward.activations[0] @ column, 0), atol=1e-5)
+    peak = np.unravel_index(raw.argmax(), raw.shape)
+    cell = (record["classes"][0]["peak"]["y"] * 4 // 24, record["classes"][0]["peak"]["x"] * 4 // 30)
+    assert cell == peak
+
+
+def test_flat_is_told(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.kernel[:] = -1
+    (record,) = explained(tmp_path, sources(tmp_path, 1), engine)
+    assert record["status"] == "flat"
+    assert record["classes"][0]["flat"]
+    assert record["classes"][0]["peak"] is None
+    assert record["classes"][0]["area"] == 0
+
+
+def test_smaller_overlays_and_large_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = sources(tmp_path, 2)
+    small = job(overlay=OverlaySettings(max_side=10))
+    kept = explained(tmp_path, items, FakeEngine(), small)
+    overlays = [(tmp_path / "out" / r["classes"][0]["overlay"]).read_bytes() for r in kept]
+    assert Image.open(io.BytesIO(overlays[0])).size == (10, 8)
+    assert kept[0]["input"]["width"] == 30
+    # The same files when the pixels are not kept but decoded a second time.
+    monkeypatch.setattr(pipeline_module, "PIXELS_KEPT", 1)
+    assert explained(tmp_path, items, FakeEngine(), small) == kept
+    assert [(tmp_path / "out" / r["classes"][0]["overlay"]).read_bytes() for r in kept] == overlays
+
+
+def test_shown_size() -> None:
+    assert shown_size(Size(400, 200), None) == Size(400, 200)
+    assert shown_size(Size(400, 200), 100) == Size(100, 50)
+    assert shown_size(Size(65501, 2), 1000) == Size(1000, 1)
+
+
+def test_an_overlay_that_no_jpeg_can_hold(tmp_path: Path) -> None:
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (65501, 2)).save(wide)
+    (record,) = explained(tmp_path, [Source("wide.png", str(wide))], FakeEngine())
+    assert record["reason"] == "overlay_too_large"
+    assert "--max-side" in record["message"]
+
+
+class Blocked:
+    """A sink that takes nothing until it is told, and counts what waits for it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def write_image(self, names: Names, files: Any, record: Any) -> None:
+        self.gate.wait(30)
+
+
+def test_reading_ahead_is_bounded(tmp_path: Path) -> None:
+    """While nothing can be written, only so many images are read; an endless folder would not fill the memory."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg())
+    taken = 0
+
+    def endless() -> Any:
+        nonlocal taken
+        while True:
+            taken += 1
+            if taken == 200:
+                sink.gate.set()
+            yield Source("a.jpg", str(path))
+
+    sink = Blocked()
+    records = explain(endless(), job(), FakeEngine(batch_size=4), sink)
+    opener = threading.Timer(0.5, sink.gate.set)
+    opener.start()
+    next(records)
+    assert taken < 100
+    records.close()
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
+    class Full:
+        def write_image(self, names: Names, files: Any, record: Any) -> None:
+            raise EnvironmentStop("No space left on device")
+
+    with pytest.raises(EnvironmentStop):
+        list(explain(sources(tmp_path, 3), job(), FakeEngine(), Full()))
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    items = sources(tmp_path, 4)
+    snapshots = []
+    for _ in range(2):
+        explained(tmp_path, items, FakeEngine())
+        snapshots.append({p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()})
+    assert snapshots[0] == snapshots[1]
+    assert len(snapshots[0]) == 8
