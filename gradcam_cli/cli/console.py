@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -24,7 +25,6 @@ def quiet_libraries(*, verbose: bool) -> Iterator[None]:
     if verbose:
         yield
         return
-    # Warnings of Python libraries are theirs, not about the user's pictures.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)
@@ -37,7 +37,10 @@ def quiet_libraries(*, verbose: bool) -> Iterator[None]:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     try:
-        yield
+        # Warnings of Python libraries are about their own affairs, not about the user's pictures.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         if replaced:
             sys.stderr.flush()

@@ -16,6 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite")
 MODEL_DEFAULTS = ModelSettings()
 LONGEST_SIDE = 8192
+STDIO = "-"
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:

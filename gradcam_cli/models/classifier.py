@@ -1,6 +1,7 @@
 """From a request to a classifier: the network, what its input is, and what its classes are called."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,11 @@ def _build(named: NamedModel, size: tuple[int, int]) -> keras.Model:
 
 def _load_weights(network: keras.Model, named: NamedModel, path: Path) -> None:
     try:
-        network.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            # Keras warns of layers it found nothing for, and leaves them as they were: random.
+            warnings.filterwarnings("error", message="Skipping", category=UserWarning)
+            network.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise ModelError(
             f"{path}: these weights do not fit {named.name} ({_first_line(error)}). They must come from the same "
             "architecture with its 1000 classes; a model of another shape is given whole: --model FILE.keras"

@@ -114,7 +114,9 @@ def _temporary(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: bool) -> str:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    reason: object = error
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        reason = error.reason
     state = "damaged: its hash is not the published one" if damaged else "no such file"
     return (
         f"The ImageNet weights of {model.name} are not on this machine and cannot be downloaded ({reason}).\n"

@@ -1,0 +1,320 @@
+"""One run of `gradcam-cli explain`: inputs, model and output are checked in this order, then images flow."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from gradcam_cli.cli.console import Progress, download_bar, say
+from gradcam_cli.cli.options import STDIO
+from gradcam_cli.cli.tally import Tally
+from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.settings import ModelSettings, OverlaySettings, RunSettings, TargetSettings
+
+if TYPE_CHECKING:
+    from gradcam_cli.discovery import Source
+    from gradcam_cli.models.request import ModelRequest
+    from gradcam_cli.network import Engine
+    from gradcam_cli.output import Names, OutputFolder
+    from gradcam_cli.pipeline import Job, Sink
+    from gradcam_cli.sidecar import ModelCard
+
+INTERRUPTED, TERMINATED = 130, 143
+VERSIONED = ("gradcam-cli", "keras", "tensorflow", "numpy", "opencv-python-headless")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run ends as it does for Ctrl-C, with another exit code."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go: a folder, one overlay to stdout, records to a file or stdout."""
+
+    folder: "OutputFolder | None"
+    overlay_to_stdout: bool
+    jsonl: str | None
+
+
+class StdoutSink:
+    """Writes the one overlay to stdout."""
+
+    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Write the overlay; a failed image has none."""
+        del names, record
+        for data in files.values():
+            sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+class NoFiles:
+    """Takes nothing: only records were asked for."""
+
+    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Let it pass."""
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Explain what the options ask for; gives the exit code."""
+    sources = _sources(options)
+    if options["dry_run"]:
+        return _dry_run(sources, options)
+    destination = _destination(options)
+    if destination.overlay_to_stdout and len(sources) != 1:
+        raise UsageError(f"-o - writes one overlay, but there are {len(sources)} inputs. Use -o FOLDER.")
+    request = _request(options)
+    engine, job = _prepare(request, options, len(sources), destination)
+    if destination.overlay_to_stdout and engine.target_count != 1:
+        raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
+    return _explain_all(sources, job, engine, destination, options)
+
+
+def _sources(options: Mapping[str, Any]) -> "list[Source]":
+    from gradcam_cli.discovery import find_sources, read_list
+    from gradcam_cli.images import SUFFIXES
+
+    listed = (
+        read_list(_list_bytes(options["files_from"]), null_separated=options["null"]) if options["files_from"] else []
+    )
+    folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
+    sources = find_sources(options["inputs"], listed, suffixes=SUFFIXES, recursive=options["recursive"], output=folder)
+    if not sources:
+        raise UsageError("There is nothing to explain: no pictures were found in what was given.")
+    return sources[: options["limit"]]
+
+
+def _list_bytes(name: str) -> bytes:
+    if name == STDIO:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
+
+
+def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
+    from gradcam_cli.output import Names
+
+    for source in sources:
+        folder = options["output"] if options["output"] not in {None, STDIO} else ""
+        sidecar = Path(folder, source.relative).with_name(Names(source, several=False).sidecar)
+        click.echo(os.fsencode(f"{source.path}\t{sidecar}"))
+    if not options["quiet"]:
+        say(f"{len(sources)} images would be explained; nothing was written.")
+    return 0
+
+
+def _destination(options: Mapping[str, Any]) -> Destination:
+    from gradcam_cli.output import OutputFolder
+
+    output = options["output"]
+    folder = None
+    if output not in {None, STDIO}:
+        folder = OutputFolder(Path(output))
+        folder.prepare()
+    return Destination(folder, output == STDIO, options["jsonl"])
+
+
+def _request(options: Mapping[str, Any]) -> "ModelRequest":
+    from gradcam_cli.models.request import locate_model
+
+    settings = ModelSettings(
+        model=options["model"],
+        layer=options["layer"],
+        labels=options["labels"],
+        preprocess=options["preprocess"],
+        **options["model_options"],
+    )
+    return locate_model(settings, download_bar)
+
+
+def _run_settings(options: Mapping[str, Any]) -> RunSettings:
+    overlay = OverlaySettings(options["alpha"], options["colormap"], options["quality"], options["max_side"])
+    return RunSettings(
+        method=options["method"],
+        fit=options["fit"],
+        batch_size=options["batch_size"],
+        save_maps=options["save_maps"],
+        overlay=overlay,
+    )
+
+
+def _target_settings(options: Mapping[str, Any]) -> TargetSettings:
+    top_k = options["top_k"]
+    if top_k is None:
+        top_k = 0 if options["classes"] else TargetSettings().top_k
+    return TargetSettings(options["classes"], top_k)
+
+
+def _prepare(
+    request: "ModelRequest", options: Mapping[str, Any], images: int, destination: Destination
+) -> "tuple[Engine, Job]":
+    """Load the model, trace it, and say once what was chosen."""
+    from gradcam_cli.engines.tensorflow import TensorFlowEngine
+    from gradcam_cli.evidence import check_method
+    from gradcam_cli.methods import METHODS, Needs
+    from gradcam_cli.models.classifier import load_classifier
+    from gradcam_cli.pipeline import Job
+    from gradcam_cli.sidecar import ModelCard
+
+    settings = _run_settings(options)
+    method = METHODS[settings.method]
+    classifier = load_classifier(request)
+    engine = TensorFlowEngine(
+        classifier,
+        request.settings.layer,
+        _target_settings(options),
+        batch_size=min(settings.batch_size, images),
+        gradients=method.needs is Needs.GRADIENTS,
+    )
+    check_method(method, engine)
+    card = ModelCard(
+        name=classifier.name,
+        sha256=classifier.sha256,
+        layer=engine.layer.path,
+        layer_reason=engine.layer.reason,
+        engine=engine.name,
+        precision=engine.precision,
+        preprocess=classifier.preprocessing.name,
+        preprocess_guessed=classifier.preprocess_guessed,
+        fit=settings.fit,
+        input_size=engine.input_size,
+    )
+    _announce(card, options)
+    job = Job(
+        settings=settings,
+        preprocessing=classifier.preprocessing,
+        labels=classifier.labels,
+        model=card,
+        versions={name: version(name) for name in VERSIONED},
+        several_targets=engine.target_count > 1,
+        overlays=destination.folder is not None or destination.overlay_to_stdout,
+    )
+    return engine, job
+
+
+def _announce(card: "ModelCard", options: Mapping[str, Any]) -> None:
+    if options["quiet"]:
+        return
+    say(f"{card.name}: layer {card.layer} ({card.layer_reason})")
+    if card.preprocess_guessed:
+        say(
+            f"{card.name}: nothing tells how pixels become its input; '{card.preprocess}' was guessed. "
+            "Say it with --preprocess."
+        )
+    if options["verbose"]:
+        height, width = card.input_size
+        say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
+
+
+def _explain_all(
+    sources: "list[Source]",
+    job: "Job",
+    engine: "Engine",
+    destination: Destination,
+    options: Mapping[str, Any],
+) -> int:
+    from gradcam_cli.pipeline import explain as explain_sources
+
+    tally = Tally()
+    exit_code = None
+    quiet = options["quiet"]
+    try:
+        with (
+            _terminated_as_interrupt(),
+            _jsonl(destination.jsonl) as lines,
+            Progress(len(sources), wanted=options["progress"], quiet=quiet) as progress,
+            contextlib.closing(explain_sources(sources, job, engine, _sink(destination))) as records,
+        ):
+            for record in records:
+                _report(record, tally, progress, lines, verbose=options["verbose"])
+    except Terminated:
+        exit_code = TERMINATED
+    except KeyboardInterrupt:
+        exit_code = INTERRUPTED
+    if destination.folder:
+        destination.folder.write_run(_run_record(tally, job, options, interrupted=exit_code is not None))
+    if exit_code is not None:
+        say("Interrupted: what was finished stays valid.")
+    if not quiet:
+        where = f" -> {options['output']}" if destination.folder else ""
+        say(f"{tally.summary()}{where}")
+    return tally.exit_code if exit_code is None else exit_code
+
+
+def _sink(destination: Destination) -> "Sink":
+    if destination.folder:
+        return destination.folder
+    return StdoutSink() if destination.overlay_to_stdout else NoFiles()
+
+
+def _report(
+    record: Mapping[str, Any], tally: Tally, progress: Progress, lines: TextIO | None, *, verbose: bool
+) -> None:
+    from gradcam_cli.sidecar import to_json
+
+    tally.add(record)
+    if lines:
+        lines.write(to_json(record, indent=None))
+        lines.flush()
+    if record["status"] == "error":
+        progress.say(f"{record['input']['path']!r}: {record['reason']}: {record['message']}")
+    elif verbose:
+        seen = [f"{c['label'] or c['index']} {c['probability']:.3f}" for c in record["classes"]]
+        progress.say(f"{record['input']['path']}: {', '.join(seen)}")
+    progress.advance()
+
+
+def _run_record(tally: Tally, job: "Job", options: Mapping[str, Any], *, interrupted: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from gradcam_cli.sidecar import SCHEMA_VERSION
+
+    settings = asdict(job.settings)
+    settings["classes"] = list(options["classes"])
+    settings["top_k"] = _target_settings(options).top_k
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "counts": tally.as_record(),
+        "images_per_second": round(tally.images_per_second, 3),
+        "interrupted": interrupted,
+        "model": asdict(job.model),
+        "options": settings,
+        "versions": dict(job.versions),
+    }
+
+
+@contextlib.contextmanager
+def _jsonl(name: str | None) -> Iterator[TextIO | None]:
+    if name is None:
+        yield None
+    elif name == STDIO:
+        yield sys.stdout
+    else:
+        try:
+            with Path(name).open("w", encoding="ascii", newline="\n") as file:
+                yield file
+        except OSError as error:
+            raise EnvironmentStop(f"{name}: {error.strerror}.") from error
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind the run as Ctrl-C does."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,324 @@
+"""The command line as a stranger meets it, most of it on a fake engine in this process."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+from conftest import DATA, SAMPLES, Runner, jpeg
+from fakes import FakeEngine
+from PIL import Image
+from test_pipeline import CARD, LABELS
+
+from gradcam_cli import __version__
+from gradcam_cli.cli import explain_run, program
+from gradcam_cli.cli.explain import METHOD_CHOICES
+from gradcam_cli.cli.options import PREPROCESS_CHOICES
+from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.methods import METHODS
+from gradcam_cli.pipeline import Job
+from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.sidecar import schema_text
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
+    monkeypatch.chdir(tmp_path)
+
+    def prepare(_request: Any, options: Any, images: int, destination: Any) -> Any:
+        settings = explain_run._run_settings(options)
+        asked = [LABELS.find(name, 5) for name in options["classes"]]
+        top_k = explain_run._target_settings(options).top_k
+        engine = FakeEngine(batch_size=min(settings.batch_size, images), targets=asked, top_k=top_k)
+        files = destination.folder is not None or destination.overlay_to_stdout
+        several = engine.target_count > 1
+        return engine, Job(settings, PREPROCESSINGS["tf"], LABELS, CARD, {"fake": "1"}, several, files)
+
+    monkeypatch.setattr(explain_run, "_prepare", prepare)
+    monkeypatch.setattr(explain_run, "_request", lambda _options: None)
+
+    def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
+        result = CliRunner().invoke(program, [*args], input=stdin, catch_exceptions=False)
+        assert result.exit_code == code, (args, result.stdout, result.stderr)
+        return result
+
+    return invoker
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    for i, name in enumerate(["a.jpg", "b.jpg", "sub/a.jpg"]):
+        (root / name).write_bytes(jpeg(30 + i, 20, seed=i))
+    return root
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def test_a_folder(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    result = invoke("explain", "photos", "-o", "out")
+    assert result.stdout == ""
+    assert "3 images: 3 ok" in result.stderr
+    names = [f"{name}{end}" for name in ("a.jpg", "b.jpg", "sub/a.jpg") for end in (".json", ".overlay.jpg")]
+    assert tree(tmp_path / "out") == sorted([*names, "run.json"])
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["counts"] == {"total": 3, "ok": 3, "flat": 0, "error": 0}
+    assert run["interrupted"] is False
+    assert run["options"]["method"] == "gradcam++"
+
+
+def test_the_output_inside_the_input_is_never_read(invoke: Invoke, photos: Path) -> None:
+    for _ in range(2):
+        invoke("explain", "photos", "-o", "photos/out")
+        assert len(tree(photos / "out")) == 7
+    for _ in range(2):
+        invoke("explain", "photos/sub", "-o", "photos/sub")
+        assert tree(photos / "sub") == ["a.jpg", "a.jpg.json", "a.jpg.overlay.jpg", "run.json"]
+
+
+def test_one_bad_image(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (photos / "b.jpg").write_bytes(b"")
+    result = invoke("explain", "photos", "-o", "out", "-q", code=1)
+    assert result.stderr == "'b.jpg': empty: the file is empty\n"
+    record = json.loads((tmp_path / "out/b.jpg.json").read_text())
+    assert (record["status"], record["reason"]) == ("error", "empty")
+    assert not (tmp_path / "out/b.jpg.overlay.jpg").exists()
+
+
+def test_records_a_line(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    result = invoke("explain", "photos", "--jsonl", "-", "-q")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [r["input"]["path"] for r in records] == ["a.jpg", "b.jpg", "sub/a.jpg"]
+    for record in records:
+        jsonschema.validate(record, json.loads(schema_text()))
+        assert record["classes"][0]["overlay"] is None
+    invoke("explain", "photos", "-o", "out", "--jsonl", "all.jsonl", "-q")
+    lines = (tmp_path / "all.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == json.loads((tmp_path / "out/a.jpg.json").read_text())
+
+
+def test_a_pipe_through(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("explain", "-", "-o", "-", "-q", stdin=jpeg(33, 22))
+    assert Image.open(io.BytesIO(result.stdout_bytes)).size == (33, 22)
+    assert tree(tmp_path) == []
+    assert invoke("explain", "-", "-o", "-", "-q", stdin=b"no picture", code=1).stdout_bytes == b""
+    invoke("explain", "-", "-o", "out", stdin=jpeg())
+    assert tree(tmp_path / "out") == ["run.json", "stdin.json", "stdin.overlay.jpg"]
+
+
+def test_lists(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "--files-from", "-", "-0", "-o", "out", stdin=b"photos/a.jpg\0./photos/sub/a.jpg\0")
+    assert "photos/a.jpg.json" in tree(tmp_path / "out")
+    assert "photos/sub/a.jpg.json" in tree(tmp_path / "out")
+    (tmp_path / "list").write_text("photos/b.jpg\nphotos/gone.jpg\n")
+    invoke("explain", "--files-from", "list", "-o", "out2", code=1)
+    assert json.loads((tmp_path / "out2/photos/gone.jpg.json").read_text())["reason"] == "vanished"
+
+
+def test_limit_dry_run_and_no_recursive(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    result = invoke("explain", "photos", "-o", "out", "--dry-run", "--limit", "2")
+    assert result.stdout == "photos/a.jpg\tout/a.jpg.json\nphotos/b.jpg\tout/b.jpg.json\n"
+    assert not (tmp_path / "out").exists()
+    invoke("explain", "photos", "-o", "out", "--no-recursive")
+    assert len(tree(tmp_path / "out")) == 5
+    invoke("explain", "photos", "-o", "one", "--limit", "1")
+    assert len(tree(tmp_path / "one")) == 3
+
+
+def test_classes_and_maps(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos/a.jpg", "-o", "out", "--class", "class 3", "--class", "n00000001", "--save-maps")
+    assert tree(tmp_path / "out") == [
+        "a.jpg.1.map.npy",
+        "a.jpg.1.overlay.jpg",
+        "a.jpg.3.map.npy",
+        "a.jpg.3.overlay.jpg",
+        "a.jpg.json",
+        "run.json",
+    ]
+    invoke("explain", "photos/a.jpg", "-o", "one", "--save-maps")
+    assert tree(tmp_path / "one") == ["a.jpg.json", "a.jpg.map.npy", "a.jpg.overlay.jpg", "run.json"]
+
+
+def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos/a.jpg", "-o", "plain")
+    before = (tmp_path / "plain/a.jpg.overlay.jpg").read_bytes()
+    for option in (["--alpha", "0.9"], ["--colormap", "viridis"], ["--quality", "30"], ["--max-side", "8"]):
+        invoke("explain", "photos/a.jpg", "-o", "other", *option)
+        assert (tmp_path / "other/a.jpg.overlay.jpg").read_bytes() != before, option
+        same = {k: v for k, v in json.loads((tmp_path / "other/a.jpg.json").read_text()).items() if k != "model"}
+        assert same == {
+            k: v for k, v in json.loads((tmp_path / "plain/a.jpg.json").read_text()).items() if k != "model"
+        }
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["nosuch", "-o", "x"], "nosuch: there is no such file"),
+        (["-o", "x"], "There is no INPUT"),
+        (["photos"], "Say where the results go"),
+        (["photos", "-o", "-"], "there are 3 inputs"),
+        (["photos/a.jpg", "-o", "-", "--top-k", "2"], "several classes"),
+        (["photos/a.jpg", "-o", "-", "--jsonl", "-"], "not both"),
+        (["-", "--files-from", "-", "-o", "x"], "not both"),
+        (["photos", "-0", "-o", "x"], "--files-from"),
+        (["photos", "--jsonl", "-", "--save-maps"], "needs -o FOLDER"),
+        (["photos", "-o", "x", "--top-k", "0"], "explains nothing"),
+        (["photos", "-o", "photos/a.jpg"], "cannot be written"),
+        (["photos", "photos/sub", "-o", "x"], "would both be written"),
+        (["empty", "-o", "x"], "nothing to explain"),
+        (["photos", "-o", "x", "--method", "gradcam+++"], "gradcam++"),
+        (["photos", "-o", "x", "--alpha", "2"], "--alpha"),
+        (["photos", "-o", "x", "--input-size", "big"], "not a size"),
+        (["--files-from", "nolist", "-o", "x"], "the list cannot be read"),
+    ],
+)
+def test_usage_errors_are_two_and_say_why(
+    invoke: Invoke, photos: Path, tmp_path: Path, args: list[str], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    result = invoke("explain", *args, code=2, stdin=b"")
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_ends_with_130_and_what_was_finished(
+    invoke: Invoke, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = explain_run._report
+
+    def interrupted(record: Any, *args: Any, **options: Any) -> None:
+        real(record, *args, **options)
+        if record["input"]["path"] == "b.jpg":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(explain_run, "_report", interrupted)
+    result = invoke("explain", "photos", "-o", "out", code=130)
+    assert "Interrupted" in result.stderr
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["interrupted"] is True
+    assert run["counts"]["total"] == 2
+    for file in (tmp_path / "out").rglob("*"):
+        assert ".tmp" not in file.name
+        if file.suffix == ".json":
+            json.loads(file.read_text())
+
+
+def test_a_full_disk_ends_with_4(invoke: Invoke, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise EnvironmentStop("out/a.jpg.json: No space left on device.")
+
+    monkeypatch.setattr("gradcam_cli.output.OutputFolder.write_image", full)
+    assert "No space left" in invoke("explain", "photos", "-o", "out", code=4).stderr
+
+
+def test_schema_and_models(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(invoke("schema").stdout))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    rows = json.loads(invoke("models", "--json").stdout)
+    assert {row["name"] for row in rows if row["weights_at_hand"]} == {"efficientnetlite0"}
+    assert [row["name"] for row in rows if row["default"]] == ["resnet50"]
+    assert {"width": 299, "height": 299} in [row["input_size"] for row in rows if row["name"] == "inceptionv3"]
+    table = invoke("models").stdout
+    assert all(row["name"] in table for row in rows)
+
+
+def test_the_choices_are_the_registries() -> None:
+    assert tuple(METHODS) == METHOD_CHOICES
+    assert ("auto", *PREPROCESSINGS) == PREPROCESS_CHOICES
+
+
+def test_help_and_version_are_instant(run: Runner) -> None:
+    assert run("--version").expect(0).out.decode().strip() == f"gradcam-cli, version {__version__}"
+    assert b"explain" in run("--help").expect(0).out
+    assert b"Examples:" in run("explain", "-h").expect(0).out
+
+
+def test_nosuch_is_refused_before_tensorflow(run: Runner) -> None:
+    done = run("explain", "nosuch", "-o", "x", env={"PYTHONPROFILEIMPORTTIME": "1"}).expect(2)
+    assert "nosuch" in done.err
+    assert "tensorflow" not in done.err
+    assert "keras" not in done.err
+
+
+def test_weights_that_cannot_be_had(run: Runner, tmp_path: Path) -> None:
+    """The default model with no weights on the machine and no network: a way out, not a traceback."""
+    offline = {"KERAS_HOME": str(tmp_path / "keras"), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    done = run("explain", SAMPLES, "-o", "x", env=offline).expect(3)
+    assert "--weights" in done.err
+    assert "efficientnetlite0" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_typo_in_the_model_or_its_layer(run: Runner) -> None:
+    assert "efficientnetlite0" in run("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite").expect(3).err
+    done = run("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite0", "--layer", "top_activaton").expect(3)
+    assert "top_activation" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_layers_of_a_named_model(run: Runner) -> None:
+    rows = json.loads(run("layers", "resnet50", "--json").expect(0).out)
+    (auto,) = [row for row in rows if row["auto"]]
+    assert (auto["path"], auto["height"], auto["width"], auto["channels"]) == ("conv5_block3_out", 7, 7, 2048)
+    table = run("layers", "efficientnetlite0").expect(0).out.decode()
+    assert "* top_activation" in table
+    assert "block5c_add" in table
+
+
+def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes((DATA / "chelsea.png").read_bytes()[:5000])
+    done = run(
+        "explain", DATA / "chelsea.png", "bad.png", "-o", "out", "--model", "efficientnetlite0", "--fit", "crop"
+    ).expect(1)
+    lines = done.err.splitlines()
+    assert len(lines) == 3, done.err
+    assert lines[0] == "efficientnetlite0: layer top_activation (auto: the last 7x7 output on the way to the logits)"
+    assert lines[1].startswith("'bad.png': truncated_or_corrupt: ")
+    assert lines[2].startswith("2 images: 1 ok, 1 failed")
+
+
+def started(args: list[str], cwd: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "gradcam_cli", *args]
+    return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, env={**os.environ})
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_real_run(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    first = folder / "000.png"
+    first.write_bytes((DATA / "coffee.png").read_bytes())
+    for i in range(1, 400):
+        (folder / f"{i:03}.png").hardlink_to(first)
+    process = started(["explain", "in", "-o", "out", "--model", "efficientnetlite0"], tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "003.png.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["interrupted"] is True
+    for file in (tmp_path / "out").iterdir():
+        assert not file.name.endswith(".tmp")
+        if file.suffix == ".json" and file.name != "run.json":
+            overlay = json.loads(file.read_text())["classes"][0]["overlay"]
+            with Image.open(file.parent / overlay) as image:
+                image.load()
