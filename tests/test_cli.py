@@ -256,6 +256,15 @@ def test_nosuch_is_refused_before_tensorflow(run: Runner) -> None:
     assert "keras" not in done.err
 
 
+def test_a_cv2_that_cannot_be_imported_says_what_to_install(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    done = run("explain", SAMPLES, "-o", "x", env={"PYTHONPATH": str(tmp_path / "broken")}).expect(4)
+    assert "libGL.so.1" in done.err
+    assert "opencv-python-headless" in done.err
+    assert "Traceback" not in done.err
+
+
 def test_weights_that_cannot_be_had(run: Runner, tmp_path: Path) -> None:
     """The default model with no weights on the machine and no network: a way out, not a traceback."""
     offline = {"KERAS_HOME": str(tmp_path / "keras"), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}

@@ -9,8 +9,7 @@ import click
 
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.explain_run import run
-from gradcam_cli.cli.options import MODEL_DEFAULTS, PREPROCESS_CHOICES, STDIO
-from gradcam_cli.cli.options import model_options as add_model_options
+from gradcam_cli.cli.options import MODEL_DEFAULTS, PREPROCESS_CHOICES, STDIO, input_size_option
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import COLORMAPS, FIT_MODES, OverlaySettings, RunSettings
 
@@ -48,7 +47,12 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     metavar="NAME|FILE",
     help="Architecture (see `gradcam-cli models`), or a .keras or .h5 file.",
 )
-@add_model_options
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Local weights for a named model: .h5, .weights.h5 or .keras.",
+)
+@input_size_option
 @click.option(
     "--layer",
     default=MODEL_DEFAULTS.layer,

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from gradcam_cli.sidecar import ModelCard
 
 INTERRUPTED, TERMINATED = 130, 143
-VERSIONED = ("gradcam-cli", "keras", "tensorflow", "numpy", "opencv-python-headless")
+VERSIONED = ("gradcam-cli", "keras", "tensorflow", "numpy")
+# Any of these distributions may be the cv2 that was imported.
+OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
 
 
 class Terminated(KeyboardInterrupt):
@@ -131,7 +133,8 @@ def _request(options: Mapping[str, Any]) -> "ModelRequest":
         layer=options["layer"],
         labels=options["labels"],
         preprocess=options["preprocess"],
-        **options["model_options"],
+        weights=options["weights"],
+        input_size=options["input_size"],
     )
     return locate_model(settings, download_bar)
 
@@ -194,11 +197,19 @@ def _prepare(
         preprocessing=classifier.preprocessing,
         labels=classifier.labels,
         model=card,
-        versions={name: version(name) for name in VERSIONED},
+        versions=_versions(),
         several_targets=engine.target_count > 1,
         overlays=destination.folder is not None or destination.overlay_to_stdout,
     )
     return engine, job
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in VERSIONED}
+    for name in OPENCV:
+        with contextlib.suppress(PackageNotFoundError):
+            found.setdefault("opencv", version(name))
+    return found
 
 
 def _announce(card: "ModelCard", options: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import download_bar, quiet_libraries
-from gradcam_cli.cli.options import model_options as add_model_options
+from gradcam_cli.cli.options import input_size_option
 from gradcam_cli.settings import ModelSettings
 
 
@@ -19,10 +19,10 @@ Example:
 """
 )
 @click.argument("model")
-@add_model_options
+@input_size_option
 @click.option("--json", "as_json", is_flag=True, help="A list for programs.")
 @click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
-def layers(model: str, model_options: dict[str, Any], as_json: bool, verbose: bool) -> None:
+def layers(model: str, input_size: tuple[int, int] | None, as_json: bool, verbose: bool) -> None:
     """List the layers of MODEL that can be explained, and the one that `auto` would choose.
 
     MODEL is a name (see `gradcam-cli models`) or a .keras or .h5 file. No weights are downloaded for it.
@@ -30,7 +30,7 @@ def layers(model: str, model_options: dict[str, Any], as_json: bool, verbose: bo
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.models.request import locate_model
 
-        settings = ModelSettings(model=model, **model_options)
+        settings = ModelSettings(model=model, input_size=input_size)
         request = locate_model(settings, download_bar, need_weights=False)
         from gradcam_cli.engines.tensorflow import list_layers
         from gradcam_cli.models.classifier import load_classifier

@@ -1,16 +1,10 @@
 """Options that several commands share, and how they become settings."""
 
 import re
-from collections.abc import Callable
-from functools import wraps
-from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from gradcam_cli.settings import ModelSettings
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
 PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite")
@@ -30,29 +24,9 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return size
 
 
-def model_options(function: Function) -> Callable[..., Any]:
-    """Add what describes a model besides its name; the command gets one dict `model_options`."""
-    names = ("weights", "input_size")
-
-    @wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        chosen = {name: kwargs.pop(name) for name in names}
-        return function(*args, model_options=chosen, **kwargs)
-
-    add = [
-        click.option(
-            "--weights",
-            type=click.Path(path_type=Path),
-            help="Local weights for a named model: .h5, .weights.h5 or .keras.",
-        ),
-        click.option(
-            "--input-size",
-            metavar="HxW",
-            callback=_size,
-            help="Height and width of the input, where the model leaves them open.",
-        ),
-    ]
-    result: Callable[..., Any] = wrapped
-    for option in reversed(add):
-        result = option(result)
-    return result
+input_size_option = click.option(
+    "--input-size",
+    metavar="HxW",
+    callback=_size,
+    help="Height and width of the input, where the model leaves them open.",
+)

@@ -1,0 +1,67 @@
+"""The README against the program: every option it names exists, and every option of the program is in it."""
+
+import json
+import re
+from typing import Any
+
+import click
+import pytest
+from conftest import ROOT
+
+from gradcam_cli.cli import program
+from gradcam_cli.errors import Reason
+from gradcam_cli.methods import METHODS
+from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.settings import FIT_MODES
+from gradcam_cli.sidecar import schema_text
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+|-[a-z0-9](?![\w-]))")
+# Options of other programs in the README's one-liners.
+FOREIGN = {"-c", "-print0", "-name"}
+
+
+def options_of(command: click.Command) -> set[str]:
+    found = {name for p in command.params if isinstance(p, click.Option) for name in (*p.opts, *p.secondary_opts)}
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            found |= options_of(child)
+    return found | {"-h", "--help"}
+
+
+def test_options() -> None:
+    known = options_of(program)
+    named = set(OPTION.findall(README)) - FOREIGN
+    assert named <= known, named - known
+    assert known <= named, known - named
+
+
+def test_words() -> None:
+    for word in (*Reason, *METHODS, *PREPROCESSINGS, *FIT_MODES, *program.commands):
+        assert f"`{word}`" in README or f"`{word} " in README, word
+
+
+def test_links() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def properties(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(properties, schema)) if schema else set()
+    if not isinstance(schema, dict):
+        return set()
+    found = set(schema.get("properties", {}))
+    return found.union(*(properties(value) for value in schema.values())) if schema else found
+
+
+def test_every_field_of_the_sidecar_is_explained() -> None:
+    for field in properties(json.loads(schema_text())) - {"x", "y"}:
+        assert f"`{field}`" in README, field
+
+
+@pytest.mark.parametrize("command", [program, *program.commands.values()], ids=lambda c: c.name)
+def test_every_help_has_an_example(command: click.Command) -> None:
+    text = command.get_help(click.Context(command))
+    assert "Example" in text
+    assert "gradcam-cli " in text
