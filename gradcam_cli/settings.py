@@ -38,6 +38,8 @@ class ModelSettings:
     labels: Path | None = None
     preprocess: str = "auto"
     input_size: tuple[int, int] | None = None
+    output: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ class OverlaySettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One run of `explain`, apart from its model and its inputs."""
+    """One run of `explain`, apart from its model and its inputs.
+
+    `min_score` is the probability below which a predicted class is not explained; classes asked for always are.
+    """
 
     method: str = "gradcam++"
     fit: FitMode = "squash"
     batch_size: int = 16
     save_maps: bool = False
+    min_score: float = 0.0
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "overlay": {"numpy"},
     "sidecar": {"numpy"},
     "output": {"numpy"},
-    "models": {"numpy", "keras", "tensorflow"},
+    "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "tensorflow"},
     "pipeline": {"numpy"},
     "cli": {"click", "tqdm"},

@@ -10,7 +10,7 @@ import pytest
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models import weights as weights_module
-from gradcam_cli.models.classifier import load_classifier
+from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.named import LITE0, NAMED_MODELS, NamedModel, WeightsFile, find_named
 from gradcam_cli.models.request import locate_model
 from gradcam_cli.preprocessing import PREPROCESSINGS
@@ -122,7 +122,9 @@ def test_weights_that_do_not_fit(seeded: tuple[Path, Any]) -> None:
         (ModelSettings(model="nosuch.keras"), "no such model file"),
         (ModelSettings(model="m.keras", weights=Path("w.h5")), "brings its own"),
         (ModelSettings(model=str(Path(__file__))), "a model file is one of"),
-        (ModelSettings(model=str(Path(__file__).parent)), "not a regular file"),
+        (ModelSettings(model=str(Path(__file__).parent)), "a folder"),
+        (ModelSettings(model="hf://someone/model"), "local files only"),
+        (ModelSettings(model="https://example.org/m.keras"), "local files only"),
     ],
 )
 def test_what_is_refused_before_keras_is_imported(settings: ModelSettings, message: str) -> None:
@@ -152,7 +154,7 @@ def test_efficientnet_gets_its_extra_scaling_with_imagenets_file_only(
     x = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype(np.float32)
     as_it_is = stem(load_classifier(request).network, x)
     np.testing.assert_allclose(as_it_is, stem(plain, x), rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr("gradcam_cli.models.classifier.is_imagenet_file", lambda *_: True)
+    monkeypatch.setattr("gradcam_cli.models.loading.is_imagenet_file", lambda *_: True)
     scaled = stem(load_classifier(request).network, x)
     np.testing.assert_allclose(scaled, stem(theirs, x), rtol=1e-4, atol=1e-6)
     assert np.abs(scaled - as_it_is).max() > 0.1

@@ -1,6 +1,7 @@
 """What `--model` asks for, checked as far as it can be without importing Keras."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels import Labels, read_labels
 from gradcam_cli.models.named import NamedModel, find_named
-from gradcam_cli.models.weights import ensure_weights
+from gradcam_cli.models.weights import ensure_weights, file_sha256
 from gradcam_cli.settings import ModelSettings
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -18,13 +19,17 @@ WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A model that is there: `named` with its `weights` (None: in a package, or not needed), or a whole `file`."""
+    """A model that is there: `named` with its `weights` (None: in a package, or not needed), or a whole `file`.
+
+    A file has passed the preflight. `sha256` is that of the file or of the weights.
+    """
 
     settings: ModelSettings
     named: NamedModel | None
     file: Path | None
     weights: Path | None
     labels: Labels | None
+    sha256: str | None
 
 
 def locate_model(
@@ -44,12 +49,27 @@ def locate_model(
     if _is_file(settings.model):
         if settings.weights:
             raise ModelError("--weights goes with a named model; a model file brings its own.")
-        return ModelRequest(settings, None, _model_file(settings.model), None, labels)
+        path = _model_file(settings.model)
+        digest = _checked_sha256(path, settings)
+        from gradcam_cli.models.preflight import check_model_file
+
+        check_model_file(path)
+        return ModelRequest(settings, None, path, None, labels, digest)
     named = find_named(settings.model)
+    weights = None
     if settings.weights:
-        return ModelRequest(settings, named, None, _weights_file(settings.weights), labels)
-    wanted = need_weights and named.weights is not None
-    return ModelRequest(settings, named, None, ensure_weights(named, show) if wanted else None, labels)
+        weights = _weights_file(settings.weights)
+    elif need_weights and named.weights is not None:
+        weights = ensure_weights(named, show)
+    hashed = _checked_sha256(weights, settings) if weights else None
+    return ModelRequest(settings, named, None, weights, labels, hashed)
+
+
+def _checked_sha256(path: Path, settings: ModelSettings) -> str:
+    digest = file_sha256(path)
+    if settings.sha256 and settings.sha256.lower() != digest:
+        raise ModelError(f"{path}: its sha256 is {digest}, not the one asked for. Nothing of it was loaded.")
+    return digest
 
 
 def _is_file(model: str) -> bool:
@@ -57,11 +77,18 @@ def _is_file(model: str) -> bool:
 
 
 def _model_file(model: str) -> Path:
+    if re.match(r"[a-z][a-z0-9+.-]*://", model, re.IGNORECASE):
+        raise ModelError(f"{model}: models are read from local files only. Download it first, from where you trust.")
     path = Path(model)
     if not path.exists():
         raise ModelError(f"{path}: there is no such model file.")
+    if path.is_dir():
+        raise ModelError(
+            f"{path}: a folder. A SavedModel holds a graph, not Keras layers, and cannot be explained: load it where"
+            " it was made, and save it as one file: model.save('model.keras')"
+        )
     if not path.is_file():
-        raise ModelError(f"{path}: not a regular file. Save the model as one: model.save('model.keras')")
+        raise ModelError(f"{path}: not a regular file.")
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise ModelError(f"{path}: a model file is one of {', '.join(FILE_SUFFIXES)}.")
     return path

@@ -1,0 +1,169 @@
+"""From a model file to a classifier: loaded safely, its input, preprocessing and labels found out."""
+
+import re
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.labels import Labels, imagenet_labels, read_labels
+from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.keras2 import readable
+from gradcam_cli.models.named import NAMED_MODELS, NamedModel
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.models.trace import is_channels_first, layer_paths
+from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
+
+IMAGENET_CLASSES = 1000
+FALLBACK_SIDE = 224
+CHANNELS = (1, 3, 4)
+GUESS = "unit"
+# Bare operations that scale or shift a picture: what keras.applications' preprocess_input leaves in a network.
+ARITHMETIC = frozenset({"Subtract", "TrueDivide", "Divide", "Multiply", "Add"})
+LONGEST_REASON = 300
+# A layer that only this family has, for networks in which the backbone was laid flat.
+FINGERPRINTS = {
+    "conv2_block1_preact_bn": "resnet50v2",
+    "conv5_block3_out": "resnet50",
+    "block5_conv3": "vgg16",
+    "block_16_project": "mobilenetv2",
+    "conv_pw_13_relu": "mobilenet",
+    "mixed10": "inceptionv3",
+    "block14_sepconv2_act": "xception",
+    "pool4_conv": "densenet121",
+    "conv_7b_ac": "inceptionresnetv2",
+}
+
+
+def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
+    """Load a .keras, .h5 or .hdf5 file that has passed the preflight.
+
+    Raises:
+        ModelError: the file is refused, cannot be loaded, or its input is no picture.
+    """
+    settings = request.settings
+    network = _load(path)
+    channels_first = is_channels_first(network)
+    shape = _input_shape(path, network, settings.input_size, channels_first=channels_first)
+    own, why = _own_preprocessing(network)
+    preprocessing = PREPROCESSINGS[(own or GUESS) if settings.preprocess == "auto" else settings.preprocess]
+    if not preprocessing.takes(shape[2]):
+        raise ModelError(
+            f"{path}: --preprocess {preprocessing.name} is for three channels; the model's input has {shape[2]}."
+        )
+    return Classifier(
+        name=path.name,
+        sha256=request.sha256,
+        network=network,
+        input_shape=shape,
+        preprocessing=preprocessing,
+        preprocess_guessed=settings.preprocess == "auto" and own is None,
+        labels=request.labels or _labels(path, network),
+        output=settings.output,
+        channels_first=channels_first,
+        warnings=tuple(_range_warnings(own, why, preprocessing)),
+    )
+
+
+def _load(path: Path) -> keras.Model:
+    try:
+        with readable(path) as file:
+            return keras.models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:
+        unknown = re.search(r"Unknown layer: '(\w+)'", str(error))
+        reason = f"it holds '{unknown[1]}', which an .h5 file cannot bring back" if unknown else first_line(error)
+        raise ModelError(
+            f"{path}: Keras {keras.__version__} cannot load this model: {reason}.\n"
+            "  Where it was made, load it and save it in the newer format: model.save('model.keras').\n"
+            "  If it holds layers of your own, rebuild it from Keras's layers and copy the weights."
+        ) from error
+
+
+def _input_shape(
+    path: Path, network: keras.Model, wanted: tuple[int, int] | None, *, channels_first: bool
+) -> tuple[int, int, int]:
+    """Find height, width and channels of the one picture that goes in."""
+    inputs = getattr(network, "inputs", None) or []
+    if len(inputs) != 1:
+        count = len(inputs) or "no known"
+        raise ModelError(f"{path}: the model has {count} inputs; models of exactly one picture are explained.")
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 4:
+        raise ModelError(f"{path}: its input is {shape}; pictures (N, height, width, channels) are explained.")
+    own = (shape[2], shape[3], shape[1]) if channels_first else tuple(shape[1:])
+    if own[2] not in CHANNELS:
+        raise ModelError(f"{path}: its input is {shape}; pictures of 1, 3 or 4 channels are explained.")
+    height, width = wanted or (own[0] or FALLBACK_SIDE, own[1] or FALLBACK_SIDE)
+    if (own[0] or height, own[1] or width) != (height, width):
+        raise ModelError(f"{path}: its input is {own[0]}x{own[1]}; it cannot take {height}x{width}.")
+    return height, width, own[2]
+
+
+def _labels(path: Path, network: keras.Model) -> Labels:
+    """Labels beside the model (MODEL.labels.json), or ImageNet's where it is an application as it came."""
+    for beside in (path.with_suffix(".labels.json"), path.with_name(f"{path.name}.labels.json")):
+        if beside.is_file():
+            return read_labels(beside)
+    shape = network.output_shape if hasattr(network, "outputs") else None
+    thousand = isinstance(shape, tuple) and shape[-1] == IMAGENET_CLASSES
+    return imagenet_labels() if thousand and named_like(str(network.name)) else Labels()
+
+
+def _own_preprocessing(network: keras.Model) -> tuple[str | None, str]:
+    """What the network itself tells of its input: None where it tells nothing; and how it tells."""
+    for _, layer in _before_weights(network):
+        if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
+            return "none", f"it scales for itself ('{layer.name}')"
+        if type(layer).__name__ in ARITHMETIC and not isinstance(layer, keras.Layer):
+            return "none", f"it scales for itself ('{layer.name}')"
+    family = _family(network)
+    return (family.preprocess, f"it is built on {family.name}") if family else (None, "")
+
+
+def _before_weights(network: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Layers in front of the first one that computes with a kernel."""
+    return takewhile(lambda item: not hasattr(item[1], "kernel"), layer_paths(network))
+
+
+def _family(network: keras.Model) -> NamedModel | None:
+    """Recognise a backbone by its name, or a flat one by the names of its layers."""
+    layers = list(layer_paths(network))
+    names = [network.name, *(layer.name for _, layer in layers if isinstance(layer, keras.Model))]
+    for name in names:
+        if found := named_like(name):
+            return found
+    present = {layer.name for _, layer in layers}
+    return next((NAMED_MODELS[family] for name, family in FINGERPRINTS.items() if name in present), None)
+
+
+def named_like(name: str) -> NamedModel | None:
+    """The architecture whose name begins this one, as Keras calls its models: `mobilenetv2_1.00_96`."""
+    key = re.sub(r"[^a-z0-9]", "", name.lower())
+    if key == "nasnet":
+        return NAMED_MODELS["nasnetmobile"]
+    fitting = [named for named in NAMED_MODELS if key.startswith(named)]
+    return NAMED_MODELS[max(fitting, key=len)] if fitting else None
+
+
+def _range_warnings(own: str | None, why: str, chosen: Preprocessing) -> Iterator[str]:
+    if own is not None and own != chosen.name:
+        yield (
+            f"--preprocess {chosen.name} gives the model numbers from {_range(chosen)}, but {why}: "
+            f"it expects '{own}', {_range(PREPROCESSINGS[own])}."
+        )
+    if own is None and chosen.name == "none":
+        yield "the model meets raw numbers from 0 to 255, and nothing in it seems to scale them."
+
+
+def _range(preprocessing: Preprocessing) -> str:
+    low, high = preprocessing.range
+    return f"{low:.4g} to {high:.4g}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library has to say."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:LONGEST_REASON] if lines else type(error).__name__

@@ -1,0 +1,105 @@
+"""From a request to a classifier: a named model is built and given its weights, a file is loaded."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.labels import imagenet_labels
+from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.files import classifier_from_file, first_line
+from gradcam_cli.models.named import LITE0, NamedModel
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.models.weights import is_imagenet_file
+from gradcam_cli.preprocessing import PREPROCESSINGS
+
+# What keras.applications divides by once more where EfficientNet is built for ImageNet's weights.
+IMAGENET_VARIANCE = (0.229, 0.224, 0.225)
+
+
+def load_classifier(request: ModelRequest, *, need_weights: bool = True) -> Classifier:
+    """Build or load what was asked for; `need_weights=False` leaves a named model with random ones.
+
+    Raises:
+        ModelError: weights that do not fit, or a file that is refused or is no image classifier.
+    """
+    keras.config.set_image_data_format("channels_last")
+    if request.named:
+        return _from_name(request.named, request, need_weights=need_weights)
+    return classifier_from_file(request.file or Path(), request)
+
+
+def _from_name(named: NamedModel, request: ModelRequest, *, need_weights: bool) -> Classifier:
+    size = request.settings.input_size or (named.size, named.size)
+    network, digest = _weighted(named, request, size) if need_weights else (_build(named, size), None)
+    wanted = request.settings.preprocess
+    return Classifier(
+        name=named.name,
+        sha256=digest,
+        network=network,
+        input_shape=(*size, 3),
+        preprocessing=PREPROCESSINGS[named.preprocess if wanted == "auto" else wanted],
+        preprocess_guessed=False,
+        labels=request.labels or imagenet_labels(),
+    )
+
+
+def _weighted(named: NamedModel, request: ModelRequest, size: tuple[int, int]) -> tuple[keras.Model, str]:
+    if request.weights is None:
+        from gradcam_cli.models.efficientnet_lite0 import load_packaged_weights
+
+        network = _build(named, size)
+        return network, load_packaged_weights(network)
+    network = _build(named, size)
+    if _has_imagenet_scaling(named, request.weights):
+        network = _rescaled(network)
+    _load_weights(network, named, request.weights)
+    return network, request.sha256 or ""
+
+
+def _build(named: NamedModel, size: tuple[int, int]) -> keras.Model:
+    if named.name == LITE0:
+        from gradcam_cli.models.efficientnet_lite0 import build_efficientnet_lite0
+
+        return build_efficientnet_lite0(size)
+    try:
+        return getattr(keras.applications, named.builder)(weights=None, input_shape=(*size, 3))
+    except ValueError as error:
+        raise ModelError(f"{named.name} cannot be built for {size[0]}x{size[1]}: {first_line(error)}") from error
+
+
+def _load_weights(network: keras.Model, named: NamedModel, path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of layers it found nothing for, and leaves them as they were: random.
+            warnings.filterwarnings("error", message="Skipping", category=UserWarning)
+            network.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
+        raise ModelError(
+            f"{path}: these weights do not fit {named.name} ({first_line(error)}). They must come from the same "
+            "architecture with its 1000 classes; a model of another shape is given whole: --model FILE.keras"
+        ) from error
+
+
+def _has_imagenet_scaling(named: NamedModel, weights: Path) -> bool:
+    """Whether a file of weights wants the extra scaling that Keras gives EfficientNet B0 to B7 for ImageNet.
+
+    The scaling has no weights of its own, so only the file's hash can tell.
+    """
+    return named.builder.startswith("EfficientNetB") and is_imagenet_file(weights, named)
+
+
+def _rescaled(network: keras.Model) -> keras.Model:
+    """Clone a network with a Rescaling layer behind its Normalization."""
+    factors = [1 / variance**0.5 for variance in IMAGENET_VARIANCE]
+
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        output = layer(*args, **kwargs)
+        return keras.layers.Rescaling(factors)(output) if isinstance(layer, keras.layers.Normalization) else output
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        return layer.__class__.from_config(layer.get_config())
+
+    return keras.models.clone_model(network, clone_function=clone, call_function=call)
