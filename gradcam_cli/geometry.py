@@ -15,6 +15,7 @@ from gradcam_cli.settings import FitMode
 
 # The mean colour of ImageNet: padding that most networks see as "nothing in particular".
 PAD_COLOUR = (124, 116, 104)
+PAD_GREY = 117
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,20 @@ def _centred(inner: Size, outer: Size) -> Box:
 
 
 def apply_fit(pixels: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
-    """Lay a photograph (H, W, 3) uint8 into the model's input (h, w, 3) uint8."""
+    """Lay a photograph (H, W, channels) uint8 into the model's input (h, w, channels) uint8: 1, 3 or 4 channels."""
     seen = pixels[fit.seen.top : fit.seen.bottom, fit.seen.left : fit.seen.right]
     content = resize(seen, fit.filled.size)
     if content.shape[:2] == (fit.input.height, fit.input.width):
         return content
-    canvas = np.empty((fit.input.height, fit.input.width, 3), np.uint8)
-    canvas[:] = PAD_COLOUR
+    channels = pixels.shape[2]
+    canvas = np.empty((fit.input.height, fit.input.width, channels), np.uint8)
+    canvas[:] = PAD_GREY if channels == 1 else (*PAD_COLOUR, 255)[:channels]
     canvas[fit.filled.top : fit.filled.bottom, fit.filled.left : fit.filled.right] = content
     return canvas
 
 
 def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Resize (H, W, 3) uint8: by area where a side shrinks, bilinear where it grows."""
+    """Resize (H, W, channels) uint8: by area where a side shrinks, bilinear where it grows."""
     height, width = pixels.shape[:2]
     if (width, height) == (size.width, size.height):
         return np.ascontiguousarray(pixels)
@@ -104,7 +106,8 @@ def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         result = cv2.resize(result, (shrunk.width, shrunk.height), interpolation=cv2.INTER_AREA)
     if shrunk != size:
         result = cv2.resize(result, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(result, np.uint8)
+    # cv2 drops an axis of one channel.
+    return np.asarray(result, np.uint8).reshape(size.height, size.width, pixels.shape[2])
 
 
 @dataclass(frozen=True)

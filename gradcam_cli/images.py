@@ -76,16 +76,30 @@ class Header:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One decoded picture: upright RGB (H, W, 3) uint8, transparency already laid on white."""
+    """One decoded picture: upright RGB (H, W, 3) uint8, transparency already laid on white.
+
+    `rgba` (H, W, 4) has it as it was, where there is any.
+    """
 
     pixels: NDArray[np.uint8]
     header: Header
+    rgba: NDArray[np.uint8] | None = None
 
     @property
     def size(self) -> Size:
         """Width and height of the upright picture."""
         height, width = self.pixels.shape[:2]
         return Size(width, height)
+
+    def with_channels(self, channels: int) -> NDArray[np.uint8]:
+        """The picture as grey (H, W, 1, by ITU-R BT.601), RGB (H, W, 3) or RGBA (H, W, 4)."""
+        if channels == 1:
+            return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
+        if channels == 3:
+            return self.pixels
+        if self.rgba is not None:
+            return self.rgba
+        return np.dstack([self.pixels, np.full(self.pixels.shape[:2], 255, np.uint8)])
 
 
 def read_file(path: str, limits: Limits) -> bytes:
@@ -145,11 +159,13 @@ def decode(data: bytes, limits: Limits) -> Photo:
         decoded = None
     if decoded is None:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt")
-    pixels = _rgb(_eight_bits(np.asarray(decoded)))
+    stored = _eight_bits(np.asarray(decoded))
     # cv2's TIFF reader turns the picture upright whatever it is told; all the others leave it to us.
-    if header.format != "TIFF":
-        pixels = _upright(pixels, header.orientation)
-    return Photo(np.ascontiguousarray(pixels), header)
+    turn = header.orientation if header.format != "TIFF" else 1
+    pixels = np.ascontiguousarray(_upright(_rgb(stored), turn))
+    if stored.ndim == 2 or stored.shape[2] != 4:
+        return Photo(pixels, header)
+    return Photo(pixels, header, np.ascontiguousarray(_upright(stored[:, :, [2, 1, 0, 3]], turn)))
 
 
 def read_header(data: bytes, limits: Limits) -> Header:

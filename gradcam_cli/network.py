@@ -15,7 +15,7 @@ HeadKind = Literal["softmax", "sigmoid", "binary", "linear"]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer that can be explained: its path, class, output size, and how often the network calls it."""
+    """One layer that can be explained: its path, class, output size, calls, and what `auto` thinks of it."""
 
     path: str
     type: str
@@ -24,6 +24,7 @@ class LayerInfo:
     channels: int
     calls: int
     auto: bool
+    note: str
 
 
 @dataclass(frozen=True)

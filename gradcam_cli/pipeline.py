@@ -46,7 +46,11 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its options, and what is the same for all of its images. Without `overlays`, only records are made."""
+    """One run: its options, and what is the same for all of its images.
+
+    Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
+    last `asked_classes` are those that a person named.
+    """
 
     settings: RunSettings
     preprocessing: Preprocessing
@@ -55,6 +59,8 @@ class Job:
     versions: Mapping[str, str]
     several_targets: bool
     overlays: bool = True
+    channels: int = 3
+    asked_classes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +151,7 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
         return Unexplained(source, card, error)
     card = replace(card, size=photo.size, header=photo.header)
     fit = plan_fit(photo.size, target, job.settings.fit)
-    inputs = job.preprocessing(apply_fit(photo.pixels, fit))
+    inputs = job.preprocessing(apply_fit(photo.with_channels(job.channels), fit))
     shown = shown_size(photo.size, job.settings.overlay.max_side)
     fitted = Fitted(source, card, inputs, fit, shown)
     if not job.overlays:
@@ -193,13 +199,21 @@ def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Expla
     probabilities = engine.head.probabilities(forward.logits)
     results = []
     for i, image in enumerate(images):
-        # The same class may have been predicted and asked for: its first mention counts.
-        keep = np.sort(np.unique(forward.targets[i], return_index=True)[1])
+        keep = _kept(forward.targets[i], probabilities[i], job)
         classes = forward.targets[i, keep]
         sampled = None if raw.classes_sampled is None else int(raw.classes_sampled[i])
         logits = forward.logits[i, classes]
         results.append(Explained(image, classes, logits, probabilities[i, classes], raw.maps[i, keep], sampled))
     return results
+
+
+def _kept(targets: NDArray[np.intp], probabilities: Floats, job: Job) -> NDArray[np.intp]:
+    """Which targets of an image are explained: those likely enough or asked for, each class once."""
+    asked = np.arange(len(targets)) >= len(targets) - job.asked_classes
+    # Put so that a score which is no number is kept, and told.
+    wanted = np.flatnonzero(asked | ~(probabilities[targets] < job.settings.min_score))
+    # The same class may have been predicted and asked for: its first mention counts.
+    return wanted[np.sort(np.unique(targets[wanted], return_index=True)[1])]
 
 
 def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:

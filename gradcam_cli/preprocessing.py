@@ -15,11 +15,23 @@ class Preprocessing:
     scale: tuple[float, float, float]
     bgr: bool = False
 
+    def takes(self, channels: int) -> bool:
+        """Whether it has a meaning for pictures of so many channels: three, or any if all are treated alike."""
+        return channels == 3 or (not self.bgr and len({*self.mean}) == len({*self.scale}) == 1)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest number it can give."""
+        low = min(-mean / scale for mean, scale in zip(self.mean, self.scale, strict=True))
+        high = max((255 - mean) / scale for mean, scale in zip(self.mean, self.scale, strict=True))
+        return low, high
+
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn RGB (..., 3) uint8 into the network's input (..., 3) float32."""
+        """Turn RGB (..., channels) uint8 into the network's input, float32 of the same shape."""
         ordered = pixels[..., ::-1] if self.bgr else pixels
-        mean = np.asarray(self.mean, np.float32)
-        scale = np.asarray(self.scale, np.float32)
+        channels = pixels.shape[-1]
+        mean = np.asarray(self.mean if channels == 3 else self.mean[:1], np.float32)
+        scale = np.asarray(self.scale if channels == 3 else self.scale[:1], np.float32)
         return np.asarray((ordered - mean) / scale, np.float32)
 
 

@@ -78,7 +78,7 @@ def explained(
     versions: Mapping[str, str],
 ) -> Record:
     """Build the record of an image that was explained; `flat` when no class has any heat."""
-    flat = all(result.summary.flat for result in classes)
+    flat = bool(classes) and all(result.summary.flat for result in classes)
     return _record("flat" if flat else "ok", None, None, image, model, method, classes, versions)
 
 

@@ -7,12 +7,15 @@ from keras import layers
 
 from gradcam_cli.labels import Labels
 from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.trace import is_channels_first
 from gradcam_cli.preprocessing import PREPROCESSINGS
 
 SIDE = 16
 
 
-def classifier(network: Any, labels: Labels | None = None, side: int = SIDE, channels: int = 3) -> Classifier:
+def classifier(
+    network: Any, labels: Labels | None = None, side: int = SIDE, channels: int = 3, output: str | None = None
+) -> Classifier:
     return Classifier(
         name="small",
         sha256=None,
@@ -21,6 +24,8 @@ def classifier(network: Any, labels: Labels | None = None, side: int = SIDE, cha
         preprocessing=PREPROCESSINGS["tf"],
         preprocess_guessed=False,
         labels=labels or Labels(),
+        output=output,
+        channels_first=is_channels_first(network),
     )
 
 

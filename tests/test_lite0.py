@@ -13,7 +13,8 @@ from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.evidence import raw_maps
 from gradcam_cli.images import decode
 from gradcam_cli.methods import METHODS
-from gradcam_cli.models.classifier import Classifier, load_classifier
+from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.request import locate_model
 from gradcam_cli.network import Forward
 from gradcam_cli.settings import Limits, ModelSettings, TargetSettings

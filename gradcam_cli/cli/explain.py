@@ -31,7 +31,8 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     metavar="FOLDER|-",
     help="Folder for overlays and sidecars; - writes the one overlay to stdout.",
 )
@@ -53,6 +54,8 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     help="Local weights for a named model: .h5, .weights.h5 or .keras.",
 )
 @input_size_option
+@click.option("--output", "model_output", metavar="NAME", help="Which output to explain, where the model has several.")
+@click.option("--model-sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash.")
 @click.option(
     "--layer",
     default=MODEL_DEFAULTS.layer,
@@ -81,6 +84,13 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     type=click.IntRange(min=0),
     metavar="K",
     help="Explain the K most probable classes.  [default: 1, or 0 with --class]",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=DEFAULTS.min_score,
+    show_default=True,
+    help="Of the --top-k classes, explain only those with this probability or more.",
 )
 @click.option(
     "--fit",

@@ -135,6 +135,8 @@ def _request(options: Mapping[str, Any]) -> "ModelRequest":
         preprocess=options["preprocess"],
         weights=options["weights"],
         input_size=options["input_size"],
+        output=options["model_output"],
+        sha256=options["model_sha256"],
     )
     return locate_model(settings, download_bar)
 
@@ -146,6 +148,7 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
         fit=options["fit"],
         batch_size=options["batch_size"],
         save_maps=options["save_maps"],
+        min_score=options["min_score"],
         overlay=overlay,
     )
 
@@ -164,7 +167,7 @@ def _prepare(
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
     from gradcam_cli.evidence import check_method
     from gradcam_cli.methods import METHODS, Needs
-    from gradcam_cli.models.classifier import load_classifier
+    from gradcam_cli.models.loading import load_classifier
     from gradcam_cli.pipeline import Job
     from gradcam_cli.sidecar import ModelCard
 
@@ -191,7 +194,7 @@ def _prepare(
         fit=settings.fit,
         input_size=engine.input_size,
     )
-    _announce(card, options)
+    _announce(card, classifier.warnings, options)
     job = Job(
         settings=settings,
         preprocessing=classifier.preprocessing,
@@ -200,6 +203,8 @@ def _prepare(
         versions=_versions(),
         several_targets=engine.target_count > 1,
         overlays=destination.folder is not None or destination.overlay_to_stdout,
+        channels=classifier.input_shape[2],
+        asked_classes=len(options["classes"]),
     )
     return engine, job
 
@@ -212,7 +217,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _announce(card: "ModelCard", options: Mapping[str, Any]) -> None:
+def _announce(card: "ModelCard", warnings: tuple[str, ...], options: Mapping[str, Any]) -> None:
     if options["quiet"]:
         return
     say(f"{card.name}: layer {card.layer} ({card.layer_reason})")
@@ -221,6 +226,8 @@ def _announce(card: "ModelCard", options: Mapping[str, Any]) -> None:
             f"{card.name}: nothing tells how pixels become its input; '{card.preprocess}' was guessed. "
             "Say it with --preprocess."
         )
+    for warning in warnings:
+        say(f"{card.name}: warning: {warning}")
     if options["verbose"]:
         height, width = card.input_size
         say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")

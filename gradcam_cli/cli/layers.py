@@ -33,7 +33,7 @@ def layers(model: str, input_size: tuple[int, int] | None, as_json: bool, verbos
         settings = ModelSettings(model=model, input_size=input_size)
         request = locate_model(settings, download_bar, need_weights=False)
         from gradcam_cli.engines.tensorflow import list_layers
-        from gradcam_cli.models.classifier import load_classifier
+        from gradcam_cli.models.loading import load_classifier
 
         found = list_layers(load_classifier(request, need_weights=False))
     rows = [asdict(layer) for layer in found]

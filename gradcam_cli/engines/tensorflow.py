@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
-from gradcam_cli.models.layers import choose_layer, explainable_layers
-from gradcam_cli.models.trace import Call, trace
+from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
+from gradcam_cli.models.trace import trace
 from gradcam_cli.network import Floats, Forward, Head, LayerInfo, TargetLayer
 from gradcam_cli.settings import TargetSettings
+
+# In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
+FLOAT16_SCALE = 1024.0
 
 
 class TensorFlowEngine:
@@ -38,28 +41,31 @@ class TensorFlowEngine:
         gradients: bool = True,
     ) -> None:
         """Trace the network; `gradients=False` leaves them out for methods that have no use for them."""
-        self.precision: str = classifier.network.compute_dtype
+        self.precision = ""
         self.batch_size = batch_size
         self.input_size = classifier.input_shape[:2]
         self._classifier = classifier
-        self._call: Call
+        self._target: Target
         self.layer: TargetLayer
         self.head: Head
         self.target_count = 0
         signature = tf.TensorSpec((batch_size, *classifier.input_shape), tf.float32)
 
         def explain(inputs: Any) -> tuple[Any, ...]:
-            run = trace(classifier.network, inputs)
-            self._call, self.layer = choose_layer(run, layer)
-            self.head = head_of(run, self._call)
+            run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+            self._target = choose_layer(run, layer)
+            self.layer = self._target.layer
+            self.precision = self._target.call.output.dtype.name
+            self.head = head_of(run, self._target.call)
             asked = [classifier.labels.find(name, self.head.class_count) for name in targets.classes]
             logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
             chosen = _chosen_classes(logits, min(targets.top_k, self.head.class_count), asked)
             self.target_count = int(chosen.shape[1])
             wanted = range(self.target_count) if gradients else ()
-            slopes = [_gradient(logits, chosen[:, t], self._call) for t in wanted]
+            raw = self._target.call.output
+            slopes = [self._gradient(logits, chosen[:, t], raw) for t in wanted]
             stacked = tf.stack(slopes, axis=1) if slopes else tf.zeros(0)
-            return self._call.output, tf.cast(self._call.output, tf.float32), logits, chosen, stacked
+            return raw, tf.cast(self._target.layout.fold(raw), tf.float32), logits, chosen, stacked
 
         self._with_gradients = gradients
         self._explain = tf.function(explain, input_signature=[signature], autograph=False)
@@ -91,18 +97,30 @@ class TensorFlowEngine:
     @cached_property
     def _head_gradient(self) -> Any:
         """The network from the target layer on: its output is replaced, so nothing before it is left to compute."""
-        target = self._call
+        target = self._target.call
 
-        def gradient(inputs: Any, activations: Any, classes: Any) -> Any:
-            run = trace(
-                self._classifier.network,
-                inputs,
-                lambda path, index, output: activations if (path, index) == (target.path, target.index) else output,
-            )
+        def gradient(inputs: Any, raw: Any, classes: Any) -> Any:
+            def substitute(path: str, index: int, output: Any) -> Any:
+                return raw if (path, index) == (target.path, target.index) else output
+
+            classifier = self._classifier
+            run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
             logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
-            return _gradient(logits, classes, Call(target.path, target.layer, target.index, (), activations))
+            return self._gradient(logits, classes, raw)
 
         return tf.function(gradient, autograph=False)
+
+    def _gradient(self, logits: Any, classes: Any, raw: Any) -> Any:
+        """The gradient of one class's logit a row, folded to a map."""
+        scale = FLOAT16_SCALE if raw.dtype == tf.float16 else 1.0
+        score = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1)) * scale
+        (gradient,) = tf.gradients(score, [raw])
+        if gradient is None:
+            raise ModelError(
+                f"Layer '{self.layer.path}': no gradient arrives there from the logits (something on the way cannot "
+                "be differentiated). Choose a later layer with --layer."
+            )
+        return tf.cast(self._target.layout.fold(gradient), tf.float32) / scale
 
 
 def _both_sides(logits: Any, head: Head) -> Any:
@@ -117,17 +135,6 @@ def _chosen_classes(logits: Any, top_k: int, asked: list[int]) -> Any:
     return tf.concat([top, tf.tile(same, (logits.shape[0], 1))], axis=1)
 
 
-def _gradient(logits: Any, classes: Any, call: Call) -> Any:
-    score = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
-    (gradient,) = tf.gradients(score, [call.output])
-    if gradient is None:
-        raise ModelError(
-            f"Layer '{call.path}': no gradient arrives there from the logits (something on the way cannot be "
-            "differentiated). Choose a later layer with --layer."
-        )
-    return tf.cast(gradient, tf.float32)
-
-
 def list_layers(classifier: Classifier) -> list[LayerInfo]:
     """List the layers of a network that can be explained, in its own order.
 
@@ -137,7 +144,7 @@ def list_layers(classifier: Classifier) -> list[LayerInfo]:
     found: list[LayerInfo] = []
 
     def survey(inputs: Any) -> Any:
-        found.extend(explainable_layers(trace(classifier.network, inputs)))
+        found.extend(explainable_layers(trace(classifier.network, classifier.arranged(inputs), classifier.output)))
         return inputs
 
     signature = tf.TensorSpec((1, *classifier.input_shape), tf.float32)

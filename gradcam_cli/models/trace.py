@@ -6,6 +6,7 @@ Afterwards the graph itself answers the questions: what leads to the logits, wha
 gradient with respect to any layer's output is. The model is never changed, never rebuilt and never split.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,15 +21,18 @@ from gradcam_cli.network import HeadKind
 # Graph operations that hand a tensor on as it is, in another shape or another float format.
 PASSING = frozenset({"Identity", "IdentityN", "StopGradient", "Reshape", "Squeeze", "Cast", "CheckNumerics"})
 # Sub-layers of these work on (queries, heads): four axes, none of them a picture.
-ATTENTION = ("MultiHeadAttention", "GroupQueryAttention")
+ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention")
+# What Keras calls in a layer: the second one where its weights are quantised.
+ENTRIES = ("call", "quantized_call")
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of one layer: `index` counts the calls of the same layer from 0."""
+    """One call of one layer: `order` in the network, and `index` among the calls of the same layer, from 0."""
 
     path: str
     layer: Any
+    order: int
     index: int
     inputs: tuple[Any, ...]
     output: Any
@@ -42,6 +46,7 @@ class Trace:
     output: Any
     logits: Any
     kind: HeadKind
+    channels_first: bool
     leading: frozenset[Any] = field(repr=False)
 
     def leads_to_logits(self, tensor: Any) -> bool:
@@ -52,12 +57,15 @@ class Trace:
 Substitute = Callable[[str, int, Any], Any]
 
 
-def trace(model: keras.Model, inputs: Any, substitute: Substitute | None = None) -> Trace:
+def trace(
+    model: keras.Model, inputs: Any, output_name: str | None = None, substitute: Substitute | None = None
+) -> Trace:
     """Run the model on a graph tensor, inside a function that is being traced.
 
     Args:
-        model: any Keras classifier of one input and one output.
-        inputs: (N, H, W, channels) symbolic tensor.
+        model: any Keras classifier of one input.
+        inputs: (N, H, W, channels) symbolic tensor, or (N, channels, H, W) if the model is of that kind.
+        output_name: which output to explain, where there are several.
         substitute: given a layer's path, the index of its call and its output, gives what the layer is to hand on
             instead.
 
@@ -65,12 +73,32 @@ def trace(model: keras.Model, inputs: Any, substitute: Substitute | None = None)
         ModelError: the model's output is not one score for each class.
     """
     with _recorded(model, substitute or (lambda _path, _index, output: output)) as calls:
-        output = model(_as_declared(model, inputs), training=False)
-    if not tf.is_tensor(output):
-        raise ModelError(f"{model.name}: the model has several outputs; only one can be explained.")
+        output = _one_output(model, model(_as_declared(model, inputs), training=False), output_name)
     logits, kind = _logits(output)
     classes = _class_count(model, output)
-    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, _ancestors(logits))
+    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, is_channels_first(model), _ancestors(logits))
+
+
+def is_channels_first(model: keras.Model) -> bool:
+    """Whether the model's pictures are (N, channels, H, W) inside."""
+    return any(getattr(layer, "data_format", None) == "channels_first" for _, layer in layer_paths(model))
+
+
+def _one_output(model: keras.Model, outputs: Any, wanted: str | None) -> Any:
+    if tf.is_tensor(outputs) and wanted is None:
+        return outputs
+    tensors = keras.tree.flatten(outputs)
+    names = list(outputs) if isinstance(outputs, dict) else list(getattr(model, "output_names", None) or [])
+    if len(names) != len(tensors):
+        names = [str(i) for i in range(len(tensors))]
+    listed = ", ".join(names)
+    if wanted is None and len(tensors) != 1:
+        raise ModelError(f"{model.name}: the model has {len(tensors)} outputs. Choose one with --output: {listed}")
+    if wanted is None:
+        return tensors[0]
+    if wanted not in names:
+        raise ModelError(f"{model.name}: there is no output '{wanted}'. There are: {listed}")
+    return tensors[names.index(wanted)]
 
 
 def _as_declared(model: keras.Model, inputs: Any) -> Any:
@@ -83,37 +111,39 @@ def _as_declared(model: keras.Model, inputs: Any) -> Any:
 @contextmanager
 def _recorded(model: keras.Model, substitute: Substitute) -> Iterator[list[Call]]:
     calls: list[Call] = []
-    counts: dict[str, int] = {}
-    hooked: list[tuple[Any, Any]] = []
+    counts: Counter[str] = Counter()
+    hooked: list[tuple[Any, str, Any]] = []
 
-    def hook(path: str, layer: Any) -> None:
-        original = layer.call
+    def hook(path: str, layer: Any, entry: str) -> None:
+        original = getattr(layer, entry)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             output = original(*args, **kwargs)
             if not tf.is_tensor(output):
                 return output
-            index = counts.get(path, 0)
-            counts[path] = index + 1
+            index = counts[path]
+            counts[path] += 1
             output = substitute(path, index, output)
             inputs = tuple(t for t in tf.nest.flatten((args, kwargs)) if tf.is_tensor(t))
-            calls.append(Call(path, layer, index, inputs, output))
+            calls.append(Call(path, layer, len(calls), index, inputs, output))
             return output
 
-        hooked.append((layer, layer.__dict__.get("call")))
+        hooked.append((layer, entry, layer.__dict__.get(entry)))
         # Past Keras's own __setattr__, which would try to track what it is given.
-        object.__setattr__(layer, "call", call)
+        object.__setattr__(layer, entry, call)
 
     try:
         for path, layer in layer_paths(model):
-            hook(path, layer)
+            for entry in ENTRIES:
+                if hasattr(layer, entry):
+                    hook(path, layer, entry)
         yield calls
     finally:
-        for layer, own in reversed(hooked):
+        for layer, entry, own in reversed(hooked):
             if own is None:
-                object.__delattr__(layer, "call")
+                object.__delattr__(layer, entry)
             else:
-                object.__setattr__(layer, "call", own)
+                object.__setattr__(layer, entry, own)
 
 
 def layer_paths(model: keras.Model) -> Iterator[tuple[str, Any]]:
