@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+LONGEST_REASON = 300
+
 
 class Reason(StrEnum):
     """Why one image has no explanation: the words of `reason` in a sidecar."""
@@ -53,3 +55,9 @@ class EnvironmentStop(GradcamError):
     """The machine stopped the run: disk full, output gone, a library missing."""
 
     exit_code = 4
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of what a library has to say, and no more than people read."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:LONGEST_REASON] if lines else type(error).__name__

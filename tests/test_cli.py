@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import keras
 import pytest
 from click.testing import CliRunner, Result
 from conftest import DATA, SAMPLES, Runner, jpeg
@@ -288,6 +289,28 @@ def test_layers_of_a_named_model(run: Runner) -> None:
     table = run("layers", "efficientnetlite0").expect(0).out.decode()
     assert "* top_activation" in table
     assert "block5c_add" in table
+
+
+def test_a_model_of_ones_own(run: Runner, tmp_path: Path) -> None:
+    """Saved, listed, explained: labels found beside it, one of two outputs, likely classes only, guesses told."""
+    inputs = keras.layers.Input((32, 32, 3))
+    x = keras.layers.Conv2D(6, 3, activation="relu", name="maps")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = [keras.layers.Dense(n, activation="sigmoid", name=name)(x) for name, n in (("kind", 3), ("age", 2))]
+    keras.Model(inputs, outputs).save(tmp_path / "own.keras")
+    (tmp_path / "own.labels.json").write_text('["ant", "bee", "cow"]')
+    args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "own.keras")
+    assert "--output: kind, age" in run(*args).expect(3).err
+    assert "3 labels" in run(*args, "--output", "age").expect(3).err
+    done = run(*args, "--output", "kind", "--top-k", "3", "--min-score", "0", "--class", "cow").expect(0)
+    assert "'unit' was guessed" in done.err
+    record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
+    assert {c["label"] for c in record["classes"]} == {"ant", "bee", "cow"}
+    assert record["model"]["preprocess_guessed"] is True
+    assert record["model"]["name"] == "own.keras"
+    rows = json.loads(run("layers", "own.keras", "--output", "kind", "--json").expect(0).out)
+    assert [(row["path"], row["calls"], row["note"]) for row in rows] == [("maps", 1, "chosen")]
+    assert "cannot take 64x64" in run(*args, "--input-size", "64").expect(3).err
 
 
 def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.output import Names, OutputFolder
-from gradcam_cli.pipeline import Job, explain, shown_size
+from gradcam_cli.pipeline import Fitted, Job, explain, prepare, shown_size
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import OverlaySettings, RunSettings
 from gradcam_cli.sidecar import ModelCard, Record, schema_text, to_json
@@ -164,6 +164,39 @@ def test_saved_maps_are_the_methods_own(tmp_path: Path) -> None:
     peak = np.unravel_index(raw.argmax(), raw.shape)
     cell = (record["classes"][0]["peak"]["y"] * 4 // 24, record["classes"][0]["peak"]["x"] * 4 // 30)
     assert cell == peak
+
+
+def test_only_classes_likely_enough_are_explained_and_all_that_were_asked_for(tmp_path: Path) -> None:
+    (item,) = sources(tmp_path, 1)
+    (all_five,) = explained(tmp_path, [item], FakeEngine(top_k=5))
+    by_class = {c["index"]: c["probability"] for c in all_five["classes"]}
+    assert sum(by_class.values()) == pytest.approx(1, rel=1e-5)
+    ranked = sorted(by_class, key=lambda index: -by_class[index])
+    limit = (by_class[ranked[1]] + by_class[ranked[2]]) / 2
+    (likely,) = explained(tmp_path, [item], FakeEngine(top_k=5), job(min_score=limit))
+    assert [c["index"] for c in likely["classes"]] == ranked[:2]
+    asked = replace(job(min_score=limit), asked_classes=1)
+    (record,) = explained(tmp_path, [item], FakeEngine(top_k=3, targets=(ranked[4],)), asked)
+    assert [c["index"] for c in record["classes"]] == [*ranked[:2], ranked[4]]
+    (none,) = explained(tmp_path, [item], FakeEngine(top_k=5), job(min_score=1.0))
+    assert (none["status"], none["classes"]) == ("ok", [])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_network_gets_the_channels_it_has(tmp_path: Path, channels: int) -> None:
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., :] = (200, 100, 50, 64)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    fitted = prepare(Source("a.png", str(tmp_path / "a.png")), replace(job(), channels=channels), Size(4, 4))
+    assert isinstance(fitted, Fitted)
+    assert fitted.inputs.shape == (4, 4, channels)
+    pixel = ((fitted.inputs[0, 0] + 1) * 127.5).round().tolist()
+    on_white = [round(255 + (c - 255) * 64 / 255) for c in (200, 100, 50)]
+    grey = round(0.299 * on_white[0] + 0.587 * on_white[1] + 0.114 * on_white[2])
+    # Four channels get the colours as they are stored, and their opacity.
+    assert pixel == {1: [grey], 3: on_white, 4: [200, 100, 50, 64]}[channels]
+    assert fitted.pixels is not None
+    assert fitted.pixels[0, 0].tolist() == on_white
 
 
 def test_flat_is_told(tmp_path: Path) -> None:

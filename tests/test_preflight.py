@@ -121,6 +121,13 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
     "a billion units": (inside("scores", units=10**9), "declares 1,000,000,000 units"),
     "a million filters": (inside("convolution", filters=10**6), "declares 1,000,000 units"),
     "an enormous input": (inside("picture", batch_shape=[None, 10**6, 10**6, 3]), "declares an input"),
+    "a dense layer over a large picture": (
+        lambda config: (
+            layer(config, "picture")["config"].update(batch_shape=[None, 16000, 16000, 3]),
+            layer(config, "convolution").update(class_name="Flatten"),
+        )[0],
+        "768,000,000 inputs meet",
+    ),
     "a nested compiled loss": (
         put("convolution", compile_config={"loss": function("system", "posix")}),
         r"class posix\.system",

@@ -2,11 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SAMPLES, Runner
 
 from gradcam_cli.cli import program
 from gradcam_cli.errors import Reason
@@ -16,9 +19,9 @@ from gradcam_cli.settings import FIT_MODES
 from gradcam_cli.sidecar import schema_text
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+|-[a-z0-9](?![\w-]))")
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-z0-9](?![\w-]))")
 # Options of other programs in the README's one-liners.
-FOREIGN = {"-c", "-print0", "-name"}
+FOREIGN = {"-c", "-4", "-print0", "-name"}
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -31,7 +34,7 @@ def options_of(command: click.Command) -> set[str]:
 
 def test_options() -> None:
     known = options_of(program)
-    named = set(OPTION.findall(README)) - FOREIGN
+    named = set(OPTION.findall(re.sub(r"```python.*?```", "", README, flags=re.DOTALL))) - FOREIGN
     assert named <= known, named - known
     assert known <= named, known - named
 
@@ -58,6 +61,20 @@ def properties(schema: Any) -> set[str]:
 def test_every_field_of_the_sidecar_is_explained() -> None:
     for field in properties(json.loads(schema_text())) - {"x", "y"}:
         assert f"`{field}`" in README, field
+
+
+def test_the_example_runs_as_it_is_written(run: Runner, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line and not line.startswith(("#", "import", "from"))]) <= 20
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    listed = run("layers", "pets.keras").expect(0).out.decode().splitlines()
+    shown = README.split("$ gradcam-cli layers pets.keras | tail -4\n")[1].split("\n\n")[0].splitlines()
+    assert listed[-4:] == shown
+    done = run("explain", SAMPLES, "-o", "out", "--model", "pets.keras").expect(0)
+    assert done.err.splitlines()[0] in README
+    record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
+    assert record["classes"][0]["label"] in {"cat", "dog", "rabbit"}
+    assert record["model"]["preprocess"] == "none"
 
 
 @pytest.mark.parametrize("command", [program, *program.commands.values()], ids=lambda c: c.name)

@@ -9,7 +9,7 @@ import click
 
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.explain_run import run
-from gradcam_cli.cli.options import MODEL_DEFAULTS, PREPROCESS_CHOICES, STDIO, input_size_option
+from gradcam_cli.cli.options import MODEL_DEFAULTS, PREPROCESS_CHOICES, STDIO, input_size_option, output_option
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import COLORMAPS, FIT_MODES, OverlaySettings, RunSettings
 
@@ -54,7 +54,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     help="Local weights for a named model: .h5, .weights.h5 or .keras.",
 )
 @input_size_option
-@click.option("--output", "model_output", metavar="NAME", help="Which output to explain, where the model has several.")
+@output_option
 @click.option("--model-sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash.")
 @click.option(
     "--layer",

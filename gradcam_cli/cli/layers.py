@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import download_bar, quiet_libraries
-from gradcam_cli.cli.options import input_size_option
+from gradcam_cli.cli.options import input_size_option, output_option
 from gradcam_cli.settings import ModelSettings
 
 
@@ -20,9 +20,12 @@ Example:
 )
 @click.argument("model")
 @input_size_option
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="A list for programs.")
 @click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
-def layers(model: str, input_size: tuple[int, int] | None, as_json: bool, verbose: bool) -> None:
+def layers(
+    model: str, input_size: tuple[int, int] | None, model_output: str | None, as_json: bool, verbose: bool
+) -> None:
     """List the layers of MODEL that can be explained, and the one that `auto` would choose.
 
     MODEL is a name (see `gradcam-cli models`) or a .keras or .h5 file. No weights are downloaded for it.
@@ -30,7 +33,7 @@ def layers(model: str, input_size: tuple[int, int] | None, as_json: bool, verbos
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.models.request import locate_model
 
-        settings = ModelSettings(model=model, input_size=input_size)
+        settings = ModelSettings(model=model, input_size=input_size, output=model_output)
         request = locate_model(settings, download_bar, need_weights=False)
         from gradcam_cli.engines.tensorflow import list_layers
         from gradcam_cli.models.loading import load_classifier
@@ -41,13 +44,12 @@ def layers(model: str, input_size: tuple[int, int] | None, as_json: bool, verbos
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    width = max([len(row["path"]) for row in rows] + [4])
-    kind = max([len(row["type"]) for row in rows] + [4])
-    lines = [f"{'':2}{'PATH':<{width}}  {'TYPE':<{kind}}  HxWxC"]
-    for row in rows:
-        mark = "* " if row["auto"] else "  "
-        size = f"{row['height']}x{row['width']}x{row['channels']}"
-        calls = f"  ({row['calls']} calls)" if row["calls"] > 1 else ""
-        lines.append(f"{mark}{row['path']:<{width}}  {row['type']:<{kind}}  {size}{calls}")
-    lines.append("* what --layer auto chooses" if any(row["auto"] for row in rows) else "no layer gives a map")
+    """One line a layer; the one that `auto` would choose is marked with a star."""
+    head = {"path": "PATH", "type": "TYPE", "size": "HxWxC", "calls": "CALLS", "note": "AUTO"}
+    cells = [head, *(row | {"size": f"{row['height']}x{row['width']}x{row['channels']}"} for row in rows)]
+    widths = {key: max(len(str(cell[key])) for cell in cells) for key in head}
+    lines = []
+    for cell in cells:
+        mark = "* " if cell.get("auto") else "  "
+        lines.append((mark + "  ".join(f"{cell[key]!s:<{widths[key]}}" for key in head)).rstrip())
     return "\n".join(lines)

@@ -24,6 +24,12 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return size
 
 
+output_option = click.option(
+    "--output",
+    "model_output",
+    metavar="NAME",
+    help="Which output to explain, where the model has several.",
+)
 input_size_option = click.option(
     "--input-size",
     metavar="HxW",

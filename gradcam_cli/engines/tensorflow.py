@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import GradcamError, ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
 from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
@@ -57,6 +57,7 @@ class TensorFlowEngine:
             self.layer = self._target.layer
             self.precision = self._target.call.output.dtype.name
             self.head = head_of(run, self._target.call)
+            _check_labels(classifier, self.head)
             asked = [classifier.labels.find(name, self.head.class_count) for name in targets.classes]
             logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
             chosen = _chosen_classes(logits, min(targets.top_k, self.head.class_count), asked)
@@ -69,13 +70,29 @@ class TensorFlowEngine:
 
         self._with_gradients = gradients
         self._explain = tf.function(explain, input_signature=[signature], autograph=False)
-        self._explain.get_concrete_function()
+        self._trace(classifier)
+
+    def _trace(self, classifier: Classifier) -> None:
+        try:
+            self._explain.get_concrete_function()
+        except GradcamError:
+            raise
+        except Exception as error:
+            # A network may refuse its input in any way: a size that does not suit it, an operation the platform lacks.
+            height, width, channels = classifier.input_shape
+            raise ModelError(
+                f"{classifier.name}: the network cannot be run on a {height}x{width}x{channels} picture: "
+                f"{first_line(error)}"
+            ) from error
 
     def explain(self, inputs: Floats) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
         count = len(inputs)
         tensor = tf.constant(self._padded(inputs))
-        raw, activations, logits, targets, gradients = self._explain(tensor)
+        try:
+            raw, activations, logits, targets, gradients = self._explain(tensor)
+        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
+            raise ModelError(f"The network cannot be run on this machine: {first_line(error)}") from error
         return Forward(
             activations.numpy()[:count],
             logits.numpy()[:count],
@@ -121,6 +138,14 @@ class TensorFlowEngine:
                 "be differentiated). Choose a later layer with --layer."
             )
         return tf.cast(self._target.layout.fold(gradient), tf.float32) / scale
+
+
+def _check_labels(classifier: Classifier, head: Head) -> None:
+    """Wrong names are worse than none: there must be one for each class."""
+    if len(classifier.labels) not in {0, head.class_count}:
+        raise ModelError(
+            f"{classifier.name} has {head.class_count} classes, but there are {len(classifier.labels)} labels."
+        )
 
 
 def _both_sides(logits: Any, head: Head) -> Any:

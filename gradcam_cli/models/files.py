@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.labels import Labels, imagenet_labels, read_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.keras2 import readable
@@ -23,7 +23,6 @@ CHANNELS = (1, 3, 4)
 GUESS = "unit"
 # Bare operations that scale or shift a picture: what keras.applications' preprocess_input leaves in a network.
 ARITHMETIC = frozenset({"Subtract", "TrueDivide", "Divide", "Multiply", "Add"})
-LONGEST_REASON = 300
 # A layer that only this family has, for networks in which the backbone was laid flat.
 FINGERPRINTS = {
     "conv2_block1_preact_bn": "resnet50v2",
@@ -64,7 +63,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         labels=request.labels or _labels(path, network),
         output=settings.output,
         channels_first=channels_first,
-        warnings=tuple(_range_warnings(own, why, preprocessing)),
+        warnings=(*_size_warnings(network, settings.input_size), *_range_warnings(own, why, preprocessing)),
     )
 
 
@@ -148,6 +147,11 @@ def named_like(name: str) -> NamedModel | None:
     return NAMED_MODELS[max(fitting, key=len)] if fitting else None
 
 
+def _size_warnings(network: keras.Model, wanted: tuple[int, int] | None) -> Iterator[str]:
+    if wanted is None and None in network.inputs[0].shape[1:]:
+        yield f"its input size is open; {FALLBACK_SIDE} was taken. Say another with --input-size HxW."
+
+
 def _range_warnings(own: str | None, why: str, chosen: Preprocessing) -> Iterator[str]:
     if own is not None and own != chosen.name:
         yield (
@@ -161,9 +165,3 @@ def _range_warnings(own: str | None, why: str, chosen: Preprocessing) -> Iterato
 def _range(preprocessing: Preprocessing) -> str:
     low, high = preprocessing.range
     return f"{low:.4g} to {high:.4g}"
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what a library has to say."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:LONGEST_REASON] if lines else type(error).__name__

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.labels import imagenet_labels
 from gradcam_cli.models.classifier import Classifier
-from gradcam_cli.models.files import classifier_from_file, first_line
+from gradcam_cli.models.files import classifier_from_file
 from gradcam_cli.models.named import LITE0, NamedModel
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import is_imagenet_file

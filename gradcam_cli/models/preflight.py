@@ -81,6 +81,8 @@ FUNCTION_MODULES = (
 )
 # What Keras 2 made of bare TensorFlow calls in a functional model; Keras 3 cannot read them.
 KERAS_2_OPERATIONS = frozenset({"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod"})
+# What lays a whole picture before a dense layer.
+RESHAPING = frozenset({"Flatten", "Reshape", "Permute"})
 SIZES = frozenset({"units", "filters", "output_dim", "input_dim", "key_dim", "num_heads", "intermediate_dim"})
 
 
@@ -255,14 +257,27 @@ def _product(shape: tuple[int, ...]) -> int:
 
 def _check_config(path: Path, config: dict[str, Any], largest: int, total: int) -> None:
     sizes: list[int] = []
+    volume, flattened = 0, False
     for layer, node in _nodes(config, "the model"):
         _check_node(path, layer, node)
+        flattened |= node.get("class_name") in RESHAPING
+        volume = max(volume, _volume(node))
         sizes += _check_sizes(path, layer, node, max(largest, FREE_DIMENSION))
+    if flattened and sizes and volume * max(sizes) > max(FREE_PRODUCT, MAX_RATIO * total):
+        raise ModelError(f"{path}: {volume:,} inputs meet {max(sizes):,} units, without weights for them.")
     widest = sorted(sizes)[-2:]
     if len(widest) == 2 and widest[0] * widest[1] > max(FREE_PRODUCT, MAX_RATIO * total):
         raise ModelError(
             f"{path}: it declares layers of {widest[0]:,} and {widest[1]:,} units without weights for them."
         )
+
+
+def _volume(node: dict[str, Any]) -> int:
+    """Numbers in one input of the declared shape; open sides count as 1."""
+    shape = node.get("batch_shape", node.get("batch_input_shape"))
+    if not isinstance(shape, list):
+        return 0
+    return _product(tuple(side for side in shape if isinstance(side, int)))
 
 
 def _nodes(value: Any, layer: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels import Labels, read_labels
-from gradcam_cli.models.named import NamedModel, find_named
+from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
 from gradcam_cli.models.weights import ensure_weights, file_sha256
 from gradcam_cli.settings import ModelSettings
 
@@ -73,6 +73,8 @@ def _checked_sha256(path: Path, settings: ModelSettings) -> str:
 
 
 def _is_file(model: str) -> bool:
+    if model.lower() in NAMED_MODELS:
+        return False
     return Path(model).suffix.lower() in FILE_SUFFIXES or os.sep in model or Path(model).exists()
 
 
