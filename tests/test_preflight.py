@@ -18,6 +18,8 @@ from keras import layers
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.preflight import check_model_file
+from gradcam_cli.models.request import locate_model
+from gradcam_cli.settings import ModelSettings
 
 Config = dict[str, Any]
 
@@ -264,7 +266,10 @@ HOSTILE_HDF5: dict[str, tuple[Callable[[Any], None], str]] = {
 @pytest.mark.parametrize("name", HOSTILE_HDF5)
 def test_hostile_weights(whole: Path, tmp_path: Path, name: str, make: Any) -> None:
     change, message = HOSTILE_HDF5[name]
-    refused(make(tmp_path / ("m.h5" if make is hdf5 else "m.keras"), whole, change), message)
+    path = make(tmp_path / ("m.h5" if make is hdf5 else "m.keras"), whole, change)
+    refused(path, message)
+    with pytest.raises(ModelError, match=message):
+        locate_model(ModelSettings(model="resnet50", weights=path), lambda *_: None)
 
 
 def test_a_group_inside_itself_ends(whole: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ they are. Everything here reads with zipfile, json and h5py only; what passes is
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -104,6 +105,31 @@ def check_model_file(path: Path) -> None:
         _check_h5(path)
 
 
+def check_weights_file(path: Path) -> None:
+    """Refuse a file of weights (.h5, .weights.h5 or .keras) that is damaged, or reaches outside of itself.
+
+    Raises:
+        ModelError: with the file and what is wrong.
+    """
+    if path.suffix.lower() != ".keras":
+        _check_weights(path, path)
+        return
+    with _archive(path) as archive:
+        _check_members(path, archive)
+        _check_archived_weights(path, archive)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"{path}: the file is truncated or damaged ({error}). Copy it again, or save the model again."
+        ) from error
+
+
 def _refuse_misnamed(path: Path, start: bytes, own: bytes, other: bytes, other_suffix: str) -> None:
     if start.startswith(own):
         return
@@ -114,16 +140,11 @@ def _refuse_misnamed(path: Path, start: bytes, own: bytes, other: bytes, other_s
 
 
 def _check_keras(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(path, archive)
-            _refuse_keras_2(path, archive)
-            config = _read_config(path, archive)
-            largest, total = _check_archived_weights(path, archive)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{path}: the file is truncated or damaged ({error}). Copy it again, or save the model again."
-        ) from error
+    with _archive(path) as archive:
+        _check_members(path, archive)
+        _refuse_keras_2(path, archive)
+        config = _read_config(path, archive)
+        largest, total = _check_archived_weights(path, archive)
     config.pop("compile_config", None)  # how it was trained is never loaded
     _check_config(path, config, largest, total)
 

@@ -101,4 +101,7 @@ def _weights_file(path: Path) -> Path:
         raise ModelError(f"{path}: weights are read from {', '.join(WEIGHTS_SUFFIXES)} files.")
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file of weights.")
+    from gradcam_cli.models.preflight import check_weights_file
+
+    check_weights_file(path)
     return path
