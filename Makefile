@@ -27,6 +27,10 @@ check: $(VENV)/.dev ## Lint, check the formatting, check the types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+.PHONY: bench
+bench: $(VENV)/.run ## Measure images a second against what the machine could do at best (some minutes)
+	$(BIN)/python -m benchmarks
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and sort imports
 	$(BIN)/ruff check --fix .

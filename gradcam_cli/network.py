@@ -46,6 +46,17 @@ class Head:
     class_count: int
     weights: Floats | None = None
 
+    def dense_gradients(self, classes: NDArray[np.intp], layer: TargetLayer) -> Floats | None:
+        """Give the gradient of the logits of classes (N, T), in closed form, where the head is GAP -> Dense.
+
+        `dS^c/dA_ijk = W_kc / Z` everywhere: as (N, T, h, w, K), a view that takes no memory. None for other heads.
+        """
+        if self.weights is None:
+            return None
+        slopes = self.weights.T[classes] / np.float32(layer.height * layer.width)
+        shape = (*classes.shape, layer.height, layer.width, layer.channels)
+        return np.broadcast_to(slopes[:, :, None, None, :], shape)
+
     def probabilities(self, logits: Floats) -> Floats:
         """Turn logits (N, C) into probabilities (N, C): softmax over the classes, or a sigmoid for each."""
         if self.kind in {"sigmoid", "binary"}:
@@ -85,6 +96,10 @@ class Engine(Protocol):
     @property
     def batch_size(self) -> int:
         """Images a pass takes at the most."""
+
+    @property
+    def streams(self) -> int:
+        """Passes it runs best at the same time, each called from a thread of its own."""
 
     @property
     def input_size(self) -> tuple[int, int]:

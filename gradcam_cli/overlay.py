@@ -34,7 +34,11 @@ def paint(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, style
     """
     window = (slice(seen.top, seen.bottom), slice(seen.left, seen.right))
     index = cv2.convertScaleAbs(heat[window], alpha=255.0)
-    colour = colour_table(style.colormap)[np.asarray(index)]
-    painted = pixels.copy()
-    painted[window] = cv2.addWeighted(pixels[window], 1.0 - style.alpha, colour, style.alpha, 0.0)
-    return painted
+    # One lookup in a table of 256 colours; cv2 does not mind in which order their channels are.
+    colour = cv2.applyColorMap(index, colour_table(style.colormap)[:, None])
+    painted = cv2.addWeighted(pixels[window], 1.0 - style.alpha, colour, style.alpha, 0.0)
+    if painted.shape == pixels.shape:
+        return np.asarray(painted, np.uint8)
+    whole = pixels.copy()
+    whole[window] = painted
+    return whole

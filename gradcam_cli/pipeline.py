@@ -3,12 +3,14 @@
 Memory is bounded: so many images are ahead, so many in the batch, so many behind, and nothing else is kept.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -29,8 +31,9 @@ from gradcam_cli.preprocessing import Preprocessing
 from gradcam_cli.settings import OverlaySettings, RunSettings
 from gradcam_cli.sidecar import ClassResult, InputCard, MethodCard, ModelCard, Record, explained, failed
 
-# A larger photograph waits for its overlay as the bytes of its file and is decoded a second time.
-PIXELS_KEPT = 16_000_000
+# A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
+# batch some fifty images are on their way at once.
+PIXELS_KEPT = 6_000_000
 MOST_THREADS = 8
 
 Item = TypeVar("Item")
@@ -110,10 +113,28 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
     """
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     target = Size(engine.input_size[1], engine.input_size[0])
-    with _workers(threads) as readers, _workers(threads) as writers:
-        images = _in_order(readers, lambda source: prepare(source, job, target), sources, 2 * threads)
-        through = _through_network(images, engine, job)
-        yield from _in_order(writers, lambda image: finish(image, job, sink), through, 2 * threads)
+    with _workers(threads) as readers, _workers(engine.streams) as runners, _workers(threads) as writers:
+        # While batches are in the network the next one is made ready.
+        ahead = engine.batch_size + 2 * threads
+        images = _in_order(readers, lambda source: prepare(source, job, target), sources, ahead)
+        batches = _batches(images, engine.batch_size)
+        through = _in_order(runners, lambda batch: _run_batch(batch, engine, job), batches, engine.streams)
+        done = chain.from_iterable(through)
+        yield from _in_order(writers, lambda image: finish(image, job, sink), done, 2 * threads)
+
+
+def even_batch_size(images: int, wanted: int, streams: int) -> int:
+    """Choose a batch size, at most the wanted one and at least half of it, that leaves no stream idle at the end.
+
+    The last batch is padded to full size, and an odd one runs alone: what counts is how many images the busiest
+    stream computes. Of equal choices the largest batch wins.
+    """
+
+    def busiest(size: int) -> int:
+        return math.ceil(math.ceil(images / size) / streams) * size
+
+    largest = max(1, min(images, wanted))
+    return min(range(largest, max(1, largest // 2) - 1, -1), key=busiest)
 
 
 @contextmanager
@@ -170,27 +191,25 @@ def shown_size(size: Size, max_side: int | None) -> Size:
     return Size(max(1, round(size.width * factor)), max(1, round(size.height * factor)))
 
 
-def _through_network(
-    images: Iterable[Fitted | Unexplained], engine: Engine, job: Job
-) -> Iterator[Explained | Unexplained]:
-    """Collect batches of good images, run them, and give all images back in order."""
+def _batches(images: Iterable[Fitted | Unexplained], size: int) -> Iterator[list[Fitted | Unexplained]]:
+    """Collect images until so many of them are good; failures go along in their place."""
     waiting: list[Fitted | Unexplained] = []
     good = 0
     for image in images:
         waiting.append(image)
         good += isinstance(image, Fitted)
         # Failures take no place in a batch, but they do not pile up either.
-        if good == engine.batch_size or len(waiting) >= 4 * engine.batch_size:
-            yield from _run_batch(waiting, engine, job)
+        if good == size or len(waiting) >= 4 * size:
+            yield waiting
             waiting, good = [], 0
-    yield from _run_batch(waiting, engine, job)
+    if waiting:
+        yield waiting
 
 
-def _run_batch(images: list[Fitted | Unexplained], engine: Engine, job: Job) -> Iterator[Explained | Unexplained]:
+def _run_batch(images: list[Fitted | Unexplained], engine: Engine, job: Job) -> list[Explained | Unexplained]:
     fitted = [image for image in images if isinstance(image, Fitted)]
     explained_images = iter(_explain_batch(fitted, engine, job) if fitted else [])
-    for image in images:
-        yield next(explained_images) if isinstance(image, Fitted) else image
+    return [next(explained_images) if isinstance(image, Fitted) else image for image in images]
 
 
 def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Explained]:

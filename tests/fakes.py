@@ -23,6 +23,7 @@ class FakeEngine:
     cells: int = 4
     calls: list[int] = field(default_factory=list)
     nan_above: float = np.inf
+    streams: int = 1
     name: str = "fake"
     precision: str = "float32"
 

@@ -20,7 +20,7 @@ from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.output import Names, OutputFolder
-from gradcam_cli.pipeline import Fitted, Job, explain, prepare, shown_size
+from gradcam_cli.pipeline import Fitted, Job, even_batch_size, explain, prepare, shown_size
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import OverlaySettings, RunSettings
 from gradcam_cli.sidecar import ModelCard, Record, schema_text, to_json
@@ -85,6 +85,33 @@ def test_the_batch_size_changes_nothing(tmp_path: Path, size: int) -> None:
     one = explained(tmp_path, items, FakeEngine(batch_size=1))
     many = explained(tmp_path, items, FakeEngine(batch_size=size))
     assert [comparable(r) for r in one] == many
+
+
+@pytest.mark.parametrize("streams", [2, 5])
+def test_passes_side_by_side_change_nothing(tmp_path: Path, streams: int) -> None:
+    items = sources(tmp_path, 11)
+    one = explained(tmp_path, items, FakeEngine(batch_size=2))
+    many = explained(tmp_path, items, FakeEngine(batch_size=2, streams=streams))
+    assert [comparable(r) for r in one] == many
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted", "streams", "size"),
+    [
+        (1, 16, 1, 1),
+        (5, 16, 1, 5),
+        (3, 16, 2, 2),
+        (200, 16, 2, 10),
+        (32, 16, 2, 16),
+        (1000, 16, 2, 10),
+        (7, 1, 2, 1),
+        (100, 16, 1, 10),
+    ],
+)
+def test_batches_come_out_even(images: int, wanted: int, streams: int, size: int) -> None:
+    found = even_batch_size(images, wanted, streams)
+    assert found == size
+    assert found <= wanted
 
 
 def test_order_of_inputs_changes_nothing(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     type=click.IntRange(1, 4096),
     default=DEFAULTS.batch_size,
     show_default=True,
-    help="Images in one forward pass.",
+    help="Images in one forward pass, at most.",
 )
 @click.option(
     "--alpha",

@@ -164,22 +164,24 @@ def _prepare(
     request: "ModelRequest", options: Mapping[str, Any], images: int, destination: Destination
 ) -> "tuple[Engine, Job]":
     """Load the model, trace it, and say once what was chosen."""
-    from gradcam_cli.engines.tensorflow import TensorFlowEngine
+    from gradcam_cli.engines.tensorflow import TensorFlowEngine, configure_threads
     from gradcam_cli.evidence import check_method
     from gradcam_cli.methods import METHODS, Needs
     from gradcam_cli.models.loading import load_classifier
-    from gradcam_cli.pipeline import Job
+    from gradcam_cli.pipeline import Job, even_batch_size
     from gradcam_cli.sidecar import ModelCard
 
     settings = _run_settings(options)
     method = METHODS[settings.method]
+    streams = configure_threads(batches=-(-images // settings.batch_size))
     classifier = load_classifier(request)
     engine = TensorFlowEngine(
         classifier,
         request.settings.layer,
         _target_settings(options),
-        batch_size=min(settings.batch_size, images),
+        batch_size=even_batch_size(images, settings.batch_size, streams),
         gradients=method.needs is Needs.GRADIENTS,
+        streams=streams,
     )
     check_method(method, engine)
     card = ModelCard(

@@ -1,0 +1,197 @@
+"""`make bench`: files to files against what the machine could do at best, both measured in the same run.
+
+The bound is `1 / (t_forward + (t_decode + t_fit + t_overlay + t_encode + t_write) / cores)`, each term measured alone,
+on one core (the forward pass on all). The program runs twice, around the measurement of the terms; the better run and
+the best of three forward passes count. Prints a table and writes JSON.
+"""
+
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import click
+
+ROOT = Path(__file__).parent.parent
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: images a second of the program, of a bare forward pass, and of the bound."""
+
+    model: str
+    images: int
+    program: float
+    bare_forward: float
+    bound: float
+    terms_ms: dict[str, float]
+
+    def row(self) -> str:
+        """The row for people."""
+        return (
+            f"{self.model:<18} {self.images:>6} {self.program:>9.1f} {self.bare_forward:>9.1f} {self.bound:>9.1f}"
+            f" {self.program / self.bare_forward:>8.2f} {self.program / self.bound:>9.2f}"
+        )
+
+
+HEADER = f"{'model':<18} {'images':>6} {'program':>9} {'forward':>9} {'bound':>9} {'/forward':>8} {'/bound':>9}"
+
+
+def seconds(function: Callable[[], Any], repeats: int) -> float:
+    """Mean wall time of one call, after one that does not count."""
+    function()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return (time.perf_counter() - started) / repeats
+
+
+@contextmanager
+def photographs(folder: Path, count: int) -> Iterator[Path]:
+    """So many photographs: those of a folder (the samples unless told), hard-linked again and again."""
+    originals = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg"})
+    with tempfile.TemporaryDirectory(dir=ROOT) as root:
+        copies = [Path(root) / p.name for p in originals]
+        for original, copy in zip(originals, copies, strict=True):
+            shutil.copyfile(original, copy)
+        links = Path(root) / "photos"
+        links.mkdir()
+        for i in range(count):
+            (links / f"{i:06}.jpg").hardlink_to(copies[i % len(copies)])
+        yield links
+
+
+def forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
+    """One image's share of a bare forward pass on a batch held in memory, on all cores."""
+    import numpy as np
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((BATCH, *shape), tf.float32)
+    bare = tf.function(lambda x: network(x, training=False), input_signature=[signature], autograph=False)
+    batch = tf.constant(np.random.default_rng(0).normal(size=(BATCH, *shape)).astype(np.float32))
+    return min(seconds(lambda: bare(batch), 8) for _ in range(3)) / BATCH
+
+
+def terms(photos: Path, side: int) -> dict[str, float]:
+    """Seconds an image costs in each room but the network, measured alone on one core."""
+    import numpy as np
+
+    from gradcam_cli.geometry import Size, apply_fit, map_to_source, plan_fit, seen_box
+    from gradcam_cli.heatmap import summarise
+    from gradcam_cli.images import decode, encode_jpeg, read_file, sha256
+    from gradcam_cli.overlay import paint
+    from gradcam_cli.preprocessing import PREPROCESSINGS
+    from gradcam_cli.settings import Limits, OverlaySettings
+
+    limits, style = Limits(), OverlaySettings()
+    data = [read_file(str(p), limits) for p in sorted(photos.iterdir())[:40]]
+    decoded = [decode(d, limits) for d in data]
+    fits = [plan_fit(photo.size, Size(side, side), "squash") for photo in decoded]
+    raw = np.random.default_rng(0).random((7, 7)).astype(np.float32)
+
+    def heat(i: int) -> Any:
+        found = map_to_source(raw, fits[i])
+        summarise(found, flat=False)
+        return paint(decoded[i].pixels, found, seen_box(fits[i], decoded[i].size), style)
+
+    painted = [heat(i) for i in range(len(data))]
+    encoded = [encode_jpeg(p, style.quality) for p in painted]
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+
+        def write(i: int) -> None:
+            for name in ("a.jpg", "a.json"):
+                (Path(folder) / f"{name}.tmp").write_bytes(encoded[i])
+                (Path(folder) / f"{name}.tmp").replace(Path(folder) / name)
+
+        rooms: dict[str, Callable[[int], Any]] = {
+            "decode": lambda i: (sha256(data[i]), decode(data[i], limits)),
+            "fit": lambda i: PREPROCESSINGS["tf"](apply_fit(decoded[i].pixels, fits[i])),
+            "overlay": heat,
+            "encode": lambda i: encode_jpeg(painted[i], style.quality),
+            "write": write,
+        }
+        return {name: _each(work, len(data)) for name, work in rooms.items()}
+
+
+def _each(work: Callable[[int], Any], count: int) -> float:
+    return seconds(lambda: [work(i) for i in range(count)], 3) / count
+
+
+def program_rate(photos: Path, model: str, weights: Path | None) -> float:
+    """Images a second of the program, files to files, start-up not counted, as its own run.json has it."""
+    import subprocess
+
+    with tempfile.TemporaryDirectory(dir=ROOT) as out:
+        command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", "--model", model]
+        command += ["--batch-size", str(BATCH)] + (["--weights", str(weights)] if weights else [])
+        subprocess.run(command, check=True)
+        return float(json.loads((Path(out) / "run.json").read_text())["images_per_second"])
+
+
+def measure(model: str, count: int, folder: Path) -> Result:
+    """Measure one model, its weights random where none are at hand."""
+    import keras
+
+    from gradcam_cli.models.loading import load_classifier
+    from gradcam_cli.models.named import NAMED_MODELS
+    from gradcam_cli.models.request import locate_model
+    from gradcam_cli.settings import ModelSettings
+
+    cores = len(os.sched_getaffinity(0))
+    with photographs(folder, count) as photos, tempfile.TemporaryDirectory(dir=ROOT) as scratch:
+        weights = None
+        if NAMED_MODELS[model].weights is not None:
+            weights = Path(scratch) / "random.weights.h5"
+            keras.utils.set_random_seed(0)
+            getattr(keras.applications, NAMED_MODELS[model].builder)(weights=None).save_weights(weights)
+        request = locate_model(ModelSettings(model=model, weights=weights), lambda *_: None)
+        classifier = load_classifier(request)
+        rates = [program_rate(photos, model, weights)]
+        forward = forward_seconds(classifier.network, classifier.input_shape)
+        rooms = terms(photos, classifier.input_shape[0])
+        rates.append(program_rate(photos, model, weights))
+    bound = 1 / (forward + sum(rooms.values()) / cores)
+    milliseconds = {name: round(t * 1e3, 3) for name, t in {"forward": forward, **rooms}.items()}
+    return Result(model, count, max(rates), 1 / forward, bound, milliseconds)
+
+
+@click.command()
+@click.option(
+    "--photos", type=click.Path(path_type=Path, exists=True), default=ROOT / "sample_images", show_default=True
+)
+@click.option("--json", "target", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results.json")
+@click.option("--quick", is_flag=True, help="A tenth of the images.")
+def main(photos: Path, target: Path, quick: bool) -> None:
+    """Measure the program against the bound, and print a table."""
+    share = 10 if quick else 1
+    click.echo(HEADER)
+    results = []
+    for model, count in (("resnet50", 200), ("efficientnetlite0", 1000)):
+        result = measure(model, count // share, photos)
+        results.append(result)
+        click.echo(result.row())
+    machine = {
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("gradcam-cli", "tensorflow", "keras", "numpy", "opencv-python-headless")},
+    }
+    record = {"machine": machine, "results": [vars(result) for result in results]}
+    target.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
