@@ -37,6 +37,15 @@ class Labels:
         """Name one class, or None where it has no name."""
         return self.entries[index] if index < len(self.entries) else None
 
+    def check(self, model: str, class_count: int) -> None:
+        """Refuse labels that are not one for each class: wrong names are worse than none.
+
+        Raises:
+            ModelError: there are more or fewer.
+        """
+        if len(self.entries) not in {0, class_count}:
+            raise ModelError(f"{model} has {class_count} classes, but there are {len(self.entries)} labels.")
+
     def find(self, wanted: str, class_count: int) -> int:
         """Tell which class a person means by an index, a name or a WordNet id.
 

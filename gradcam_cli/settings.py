@@ -7,6 +7,10 @@ from typing import Literal
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+ENGINES = ("auto", "tensorflow", "openvino")
+
 COLORMAPS: tuple[str, ...] = (
     "jet",
     "inferno",
@@ -38,7 +42,7 @@ class ModelSettings:
     labels: Path | None = None
     preprocess: str = "auto"
     input_size: tuple[int, int] | None = None
-    output: str | None = None
+    output_name: str | None = None
     sha256: str | None = None
 
 

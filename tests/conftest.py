@@ -58,9 +58,10 @@ def run(tmp_path: Path) -> Runner:
     """Run the program as a stranger does: in a process of its own."""
 
     def runner(*args: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None) -> Ran:
+        env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), **(env or {})}
         command = [sys.executable, "-m", "gradcam_cli", *map(str, args)]
         done = subprocess.run(
-            command, input=stdin, capture_output=True, cwd=tmp_path, env={**os.environ, **(env or {})}, check=False
+            command, input=stdin, capture_output=True, cwd=tmp_path, env={**os.environ, **env}, check=False
         )
         return Ran(tuple(map(str, args)), done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 

@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "sidecar": {"numpy"},
     "output": {"numpy"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
-    "engines": {"numpy", "tensorflow"},
+    "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},
     "pipeline": {"numpy"},
     "cli": {"click", "tqdm"},
 }

@@ -327,7 +327,8 @@ def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:
 
 def started(args: list[str], cwd: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "gradcam_cli", *args]
-    return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    env = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
+    return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, env=env)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

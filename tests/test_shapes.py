@@ -35,8 +35,9 @@ def save(request: pytest.FixtureRequest, tmp_path: Path) -> Save:
     return saver
 
 
-def load(path: Path, **settings: Any) -> Classifier:
-    return load_classifier(locate_model(ModelSettings(model=str(path), **settings), lambda *_: None))
+def load(path: Path, output: str | None = None, **settings: Any) -> Classifier:
+    wanted = ModelSettings(model=str(path), output_name=output, **settings)
+    return load_classifier(locate_model(wanted, lambda *_: None))
 
 
 def explained(made: Classifier, layer: str = "auto", **options: Any) -> tuple[TensorFlowEngine, Any]:

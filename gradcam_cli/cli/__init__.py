@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gradcam_cli import __version__
+from gradcam_cli.cli.compile import cache, compile_
 from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.models import models
@@ -51,7 +52,7 @@ def program() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
-for command in (explain, layers, models, schema):
+for command in (explain, layers, models, compile_, cache, schema):
     program.add_command(command)
 
 

@@ -2,20 +2,21 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from gradcam_cli.cli.console import quiet_libraries
+from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.cli.explain_run import run
-from gradcam_cli.cli.options import MODEL_DEFAULTS, PREPROCESS_CHOICES, STDIO, input_size_option, output_option
+from gradcam_cli.cli.options import MODEL_DEFAULTS, STDIO, model_options
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import COLORMAPS, FIT_MODES, OverlaySettings, RunSettings
+from gradcam_cli.settings import COLORMAPS, ENGINES, FIT_MODES, PRECISIONS, OverlaySettings, RunSettings
 
 METHOD_CHOICES = ("gradcam++", "gradcam++-paper", "gradcam++-softmax", "gradcam", "cam")
 DEFAULTS = RunSettings()
 OVERLAY_DEFAULTS = OverlaySettings()
+ENGINE_DEFAULTS = EngineChoice()
 
 
 @click.command(
@@ -48,29 +49,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     metavar="NAME|FILE",
     help="Architecture (see `gradcam-cli models`), or a .keras or .h5 file.",
 )
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    help="Local weights for a named model: .h5, .weights.h5 or .keras.",
-)
-@input_size_option
-@output_option
-@click.option("--model-sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash.")
-@click.option(
-    "--layer",
-    default=MODEL_DEFAULTS.layer,
-    show_default=True,
-    metavar="auto|NAME|PATH",
-    help="Target layer (see `gradcam-cli layers MODEL`).",
-)
-@click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON.")
-@click.option(
-    "--preprocess",
-    type=click.Choice(PREPROCESS_CHOICES),
-    default=MODEL_DEFAULTS.preprocess,
-    show_default=True,
-    help="How pixels become the model's input.",
-)
+@model_options
 @click.option(
     "--method",
     type=click.Choice(METHOD_CHOICES),
@@ -99,6 +78,21 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     show_default=True,
     help="How a picture is laid into the input: whole, its middle, or whole with a border.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=ENGINE_DEFAULTS.engine,
+    show_default=True,
+    help="What runs the network; auto takes openvino where it is installed and can.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=ENGINE_DEFAULTS.precision,
+    show_default=True,
+    help="Floating-point format of the forward pass (bfloat16: openvino).",
+)
+@click.option("--cache/--no-cache", default=True, help="Keep compiled plans for the next time.  [default: cache]")
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),

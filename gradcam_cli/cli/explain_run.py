@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from gradcam_cli.cli.console import Progress, download_bar, say
+from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.cli.tally import Tally
 from gradcam_cli.errors import EnvironmentStop, UsageError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gradcam_cli.sidecar import ModelCard
 
 INTERRUPTED, TERMINATED = 130, 143
-VERSIONED = ("gradcam-cli", "keras", "tensorflow", "numpy")
+VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
 # Any of these distributions may be the cv2 that was imported.
 OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
 
@@ -135,8 +136,8 @@ def _request(options: Mapping[str, Any]) -> "ModelRequest":
         preprocess=options["preprocess"],
         weights=options["weights"],
         input_size=options["input_size"],
-        output=options["model_output"],
-        sha256=options["model_sha256"],
+        output_name=options["output_name"],
+        sha256=options["sha256"],
     )
     return locate_model(settings, download_bar)
 
@@ -163,59 +164,50 @@ def _target_settings(options: Mapping[str, Any]) -> TargetSettings:
 def _prepare(
     request: "ModelRequest", options: Mapping[str, Any], images: int, destination: Destination
 ) -> "tuple[Engine, Job]":
-    """Load the model, trace it, and say once what was chosen."""
-    from gradcam_cli.engines.tensorflow import TensorFlowEngine, configure_threads
+    """Make the engine, and say once what was chosen."""
     from gradcam_cli.evidence import check_method
-    from gradcam_cli.methods import METHODS, Needs
-    from gradcam_cli.models.loading import load_classifier
-    from gradcam_cli.pipeline import Job, even_batch_size
+    from gradcam_cli.methods import METHODS
+    from gradcam_cli.pipeline import Job
     from gradcam_cli.sidecar import ModelCard
 
     settings = _run_settings(options)
     method = METHODS[settings.method]
-    streams = configure_threads(batches=-(-images // settings.batch_size))
-    classifier = load_classifier(request)
-    engine = TensorFlowEngine(
-        classifier,
-        request.settings.layer,
-        _target_settings(options),
-        batch_size=even_batch_size(images, settings.batch_size, streams),
-        gradients=method.needs is Needs.GRADIENTS,
-        streams=streams,
-    )
+    choice = EngineChoice(options["engine"], options["precision"], options["cache"])
+    work = Work(_target_settings(options), method, images, settings.batch_size)
+    engine, model = open_engine(request, choice, work)
     check_method(method, engine)
     card = ModelCard(
-        name=classifier.name,
-        sha256=classifier.sha256,
+        name=model.name,
+        sha256=model.sha256,
         layer=engine.layer.path,
         layer_reason=engine.layer.reason,
         engine=engine.name,
         precision=engine.precision,
-        preprocess=classifier.preprocessing.name,
-        preprocess_guessed=classifier.preprocess_guessed,
+        preprocess=model.preprocessing.name,
+        preprocess_guessed=model.preprocess_guessed,
         fit=settings.fit,
         input_size=engine.input_size,
     )
-    _announce(card, classifier.warnings, options)
+    _announce(card, model.warnings, options)
     job = Job(
         settings=settings,
-        preprocessing=classifier.preprocessing,
-        labels=classifier.labels,
+        preprocessing=model.preprocessing,
+        labels=model.labels,
         model=card,
         versions=_versions(),
         several_targets=engine.target_count > 1,
         overlays=destination.folder is not None or destination.overlay_to_stdout,
-        channels=classifier.input_shape[2],
+        channels=model.input_shape[2],
         asked_classes=len(options["classes"]),
     )
     return engine, job
 
 
 def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in VERSIONED}
-    for name in OPENCV:
+    found: dict[str, str] = {}
+    for name in (*VERSIONED, *OPENCV):
         with contextlib.suppress(PackageNotFoundError):
-            found.setdefault("opencv", version(name))
+            found.setdefault("opencv" if name in OPENCV else name, version(name))
     return found
 
 

@@ -1,6 +1,9 @@
 """Options that several commands share, and how they become settings."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,7 +29,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 
 output_option = click.option(
     "--output",
-    "model_output",
+    "output_name",
     metavar="NAME",
     help="Which output to explain, where the model has several.",
 )
@@ -36,3 +39,39 @@ input_size_option = click.option(
     callback=_size,
     help="Height and width of the input, where the model leaves them open.",
 )
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what describes a model besides its name; the names are those of `ModelSettings`."""
+    add = [
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="Local weights for a named model: .h5, .weights.h5 or .keras.",
+        ),
+        input_size_option,
+        output_option,
+        click.option(
+            "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."
+        ),
+        click.option(
+            "--layer",
+            default=MODEL_DEFAULTS.layer,
+            show_default=True,
+            metavar="auto|NAME|PATH",
+            help="Target layer (see `gradcam-cli layers MODEL`).",
+        ),
+        click.option(
+            "--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON."
+        ),
+        click.option(
+            "--preprocess",
+            type=click.Choice(PREPROCESS_CHOICES),
+            default=MODEL_DEFAULTS.preprocess,
+            show_default=True,
+            help="How pixels become the model's input.",
+        ),
+    ]
+    for option in reversed(add):
+        function = option(function)
+    return function

@@ -65,7 +65,7 @@ class TensorFlowEngine:
             self.layer = self._target.layer
             self.precision = self._target.call.output.dtype.name
             self.head = head_of(run, self._target.call)
-            _check_labels(classifier, self.head)
+            classifier.labels.check(classifier.name, self.head.class_count)
             asked = [classifier.labels.find(name, self.head.class_count) for name in targets.classes]
             logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
             chosen = _chosen_classes(logits, min(targets.top_k, self.head.class_count), asked)
@@ -173,14 +173,6 @@ def configure_threads(batches: int) -> int:
         tf.config.threading.set_intra_op_parallelism_threads(cores // streams)
         tf.config.threading.set_inter_op_parallelism_threads(streams)
     return streams
-
-
-def _check_labels(classifier: Classifier, head: Head) -> None:
-    """Wrong names are worse than none: there must be one for each class."""
-    if len(classifier.labels) not in {0, head.class_count}:
-        raise ModelError(
-            f"{classifier.name} has {head.class_count} classes, but there are {len(classifier.labels)} labels."
-        )
 
 
 def _both_sides(logits: Any, head: Head) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from gradcam_cli.errors import ModelError, first_line
-from gradcam_cli.labels import Labels, imagenet_labels, read_labels
+from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.keras2 import readable
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
@@ -60,8 +60,8 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         input_shape=shape,
         preprocessing=preprocessing,
         preprocess_guessed=settings.preprocess == "auto" and own is None,
-        labels=request.labels or _labels(path, network),
-        output=settings.output,
+        labels=request.labels or _known_labels(network),
+        output=settings.output_name,
         channels_first=channels_first,
         warnings=(*_size_warnings(network, settings.input_size), *_range_warnings(own, why, preprocessing)),
     )
@@ -101,11 +101,8 @@ def _input_shape(
     return height, width, own[2]
 
 
-def _labels(path: Path, network: keras.Model) -> Labels:
-    """Labels beside the model (MODEL.labels.json), or ImageNet's where it is an application as it came."""
-    for beside in (path.with_suffix(".labels.json"), path.with_name(f"{path.name}.labels.json")):
-        if beside.is_file():
-            return read_labels(beside)
+def _known_labels(network: keras.Model) -> Labels:
+    """ImageNet's labels where the model is an application as it came."""
     shape = network.output_shape if hasattr(network, "outputs") else None
     thousand = isinstance(shape, tuple) and shape[-1] == IMAGENET_CLASSES
     return imagenet_labels() if thousand and named_like(str(network.name)) else Labels()

@@ -14,6 +14,7 @@ from gradcam_cli.models.weights import ensure_weights, file_sha256
 from gradcam_cli.settings import ModelSettings
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
+PLAN_SUFFIX = ".plan"
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 
 
@@ -21,7 +22,7 @@ WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 class ModelRequest:
     """A model that is there: `named` with its `weights` (None: in a package, or not needed), or a whole `file`.
 
-    A file has passed the preflight. `sha256` is that of the file or of the weights.
+    A file has passed the preflight. `sha256` is that of the file or of the weights. `plan` is a compiled model.
     """
 
     settings: ModelSettings
@@ -30,6 +31,7 @@ class ModelRequest:
     weights: Path | None
     labels: Labels | None
     sha256: str | None
+    plan: Path | None = None
 
 
 def locate_model(
@@ -50,7 +52,10 @@ def locate_model(
         if settings.weights:
             raise ModelError("--weights goes with a named model; a model file brings its own.")
         path = _model_file(settings.model)
+        labels = labels or _labels_beside(path)
         digest = _checked_sha256(path, settings)
+        if path.suffix.lower() == PLAN_SUFFIX:
+            return ModelRequest(settings, None, None, None, labels, digest, path)
         from gradcam_cli.models.preflight import check_model_file
 
         check_model_file(path)
@@ -65,6 +70,14 @@ def locate_model(
     return ModelRequest(settings, named, None, weights, labels, hashed)
 
 
+def _labels_beside(path: Path) -> Labels | None:
+    """Labels that lie beside a model file: `MODEL.labels.json`, with or without the file's own suffix."""
+    for beside in (path.with_suffix(".labels.json"), path.with_name(f"{path.name}.labels.json")):
+        if beside.is_file():
+            return read_labels(beside)
+    return None
+
+
 def _checked_sha256(path: Path, settings: ModelSettings) -> str:
     digest = file_sha256(path)
     if settings.sha256 and settings.sha256.lower() != digest:
@@ -75,7 +88,7 @@ def _checked_sha256(path: Path, settings: ModelSettings) -> str:
 def _is_file(model: str) -> bool:
     if model.lower() in NAMED_MODELS:
         return False
-    return Path(model).suffix.lower() in FILE_SUFFIXES or os.sep in model or Path(model).exists()
+    return Path(model).suffix.lower() in (*FILE_SUFFIXES, PLAN_SUFFIX) or os.sep in model or Path(model).exists()
 
 
 def _model_file(model: str) -> Path:
@@ -91,8 +104,8 @@ def _model_file(model: str) -> Path:
         )
     if not path.is_file():
         raise ModelError(f"{path}: not a regular file.")
-    if path.suffix.lower() not in FILE_SUFFIXES:
-        raise ModelError(f"{path}: a model file is one of {', '.join(FILE_SUFFIXES)}.")
+    if path.suffix.lower() not in (*FILE_SUFFIXES, PLAN_SUFFIX):
+        raise ModelError(f"{path}: a model file is one of {', '.join((*FILE_SUFFIXES, PLAN_SUFFIX))}.")
     return path
 
 

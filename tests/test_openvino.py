@@ -1,0 +1,234 @@
+"""The OpenVINO engine, compiled plans, and the cache that makes the second one-liner quick."""
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import SAMPLES, Runner
+from nets import SIDE, classifier, flatten_dense, gap_dense
+from test_lite0 import crops, lite0
+
+from gradcam_cli.engines import cache
+from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
+from gradcam_cli.engines.openvino import OpenVinoEngine, plan_streams
+from gradcam_cli.engines.plan import Plan, read_plan, write_plan
+from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.errors import ModelError
+from gradcam_cli.evidence import raw_maps
+from gradcam_cli.labels import Label, Labels
+from gradcam_cli.methods import METHODS
+from gradcam_cli.models.request import ModelRequest, locate_model
+from gradcam_cli.settings import ModelSettings, Precision, TargetSettings
+
+
+def opened(plan: Plan, top_k: int = 1, classes: tuple[str, ...] = (), precision: Precision = "float32") -> Any:
+    return OpenVinoEngine(plan, TargetSettings(classes, top_k), batch_size=5, streams=2, precision=precision)
+
+
+@pytest.fixture(scope="module")
+def lite0_plan() -> Plan:
+    return compile_plan(lite0(), "auto")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_engines_agree_in_float32(lite0_plan: Plan, method: str) -> None:
+    theirs = TensorFlowEngine(lite0(), "auto", TargetSettings(top_k=2), batch_size=5)
+    ours = opened(lite0_plan, top_k=2)
+    assert ours.layer == theirs.layer
+    a, b = ours.explain(crops()), theirs.explain(crops())
+    assert np.abs(a.logits - b.logits).max() < 1e-3
+    assert np.array_equal(a.targets, b.targets)
+    for x, y in zip(raw_maps(METHODS[method], ours, a).maps, raw_maps(METHODS[method], theirs, b).maps, strict=True):
+        # Alpha of the softmax has poles, near which the last bit counts.
+        tolerance = 1e-2 if method == "gradcam++-softmax" else 1e-4
+        assert np.abs(x - y).max() <= tolerance * y.max()
+
+
+def test_bfloat16_is_near_float32(lite0_plan: Plan) -> None:
+    exact, short = (opened(lite0_plan, precision=precision) for precision in ("float32", "bfloat16"))
+    a, b = exact.explain(crops()), short.explain(crops())
+    assert np.array_equal(a.targets, b.targets)
+    for x, y in zip(
+        raw_maps(METHODS["gradcam++"], exact, a).maps, raw_maps(METHODS["gradcam++"], short, b).maps, strict=True
+    ):
+        assert np.corrcoef(x.ravel(), y.ravel())[0, 1] > 0.995
+
+
+@pytest.mark.parametrize(("units", "activation"), [(5, "softmax"), (3, "sigmoid"), (3, None), (1, "sigmoid")])
+def test_all_dense_heads(units: int, activation: str | None) -> None:
+    labels = Labels(tuple(Label(f"class {i}") for i in range(max(units, 2))))
+    made = classifier(gap_dense(units, activation), labels)
+    ours = opened(compile_plan(made, "auto"), top_k=2, classes=("class 0",))
+    theirs = TensorFlowEngine(made, "auto", TargetSettings(("class 0",), 2), batch_size=5)
+    x = np.random.default_rng(0).normal(size=(3, SIDE, SIDE, 3)).astype(np.float32)
+    a, b = ours.explain(x), theirs.explain(x)
+    assert ours.head.kind == theirs.head.kind
+    assert np.array_equal(a.targets, b.targets)
+    np.testing.assert_allclose(a.logits, b.logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(a.activations, b.activations, rtol=1e-4, atol=1e-5)
+    assert b.gradients is not None
+    np.testing.assert_allclose(a.gradients, b.gradients, rtol=1e-4, atol=1e-7)
+    last = a.targets[:, -1]
+    np.testing.assert_allclose(ours.class_gradients(a, last), theirs.class_gradients(b, last), rtol=1e-4, atol=1e-7)
+
+
+def test_other_heads_and_layers_stay_with_tensorflow() -> None:
+    with pytest.raises(NotCompilableError, match="--engine tensorflow"):
+        compile_plan(classifier(flatten_dense()), "auto")
+    with pytest.raises(NotCompilableError):
+        compile_plan(classifier(gap_dense()), "first")
+    with pytest.raises(ModelError, match="no layer"):
+        compile_plan(classifier(gap_dense()), "nosuch")
+
+
+@pytest.fixture
+def plan() -> Plan:
+    labels = Labels(tuple(Label(f"class {i}", f"n{i}") for i in range(5)))
+    return compile_plan(classifier(gap_dense(), labels), "auto")
+
+
+def test_a_plan_comes_back_as_it_was(plan: Plan, tmp_path: Path) -> None:
+    write_plan(plan, tmp_path / "m.plan")
+    again = read_plan(tmp_path / "m.plan")
+    assert np.array_equal(again.head_weights, plan.head_weights)
+    for name in ("name", "input_shape", "preprocessing", "labels", "layer", "head_kind", "network", "weights"):
+        assert getattr(again, name) == getattr(plan, name), name
+    assert [p.name for p in tmp_path.iterdir()] == ["m.plan"]
+
+
+def test_a_damaged_plan_is_refused(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    write_plan(plan, path)
+    data = path.read_bytes()
+    for cut in (0, 10, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:cut])
+        with pytest.raises(ModelError, match="Compile the model again"):
+            read_plan(path)
+    for member, change in (("network.bin", b"!"), ("head.npy", b"!")):
+        path.write_bytes(data)
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        members[member] = members[member][:-1] + change
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        with pytest.raises(ModelError, match="damaged"):
+            read_plan(path)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRequest:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return locate_model(ModelSettings(model="efficientnetlite0"), lambda *_: None)
+
+
+def test_the_cache_finds_what_it_kept_and_nothing_else(
+    kept: ModelRequest, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache.cached_plan(kept) is None
+    cache.keep_plan(kept, plan)
+    found = cache.cached_plan(kept)
+    assert found is not None
+    assert found.name == plan.name
+    for other in (
+        replace(kept, settings=replace(kept.settings, layer="block5c_add")),
+        replace(kept, settings=replace(kept.settings, input_size=(96, 96))),
+        replace(kept, settings=replace(kept.settings, preprocess="tf")),
+        replace(kept, labels=Labels((Label("a"),))),
+        replace(kept, sha256="0" * 64),
+    ):
+        assert cache.cached_plan(other) is None
+    monkeypatch.setattr(cache, "version", lambda _name: "another")
+    assert cache.cached_plan(kept) is None
+
+
+def test_a_damaged_plan_in_the_cache_is_made_anew(kept: ModelRequest, plan: Plan) -> None:
+    cache.keep_plan(kept, plan)
+    path = cache.cached_path(kept)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert cache.cached_plan(kept) is None
+    assert not path.exists()
+
+
+def test_a_cache_that_cannot_be_written_stops_nobody(
+    kept: ModelRequest, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cache.keep_plan(kept, plan)
+    assert cache.cached_plan(kept) is None
+
+
+def test_streams() -> None:
+    assert plan_streams(1) == 1
+    assert plan_streams(1000) >= 1
+
+
+@pytest.fixture
+def without_keras(tmp_path: Path) -> dict[str, str]:
+    """An environment in which neither TensorFlow nor Keras nor h5py can be imported."""
+    folder = tmp_path / "without"
+    folder.mkdir()
+    for name in ("tensorflow", "keras", "h5py"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')")
+    return {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def test_the_second_one_liner_needs_no_tensorflow(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
+    args = ("explain", SAMPLES / "chelsea.jpg", "--model", "efficientnetlite0", "-o")
+    assert "tensorflow is not here" in run(*args, "none", env=without_keras).err
+    run(*args, "first").expect(0)
+    run(*args, "second", env=without_keras).expect(0)
+    first, second = (json.loads((tmp_path / n / "chelsea.jpg.json").read_text()) for n in ("first", "second"))
+    assert first == second
+    assert first["model"]["engine"] == "openvino"
+    listed = run("cache", "list").expect(0).out.decode().splitlines()
+    assert len(listed) == 1
+    assert listed[0].endswith("efficientnetlite0\ttop_activation")
+    assert run("cache", "path").expect(0).out.decode().strip() == str(tmp_path / "cache" / "gradcam-cli" / "plans")
+    assert "1 plans removed" in run("cache", "clear").expect(0).err
+    run(*args, "third", "--no-cache").expect(0)
+    assert run("cache", "list").expect(0).out == b""
+
+
+def test_a_plan_as_one_file(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
+    gap_dense().save(tmp_path / "own.keras")
+    (tmp_path / "own.labels.json").write_text('["ant", "bee", "cow", "dog", "elk"]')
+    run("compile", "own.keras", "-o", "own.plan", "--preprocess", "tf").expect(0)
+    args = ("explain", SAMPLES, "-o", "out", "--model", "own.plan")
+    run(*args, env=without_keras).expect(0)
+    record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
+    assert record["classes"][0]["label"] in {"ant", "bee", "cow", "dog", "elk"}
+    assert record["model"]["engine"] == "openvino"
+    assert record["model"]["preprocess"] == "tf"
+    assert "compiled for the layer 'last'" in run(*args, "--layer", "first", env=without_keras).expect(3).err
+    assert "compiled for 16x16" in run(*args, "--input-size", "32", env=without_keras).expect(3).err
+    assert "for the engine openvino" in run(*args, "--engine", "tensorflow", env=without_keras).expect(3).err
+    assert "compiled for one layer" in run("layers", "own.plan", env=without_keras).expect(3).err
+    assert ".plan" in run("compile", "own.keras", "-o", "own.bin").expect(2).err
+
+
+def test_which_engine_explains(run: Runner, tmp_path: Path) -> None:
+    flatten_dense().save(tmp_path / "flat.keras")
+    args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "flat.keras")
+
+    def engine() -> Any:
+        return json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())["model"]["engine"]
+
+    run(*args).expect(0)
+    assert engine() == "tensorflow"
+    assert "--engine tensorflow" in run(*args, "--engine", "openvino").expect(3).err
+    assert "--engine tensorflow" in run(*args, "--precision", "bfloat16").expect(3).err
+    assert "needs the engine openvino" in run(*args, "--engine", "tensorflow", "--precision", "bfloat16").expect(3).err
+    keras.utils.clear_session()
+    gap_dense().save(tmp_path / "gap.keras")
+    args = (*args[:-1], "gap.keras")
+    run(*args, "--precision", "bfloat16").expect(0)
+    assert engine() == "openvino"
+    run(*args, "--engine", "tensorflow").expect(0)
+    assert engine() == "tensorflow"
