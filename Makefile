@@ -28,7 +28,7 @@ check: $(VENV)/.dev ## Lint, check the formatting, check the types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(VENV)/.run ## Measure images a second against what the machine could do at best (some minutes)
+bench: $(VENV)/.dev ## Measure images a second against what the machine could do at best (some minutes)
 	$(BIN)/python -m benchmarks
 
 .PHONY: format

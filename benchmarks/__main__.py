@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ import click
 
 ROOT = Path(__file__).parent.parent
 BATCH = 16
+VERSIONED = ("gradcam-cli", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Result:
     """One row: images a second of the program, of a bare forward pass, and of the bound."""
 
     model: str
+    engine: str
+    precision: str
     images: int
     program: float
     bare_forward: float
@@ -41,13 +45,14 @@ class Result:
 
     def row(self) -> str:
         """The row for people."""
-        return (
-            f"{self.model:<18} {self.images:>6} {self.program:>9.1f} {self.bare_forward:>9.1f} {self.bound:>9.1f}"
-            f" {self.program / self.bare_forward:>8.2f} {self.program / self.bound:>9.2f}"
-        )
+        engine = f"{self.engine} {self.precision}"
+        rates = f"{self.program:>9.1f} {self.bare_forward:>9.1f} {self.bound:>9.1f}"
+        ratios = f"{self.program / self.bare_forward:>8.2f} {self.program / self.bound:>9.2f}"
+        return f"{self.model:<18} {engine:<20} {self.images:>6} {rates} {ratios}"
 
 
-HEADER = f"{'model':<18} {'images':>6} {'program':>9} {'forward':>9} {'bound':>9} {'/forward':>8} {'/bound':>9}"
+COLUMNS = (("program", 9), ("forward", 9), ("bound", 9), ("/forward", 8), ("/bound", 9))
+HEADER = f"{'model':<18} {'engine':<20} {'images':>6} " + " ".join(f"{name:>{width}}" for name, width in COLUMNS)
 
 
 def seconds(function: Callable[[], Any], repeats: int) -> float:
@@ -74,7 +79,7 @@ def photographs(folder: Path, count: int) -> Iterator[Path]:
         yield links
 
 
-def forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
+def tensorflow_forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
     """One image's share of a bare forward pass on a batch held in memory, on all cores."""
     import numpy as np
     import tensorflow as tf
@@ -83,6 +88,29 @@ def forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
     bare = tf.function(lambda x: network(x, training=False), input_signature=[signature], autograph=False)
     batch = tf.constant(np.random.default_rng(0).normal(size=(BATCH, *shape)).astype(np.float32))
     return min(seconds(lambda: bare(batch), 8) for _ in range(3)) / BATCH
+
+
+def openvino_forward_seconds(plan: Any, precision: str) -> float:
+    """The same for a plan under OpenVINO, as many passes side by side as there are cores."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+    import openvino
+
+    cores = len(os.sched_getaffinity(0))
+    core = openvino.Core()
+    model = core.read_model(plan.network, plan.weights)
+    model.reshape([BATCH, *plan.input_shape])
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": cores})
+    requests = [compiled.create_infer_request() for _ in range(cores)]
+    batch = np.random.default_rng(0).normal(size=(BATCH, *plan.input_shape)).astype(np.float32)
+    with ThreadPoolExecutor(cores) as pool:
+
+        def side_by_side() -> None:
+            list(pool.map(lambda request: request.infer({0: batch}, share_inputs=True), requests))
+
+        return min(seconds(side_by_side, 8) for _ in range(3)) / (BATCH * cores)
 
 
 def terms(photos: Path, side: int) -> dict[str, float]:
@@ -130,42 +158,76 @@ def _each(work: Callable[[int], Any], count: int) -> float:
     return seconds(lambda: [work(i) for i in range(count)], 3) / count
 
 
-def program_rate(photos: Path, model: str, weights: Path | None) -> float:
+def program_rate(photos: Path, options: list[str]) -> float:
     """Images a second of the program, files to files, start-up not counted, as its own run.json has it."""
-    import subprocess
-
     with tempfile.TemporaryDirectory(dir=ROOT) as out:
-        command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", "--model", model]
-        command += ["--batch-size", str(BATCH)] + (["--weights", str(weights)] if weights else [])
-        subprocess.run(command, check=True)
+        command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", *options]
+        subprocess.run([*command, "--batch-size", str(BATCH)], check=True)
         return float(json.loads((Path(out) / "run.json").read_text())["images_per_second"])
 
 
-def measure(model: str, count: int, folder: Path) -> Result:
-    """Measure one model, its weights random where none are at hand."""
+def measure(model: str, count: int, folder: Path) -> Iterator[Result]:
+    """Measure one model under every engine, its weights random where none are at hand."""
     import keras
 
+    from gradcam_cli.engines.compiling import compile_plan
     from gradcam_cli.models.loading import load_classifier
     from gradcam_cli.models.named import NAMED_MODELS
     from gradcam_cli.models.request import locate_model
     from gradcam_cli.settings import ModelSettings
 
-    cores = len(os.sched_getaffinity(0))
     with photographs(folder, count) as photos, tempfile.TemporaryDirectory(dir=ROOT) as scratch:
         weights = None
         if NAMED_MODELS[model].weights is not None:
             weights = Path(scratch) / "random.weights.h5"
             keras.utils.set_random_seed(0)
             getattr(keras.applications, NAMED_MODELS[model].builder)(weights=None).save_weights(weights)
-        request = locate_model(ModelSettings(model=model, weights=weights), lambda *_: None)
-        classifier = load_classifier(request)
-        rates = [program_rate(photos, model, weights)]
-        forward = forward_seconds(classifier.network, classifier.input_shape)
-        rooms = terms(photos, classifier.input_shape[0])
-        rates.append(program_rate(photos, model, weights))
-    bound = 1 / (forward + sum(rooms.values()) / cores)
-    milliseconds = {name: round(t * 1e3, 3) for name, t in {"forward": forward, **rooms}.items()}
-    return Result(model, count, max(rates), 1 / forward, bound, milliseconds)
+        classifier = load_classifier(locate_model(ModelSettings(model=model, weights=weights), lambda *_: None))
+        plan = compile_plan(classifier, "auto")
+        base = ["--model", model] + (["--weights", str(weights)] if weights else [])
+        for engine, precision in (("tensorflow", "float32"), ("openvino", "float32"), ("openvino", "bfloat16")):
+            options = [*base, "--engine", engine, "--precision", precision]
+            rates = [program_rate(photos, options)]
+            if engine == "tensorflow":
+                forward = tensorflow_forward_seconds(classifier.network, classifier.input_shape)
+            else:
+                forward = openvino_forward_seconds(plan, precision)
+            rooms = terms(photos, classifier.input_shape[0])
+            rates.append(program_rate(photos, options))
+            bound = 1 / (forward + sum(rooms.values()) / len(os.sched_getaffinity(0)))
+            milliseconds = {name: round(t * 1e3, 3) for name, t in {"forward": forward, **rooms}.items()}
+            yield Result(model, engine, precision, count, max(rates), 1 / forward, bound, milliseconds)
+
+
+def whole_process() -> dict[str, dict[str, float]]:
+    """Wall time and peak memory of one photograph, first without and then with its plan in the cache; and of --help."""
+    photo = ROOT / "sample_images" / "chelsea.jpg"
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+        explain = ["explain", str(photo), "-o", f"{folder}/out", "-q", "--model", "efficientnetlite0"]
+        environment = {**os.environ, "XDG_CACHE_HOME": folder}
+        first = _process(explain, environment)
+        return {
+            "first use": first,
+            "plan in the cache": min((_process(explain, environment) for _ in range(5)), key=lambda r: r["seconds"]),
+            "--help": min((_process(["--help"], environment) for _ in range(5)), key=lambda r: r["seconds"]),
+        }
+
+
+# A process's peak counts what its parent held when it was forked: so a small one stands between.
+MEASURED = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+seconds = time.perf_counter() - started
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(json.dumps({"seconds": round(seconds, 3), "peak_mb": round(peak, 1)}))
+"""
+
+
+def _process(args: list[str], environment: dict[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-c", MEASURED, sys.executable, "-m", "gradcam_cli", *args]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    return dict(json.loads(done.stdout))
 
 
 @click.command()
@@ -180,16 +242,19 @@ def main(photos: Path, target: Path, quick: bool) -> None:
     click.echo(HEADER)
     results = []
     for model, count in (("resnet50", 200), ("efficientnetlite0", 1000)):
-        result = measure(model, count // share, photos)
-        results.append(result)
-        click.echo(result.row())
+        for result in measure(model, count // share, photos):
+            results.append(result)
+            click.echo(result.row())
+    processes = whole_process()
+    for name, figures in processes.items():
+        click.echo(f"one process, {name}: {figures['seconds']:.2f} s, {figures['peak_mb']:.0f} MB")
     machine = {
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("gradcam-cli", "tensorflow", "keras", "numpy", "opencv-python-headless")},
+        **{name: version(name) for name in VERSIONED},
     }
-    record = {"machine": machine, "results": [vars(result) for result in results]}
+    record = {"machine": machine, "results": [vars(result) for result in results], "processes": processes}
     target.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 

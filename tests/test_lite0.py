@@ -41,7 +41,7 @@ def lite0() -> Classifier:
 def crops() -> Any:
     names = np.load(DATA / "lite0_samples.npz")["files"]
     pictures = [decode((DATA / f"{Path(str(name)).stem}.png").read_bytes(), Limits()).pixels for name in names]
-    return lite0().preprocessing(np.stack(pictures))
+    return np.stack([lite0().preprocessing(picture) for picture in pictures])
 
 
 @cache

@@ -57,7 +57,8 @@ def test_preprocessing_is_that_of_keras(model: NamedModel) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3), dtype=np.uint8)
     module = sys.modules[getattr(keras.applications, model.builder).__module__]
     theirs = np.asarray(module.preprocess_input(pixels.astype(np.float32)))
-    np.testing.assert_allclose(PREPROCESSINGS[model.preprocess](pixels), theirs, rtol=1e-5, atol=1e-4)
+    ours = np.stack([PREPROCESSINGS[model.preprocess](picture) for picture in pixels])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_names_whatever_their_case_and_with_suggestions() -> None:

@@ -43,7 +43,11 @@ def load(path: Path, output: str | None = None, **settings: Any) -> Classifier:
 def explained(made: Classifier, layer: str = "auto", **options: Any) -> tuple[TensorFlowEngine, Any]:
     engine = TensorFlowEngine(made, layer, TargetSettings(top_k=options.pop("top_k", 1)), batch_size=2)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *made.input_shape), dtype=np.uint8)
-    return engine, engine.explain(made.preprocessing(pixels))
+    return engine, engine.explain(inputs_of(made, pixels))
+
+
+def inputs_of(made: Classifier, pixels: Any) -> Any:
+    return np.stack([made.preprocessing(picture) for picture in pixels])
 
 
 def maps_of(made: Classifier, method: str = "gradcam", layer: str = "auto") -> Any:
@@ -94,7 +98,7 @@ def test_a_nested_backbone_and_its_flat_twin_give_the_same_map(save: Save) -> No
             inner = maps_of(made, method, layer)
             outer_engine = TensorFlowEngine(flat, layer, TargetSettings(), batch_size=2)
             pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
-            forward = outer_engine.explain(made.preprocessing(pixels))
+            forward = outer_engine.explain(inputs_of(made, pixels))
             outer = raw_maps(METHODS[method], outer_engine, forward).maps[:, 0]
             assert np.abs(inner - outer).max() <= 1e-5 * outer.max()
 

@@ -14,7 +14,7 @@ from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.models import models
 from gradcam_cli.cli.schema import schema
-from gradcam_cli.errors import GradcamError
+from gradcam_cli.errors import EnvironmentStop, GradcamError
 
 INTERRUPTED = 130
 
@@ -29,6 +29,12 @@ class Program(click.Group):
         except GradcamError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except ImportError as error:
+            click.echo(
+                f"Error: {error}. `pip install gradcam-cli` brings all that models need; a compiled .plan needs less.",
+                err=True,
+            )
+            ctx.exit(EnvironmentStop.exit_code)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
