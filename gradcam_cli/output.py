@@ -3,9 +3,7 @@
 import errno
 import io
 import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.atomic import atomically, temporary_beside
 from gradcam_cli.discovery import OVERLAY_SUFFIX, RUN_RECORD, Source
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.sidecar import Record, is_foreign, to_json
 
-TEMPORARY_PREFIX = ".gradcam-"
 _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
@@ -66,7 +64,7 @@ class OutputFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._real_root = os.path.realpath(self.root)
-            probe = self.root / _temporary_name()
+            probe = temporary_beside(self.root / RUN_RECORD)
             probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
@@ -129,22 +127,12 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _temporary_name() -> str:
-    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
-
-
 def _replace(path: Path, data: bytes) -> None:
-    """Write under a temporary name in the same folder, then rename: a reader never sees half a file."""
-    temporary = path.parent / _temporary_name()
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-        temporary.replace(path)
+        with atomically(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise _translated(error, path) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:

@@ -71,43 +71,28 @@ class InputCard:
 
 
 def explained(
-    image: InputCard,
-    model: ModelCard,
-    method: MethodCard,
-    classes: list[ClassResult],
-    versions: Mapping[str, str],
+    image: InputCard, model: ModelCard, method: MethodCard, classes: list[ClassResult], versions: Mapping[str, str]
 ) -> Record:
     """Build the record of an image that was explained; `flat` when no class has any heat."""
     flat = bool(classes) and all(result.summary.flat for result in classes)
-    return _record("flat" if flat else "ok", None, None, image, model, method, classes, versions)
+    outcome = {"status": "flat" if flat else "ok", "reason": None, "message": None}
+    return {**_circumstances(image, model, method, versions), **outcome, "classes": [_class(c) for c in classes]}
 
 
 def failed(
     image: InputCard, model: ModelCard, method: MethodCard, error: ImageError, versions: Mapping[str, str]
 ) -> Record:
     """Build the record of an image that could not be explained."""
-    return _record("error", error.reason.value, str(error), image, model, method, [], versions)
+    outcome = {"status": "error", "reason": error.reason.value, "message": str(error)}
+    return {**_circumstances(image, model, method, versions), **outcome, "classes": []}
 
 
-def _record(
-    status: str,
-    reason: str | None,
-    message: str | None,
-    image: InputCard,
-    model: ModelCard,
-    method: MethodCard,
-    classes: list[ClassResult],
-    versions: Mapping[str, str],
-) -> Record:
+def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, versions: Mapping[str, str]) -> Record:
     return {
         "schema_version": SCHEMA_VERSION,
-        "status": status,
-        "reason": reason,
-        "message": message,
         "input": _input(image),
         "model": _model(model),
         "method": {"name": method.name, "classes_sampled": method.classes_sampled},
-        "classes": [_class(result) for result in classes],
         "versions": dict(versions),
     }
 

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "gradcam_cli"
 # In the order of the data: a room imports only from rooms above it. The outside world each may know is beside it.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "atomic": set(),
     "settings": set(),
     "opencv": {"cv2"},
     "discovery": set(),

@@ -105,10 +105,11 @@ def compiled_plan(request: "ModelRequest", *, required: bool) -> "Plan | None":
 
 
 def _openvino(plan: "Plan", choice: EngineChoice, work: Work) -> "Engine":
-    from gradcam_cli.engines.openvino import OpenVinoEngine, plan_streams
+    from gradcam_cli.engines.openvino import OpenVinoEngine
+    from gradcam_cli.engines.streams import streams_for
     from gradcam_cli.pipeline import even_batch_size
 
-    streams = plan_streams(batches=-(-work.images // work.batch_size))
+    streams = streams_for(batches=-(-work.images // work.batch_size))
     size = even_batch_size(work.images, work.batch_size, streams)
     return OpenVinoEngine(plan, work.targets, batch_size=size, streams=streams, precision=choice.precision)
 

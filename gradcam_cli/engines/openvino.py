@@ -1,6 +1,5 @@
 """The OpenVINO engine: forward only, the gradient in closed form; neither TensorFlow nor Keras is imported."""
 
-import os
 from queue import SimpleQueue
 from typing import Any
 
@@ -14,7 +13,6 @@ from gradcam_cli.network import Floats, Forward
 from gradcam_cli.settings import Precision, TargetSettings
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
-MOST_STREAMS = 8
 
 
 class OpenVinoEngine:
@@ -77,12 +75,6 @@ class OpenVinoEngine:
         """The most probable classes, then the ones asked for: (N, T)."""
         top = np.argsort(-logits, axis=1, kind="stable")[:, : self._top_k]
         return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
-
-
-def plan_streams(batches: int) -> int:
-    """Give the number of passes that run side by side best: one a core, while there are batches for them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, batches, MOST_STREAMS))
 
 
 def _requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> list[Any]:

@@ -7,15 +7,14 @@ network in OpenVINO's format, and the weights of its dense head. Nothing in it i
 import hashlib
 import io
 import json
-import secrets
 import zipfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gradcam_cli.atomic import atomically
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.network import Floats, Head, HeadKind, TargetLayer
@@ -62,16 +61,10 @@ def write_plan(plan: Plan, path: Path) -> None:
     head = io.BytesIO()
     np.save(head, plan.head_weights, allow_pickle=False)
     members = dict(zip(MEMBERS, (plan.network, plan.weights, head.getvalue()), strict=True))
-    temporary = path.parent / f".gradcam-{secrets.token_hex(8)}.tmp"
-    try:
-        with zipfile.ZipFile(temporary, "x") as archive:
-            archive.writestr("plan.json", json.dumps(_described(plan, members), sort_keys=True))
-            for name, data in members.items():
-                archive.writestr(name, data)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with atomically(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+        archive.writestr("plan.json", json.dumps(_described(plan, members), sort_keys=True))
+        for name, data in members.items():
+            archive.writestr(name, data)
 
 
 def _described(plan: Plan, members: dict[str, bytes]) -> dict[str, Any]:

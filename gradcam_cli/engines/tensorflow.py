@@ -1,6 +1,5 @@
 """The TensorFlow engine: forward and as far back as the target layer, in one traced function of fixed shape."""
 
-import os
 import threading
 from contextlib import suppress
 from functools import cached_property
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from gradcam_cli.engines.streams import available_cores, streams_for
 from gradcam_cli.errors import GradcamError, ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
@@ -20,8 +20,6 @@ from gradcam_cli.settings import TargetSettings
 
 # In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
 FLOAT16_SCALE = 1024.0
-# Each stream holds the activations of a whole batch.
-MOST_STREAMS = 8
 
 
 class TensorFlowEngine:
@@ -166,11 +164,10 @@ def configure_threads(batches: int) -> int:
     """
     if tf.config.list_physical_devices("GPU"):
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    streams = max(1, min(cores, batches, MOST_STREAMS))
+    streams = streams_for(batches)
     # Once TensorFlow has begun, as under a test runner, its threads are what they are.
     with suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(cores // streams)
+        tf.config.threading.set_intra_op_parallelism_threads(available_cores() // streams)
         tf.config.threading.set_inter_op_parallelism_threads(streams)
     return streams
 

@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from gradcam_cli.atomic import atomically
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.named import LITE0, NamedModel, WeightsFile
 
@@ -88,29 +87,17 @@ def _download(file: WeightsFile, path: Path, show: Callable[[str, int], Any]) ->
     with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - https, from our own table
         size = int(response.headers.get("Content-Length") or 0)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary(path) as target, show(file.name, size) as advance:
-            received = 0
-            while chunk := response.read(CHUNK):
-                target.write(chunk)
-                received += len(chunk)
-                advance(len(chunk))
-            target.flush()
+        with atomically(path) as temporary:
+            with temporary.open("xb") as target, show(file.name, size) as advance:
+                received = 0
+                while chunk := response.read(CHUNK):
+                    target.write(chunk)
+                    received += len(chunk)
+                    advance(len(chunk))
             if size and received != size:
                 raise ValueError(f"the connection ended after {received:,} of {size:,} bytes")
-            if not _is_whole(Path(target.name), file):
+            if not _is_whole(temporary, file):
                 raise ValueError("what arrived does not have the published hash")
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when all went well, and is gone otherwise."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield file
-            os.replace(file.name, path)  # noqa: PTH105 - one call, one name
-        finally:
-            with suppress(FileNotFoundError):
-                Path(file.name).unlink()
 
 
 def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: bool) -> str:
