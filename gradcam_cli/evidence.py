@@ -99,4 +99,6 @@ def _others(engine: Engine, forward: Forward, classes: Classes, sample: _Sample)
     for rank in range(int(sample.count.max())):
         ranked = sample.classes[:, rank]
         counts = (rank < sample.count) & (ranked != classes)
+        if not counts.any():
+            continue
         yield np.where(counts, sample.probabilities[:, rank], 0), engine.class_gradients(forward, ranked)

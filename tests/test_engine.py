@@ -129,6 +129,16 @@ def test_heads_that_only_look_dense_are_not_taken_for_it(kind: str) -> None:
     assert engine(network).head.weights is None
 
 
+def test_a_layer_reshaped_before_the_pooling_has_no_dense_head() -> None:
+    """Its channels are not those that the head's weights are for."""
+    x = layers.Input((SIDE, SIDE, 3))
+    other = layers.Reshape((16, 16, 2), name="other")(convolutions(x))
+    network = keras.Model(x, layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(other)))
+    assert engine(network).head.weights is not None
+    assert engine(network).layer.path == "other"
+    assert engine(network, "last").head.weights is None
+
+
 def test_a_pointwise_convolution_behind_the_pooling_is_a_dense_head() -> None:
     keras.utils.set_random_seed(4)
     x = layers.Input((SIDE, SIDE, 3))

@@ -78,6 +78,12 @@ def test_all_dense_heads(units: int, activation: str | None) -> None:
     np.testing.assert_allclose(ours.class_gradients(a, last), theirs.class_gradients(b, last), rtol=1e-4, atol=1e-7)
 
 
+def test_a_picture_the_network_cannot_take_is_told_as_such() -> None:
+    made = replace(classifier(flatten_dense()), input_shape=(20, 20, 3))
+    with pytest.raises(ModelError, match="cannot be run on a 20x20x3 picture"):
+        compile_plan(made, "auto")
+
+
 def test_other_heads_and_layers_stay_with_tensorflow() -> None:
     with pytest.raises(NotCompilableError, match="--engine tensorflow"):
         compile_plan(classifier(flatten_dense()), "auto")
@@ -195,6 +201,14 @@ def test_the_second_one_liner_needs_no_tensorflow(run: Runner, tmp_path: Path, w
     assert "1 plans removed" in run("cache", "clear").expect(0).err
     run(*args, "third", "--no-cache").expect(0)
     assert run("cache", "list").expect(0).out == b""
+
+
+def test_packaged_weights_are_compared_too(run: Runner) -> None:
+    args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "efficientnetlite0", "--model-sha256")
+    digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    assert "not the one asked for" in run(*args, "0" * 64).expect(3).err
+    run(*args, digest).expect(0)
+    assert "not the one asked for" in run(*args, "0" * 64).expect(3).err
 
 
 def test_a_plan_as_one_file(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import download_bar, quiet_libraries, say
-from gradcam_cli.cli.engines import compiled_plan, openvino_installed
+from gradcam_cli.cli.engines import openvino_installed
 from gradcam_cli.cli.options import model_options
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.settings import ModelSettings
@@ -37,12 +37,16 @@ def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
     if not openvino_installed():
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
     with quiet_libraries(verbose=verbose):
-        from gradcam_cli.engines.plan import write_plan
         from gradcam_cli.models.request import locate_model
 
-        plan = compiled_plan(locate_model(ModelSettings(model=model, **options), download_bar), required=True)
-        if plan is None:
-            raise ModelError(f"{model}: cannot be compiled.")
+        request = locate_model(ModelSettings(model=model, **options), download_bar)
+        if request.plan:
+            raise ModelError(f"{model}: a plan already.")
+        from gradcam_cli.engines.compiling import compile_plan
+        from gradcam_cli.engines.plan import write_plan
+        from gradcam_cli.models.loading import load_classifier
+
+        plan = compile_plan(load_classifier(request), request.settings.layer)
         try:
             write_plan(plan, output)
         except OSError as error:

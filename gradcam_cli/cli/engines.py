@@ -8,6 +8,8 @@ from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import Precision, TargetSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.methods import Method
     from gradcam_cli.models.classifier import Classifier
@@ -33,20 +35,26 @@ class Work:
     images: int
     batch_size: int
 
+    @property
+    def batches(self) -> int:
+        """Forward passes at the least."""
+        return -(-self.images // self.batch_size)
+
 
 def open_engine(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":
     """Make the engine, and give it with what is known of the model.
 
     Raises:
-        ModelError: the engine that was asked for cannot explain this model.
+        ModelError: the engine that was asked for cannot explain this model, or its weights are not the ones asked for.
     """
-    if request.plan or choice.engine != "tensorflow":
-        plan = _plan(request, choice)
-        if plan is not None:
-            return _openvino(plan, choice, work), plan
-    if choice.precision != "float32":
-        raise ModelError(f"--precision {choice.precision} needs the engine openvino, which cannot be used here.")
-    return _tensorflow(request, work)
+    _refuse_impossible(request, choice)
+    plan = _plan_at_hand(request, choice)
+    engine, model = (_openvino(plan, choice, work), plan) if plan else _from_keras(request, choice, work)
+    wanted = request.settings.sha256
+    # Files were compared before they were loaded; weights out of a package could not be.
+    if wanted and request.sha256 is None and wanted.lower() != model.sha256:
+        raise ModelError(f"{model.name}: the sha256 of its weights is {model.sha256}, not the one asked for.")
+    return engine, model
 
 
 def openvino_installed() -> bool:
@@ -54,54 +62,71 @@ def openvino_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def _plan(request: "ModelRequest", choice: EngineChoice) -> "Plan | None":
-    if not openvino_installed():
-        if choice.engine == "openvino" or request.plan:
-            raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
-        return None
+def _refuse_impossible(request: "ModelRequest", choice: EngineChoice) -> None:
+    if (choice.engine == "openvino" or request.plan) and not openvino_installed():
+        raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
+    if request.plan and choice.engine == "tensorflow":
+        raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
+
+
+def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None":
+    """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
     if request.plan:
-        if choice.engine == "tensorflow":
-            raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
-        return _given_plan(request)
-    from gradcam_cli.engines.cache import cached_plan, keep_plan
+        return _given_plan(request, request.plan)
+    if choice.engine == "tensorflow" or not choice.cache or not openvino_installed():
+        return None
+    from gradcam_cli.engines.cache import cached_plan
 
-    plan = cached_plan(request) if choice.cache else None
-    if plan is None:
-        plan = compiled_plan(request, required=choice.engine == "openvino" or choice.precision != "float32")
-        if plan is not None and choice.cache:
-            keep_plan(request, plan)
-    return plan
+    return cached_plan(request)
 
 
-def _given_plan(request: "ModelRequest") -> "Plan":
+def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     """Read a plan that was named as the model; its layer and input are what they were compiled for."""
     from gradcam_cli.engines.plan import read_plan
     from gradcam_cli.preprocessing import PREPROCESSINGS
 
     settings = request.settings
-    plan = read_plan(request.plan) if request.plan else None
-    if plan is None:
-        raise ModelError("No plan was given.")
+    plan = read_plan(path)
     if settings.layer not in {"auto", plan.layer.path}:
-        raise ModelError(f"{request.plan}: compiled for the layer '{plan.layer.path}'. Compile the model for another.")
+        raise ModelError(f"{path}: compiled for the layer '{plan.layer.path}'. Compile the model for another.")
     if settings.input_size not in {None, plan.input_shape[:2]}:
-        raise ModelError(f"{request.plan}: compiled for {plan.input_shape[0]}x{plan.input_shape[1]} pictures.")
+        raise ModelError(f"{path}: compiled for {plan.input_shape[0]}x{plan.input_shape[1]} pictures.")
     if settings.preprocess != "auto":
         plan = replace(plan, preprocessing=PREPROCESSINGS[settings.preprocess], preprocess_guessed=False)
     return replace(plan, labels=request.labels) if request.labels else plan
 
 
-def compiled_plan(request: "ModelRequest", *, required: bool) -> "Plan | None":
-    """Load the model with Keras and compile it; None where that is impossible and not required."""
-    from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
+def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":
+    """Load the model once, and compile it where that is wanted and possible."""
+    from gradcam_cli.engines.tensorflow import configure_threads
     from gradcam_cli.models.loading import load_classifier
 
+    streams = configure_threads(batches=work.batches)
+    classifier = load_classifier(request)
+    plan = _compiled(request, classifier, choice)
+    if plan:
+        return _openvino(plan, choice, work), plan
+    if choice.precision != "float32":
+        raise ModelError(f"--precision {choice.precision} needs the engine openvino, which cannot be used here.")
+    return _tensorflow(classifier, request, work, streams), classifier
+
+
+def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineChoice) -> "Plan | None":
+    """Compile and keep a plan; None where it is impossible, or not wanted."""
+    if choice.engine == "tensorflow" or not openvino_installed():
+        return None
+    from gradcam_cli.engines.cache import keep_plan
+    from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
+
     try:
-        return compile_plan(load_classifier(request), request.settings.layer)
+        plan = compile_plan(classifier, request.settings.layer)
     except NotCompilableError:
-        if required:
+        if choice.engine == "openvino" or choice.precision != "float32":
             raise
         return None
+    if choice.cache:
+        keep_plan(request, plan)
+    return plan
 
 
 def _openvino(plan: "Plan", choice: EngineChoice, work: Work) -> "Engine":
@@ -109,20 +134,17 @@ def _openvino(plan: "Plan", choice: EngineChoice, work: Work) -> "Engine":
     from gradcam_cli.engines.streams import streams_for
     from gradcam_cli.pipeline import even_batch_size
 
-    streams = streams_for(batches=-(-work.images // work.batch_size))
+    streams = streams_for(batches=work.batches)
     size = even_batch_size(work.images, work.batch_size, streams)
     return OpenVinoEngine(plan, work.targets, batch_size=size, streams=streams, precision=choice.precision)
 
 
-def _tensorflow(request: "ModelRequest", work: Work) -> "tuple[Engine, Classifier]":
-    from gradcam_cli.engines.tensorflow import TensorFlowEngine, configure_threads
+def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, streams: int) -> "Engine":
+    from gradcam_cli.engines.tensorflow import TensorFlowEngine
     from gradcam_cli.methods import Needs
-    from gradcam_cli.models.loading import load_classifier
     from gradcam_cli.pipeline import even_batch_size
 
-    streams = configure_threads(batches=-(-work.images // work.batch_size))
-    classifier = load_classifier(request)
-    engine = TensorFlowEngine(
+    return TensorFlowEngine(
         classifier,
         request.settings.layer,
         work.targets,
@@ -130,4 +152,3 @@ def _tensorflow(request: "ModelRequest", work: Work) -> "tuple[Engine, Classifie
         gradients=work.method.needs is Needs.GRADIENTS,
         streams=streams,
     )
-    return engine, classifier

@@ -40,8 +40,7 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
         activations = tf.cast(target.layout.fold(target.call.output), tf.float32)
         return {"activations": activations, "logits": tf.cast(run.logits, tf.float32)}
 
-    signature = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
-    function = tf.function(forward, input_signature=[signature], autograph=False).get_concrete_function()
+    function = classifier.traced(forward, None)
     target, head = found[-1]
     if head.weights is None:
         raise NotCompilableError(

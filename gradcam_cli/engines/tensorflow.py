@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.streams import available_cores, streams_for
-from gradcam_cli.errors import GradcamError, ModelError, first_line
+from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
 from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
@@ -55,7 +55,6 @@ class TensorFlowEngine:
         self.layer: TargetLayer
         self.head: Head
         self.target_count = 0
-        signature = tf.TensorSpec((batch_size, *classifier.input_shape), tf.float32)
 
         def explain(inputs: Any) -> tuple[Any, ...]:
             run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
@@ -76,21 +75,7 @@ class TensorFlowEngine:
             return raw, tf.cast(self._target.layout.fold(raw), tf.float32), logits, chosen, stacked
 
         self._with_gradients = gradients
-        self._explain = tf.function(explain, input_signature=[signature], autograph=False)
-        self._trace(classifier)
-
-    def _trace(self, classifier: Classifier) -> None:
-        try:
-            self._explain.get_concrete_function()
-        except GradcamError:
-            raise
-        except Exception as error:
-            # A network may refuse its input in any way: a size that does not suit it, an operation the platform lacks.
-            height, width, channels = classifier.input_shape
-            raise ModelError(
-                f"{classifier.name}: the network cannot be run on a {height}x{width}x{channels} picture: "
-                f"{first_line(error)}"
-            ) from error
+        self._explain = classifier.traced(explain, batch_size)
 
     def explain(self, inputs: Floats) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
@@ -196,6 +181,5 @@ def list_layers(classifier: Classifier) -> list[LayerInfo]:
         found.extend(explainable_layers(trace(classifier.network, classifier.arranged(inputs), classifier.output)))
         return inputs
 
-    signature = tf.TensorSpec((1, *classifier.input_shape), tf.float32)
-    tf.function(survey, input_signature=[signature], autograph=False).get_concrete_function()
+    classifier.traced(survey, 1)
     return found

@@ -1,10 +1,12 @@
 """A classifier: the network, what its input is, and what its classes are called."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from gradcam_cli.errors import GradcamError, ModelError, first_line
 from gradcam_cli.labels import Labels
 from gradcam_cli.preprocessing import Preprocessing
 
@@ -31,3 +33,21 @@ class Classifier:
     def arranged(self, inputs: Any) -> Any:
         """Lay a batch (N, H, W, channels) out as the network wants it."""
         return tf.transpose(inputs, (0, 3, 1, 2)) if self.channels_first else inputs
+
+    def traced(self, function: Callable[[Any], Any], batch_size: int | None) -> Any:
+        """Trace a function of a batch (N, H, W, channels) float32, with one fixed signature.
+
+        Raises:
+            ModelError: the network cannot be run on such pictures.
+        """
+        signature = tf.TensorSpec((batch_size, *self.input_shape), tf.float32)
+        try:
+            return tf.function(function, input_signature=[signature], autograph=False).get_concrete_function()
+        except GradcamError:
+            raise
+        except Exception as error:
+            # A network may refuse its input in any way: a size that does not suit it, an operation the platform lacks.
+            height, width, channels = self.input_shape
+            raise ModelError(
+                f"{self.name}: the network cannot be run on a {height}x{width}x{channels} picture: {first_line(error)}"
+            ) from error

@@ -31,7 +31,10 @@ def _dense_weights(trace: Trace, target: Call) -> NDArray[np.float32] | None:
     pooling = _first_known(passed_on(last.inputs[0]), made_by)
     if pooling is None or not isinstance(pooling.layer, keras.layers.GlobalAveragePooling2D):
         return None
-    if target.output.ref() not in {tensor.ref() for tensor in passed_on(pooling.inputs[0])}:
+    pooled = pooling.inputs[0]
+    handed_on = target.output.ref() in {tensor.ref() for tensor in passed_on(pooled)}
+    # Reshaped on the way, its channels would not be those that the weights are for.
+    if not handed_on or pooled.shape.as_list() != target.output.shape.as_list():
         return None
     # The graph is still being traced: values are read outside of it.
     with tf.init_scope():

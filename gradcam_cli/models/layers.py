@@ -118,18 +118,12 @@ def _last_attended(trace: Trace) -> tuple[Call, Layout] | None:
             continue
         out = attention.output
         for tensor in attention.inputs:
-            layout = token_layout(tensor, _grids(trace))
+            layout = token_layout(tensor, trace.grids)
             # One query pooling over all tokens is a head, not a transformer's block.
             same = layout and out.shape.rank == 3 and out.shape[1] == tensor.shape[1]
             if layout and same and tensor.ref() in made_by:
                 return made_by[tensor.ref()], layout
     return None
-
-
-def _grids(trace: Trace) -> list[tuple[int, int]]:
-    """Grids that the network's pictures had, the latest first."""
-    layouts = (picture_layout(call.output, channels_first=trace.channels_first) for call in reversed(trace.calls))
-    return list(dict.fromkeys((layout.height, layout.width) for layout in layouts if layout))
 
 
 def _target(call: Call, layout: Layout, reason: str) -> Target:
@@ -138,7 +132,7 @@ def _target(call: Call, layout: Layout, reason: str) -> Target:
 
 def _layout(trace: Trace, call: Call) -> Layout | None:
     picture = picture_layout(call.output, channels_first=trace.channels_first)
-    return picture or token_layout(call.output, _grids(trace))
+    return picture or token_layout(call.output, trace.grids)
 
 
 def _leads(trace: Trace, call: Call) -> bool:

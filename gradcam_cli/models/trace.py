@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models.layout import picture_layout
 from gradcam_cli.network import HeadKind
 
 # Graph operations that hand a tensor on as it is, in another shape or another float format.
@@ -48,6 +50,12 @@ class Trace:
     kind: HeadKind
     channels_first: bool
     leading: frozenset[Any] = field(repr=False)
+
+    @cached_property
+    def grids(self) -> list[tuple[int, int]]:
+        """Heights and widths that the network's pictures had, the latest first, each once."""
+        found = (picture_layout(call.output, channels_first=self.channels_first) for call in reversed(self.calls))
+        return list(dict.fromkeys((layout.height, layout.width) for layout in found if layout))
 
     def leads_to_logits(self, tensor: Any) -> bool:
         """Whether the logits are computed from this tensor."""
