@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import openvino
 import tensorflow as tf
 
 from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.runtime import convert_model, openvino
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
@@ -66,7 +66,7 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
 
 def _converted(function: Any) -> tuple[bytes, bytes]:
     try:
-        model = openvino.convert_model(function)
+        model = convert_model(function)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.xml"
             openvino.save_model(model, path, compress_to_fp16=False)

@@ -4,10 +4,10 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError
 from gradcam_cli.network import Floats, Forward
 from gradcam_cli.settings import Precision, TargetSettings
