@@ -201,3 +201,8 @@ def seen_box(fit: Fit, size: Size) -> Box:
         round(fit.seen.right * across),
         round(fit.seen.bottom * down),
     )
+
+
+def at_resolution(fit: Fit, size: Size) -> Fit:
+    """Give the fit of the same photograph at another resolution: the same part fills the same part of the input."""
+    return Fit(size, fit.input, seen_box(fit, size), fit.filled)

@@ -49,6 +49,7 @@ SUFFIXES: Final = frozenset(
     }
 )
 JPEG_LONGEST_SIDE = 65_500
+REDUCTIONS: Final = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 ORIENTATION_TAG = 0x0112
 
 _REASONS = {
@@ -74,22 +75,33 @@ class Header:
     alpha: bool
 
 
+@dataclass(frozen=True)
+class Needed:
+    """What is needed of a picture that may be decoded smaller than it is: its longest side, and each of its sides."""
+
+    longest: int
+    width: int
+    height: int
+
+    def allows(self, size: Size) -> bool:
+        """Whether a picture of this size is large enough."""
+        large = max(size.width, size.height) >= self.longest
+        return large and size.width >= self.width and size.height >= self.height
+
+
 @dataclass(frozen=True, eq=False)
 class Photo:
     """One decoded picture: upright RGB (H, W, 3) uint8, transparency already laid on white.
 
-    `rgba` (H, W, 4) has it as it was, where there is any.
+    `rgba` (H, W, 4) has it as it was, where there is any. `size` is that of the whole upright picture; where it was
+    decoded at a reduced scale, 1 / `reduction`, its pixels are fewer.
     """
 
     pixels: NDArray[np.uint8]
     header: Header
+    size: Size
     rgba: NDArray[np.uint8] | None = None
-
-    @property
-    def size(self) -> Size:
-        """Width and height of the upright picture."""
-        height, width = self.pixels.shape[:2]
-        return Size(width, height)
+    reduction: int = 1
 
     def with_channels(self, channels: int) -> NDArray[np.uint8]:
         """The picture as grey (H, W, 1, by ITU-R BT.601), RGB (H, W, 3) or RGBA (H, W, 4)."""
@@ -142,17 +154,20 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes, limits: Limits) -> Photo:
+def decode(data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
     """Decode the first frame of an image file to upright RGB.
 
     16-bit samples are scaled to 8 bits (65535 becomes 255), transparency is composited on white, grey becomes
-    RGB, and EXIF's orientation is applied.
+    RGB, and EXIF's orientation is applied. A JPEG larger than what is `needed` is decoded at 1/2, 1/4 or 1/8 of its
+    size, which is quicker by about as much.
 
     Raises:
         ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt` or `unsupported`.
     """
     header = read_header(data, limits)
-    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    upright = header.size if header.orientation < 5 else Size(header.size.height, header.size.width)
+    reduction = _reduction(upright, needed) if header.format == "JPEG" and needed else 1
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else REDUCTIONS.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     try:
         decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
@@ -163,9 +178,18 @@ def decode(data: bytes, limits: Limits) -> Photo:
     # cv2's TIFF reader turns the picture upright whatever it is told; all the others leave it to us.
     turn = header.orientation if header.format != "TIFF" else 1
     pixels = np.ascontiguousarray(_upright(_rgb(stored), turn))
+    size = upright if reduction > 1 else Size(pixels.shape[1], pixels.shape[0])
     if stored.ndim == 2 or stored.shape[2] != 4:
-        return Photo(pixels, header)
-    return Photo(pixels, header, np.ascontiguousarray(_upright(stored[:, :, [2, 1, 0, 3]], turn)))
+        return Photo(pixels, header, size, reduction=reduction)
+    return Photo(pixels, header, size, np.ascontiguousarray(_upright(stored[:, :, [2, 1, 0, 3]], turn)))
+
+
+def _reduction(size: Size, needed: Needed) -> int:
+    """The largest of the scales a JPEG decoder has that leaves enough of a picture."""
+    for reduction in REDUCTIONS:
+        if needed.allows(Size(-(-size.width // reduction), -(-size.height // reduction))):
+            return reduction
+    return 1
 
 
 def read_header(data: bytes, limits: Limits) -> Header:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evidence import raw_maps
-from gradcam_cli.geometry import Fit, Size, apply_fit, map_to_source, plan_fit, resize, seen_box
+from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
 from gradcam_cli.heatmap import Summary, scale, summarise
-from gradcam_cli.images import decode, encode_jpeg, read_file, read_stdin, sha256
+from gradcam_cli.images import Needed, decode, encode_jpeg, read_file, read_stdin, sha256
 from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS
 from gradcam_cli.network import Engine, Floats
@@ -35,6 +35,7 @@ from gradcam_cli.sidecar import ClassResult, InputCard, MethodCard, ModelCard, R
 # batch some fifty images are on their way at once.
 PIXELS_KEPT = 6_000_000
 MOST_THREADS = 8
+SPARE = 4
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -167,12 +168,14 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     try:
         data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
         card = replace(card, sha256=sha256(data))
-        photo = decode(data, limits)
+        photo = decode(data, limits, needed_of(job.settings.overlay, target))
     except ImageError as error:
         return Unexplained(source, card, error)
-    card = replace(card, size=photo.size, header=photo.header)
+    card = replace(card, size=photo.size, header=photo.header, reduction=photo.reduction)
     fit = plan_fit(photo.size, target, job.settings.fit)
-    inputs = job.preprocessing(apply_fit(photo.with_channels(job.channels), fit))
+    pixels = photo.with_channels(job.channels)
+    laid = at_resolution(fit, Size(pixels.shape[1], pixels.shape[0]))
+    inputs = job.preprocessing(apply_fit(pixels, laid))
     shown = shown_size(photo.size, job.settings.overlay.max_side)
     fitted = Fitted(source, card, inputs, fit, shown)
     if not job.overlays:
@@ -180,6 +183,16 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     if shown.width * shown.height > PIXELS_KEPT:
         return replace(fitted, data=data)
     return replace(fitted, pixels=resize(photo.pixels, shown))
+
+
+def needed_of(style: OverlaySettings, target: Size) -> Needed | None:
+    """What a photograph has to have where its overlay is limited in size; None where all of it is needed.
+
+    Four times the model's input is left to be averaged over, so that its pixels hardly differ from those of the whole.
+    """
+    if style.max_side is None:
+        return None
+    return Needed(style.max_side, SPARE * target.width, SPARE * target.height)
 
 
 def shown_size(size: Size, max_side: int | None) -> Size:
@@ -294,7 +307,8 @@ def _heat(image: Fitted, raw: Floats) -> tuple[Summary, Floats]:
 def _shown_pixels(image: Fitted, job: Job) -> NDArray[np.uint8]:
     if image.pixels is not None:
         return image.pixels
-    return resize(decode(image.data or b"", job.settings.limits).pixels, image.shown)
+    needed = needed_of(job.settings.overlay, image.fit.input)
+    return resize(decode(image.data or b"", job.settings.limits, needed).pixels, image.shown)
 
 
 def _overlay(fit: Fit, pixels: NDArray[np.uint8], heat: Floats, style: OverlaySettings) -> bytes:

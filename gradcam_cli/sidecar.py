@@ -68,6 +68,7 @@ class InputCard:
     sha256: str | None = None
     size: Size | None = None
     header: Header | None = None
+    reduction: int | None = None
 
 
 def explained(
@@ -107,6 +108,7 @@ def _input(image: InputCard) -> Record:
         "orientation_applied": header.orientation != 1 if header else None,
         "frames": header.frames if header else None,
         "alpha": header.alpha if header else None,
+        "reduction": image.reduction,
     }
 
 

@@ -14,7 +14,7 @@ from conftest import jpeg, picture
 from PIL import Image
 
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.images import decode, encode_jpeg, read_file
+from gradcam_cli.images import Needed, decode, encode_jpeg, read_file
 from gradcam_cli.settings import Limits
 
 LIMITS = Limits()
@@ -165,3 +165,32 @@ def test_overlays_carry_no_metadata_and_know_their_limit() -> None:
     with pytest.raises(ImageError) as caught:
         encode_jpeg(np.zeros((2, 65501, 3), np.uint8), 90)
     assert caught.value.reason is Reason.OVERLAY_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("longest", "side", "reduction"),
+    [(800, 10, 1), (400, 10, 2), (399, 10, 2), (200, 10, 4), (100, 10, 8), (1, 10, 8), (1, 100, 4), (1, 301, 1)],
+)
+def test_a_jpeg_is_decoded_as_small_as_is_allowed(longest: int, side: int, reduction: int) -> None:
+    photo = decode(jpeg(800, 600), LIMITS, Needed(longest, side, side))
+    assert photo.reduction == reduction
+    assert photo.pixels.shape == (600 // reduction, 800 // reduction, 3)
+    assert (photo.size.width, photo.size.height) == (800, 600)
+
+
+def test_a_reduced_jpeg_is_upright_and_looks_the_same() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.fromarray(picture(803, 601)), "JPEG", quality=95, exif=exif)
+    whole = decode(data, LIMITS)
+    small = decode(data, LIMITS, Needed(100, 100, 100))
+    assert small.size == whole.size
+    assert small.pixels.shape[:2] == (201, 151)
+    averaged = cv2.resize(whole.pixels, (151, 201), interpolation=cv2.INTER_AREA)
+    assert np.abs(averaged.astype(int) - small.pixels).mean() < 2
+
+
+def test_only_jpegs_are_reduced() -> None:
+    photo = decode(encoded(Image.fromarray(picture(800, 600)), "PNG"), LIMITS, Needed(1, 1, 1))
+    assert photo.reduction == 1
+    assert photo.pixels.shape == (600, 800, 3)

@@ -22,7 +22,7 @@ from gradcam_cli.labels import Label, Labels
 from gradcam_cli.output import Names, OutputFolder
 from gradcam_cli.pipeline import Fitted, Job, even_batch_size, explain, prepare, shown_size
 from gradcam_cli.preprocessing import PREPROCESSINGS
-from gradcam_cli.settings import OverlaySettings, RunSettings
+from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
 from gradcam_cli.sidecar import ModelCard, Record, schema_text, to_json
 
 CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
@@ -247,6 +247,22 @@ def test_smaller_overlays_and_large_photographs(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pipeline_module, "PIXELS_KEPT", 1)
     assert explained(tmp_path, items, FakeEngine(), small) == kept
     assert [(tmp_path / "out" / r["classes"][0]["overlay"]).read_bytes() for r in kept] == overlays
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_a_reduced_jpeg_gives_nearly_the_same_input_and_the_same_places(tmp_path: Path, fit: FitMode) -> None:
+    path = tmp_path / "large.jpg"
+    path.write_bytes(jpeg(1203, 805, seed=3))
+    source, target = Source("large.jpg", str(path)), Size(64, 64)
+    whole, reduced = (
+        prepare(source, job(fit=fit, overlay=OverlaySettings(max_side=side)), target) for side in (1203, 300)
+    )
+    assert isinstance(whole, Fitted)
+    assert isinstance(reduced, Fitted)
+    assert (whole.card.reduction, reduced.card.reduction) == (1, 2)
+    assert reduced.card.size == whole.card.size == Size(1203, 805)
+    assert reduced.fit == whole.fit
+    assert np.abs(reduced.inputs - whole.inputs).mean() < 0.01
 
 
 def test_shown_size() -> None:
