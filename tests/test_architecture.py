@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "sidecar": {"numpy"},
     "output": {"numpy"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
-    "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},
+    "engines": {"numpy", "keras", "tensorflow", "openvino", "platformdirs"},
     "pipeline": {"numpy"},
     "cli": {"click", "tqdm"},
 }

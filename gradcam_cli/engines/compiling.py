@@ -4,10 +4,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from gradcam_cli.engines.plan import Plan
-from gradcam_cli.engines.runtime import convert_model, openvino
+from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
@@ -16,6 +17,9 @@ from gradcam_cli.models.trace import trace
 
 if TYPE_CHECKING:
     from gradcam_cli.network import Head
+
+
+OUTPUTS = ("activations", "logits")
 
 
 class NotCompilableError(ModelError):
@@ -32,13 +36,15 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
         ModelError: there is no such layer.
     """
     found: list[tuple[Target, Head]] = []
+    values = [(variable, variable.numpy()) for variable in classifier.network.variables]
 
-    def forward(inputs: Any) -> dict[str, Any]:
-        run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+    def forward(inputs: Any) -> tuple[Any, Any]:
+        # As constants: what has no variables left needs not be frozen, which costs more than all the rest.
+        with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in values]):
+            run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
         target = choose_layer(run, layer)
         found.append((target, head_of(run, target.call)))
-        activations = tf.cast(target.layout.fold(target.call.output), tf.float32)
-        return {"activations": activations, "logits": tf.cast(run.logits, tf.float32)}
+        return tf.cast(target.layout.fold(target.call.output), tf.float32), tf.cast(run.logits, tf.float32)
 
     function = classifier.traced(forward, None)
     target, head = found[-1]
@@ -65,14 +71,21 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
 
 
 def _converted(function: Any) -> tuple[bytes, bytes]:
+    """Convert a traced function with the outputs (activations, logits) to OpenVINO's XML and binary."""
+    names = {tensor.name: name for tensor, name in zip(function.structured_outputs, OUTPUTS, strict=True)}
     try:
-        model = convert_model(function)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.xml"
-            openvino.save_model(model, path, compress_to_fp16=False)
-            return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+            source, target = Path(folder) / "network.pb", Path(folder) / "network.xml"
+            source.write_bytes(function.graph.as_graph_def().SerializeToString())
+            whole = openvino.Core().read_model(source)
+            for output, name in names.items():
+                whole.output(output).get_tensor().set_names({name})
+            # Without what else the graph ends in, such as the softmax behind the logits.
+            model = openvino.Model([whole.output(name) for name in OUTPUTS], whole.get_parameters())
+            openvino.save_model(model, target, compress_to_fp16=False)
+            return target.read_bytes(), target.with_suffix(".bin").read_bytes()
     except Exception as error:
-        # Its frontends raise types of their own for what they do not know.
+        # Its frontends raise types of their own for what they do not know, and protobuf one for more than 2 GB.
         raise NotCompilableError(
             f"OpenVINO cannot convert this network ({first_line(error)}): --engine tensorflow"
         ) from error

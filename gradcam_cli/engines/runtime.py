@@ -1,7 +1,6 @@
-"""The one import of OpenVINO: it reports to nobody, and its converter stays out until a model is compiled."""
+"""The one import of OpenVINO: it reports to nobody, and leaves out the converter, which nobody here needs."""
 
 import sys
-from typing import Any
 
 CONVERTER = "openvino.tools.ovc"
 
@@ -17,11 +16,4 @@ if "openvino" not in sys.modules:
 else:
     import openvino
 
-__all__ = ["convert_model", "openvino"]
-
-
-def convert_model(function: Any) -> Any:
-    """Convert a concrete TensorFlow function to an OpenVINO model."""
-    from openvino.tools.ovc import convert_model as convert
-
-    return convert(function)
+__all__ = ["openvino"]
