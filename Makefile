@@ -31,6 +31,10 @@ check: $(VENV)/.dev ## Lint, check the formatting, check the types
 bench: $(VENV)/.dev ## Measure images a second against what the machine could do at best (some minutes)
 	$(BIN)/python -m benchmarks
 
+.PHONY: peers
+peers: $(VENV)/.dev ## Measure the libraries people would use instead (downloads gigabytes, takes ten minutes)
+	$(BIN)/python -m benchmarks.peers
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and sort imports
 	$(BIN)/ruff check --fix .
@@ -38,7 +42,7 @@ format: $(VENV)/.dev ## Format the code and sort imports
 
 .PHONY: clean
 clean: ## Remove the environment, caches and the demo's output
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .peers $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -8,13 +8,11 @@ the best of three forward passes count. Prints a table and writes JSON.
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +23,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import click
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.photos import ROOT, SAMPLES, photographs
+
 BATCH = 16
 FOLDERS = (("resnet50", 200), ("efficientnetlite0", 1000))
 VERSIONED = ("gradcam-cli", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
@@ -63,21 +62,6 @@ def seconds(function: Callable[[], Any], repeats: int) -> float:
     for _ in range(repeats):
         function()
     return (time.perf_counter() - started) / repeats
-
-
-@contextmanager
-def photographs(folder: Path, count: int) -> Iterator[Path]:
-    """So many photographs: those of a folder (the samples unless told), hard-linked again and again."""
-    originals = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg"})
-    with tempfile.TemporaryDirectory(dir=ROOT) as root:
-        copies = [Path(root) / p.name for p in originals]
-        for original, copy in zip(originals, copies, strict=True):
-            shutil.copyfile(original, copy)
-        links = Path(root) / "photos"
-        links.mkdir()
-        for i in range(count):
-            (links / f"{i:06}.jpg").hardlink_to(copies[i % len(copies)])
-        yield links
 
 
 def tensorflow_forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
@@ -287,9 +271,7 @@ def _process(args: list[str], environment: dict[str, str]) -> dict[str, float]:
 
 
 @click.command()
-@click.option(
-    "--photos", type=click.Path(path_type=Path, exists=True), default=ROOT / "sample_images", show_default=True
-)
+@click.option("--photos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results.json")
 @click.option("--quick", is_flag=True, help="A tenth of the images.")
 def main(photos: Path, target: Path, quick: bool) -> None:

@@ -1,0 +1,129 @@
+"""`make peers`: this program and the libraries people would use instead, on the same photographs in one run.
+
+Peers get environments of their own. All programs take turns, round after round, and of each the best round counts: so
+the plan that openvino's first round leaves in the cache is there for the next. Prints a table and writes JSON.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+
+from benchmarks.peers.clock import BATCH
+from benchmarks.photos import ROOT, SAMPLES, photographs
+
+HERE = Path(__file__).parent
+PEERS = {"pytorch_grad_cam": "torch", "torch_cam": "torch", "tf_keras_vis": "tf", "xplique": "tf"}
+OURS = (("tensorflow", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One run of one program: images a second from first to last file, and seconds of the whole process."""
+
+    images_per_second: float
+    process_seconds: float
+    versions: dict[str, str]
+
+
+def environment(folder: Path, name: str) -> Path:
+    """Give the Python of an environment, which is made where there is none yet."""
+    home = folder / name
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        click.echo(f"making {home} (several gigabytes)", err=True)
+        venv.create(home, with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", HERE / f"requirements-{name}.txt"], check=True)
+    return python
+
+
+def peer(python: Path, script: str, photos: Path) -> Round:
+    """Run a peer's script."""
+    with tempfile.TemporaryDirectory(dir=ROOT) as out:
+        started = time.perf_counter()
+        command = [str(python), "-m", f"benchmarks.peers.{script}", str(photos), out]
+        done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        elapsed = time.perf_counter() - started
+    told = json.loads(done.stdout.splitlines()[-1])
+    return Round(len(list(photos.iterdir())) / told["seconds"], elapsed, told["versions"])
+
+
+def ours(engine: str, precision: str, weights: Path, photos: Path) -> Round:
+    """Run this program."""
+    choice = ["--weights", str(weights), "--engine", engine, "--precision", precision, "--batch-size", str(BATCH)]
+    cache = {**os.environ, "XDG_CACHE_HOME": str(weights.parent)}
+    with tempfile.TemporaryDirectory(dir=ROOT) as out:
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", *choice]
+        subprocess.run(command, cwd=ROOT, check=True, env=cache)
+        elapsed = time.perf_counter() - started
+        record = json.loads((Path(out) / "run.json").read_text())
+    return Round(record["images_per_second"], elapsed, record["versions"])
+
+
+def random_weights(target: Path) -> None:
+    """Write a ResNet50's weights as they are before any training, in a process of its own."""
+    make = "import keras, sys; keras.utils.set_random_seed(0); "
+    make += "keras.applications.ResNet50(weights=None).save_weights(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", make, target], check=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
+def measure(photos: Path, pythons: dict[str, Path], rounds: int) -> dict[str, list[Round]]:
+    """Let all programs take turns; gives the rounds of each by its name."""
+    with tempfile.TemporaryDirectory(dir=ROOT) as scratch:
+        weights = Path(scratch) / "random.weights.h5"
+        random_weights(weights)
+        programs = {f"gradcam-cli {e} {p}": partial(ours, e, p, weights, photos) for e, p in OURS}
+        programs |= {script: partial(peer, pythons[name], script, photos) for script, name in PEERS.items()}
+        results: dict[str, list[Round]] = {name: [] for name in programs}
+        for _ in range(rounds):
+            for name, program in programs.items():
+                results[name].append(program())
+                click.echo(f"{name}: {results[name][-1].images_per_second:.1f} images/s", err=True)
+    return results
+
+
+def table(results: dict[str, list[Round]]) -> str:
+    """The table for people: rates, whole processes, and how many times as fast each of ours is."""
+    rates = {name: max(r.images_per_second for r in rounds) for name, rounds in results.items()}
+    yardsticks = {name: rate for name, rate in rates.items() if name.startswith("gradcam-cli")}
+    lines = [f"{'':<32} {'images/s':>9} {'process':>9}   times as fast: " + ", ".join(yardsticks)]
+    for name, rate in rates.items():
+        process = min(r.process_seconds for r in results[name])
+        ratios = " ".join(f"{yardstick / rate:>6.1f}" for yardstick in yardsticks.values())
+        lines.append(f"{name:<32} {rate:>9.1f} {process:>7.1f} s   {ratios}")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--photos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, show_default=True)
+@click.option("--count", default=192, show_default=True, help="Photographs; full batches of 16 spare a second trace.")
+@click.option("--rounds", default=2, show_default=True)
+@click.option("--venvs", type=click.Path(path_type=Path), default=ROOT / ".peers", help="Where environments are kept.")
+@click.option("--json", "target", type=click.Path(path_type=Path), default=HERE / "results.json")
+def main(photos: Path, count: int, rounds: int, venvs: Path, target: Path) -> None:
+    """Measure this program and its peers, and print a table."""
+    pythons = {name: environment(venvs.resolve(), name) for name in sorted(set(PEERS.values()))}
+    with photographs(photos, count) as links:
+        results = measure(links, pythons, rounds)
+    click.echo(table(results))
+    machine = {"cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "python": sys.version.split()[0]}
+    record = {
+        "machine": machine,
+        "images": count,
+        "rounds": {name: [asdict(r) for r in rounds] for name, rounds in results.items()},
+    }
+    target.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
