@@ -14,6 +14,8 @@ except ImportError as error:
 # The pipeline decodes and draws in threads of its own: more threads below them only fight for the cores.
 cv2.setNumThreads(1)
 # A broken file is reported once, by its record, not also by the codec.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+SILENT = 0
+# OpenCV 4 has this at the top, OpenCV 5 in a module.
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(SILENT)
 
 __all__ = ["cv2"]

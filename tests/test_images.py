@@ -2,15 +2,18 @@
 
 import io
 import os
+import runpy
 import struct
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from conftest import jpeg, picture
+from conftest import ROOT, jpeg, picture
 from PIL import Image
 
 from gradcam_cli.errors import ImageError, Reason
@@ -194,3 +197,14 @@ def test_only_jpegs_are_reduced() -> None:
     photo = decode(encoded(Image.fromarray(picture(800, 600)), "PNG"), LIMITS, Needed(1, 1, 1))
     assert photo.reduction == 1
     assert photo.pixels.shape == (600, 800, 3)
+
+
+@pytest.mark.parametrize("major", [4, 5])
+def test_opencv_is_silenced_wherever_its_version_keeps_the_switch(monkeypatch: pytest.MonkeyPatch, major: int) -> None:
+    levels: list[int] = []
+    switch = SimpleNamespace(setLogLevel=levels.append)
+    four = SimpleNamespace(setLogLevel=levels.append, setNumThreads=lambda _: None, utils=SimpleNamespace())
+    five = SimpleNamespace(setNumThreads=lambda _: None, utils=SimpleNamespace(logging=switch))
+    monkeypatch.setitem(sys.modules, "cv2", {4: four, 5: five}[major])
+    runpy.run_path(str(ROOT / "gradcam_cli" / "opencv.py"))
+    assert levels == [0]
