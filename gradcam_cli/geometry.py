@@ -193,14 +193,14 @@ def map_to_source(heat: NDArray[np.float32], fit: Fit, size: Size | None = None)
 
 def seen_box(fit: Fit, size: Size) -> Box:
     """Give the part of a picture of `size` (the photograph at any resolution) that the model saw."""
-    across = size.width / fit.source.width
-    down = size.height / fit.source.height
-    return Box(
-        round(fit.seen.left * across),
-        round(fit.seen.top * down),
-        round(fit.seen.right * across),
-        round(fit.seen.bottom * down),
-    )
+    return scaled(fit.seen, fit.source, size)
+
+
+def scaled(box: Box, source: Size, size: Size) -> Box:
+    """Give a box of the photograph in pixels of the photograph at another resolution."""
+    across = size.width / source.width
+    down = size.height / source.height
+    return Box(round(box.left * across), round(box.top * down), round(box.right * across), round(box.bottom * down))
 
 
 def at_resolution(fit: Fit, size: Size) -> Fit:

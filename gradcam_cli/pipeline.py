@@ -26,9 +26,10 @@ from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS
 from gradcam_cli.network import Engine, Floats
 from gradcam_cli.output import Names, npy_bytes
-from gradcam_cli.overlay import paint
+from gradcam_cli.overlay import draw_boxes, mask, paint
 from gradcam_cli.preprocessing import Preprocessing
-from gradcam_cli.settings import OverlaySettings, RunSettings
+from gradcam_cli.regions import Region, find_regions
+from gradcam_cli.settings import OverlaySettings, RunSettings, Threshold
 from gradcam_cli.sidecar import ClassResult, InputCard, MethodCard, ModelCard, Record, explained, failed
 
 # A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
@@ -281,27 +282,36 @@ def _outputs(result: Explained, job: Job, names: Names) -> tuple[dict[str, bytes
     classes = []
     pixels = _shown_pixels(result.image, job) if job.overlays else None
     for i, index in enumerate(int(c) for c in result.classes):
-        summary, heat = _heat(result.image, result.maps[i])
+        look = _look(result.image, result.maps[i], job.settings.boxes)
         overlay = names.overlay(index) if pixels is not None else None
         if overlay is not None and pixels is not None:
-            files[overlay] = _overlay(result.image.fit, pixels, heat, job.settings.overlay)
+            files[overlay] = _overlay(result.image.fit, pixels, look, job.settings.overlay)
         map_name = names.map(index) if job.settings.save_maps else None
         if map_name is not None:
             files[map_name] = npy_bytes(result.maps[i])
         logit, probability = float(result.logits[i]), float(result.probabilities[i])
         label = job.labels.get(index)
-        classes.append(ClassResult(index, label, logit, probability, overlay, map_name, summary))
+        classes.append(ClassResult(index, label, logit, probability, overlay, map_name, look.summary, look.regions))
     return files, classes
 
 
-def _heat(image: Fitted, raw: Floats) -> tuple[Summary, Floats]:
-    """The summary in source pixels, and the heat at the overlay's resolution."""
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Where the model looked for one class: in source pixels, and as heat at the overlay's resolution."""
+
+    summary: Summary
+    regions: list[Region] | None
+    heat: Floats
+
+
+def _look(image: Fitted, raw: Floats, boxes: Threshold | None) -> Look:
     scaled = scale(raw)
     heat = map_to_source(scaled, image.fit)
     summary = summarise(heat, flat=not scaled.any())
+    regions = None if boxes is None else find_regions(heat, image.fit.seen, boxes)
     if image.shown != image.fit.source:
         heat = map_to_source(scaled, image.fit, image.shown)
-    return summary, heat
+    return Look(summary, regions, heat)
 
 
 def _shown_pixels(image: Fitted, job: Job) -> NDArray[np.uint8]:
@@ -311,6 +321,10 @@ def _shown_pixels(image: Fitted, job: Job) -> NDArray[np.uint8]:
     return resize(decode(image.data or b"", job.settings.limits, needed).pixels, image.shown)
 
 
-def _overlay(fit: Fit, pixels: NDArray[np.uint8], heat: Floats, style: OverlaySettings) -> bytes:
+def _overlay(fit: Fit, pixels: NDArray[np.uint8], look: Look, style: OverlaySettings) -> bytes:
     height, width = pixels.shape[:2]
-    return encode_jpeg(paint(pixels, heat, seen_box(fit, Size(width, height)), style), style.quality)
+    seen = seen_box(fit, Size(width, height))
+    overlay = paint(pixels, look.heat, seen, style) if style.mask is None else mask(pixels, look.heat, seen, style.mask)
+    if style.draw_boxes:
+        overlay = draw_boxes(overlay, look.regions or [], fit.source)
+    return encode_jpeg(overlay, style.quality)

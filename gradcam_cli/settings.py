@@ -11,6 +11,9 @@ Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 ENGINES = ("auto", "tensorflow", "openvino")
 
+# A level of heat in (0, 1), or Otsu's.
+Threshold = float | Literal["otsu"]
+
 COLORMAPS: tuple[str, ...] = (
     "jet",
     "inferno",
@@ -56,12 +59,18 @@ class TargetSettings:
 
 @dataclass(frozen=True)
 class OverlaySettings:
-    """How heat is painted: its share of the colour, the colormap, JPEG quality, longest side in pixels."""
+    """How heat is painted: its share of the colour, the colormap, JPEG quality, longest side in pixels.
+
+    With `mask` nothing is painted: the photograph is kept where heat is at that level or above it, the rest greyed.
+    `draw_boxes` draws the boxes that the run's `boxes` asks for.
+    """
 
     alpha: float = 0.45
     colormap: str = "jet"
     quality: int = 92
     max_side: int | None = None
+    mask: Threshold | None = None
+    draw_boxes: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class RunSettings:
     """One run of `explain`, apart from its model and its inputs.
 
     `min_score` is the probability below which a predicted class is not explained; classes asked for always are.
+    `boxes` is the level of heat at which connected regions are boxed; None: they are not looked for.
     """
 
     method: str = "gradcam++"
@@ -76,5 +86,6 @@ class RunSettings:
     batch_size: int = 16
     save_maps: bool = False
     min_score: float = 0.0
+    boxes: Threshold | None = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)

@@ -17,6 +17,7 @@ from gradcam_cli.geometry import Size
 from gradcam_cli.heatmap import Summary
 from gradcam_cli.images import Header
 from gradcam_cli.labels import Label
+from gradcam_cli.regions import Region
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +59,7 @@ class ClassResult:
     overlay: str | None
     map: str | None
     summary: Summary
+    regions: list[Region] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,14 @@ def _class(result: ClassResult) -> Record:
         "map": result.map,
         "peak": {"x": peak[0], "y": peak[1]} if peak else None,
         "area": round(result.summary.area, 6),
+        "boxes": None if result.regions is None else [_box(region) for region in result.regions],
         "flat": result.summary.flat,
     }
+
+
+def _box(region: Region) -> Record:
+    box = region.box
+    return {"x0": box.left, "y0": box.top, "x1": box.right, "y1": box.bottom, "share": round(region.share, 6)}
 
 
 def shortest(value: float) -> float:

@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "methods": {"numpy"},
     "evidence": {"numpy"},
     "heatmap": {"numpy"},
+    "regions": {"numpy"},
     "overlay": {"numpy"},
     "sidecar": {"numpy"},
     "output": {"numpy"},

@@ -131,6 +131,33 @@ def test_lists(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out2/photos/gone.jpg.json").read_text())["reason"] == "vanished"
 
 
+def test_boxes_and_mask(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos", "-o", "out", "--boxes", "0.5", "--draw-boxes", "--mask", "otsu")
+    record = json.loads((tmp_path / "out/a.jpg.json").read_text())
+    jsonschema.validate(record, json.loads(schema_text()))
+    (entry,) = record["classes"]
+    assert entry["boxes"][0].keys() == {"x0", "y0", "x1", "y1", "share"}
+    options = json.loads((tmp_path / "out/run.json").read_text())["options"]
+    assert options["boxes"] == 0.5
+    assert options["overlay"]["mask"] == "otsu"
+    assert invoke("explain", "photos", "--boxes", "otsu", "--jsonl", "-", "-q").stdout.count('"share"') >= 3
+
+
+@pytest.mark.parametrize("value", ["0", "1", "1.5", "-0.5", "nan", "inf", "half", "", "Otsu"])
+def test_a_threshold_lies_between_0_and_1(invoke: Invoke, photos: Path, value: str) -> None:
+    for option in ("--boxes", "--mask"):
+        result = invoke("explain", "photos", "-o", "out", f"{option}={value}", code=2)
+        assert "neither a level of heat between 0 and 1 nor otsu" in result.stderr
+
+
+def test_boxes_are_drawn_only_where_they_are_looked_for(invoke: Invoke, photos: Path) -> None:
+    result = invoke("explain", "photos", "-o", "out", "--draw-boxes", code=2)
+    assert "--boxes otsu" in result.stderr
+    for options in (["--boxes", "0.5", "--draw-boxes"], ["--mask", "0.5"]):
+        result = invoke("explain", "photos", "--jsonl", "-", *options, code=2)
+        assert "they need -o" in result.stderr
+
+
 def test_limit_dry_run_and_no_recursive(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     result = invoke("explain", "photos", "-o", "out", "--dry-run", "--limit", "2")
     assert result.stdout == "photos/a.jpg\tout/a.jpg.json\nphotos/b.jpg\tout/b.jpg.json\n"

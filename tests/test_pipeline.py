@@ -329,3 +329,47 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
         snapshots.append({p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()})
     assert snapshots[0] == snapshots[1]
     assert len(snapshots[0]) == 8
+
+
+def test_boxes_are_recorded_where_they_are_asked_for(tmp_path: Path) -> None:
+    items = sources(tmp_path, 3)
+    for record in explained(tmp_path, items, FakeEngine()):
+        assert record["classes"][0]["boxes"] is None
+    for record in explained(tmp_path, items, FakeEngine(), job(boxes=0.5)):
+        (entry,) = record["classes"]
+        first = entry["boxes"][0]
+        assert sum(box["share"] for box in entry["boxes"]) <= 1
+        assert any(
+            box["x0"] <= entry["peak"]["x"] < box["x1"] and box["y0"] <= entry["peak"]["y"] < box["y1"]
+            for box in entry["boxes"]
+        )
+        assert first["x1"] <= record["input"]["width"]
+        assert first["y1"] <= record["input"]["height"]
+
+
+def test_a_flat_map_has_no_boxes(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.kernel[:] = -1
+    drawn = OverlaySettings(draw_boxes=True, mask="otsu")
+    (record,) = explained(tmp_path, sources(tmp_path, 1), engine, job(boxes="otsu", overlay=drawn))
+    assert record["classes"][0]["boxes"] == []
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_boxes_do_not_depend_on_the_overlays_size(tmp_path: Path, fit: str) -> None:
+    items = sources(tmp_path, 2)
+    full = explained(tmp_path, items, FakeEngine(), job(boxes="otsu", fit=fit))
+    drawn = OverlaySettings(max_side=12, draw_boxes=True, mask=0.5)
+    small = explained(tmp_path, items, FakeEngine(), job(boxes="otsu", fit=fit, overlay=drawn))
+    assert [r["classes"][0]["boxes"] for r in small] == [r["classes"][0]["boxes"] for r in full]
+    with Image.open(tmp_path / "out" / small[0]["classes"][0]["overlay"]) as overlay:
+        assert overlay.size == (12, 10)
+
+
+def test_mask_and_boxes_change_the_overlay_alone(tmp_path: Path) -> None:
+    items = sources(tmp_path, 1)
+    overlays = []
+    for style in (OverlaySettings(), OverlaySettings(mask=0.5), OverlaySettings(draw_boxes=True)):
+        (record,) = explained(tmp_path, items, FakeEngine(), job(boxes=0.5, overlay=style))
+        overlays.append((tmp_path / "out" / record["classes"][0]["overlay"]).read_bytes())
+    assert len(set(overlays)) == 3

@@ -9,7 +9,7 @@ import click
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.cli.explain_run import run
-from gradcam_cli.cli.options import MODEL_DEFAULTS, STDIO, model_options
+from gradcam_cli.cli.options import MODEL_DEFAULTS, STDIO, model_options, threshold
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import COLORMAPS, ENGINES, FIT_MODES, PRECISIONS, OverlaySettings, RunSettings
 
@@ -127,6 +127,19 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     metavar="N",
     help="Longest side of the overlays in pixels.  [default: the picture's own size]",
 )
+@click.option(
+    "--boxes",
+    metavar="THRESHOLD|otsu",
+    callback=threshold,
+    help="Record the connected regions of heat from THRESHOLD (0 to 1) on as boxes, with their shares of the heat.",
+)
+@click.option("--draw-boxes", is_flag=True, help="Draw the boxes on the overlays, with their shares in percent.")
+@click.option(
+    "--mask",
+    metavar="THRESHOLD|otsu",
+    callback=threshold,
+    help="Paint no colours: keep the photo where heat is at THRESHOLD or above, and grey the rest.",
+)
 @click.option("--save-maps", is_flag=True, help="Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")
 @click.option("--jsonl", metavar="FILE|-", help="Write one record a line, as images are done.")
 @click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]")
@@ -164,3 +177,11 @@ def _refuse_contradictions(options: Mapping[str, Any]) -> None:
         raise UsageError("--save-maps writes beside the sidecars: it needs -o FOLDER.")
     if options["top_k"] == 0 and not options["classes"]:
         raise UsageError("--top-k 0 explains nothing unless --class names a class.")
+    _refuse_contradictory_overlays(options)
+
+
+def _refuse_contradictory_overlays(options: Mapping[str, Any]) -> None:
+    if options["draw_boxes"] and options["boxes"] is None:
+        raise UsageError("--draw-boxes draws what --boxes finds: say --boxes otsu, or a level such as --boxes 0.5.")
+    if options["output"] is None and not options["dry_run"] and (options["draw_boxes"] or options["mask"]):
+        raise UsageError("--draw-boxes and --mask are about overlays: they need -o.")

@@ -143,13 +143,21 @@ def _request(options: Mapping[str, Any]) -> "ModelRequest":
 
 
 def _run_settings(options: Mapping[str, Any]) -> RunSettings:
-    overlay = OverlaySettings(options["alpha"], options["colormap"], options["quality"], options["max_side"])
+    overlay = OverlaySettings(
+        alpha=options["alpha"],
+        colormap=options["colormap"],
+        quality=options["quality"],
+        max_side=options["max_side"],
+        mask=options["mask"],
+        draw_boxes=options["draw_boxes"],
+    )
     return RunSettings(
         method=options["method"],
         fit=options["fit"],
         batch_size=options["batch_size"],
         save_maps=options["save_maps"],
         min_score=options["min_score"],
+        boxes=options["boxes"],
         overlay=overlay,
     )
 

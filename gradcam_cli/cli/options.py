@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gradcam_cli.settings import ModelSettings
+from gradcam_cli.settings import ModelSettings, Threshold
 
 # The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
 PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite")
@@ -25,6 +25,18 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     if not all(0 < side <= LONGEST_SIDE for side in size):
         raise click.BadParameter(f"'{value}' is not a size such as 224 or 224x320 (height x width)", ctx, param)
     return size
+
+
+def threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> Threshold | None:
+    """Read a level of heat between 0 and 1, or `otsu`."""
+    if value is None:
+        return None
+    if value == "otsu":
+        return "otsu"
+    level = float(value) if re.fullmatch(r"\d*\.?\d+", value) else 0.0
+    if not 0 < level < 1:
+        raise click.BadParameter(f"'{value}' is neither a level of heat between 0 and 1 nor otsu", ctx, param)
+    return level
 
 
 output_option = click.option(
