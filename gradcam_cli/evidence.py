@@ -71,6 +71,8 @@ def _classes_to_sample(engine: Engine, forward: Forward) -> _Sample:
 def _evidence(method: Method, engine: Engine, forward: Forward, target: int, sample: _Sample | None) -> Evidence:
     classes = forward.targets[:, target]
     match method.needs:
+        case Needs.ACTIVATIONS:
+            return Evidence(forward.activations)
         case Needs.GRADIENTS:
             assert forward.gradients is not None  # noqa: S101 - the engine was made for this method
             return Evidence(forward.activations, gradients=forward.gradients[:, target])

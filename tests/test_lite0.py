@@ -13,6 +13,7 @@ from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.evidence import raw_maps
 from gradcam_cli.images import decode
 from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.eigen import principal_projection
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.request import locate_model
@@ -22,7 +23,15 @@ from gradcam_cli.settings import Limits, ModelSettings, TargetSettings
 # The tolerances of the last layer, and of a middle one, where a gate of a ReLU6 can flip by the last bit.
 TOLERANCE = {"top_activation": 1e-4, "block5c_add": 2e-2}
 CORRELATION = {"top_activation": 0.999999, "block5c_add": 0.999}
-REFERENCES = {"gradcam": "GradCAM", "gradcam++": "exact_official", "gradcam++-paper": "exact_paper"}
+REFERENCES = {
+    "gradcam": "GradCAM",
+    "gradcam++": "exact_official",
+    "gradcam++-paper": "exact_paper",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "xgradcam": "XGradCAM",
+}
+EIGEN_REFERENCES = {"eigencam": "EigenCAM", "eigengradcam": "EigenGradCAM"}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +75,20 @@ def test_maps(reference: dict[str, Any], layer: str, method: str, rank: int) -> 
     for ours, theirs in zip(maps, expected, strict=True):
         assert np.abs(ours - theirs).max() <= TOLERANCE[layer] * theirs.max()
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > CORRELATION[layer]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("method", EIGEN_REFERENCES)
+@pytest.mark.parametrize("layer", TOLERANCE)
+def test_principal_components(reference: dict[str, Any], layer: str, method: str, rank: int) -> None:
+    """The other program leaves the sign to chance: its map is the positive part of ours, or of ours turned round."""
+    _, forward = run_at(layer)
+    assert forward.gradients is not None
+    values = forward.activations * (forward.gradients[:, rank] if method == "eigengradcam" else 1)
+    expected = reference[f"{layer}/{EIGEN_REFERENCES[method]}{'/second' if rank else ''}"]
+    for ours, theirs in zip(principal_projection(values), expected, strict=True):
+        nearest = min(np.abs(np.maximum(sign * ours, 0) - theirs).max() for sign in (1, -1))
+        assert nearest <= TOLERANCE[layer] * theirs.max()
 
 
 def test_the_reference_can_tell_right_from_nearly_right(reference: dict[str, Any]) -> None:

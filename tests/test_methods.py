@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.cam import cam
-from gradcam_cli.methods.gradcam import gradcam, gradcam_plus_plus, gradcam_plus_plus_paper
+from gradcam_cli.methods.gradcam import (
+    gradcam,
+    gradcam_plus_plus,
+    gradcam_plus_plus_paper,
+    hirescam,
+    layercam,
+    xgradcam,
+)
 
 Array = NDArray[np.float64]
 
@@ -40,6 +47,30 @@ def test_gradcam_plus_plus_paper_on_paper() -> None:
 
 def test_cam_on_paper() -> None:
     assert cam(A, np.array([[2.0, -1.0]])).tolist() == [[[0.0, 2.0]]]
+
+
+def test_hirescam_on_paper() -> None:
+    # 2*1 - 1*2 = 0 and -1*3 - 3*4 = -15.
+    assert hirescam(A, G).tolist() == [[[0.0, 0.0]]]
+    assert hirescam(A, -G).tolist() == [[[0.0, 15.0]]]
+
+
+def test_layercam_on_paper() -> None:
+    # Of the four gradients only the first is positive.
+    assert layercam(A, G).tolist() == [[[2.0, 0.0]]]
+
+
+def test_xgradcam_on_paper() -> None:
+    # Weights: (2*1 - 1*3) / 4 = -0.25 and (-1*2 - 3*4) / 6 = -14/6; with their signs turned round the map is
+    # 0.25*1 + 14/6*2 and 0.25*3 + 14/6*4.
+    assert not xgradcam(A, G).any()
+    assert xgradcam(A, -G) == pytest.approx(np.array([[[0.25 + 28 / 6, 0.75 + 56 / 6]]]))
+
+
+def test_xgradcam_without_activations_is_nothing() -> None:
+    # The first channel is 0 everywhere; the second sums to 0, and would be divided by it.
+    a = np.array([[[[0.0, 1.0], [0.0, -1.0]]]])
+    assert not xgradcam(a, np.ones_like(a)).any()
 
 
 def slow_plus_plus(a: Array, g: Array, *, normalised: bool) -> Array:
@@ -87,6 +118,36 @@ def test_gradcam_equals_its_equation(seed: int) -> None:
                 assert gradcam(a, g)[image, i, j] == pytest.approx(max(total, 0.0), rel=1e-12, abs=1e-12)
 
 
+def slow_elementwise(a: Array, g: Array, *, positive: bool) -> Array:
+    """HiResCAM, or LayerCAM where only positive gradients count, element by element."""
+    n, h, w, k = a.shape
+    out = np.zeros((n, h, w))
+    for image, i, j, channel in np.ndindex(n, h, w, k):
+        slope = g[image, i, j, channel]
+        if slope > 0 or not positive:
+            out[image, i, j] += slope * a[image, i, j, channel]
+    return np.maximum(out, 0)
+
+
+def slow_xgradcam(a: Array, g: Array) -> Array:
+    n, h, w, k = a.shape
+    out = np.zeros((n, h, w))
+    for image in range(n):
+        for channel in range(k):
+            above = sum(g[image, i, j, channel] * a[image, i, j, channel] for i in range(h) for j in range(w))
+            below = sum(a[image, i, j, channel] for i in range(h) for j in range(w))
+            out[image] += above / below * a[image, :, :, channel]
+    return np.maximum(out, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_elementwise_methods_and_xgradcam_equal_their_equations(seed: int) -> None:
+    a, g = cases(seed)
+    np.testing.assert_allclose(hirescam(a, g), slow_elementwise(a, g, positive=False), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(layercam(a, g), slow_elementwise(a, g, positive=True), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(xgradcam(a, g), slow_xgradcam(a, g), rtol=1e-10, atol=1e-12)
+
+
 def dense_head(seed: int, dtype: Any = np.float64) -> tuple[Any, Any, Any]:
     """Activations after a ReLU, a class's weights, and the gradient W / Z that a GAP -> Dense head has."""
     rng = np.random.default_rng(seed)
@@ -109,13 +170,30 @@ def test_with_a_dense_head_cam_is_z_times_gradcam(seed: int) -> None:
     np.testing.assert_allclose(cam(a, weights), 16 * gradcam(a, g), rtol=1e-12, atol=1e-14)
 
 
-GRADIENT_METHODS = (gradcam, gradcam_plus_plus, gradcam_plus_plus_paper)
+@pytest.mark.parametrize("seed", range(3))
+def test_with_a_dense_head_hirescam_and_xgradcam_are_gradcam(seed: int) -> None:
+    a, _, g = dense_head(seed)
+    np.testing.assert_allclose(hirescam(a, g), gradcam(a, g), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(xgradcam(a, g), gradcam(a, g), rtol=1e-12, atol=1e-14)
+    # What is positive of a weight is all that LayerCAM and Grad-CAM++ see of it.
+    np.testing.assert_allclose(layercam(a, g), gradcam_plus_plus(a, g), rtol=1e-12, atol=1e-14)
+
+
+GRADIENT_METHODS = (gradcam, gradcam_plus_plus, gradcam_plus_plus_paper, hirescam, layercam, xgradcam)
 
 
 # With a dense head weights are the gradients themselves, so that only the map's unit may change. The paper's own
 # variant is linear in g only where S * g is small beside 2.
 @pytest.mark.parametrize(
-    ("method", "size"), [(gradcam, 1e-2), (gradcam_plus_plus, 1e-2), (gradcam_plus_plus_paper, 1e-8)]
+    ("method", "size"),
+    [
+        (gradcam, 1e-2),
+        (gradcam_plus_plus, 1e-2),
+        (gradcam_plus_plus_paper, 1e-8),
+        (hirescam, 1e-2),
+        (layercam, 1e-2),
+        (xgradcam, 1e-2),
+    ],
 )
 def test_tiny_gradients_give_the_same_scaled_map(method: Any, size: float) -> None:
     rng = np.random.default_rng(1)
@@ -162,5 +240,16 @@ def test_maps_are_finite_non_negative_and_independent_of_the_batch(case: tuple[A
 
 
 def test_the_registry_knows_its_names() -> None:
-    assert list(METHODS) == ["gradcam++", "gradcam++-paper", "gradcam++-softmax", "gradcam", "cam"]
+    assert list(METHODS) == [
+        "gradcam",
+        "gradcam++",
+        "gradcam++-paper",
+        "gradcam++-softmax",
+        "cam",
+        "layercam",
+        "hirescam",
+        "xgradcam",
+        "eigencam",
+        "eigengradcam",
+    ]
     assert all(name == method.name and method.line for name, method in METHODS.items())

@@ -13,7 +13,19 @@ from gradcam_cli.cli.options import MODEL_DEFAULTS, STDIO, model_options, thresh
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import COLORMAPS, ENGINES, FIT_MODES, PRECISIONS, OverlaySettings, RunSettings
 
-METHOD_CHOICES = ("gradcam++", "gradcam++-paper", "gradcam++-softmax", "gradcam", "cam")
+# The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
+METHOD_CHOICES = (
+    "gradcam",
+    "gradcam++",
+    "gradcam++-paper",
+    "gradcam++-softmax",
+    "cam",
+    "layercam",
+    "hirescam",
+    "xgradcam",
+    "eigencam",
+    "eigengradcam",
+)
 DEFAULTS = RunSettings()
 OVERLAY_DEFAULTS = OverlaySettings()
 ENGINE_DEFAULTS = EngineChoice()

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.methods.cam import cam
-from gradcam_cli.methods.gradcam import Floats, gradcam, gradcam_plus_plus, gradcam_plus_plus_paper
+from gradcam_cli.methods.eigen import eigencam, eigengradcam
+from gradcam_cli.methods.gradcam import (
+    Floats,
+    gradcam,
+    gradcam_plus_plus,
+    gradcam_plus_plus_paper,
+    hirescam,
+    layercam,
+    xgradcam,
+)
 from gradcam_cli.methods.softmax import Moments, gradcam_plus_plus_softmax
 
 Array = NDArray[np.float32]
@@ -17,7 +26,8 @@ Array = NDArray[np.float32]
 class Needs(Enum):
     """What a method wants to know besides the activations."""
 
-    GRADIENTS = "the gradient of the class's logit"
+    ACTIVATIONS = "nothing else"
+    GRADIENTS = "the gradient of the class's score"
     CLASS_WEIGHTS = "the class's weights in a GAP -> Dense head"
     MOMENTS = "the moments of all classes' gradients"
 
@@ -60,9 +70,15 @@ def _softmax(evidence: Evidence) -> Floats:
     return gradcam_plus_plus_softmax(evidence.activations, evidence.moments)
 
 
+def _from_activations(function: Callable[[Floats], Floats]) -> Callable[[Evidence], Floats]:
+    return lambda evidence: function(evidence.activations)
+
+
+# The best known first.
 METHODS = {
     method.name: method
     for method in (
+        Method("gradcam", Needs.GRADIENTS, "channels weighted by their mean gradient", _from_gradients(gradcam)),
         Method(
             "gradcam++",
             Needs.GRADIENTS,
@@ -81,7 +97,26 @@ METHODS = {
             "the same with the derivatives of the softmax in place of the logit's exponential",
             _softmax,
         ),
-        Method("gradcam", Needs.GRADIENTS, "channels weighted by their mean gradient", _from_gradients(gradcam)),
         Method("cam", Needs.CLASS_WEIGHTS, "channels weighted by the dense layer behind the pooling", _cam),
+        Method("layercam", Needs.GRADIENTS, "elements weighted by their positive gradients", _from_gradients(layercam)),
+        Method("hirescam", Needs.GRADIENTS, "elements weighted by their gradients", _from_gradients(hirescam)),
+        Method(
+            "xgradcam",
+            Needs.GRADIENTS,
+            "channels weighted by their gradients where they are active",
+            _from_gradients(xgradcam),
+        ),
+        Method(
+            "eigencam",
+            Needs.ACTIVATIONS,
+            "first principal component of the activations; blind to the class",
+            _from_activations(eigencam),
+        ),
+        Method(
+            "eigengradcam",
+            Needs.GRADIENTS,
+            "first principal component of activations times gradients",
+            _from_gradients(eigengradcam),
+        ),
     )
 }

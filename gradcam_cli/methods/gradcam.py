@@ -1,8 +1,9 @@
-"""Grad-CAM and Grad-CAM++: channel weights from the gradient of one logit.
+"""Grad-CAM and its nearest kin: activations weighted by the gradient of one score.
 
 Every function here takes `activations` A (N, h, w, K), the output of the target layer, and `gradients`
-g = dS/dA of the same shape, S being the logit of the class to explain; it gives maps (N, h, w), non-negative,
-in the layer's own resolution and in no unit but their own. Arrays are float32 or float64, and so is the answer.
+g = dS/dA of the same shape, S being the score of the class to explain: its logit, unless told. It gives maps
+(N, h, w), non-negative, in the layer's own resolution and in no unit but their own. Arrays are float32 or float64,
+and so is the answer.
 """
 
 from typing import Any
@@ -50,6 +51,39 @@ def gradcam_plus_plus_paper(activations: Floats, gradients: Floats) -> Floats:
     return weighted_map(activations, _spatial_dot(alpha, positive))
 
 
+def hirescam(activations: Floats, gradients: Floats) -> Floats:
+    """HiResCAM: every element weighted by its own gradient.
+
+    `relu(sum_k g_k * A_k)`, elementwise. Draelos and Carin 2020, arXiv:2011.08891. The relu is this
+    program's, as for `cam`.
+
+    For a head of global average pooling and one dense layer it is `gradcam`; elsewhere it shows what the score
+    is made of at each place, which a mean over the gradients does not.
+    """
+    return _summed(gradients * activations)
+
+
+def layercam(activations: Floats, gradients: Floats) -> Floats:
+    """LayerCAM: every element weighted by its own gradient where that is positive.
+
+    `relu(sum_k relu(g_k) * A_k)`, elementwise. Jiang et al. 2021, IEEE TIP 30, "LayerCAM: Exploring Hierarchical
+    Class Activation Maps for Localization". Made for early layers, and for fusing several.
+    """
+    return _summed(np.maximum(gradients, 0) * activations)
+
+
+def xgradcam(activations: Floats, gradients: Floats) -> Floats:
+    """XGrad-CAM: channels weighted by their gradients, averaged with the activations as weights.
+
+    `relu(sum_k w_k A_k)` with `w_k = sum_ij g_ijk A_ijk / sum_ij A_ijk`. Fu et al. 2020, arXiv:2008.02312.
+
+    Nothing is added to the denominator: a channel whose activations sum to 0 has weight 0.
+    """
+    total = activations.sum(axis=(1, 2))
+    weights = _spatial_dot(gradients, activations)
+    return weighted_map(activations, np.divide(weights, total, out=np.zeros_like(weights), where=total != 0))
+
+
 def weighted_map(activations: Floats, weights: Floats) -> Floats:
     """`relu(sum_k w_k A_k)`: the last step of every method that weights channels.
 
@@ -63,6 +97,12 @@ def weighted_map(activations: Floats, weights: Floats) -> Floats:
     n, h, w, k = activations.shape
     summed = activations.reshape(n, h * w, k) @ weights[:, :, np.newaxis]
     maps: Floats = np.maximum(summed.reshape(n, h, w), 0)
+    return maps
+
+
+def _summed(contributions: Floats) -> Floats:
+    """`relu(sum_k ...)` of what each element contributes: (N, h, w, K) to (N, h, w)."""
+    maps: Floats = np.maximum(contributions.sum(axis=3), 0)
     return maps
 
 

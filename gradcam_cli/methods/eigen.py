@@ -1,0 +1,77 @@
+"""Eigen-CAM and Eigen-Grad-CAM: what most of the activations have in common."""
+
+import numpy as np
+
+from gradcam_cli.methods.gradcam import Floats
+
+
+def eigencam(activations: Floats) -> Floats:
+    """Eigen-CAM: the activations along their first principal component. It is blind to the class.
+
+    `relu(P(A))`, see `principal_projection`. Muhammad and Yeasin 2020, arXiv:2008.00299.
+
+    Differs from the paper in that the mean of each channel is taken off before, so that the component is that of
+    the variance, and that the sign, which an eigenvector has not, is chosen.
+
+    Args:
+        activations: A, (N, h, w, K).
+
+    Returns:
+        (N, h, w), non-negative, in the activations' dtype.
+    """
+    return np.maximum(principal_projection(activations), 0)
+
+
+def eigengradcam(activations: Floats, gradients: Floats) -> Floats:
+    """Eigen-Grad-CAM: the same of activations times gradients, which follows the class.
+
+    `relu(P(g * A))`, see `principal_projection`; no paper is known.
+
+    Args:
+        activations: A, (N, h, w, K).
+        gradients: g, of the same shape.
+
+    Returns:
+        (N, h, w), non-negative, in the activations' dtype.
+    """
+    return np.maximum(principal_projection(gradients * activations), 0)
+
+
+def principal_projection(values: Floats) -> Floats:
+    """Project each image's cells, as points of K dimensions, on the direction in which they vary most.
+
+    With X the (h*w, K) matrix of cells, each column without its mean, and v the first right singular vector of X:
+    `P = X v`, with the sign for which `P` correlates positively with `sum_k values_k`. Where that correlation is
+    exactly 0, the cell of largest magnitude is positive.
+
+    The vector is found in float64 on the smaller side of X: of `X^T X` (K, K), or of the Gram matrix `X X^T`
+    (h*w, h*w), whose eigenvector u gives `P = sqrt(lambda) u`.
+
+    Args:
+        values: (N, h, w, K).
+
+    Returns:
+        (N, h, w), of both signs, in the dtype of the values; 0 everywhere where all cells are alike.
+    """
+    n, h, w, k = values.shape
+    cells = values.reshape(n, h * w, k).astype(np.float64)
+    centred = cells - cells.mean(axis=1, keepdims=True)
+    projection = _along_cells(centred) if h * w <= k else _along_channels(centred)
+    agreement = np.einsum("np,np->n", projection, centred.sum(axis=2))
+    largest = np.take_along_axis(projection, np.abs(projection).argmax(axis=1)[:, None], axis=1)[:, 0]
+    sign = np.where(np.where(agreement == 0, largest, agreement) < 0, -1.0, 1.0)
+    signed: Floats = (projection * sign[:, None]).reshape(n, h, w).astype(values.dtype)
+    return signed
+
+
+def _along_cells(centred: Floats) -> Floats:
+    values, vectors = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
+    # Eigenvalues come in ascending order; one that is 0 may come out a rounding below it.
+    projection: Floats = vectors[:, :, -1] * np.sqrt(np.maximum(values[:, -1:], 0))
+    return projection
+
+
+def _along_channels(centred: Floats) -> Floats:
+    _, vectors = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)
+    projection: Floats = (centred @ vectors[:, :, -1:])[:, :, 0]
+    return projection
