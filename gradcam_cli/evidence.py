@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.geometry import Size, resize_maps
 from gradcam_cli.methods import Evidence, Method, Needs
+from gradcam_cli.methods.scorecam import masks, strongest_channels
 from gradcam_cli.methods.softmax import Moments, dense_head_moments, sampled_moments
 from gradcam_cli.network import Engine, Floats, Forward
+from gradcam_cli.settings import MethodOptions
 
 # A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
 ENOUGH_PROBABILITY = 0.9999
 MOST_CLASSES = 50
+PLAIN = MethodOptions()
 
 Classes = NDArray[np.intp]
 
@@ -39,10 +43,10 @@ def check_method(method: Method, engine: Engine) -> None:
         )
 
 
-def raw_maps(method: Method, engine: Engine, forward: Forward) -> RawMaps:
+def raw_maps(method: Method, engine: Engine, forward: Forward, options: MethodOptions = PLAIN) -> RawMaps:
     """Make the maps of all target classes of a batch, at the layer's own resolution and before any scaling."""
     sampled = _classes_to_sample(engine, forward) if _needs_sample(method, engine) else None
-    maps = [method.maps(_evidence(method, engine, forward, t, sampled)) for t in range(forward.targets.shape[1])]
+    maps = [method.maps(evidence) for evidence in _evidence(method, engine, forward, options, sampled)]
     return RawMaps(np.stack(maps, axis=1).astype(np.float32, copy=False), sampled.count if sampled else None)
 
 
@@ -68,19 +72,53 @@ def _classes_to_sample(engine: Engine, forward: Forward) -> _Sample:
     return _Sample(order, ranked, np.count_nonzero(before < ENOUGH_PROBABILITY, axis=1))
 
 
-def _evidence(method: Method, engine: Engine, forward: Forward, target: int, sample: _Sample | None) -> Evidence:
-    classes = forward.targets[:, target]
+def _evidence(
+    method: Method, engine: Engine, forward: Forward, options: MethodOptions, sample: _Sample | None
+) -> Iterator[Evidence]:
+    """What the method needs of each target in turn."""
+    activations = forward.activations
     match method.needs:
         case Needs.ACTIVATIONS:
-            return Evidence(forward.activations)
+            return (Evidence(activations) for _ in forward.targets.T)
         case Needs.GRADIENTS:
             assert forward.gradients is not None  # noqa: S101 - the engine was made for this method
-            return Evidence(forward.activations, gradients=forward.gradients[:, target])
+            return (Evidence(activations, gradients=g) for g in _by_target(forward.gradients))
         case Needs.CLASS_WEIGHTS:
             assert engine.head.weights is not None  # noqa: S101 - check_method has been asked
-            return Evidence(forward.activations, class_weights=engine.head.weights[:, classes].T)
+            weights = engine.head.weights.T[forward.targets]
+            return (Evidence(activations, class_weights=w) for w in _by_target(weights))
         case Needs.MOMENTS:
-            return Evidence(forward.activations, moments=_moments(engine, forward, classes, sample))
+            return (Evidence(activations, moments=_moments(engine, forward, c, sample)) for c in forward.targets.T)
+        case Needs.ABLATION:
+            scores = _by_target(np.take_along_axis(forward.logits, forward.targets, axis=1))
+            drops = _by_target(engine.ablation_drops(forward))
+            return (Evidence(activations, drops=d, scores=s) for d, s in zip(drops, scores, strict=True))
+        case Needs.MASKED_SCORES:
+            masked = _masked_scores(engine, forward, options.max_channels)
+            return (Evidence(activations, masked_scores=m) for m in _by_target(masked))
+
+
+def _by_target(values: Floats) -> Floats:
+    """From (N, T, ...) to (T, N, ...), a view."""
+    return values.swapaxes(0, 1)
+
+
+def _masked_scores(engine: Engine, forward: Forward, max_channels: int) -> Floats:
+    """The logit of each target for the picture seen through each channel: (N, T, K), -inf where none was taken.
+
+    Pairs of an image and a channel fill the engine's batches, whichever images they are of. A mask dims the picture
+    itself, towards black, not the numbers that the network takes for it.
+    """
+    height, width = engine.input_size
+    scores = np.full((*forward.targets.shape, forward.activations.shape[3]), -np.inf, np.float32)
+    pairs = np.argwhere(strongest_channels(forward.activations, max_channels))
+    for start in range(0, len(pairs), engine.batch_size):
+        images, channels = pairs[start : start + engine.batch_size].T
+        mask = resize_maps(masks(forward.activations[images, :, :, channels]), Size(width, height))
+        lit = forward.inputs[images] - engine.black
+        masked = engine.explain((engine.black + mask[..., np.newaxis] * lit).astype(np.float32, copy=False))
+        scores[images, :, channels] = np.take_along_axis(masked.logits, forward.targets[images], axis=1)
+    return scores
 
 
 def _moments(engine: Engine, forward: Forward, classes: Classes, sample: _Sample | None) -> Moments:

@@ -173,6 +173,19 @@ def interpolation(axis: Axis, cells: int, pixels: int) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
+def resize_maps(maps: NDArray[np.floating[Any]], size: Size) -> NDArray[np.floating[Any]]:
+    """Carry maps (..., h, w) to another grid (..., size.height, size.width), bilinear between cell centres."""
+    rows = interpolation(_whole(size.height), maps.shape[-2], size.height)
+    columns = interpolation(_whole(size.width), maps.shape[-1], size.width)
+    resized: NDArray[np.floating[Any]] = rows @ maps @ columns.T
+    return resized
+
+
+def _whole(pixels: int) -> Axis:
+    """An axis all of which was seen, at its own resolution."""
+    return Axis(pixels, pixels, 0, pixels, 0, pixels)
+
+
 def map_to_source(heat: NDArray[np.float32], fit: Fit, size: Size | None = None) -> NDArray[np.float32]:
     """Carry a map over the model's input back onto the photograph.
 

@@ -57,6 +57,15 @@ class Head:
         shape = (*classes.shape, layer.height, layer.width, layer.channels)
         return np.broadcast_to(slopes[:, :, None, None, :], shape)
 
+    def dense_drops(self, activations: Floats, classes: NDArray[np.intp]) -> Floats | None:
+        """Give what the logits of classes (N, T) lose with each channel, in closed form: (N, T, K).
+
+        `S^c - S^c(A_k = 0) = W_kc mean_ij(A_ijk)` where the head is GAP -> Dense. None for other heads.
+        """
+        if self.weights is None:
+            return None
+        return np.asarray(self.weights.T[classes] * activations.mean(axis=(1, 2))[:, None], np.float32)
+
     def probabilities(self, logits: Floats) -> Floats:
         """Turn logits (N, C) into probabilities (N, C): softmax over the classes, or a sigmoid for each."""
         if self.kind in {"sigmoid", "binary"}:
@@ -71,10 +80,12 @@ class Head:
 class Forward:
     """What one pass gave for a batch of N images and T target classes each.
 
-    activations (N, h, w, K), logits (N, C), targets (N, T) class indices, gradients (N, T, h, w, K) of each target's
-    logit, or None where they were not asked for. `handle` is the engine's own, for `class_gradients`.
+    inputs (N, H, W, channels) as they were given, activations (N, h, w, K), logits (N, C), targets (N, T) class
+    indices, gradients (N, T, h, w, K) of each target's logit, or None where they were not asked for. `handle` is the
+    engine's own, for what goes through the head alone.
     """
 
+    inputs: Floats
     activations: Floats
     logits: Floats
     targets: NDArray[np.intp]
@@ -117,8 +128,18 @@ class Engine(Protocol):
     def head(self) -> Head:
         """From logits to probabilities."""
 
+    @property
+    def black(self) -> Floats:
+        """What a black pixel is in the network's input: (channels,)."""
+
     def explain(self, inputs: Floats) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
+
+    def ablation_drops(self, forward: Forward) -> Floats:
+        """Give what each target's logit loses with each channel, through the head alone: (N, T, K).
+
+        `S^c - S^c(A_k = 0)`: the head is run from the kept activations, one channel of the map set to 0 at a time.
+        """

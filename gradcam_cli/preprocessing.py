@@ -29,6 +29,10 @@ class Preprocessing:
         high = max((255 - mean) / scale for mean, scale in zip(self.mean, self.scale, strict=True))
         return low, high
 
+    def black(self, channels: int) -> NDArray[np.float32]:
+        """What a black pixel becomes: (channels,)."""
+        return self(np.zeros((1, 1, channels), np.uint8)).reshape(channels)
+
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn RGB (height, width, channels) uint8 into the network's input, float32 of the same shape."""
         ordered = np.ascontiguousarray(pixels[..., ::-1] if self.bgr else pixels)

@@ -9,6 +9,9 @@ FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+# What is differentiated: the score before the softmax or sigmoid, or what comes out of it.
+Score = Literal["logit", "probability"]
+SCORES: tuple[Score, ...] = ("logit", "probability")
 ENGINES = ("auto", "tensorflow", "openvino")
 
 # A level of heat in (0, 1), or Otsu's.
@@ -74,6 +77,16 @@ class OverlaySettings:
 
 
 @dataclass(frozen=True)
+class MethodOptions:
+    """How a method explains.
+
+    `max_channels` is how many channels `scorecam` looks through, the strongest of them.
+    """
+
+    max_channels: int = 128
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """One run of `explain`, apart from its model and its inputs.
 
@@ -82,6 +95,7 @@ class RunSettings:
     """
 
     method: str = "gradcam++"
+    method_options: MethodOptions = field(default_factory=MethodOptions)
     fit: FitMode = "squash"
     batch_size: int = 16
     save_maps: bool = False

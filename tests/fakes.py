@@ -31,6 +31,7 @@ class FakeEngine:
         rng = np.random.default_rng(7)
         self.kernel = rng.normal(size=(CHANNELS, CLASSES)).astype(np.float32)
         self.input_size = (self.side, self.side)
+        self.black = np.full(3, -1, np.float32)
         self.layer = TargetLayer("last", "auto: a fake", self.cells, self.cells, CHANNELS)
         self.head = Head("softmax", CLASSES, self.kernel)
         self.target_count = self.top_k + len(self.targets)
@@ -47,8 +48,13 @@ class FakeEngine:
         chosen = np.concatenate([top, asked], axis=1)
         slopes = self.kernel[:, chosen].transpose(1, 2, 0) / self.cells**2
         shape = (*slopes.shape[:2], self.cells, self.cells, CHANNELS)
-        return Forward(activations, logits, chosen, np.broadcast_to(slopes[:, :, None, None, :], shape))
+        return Forward(inputs, activations, logits, chosen, np.broadcast_to(slopes[:, :, None, None, :], shape))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         slopes = self.kernel[:, classes].T / self.cells**2
         return np.broadcast_to(slopes[:, None, None, :], forward.activations.shape)
+
+    def ablation_drops(self, forward: Forward) -> Floats:
+        drops = self.head.dense_drops(forward.activations, forward.targets)
+        assert drops is not None
+        return drops

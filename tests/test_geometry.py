@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gradcam_cli.geometry import PAD_COLOUR, Box, Size, apply_fit, map_to_source, plan_fit, resize, seen_box
+from gradcam_cli.geometry import (
+    PAD_COLOUR,
+    Box,
+    Size,
+    apply_fit,
+    map_to_source,
+    plan_fit,
+    resize,
+    resize_maps,
+    seen_box,
+)
 from gradcam_cli.settings import FIT_MODES, FitMode
 
 sizes = st.builds(Size, st.integers(1, 500), st.integers(1, 500))
@@ -39,6 +49,14 @@ def test_padding_has_its_colour_and_the_picture_its_place() -> None:
     assert (padded[5:15] == 9).all()
     assert (padded[:5] == PAD_COLOUR).all()
     assert (padded[15:] == PAD_COLOUR).all()
+
+
+def test_maps_meet_at_the_centres_of_their_cells() -> None:
+    # Centres of 4 pixels in units of 2 cells: 0, 0.25, 0.75, 1 after the ends are held.
+    assert resize_maps(np.array([[[0.0, 4.0]]]), Size(4, 1)).tolist() == [[[0.0, 1.0, 3.0, 4.0]]]
+    maps = np.random.default_rng(0).random((2, 3, 5, 7))
+    np.testing.assert_allclose(resize_maps(maps, Size(7, 5)), maps)
+    np.testing.assert_allclose(resize_maps(maps[..., ::-1], Size(21, 10)), resize_maps(maps, Size(21, 10))[..., ::-1])
 
 
 @given(source=sizes, target=sizes, mode=st.sampled_from(FIT_MODES))

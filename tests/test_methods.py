@@ -249,6 +249,8 @@ def test_the_registry_knows_its_names() -> None:
         "layercam",
         "hirescam",
         "xgradcam",
+        "scorecam",
+        "ablationcam",
         "eigencam",
         "eigengradcam",
     ]

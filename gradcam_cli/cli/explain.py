@@ -23,6 +23,8 @@ METHOD_CHOICES = (
     "layercam",
     "hirescam",
     "xgradcam",
+    "scorecam",
+    "ablationcam",
     "eigencam",
     "eigengradcam",
 )

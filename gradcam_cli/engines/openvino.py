@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.errors import ModelError
 from gradcam_cli.network import Floats, Forward
 from gradcam_cli.settings import Precision, TargetSettings
 
@@ -32,6 +31,7 @@ class OpenVinoEngine:
         self.streams = streams
         self.precision: str = precision
         self.input_size = plan.input_shape[:2]
+        self.black = plan.preprocessing.black(plan.input_shape[2])
         self.layer = plan.layer
         self.head = plan.head
         plan.labels.check(plan.name, self.head.class_count)
@@ -61,15 +61,20 @@ class OpenVinoEngine:
         if self.head.kind == "binary":
             logits = np.concatenate([-logits, logits], axis=1)
         targets = self._targets(logits)
-        return Forward(activations, logits, targets, self.head.dense_gradients(targets, self.layer))
+        return Forward(inputs, activations, logits, targets, self.head.dense_gradients(targets, self.layer))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image."""
         del forward
         gradients = self.head.dense_gradients(classes[:, None], self.layer)
-        if gradients is None:
-            raise ModelError("A plan without the weights of its head cannot be explained.")
+        assert gradients is not None  # noqa: S101 - every plan has the weights of its head
         return gradients[:, 0]
+
+    def ablation_drops(self, forward: Forward) -> Floats:
+        """Give what each target's logit loses with each channel: (N, T, K)."""
+        drops = self.head.dense_drops(forward.activations, forward.targets)
+        assert drops is not None  # noqa: S101 - every plan has the weights of its head
+        return drops
 
     def _targets(self, logits: Floats) -> NDArray[np.intp]:
         """The most probable classes, then the ones asked for: (N, T)."""

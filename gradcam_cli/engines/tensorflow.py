@@ -20,6 +20,8 @@ from gradcam_cli.settings import TargetSettings
 
 # In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
 FLOAT16_SCALE = 1024.0
+# Pairs of image and channel that go through the head at once.
+ABLATION_BATCH = 32
 
 
 class TensorFlowEngine:
@@ -50,6 +52,7 @@ class TensorFlowEngine:
         self.precision = ""
         self.batch_size = batch_size
         self.input_size = classifier.input_shape[:2]
+        self.black = classifier.preprocessing.black(classifier.input_shape[2])
         self._classifier = classifier
         self._target: Target
         self.layer: TargetLayer
@@ -91,7 +94,8 @@ class TensorFlowEngine:
         if self._with_gradients:
             dense = self.head.dense_gradients(chosen, self.layer)
             slopes = np.asarray(gradients)[:count] if dense is None else dense
-        return Forward(np.asarray(activations)[:count], np.asarray(logits)[:count], chosen, slopes, (tensor, raw))
+        kept, scores = np.asarray(activations)[:count], np.asarray(logits)[:count]
+        return Forward(inputs, kept, scores, chosen, slopes, handle=(tensor, raw))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
@@ -105,28 +109,66 @@ class TensorFlowEngine:
             head_gradient = self._head_gradient
         return np.asarray(head_gradient(inputs, activations, wanted).numpy()[: len(classes)], np.float32)
 
+    def ablation_drops(self, forward: Forward) -> Floats:
+        """Give what each target's logit loses with each channel, through the head alone: (N, T, K)."""
+        dense = self.head.dense_drops(forward.activations, forward.targets)
+        if dense is not None:
+            return dense
+        inputs, raw = forward.handle
+        with self._tracing:
+            ablated_logits = self._ablated_logits
+        # Channel -1 is none: the whole score comes out of the same computation as those it is compared with.
+        count, channels = len(forward.targets), self.layer.channels
+        pairs = np.stack(np.divmod(np.arange(count * (channels + 1)), channels + 1), axis=1) - [0, 1]
+        scores = []
+        for start in range(0, len(pairs), ABLATION_BATCH):
+            part = pairs[start : start + ABLATION_BATCH]
+            full = np.resize(part, (ABLATION_BATCH, 2))
+            logits = ablated_logits(inputs, raw, tf.constant(full, tf.int32)).numpy()[: len(part)]
+            scores.append(np.take_along_axis(logits, forward.targets[part[:, 0]], axis=1))
+        by_channel = np.concatenate(scores).reshape(count, channels + 1, -1).transpose(0, 2, 1)
+        return np.asarray(by_channel[:, :, :1] - by_channel[:, :, 1:], np.float32)
+
     def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
         missing = self.batch_size - len(rows)
         return np.concatenate([rows, np.zeros_like(rows, shape=(missing, *rows.shape[1:]))]) if missing else rows
 
     @cached_property
     def _head_gradient(self) -> Any:
-        """The network from the target layer on: its output is replaced, so nothing before it is left to compute."""
-        target = self._target.call
+        """The gradient of any class's logit, from kept activations on."""
 
         def gradient(inputs: Any, raw: Any, classes: Any) -> Any:
-            def substitute(path: str, index: int, output: Any) -> Any:
-                return raw if (path, index) == (target.path, target.index) else output
+            return self._gradient(self._head_logits(inputs, raw), classes, raw)
 
-            classifier = self._classifier
-            run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
-            logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
-            return self._gradient(logits, classes, raw)
+        return self._traced_head(gradient, tf.TensorSpec((self.batch_size,), tf.int32))
 
+    @cached_property
+    def _ablated_logits(self) -> Any:
+        """The logits (P, C) of pairs (P, 2) of an image and a channel that it has to do without."""
+
+        def logits(inputs: Any, raw: Any, pairs: Any) -> Any:
+            images, channels = pairs[:, 0], pairs[:, 1]
+            ablated = self._target.layout.without(tf.gather(raw, images), channels)
+            return self._head_logits(tf.gather(inputs, images), ablated)
+
+        return self._traced_head(logits, tf.TensorSpec((ABLATION_BATCH, 2), tf.int32))
+
+    def _traced_head(self, function: Any, *more: Any) -> Any:
+        """Trace a function of a batch, what the target layer gave for it, and more."""
         inputs = tf.TensorSpec((self.batch_size, *self._classifier.input_shape), tf.float32)
-        raw = tf.TensorSpec(target.output.shape, target.output.dtype)
-        classes = tf.TensorSpec((self.batch_size,), tf.int32)
-        return tf.function(gradient, input_signature=[inputs, raw, classes], autograph=False).get_concrete_function()
+        output = self._target.call.output
+        signature = [inputs, tf.TensorSpec(output.shape, output.dtype), *more]
+        return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+
+    def _head_logits(self, inputs: Any, raw: Any) -> Any:
+        """The network from the target layer on: its output is replaced, so nothing before it is left to compute."""
+        target, classifier = self._target.call, self._classifier
+
+        def substitute(path: str, index: int, output: Any) -> Any:
+            return raw if (path, index) == (target.path, target.index) else output
+
+        run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
+        return tf.cast(_both_sides(run.logits, self.head), tf.float32)
 
     def _gradient(self, logits: Any, classes: Any, raw: Any) -> Any:
         """The gradient of one class's logit a row, folded to a map."""

@@ -7,6 +7,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.methods.ablationcam import ablationcam
 from gradcam_cli.methods.cam import cam
 from gradcam_cli.methods.eigen import eigencam, eigengradcam
 from gradcam_cli.methods.gradcam import (
@@ -18,6 +19,7 @@ from gradcam_cli.methods.gradcam import (
     layercam,
     xgradcam,
 )
+from gradcam_cli.methods.scorecam import scorecam
 from gradcam_cli.methods.softmax import Moments, gradcam_plus_plus_softmax
 
 Array = NDArray[np.float32]
@@ -30,6 +32,8 @@ class Needs(Enum):
     GRADIENTS = "the gradient of the class's score"
     CLASS_WEIGHTS = "the class's weights in a GAP -> Dense head"
     MOMENTS = "the moments of all classes' gradients"
+    ABLATION = "what the class's logit loses with each channel"
+    MASKED_SCORES = "the class's logit for the picture masked by each channel"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,9 @@ class Evidence:
     gradients: Array | None = None
     class_weights: Array | None = None
     moments: Moments | None = None
+    scores: Array | None = None
+    drops: Array | None = None
+    masked_scores: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,17 @@ def _cam(evidence: Evidence) -> Floats:
 def _softmax(evidence: Evidence) -> Floats:
     assert evidence.moments is not None  # noqa: S101 - the registry says what each method needs
     return gradcam_plus_plus_softmax(evidence.activations, evidence.moments)
+
+
+def _ablationcam(evidence: Evidence) -> Floats:
+    assert evidence.drops is not None  # noqa: S101 - the registry says what each method needs
+    assert evidence.scores is not None  # noqa: S101 - and the score goes with them
+    return ablationcam(evidence.activations, evidence.drops, evidence.scores)
+
+
+def _scorecam(evidence: Evidence) -> Floats:
+    assert evidence.masked_scores is not None  # noqa: S101 - the registry says what each method needs
+    return scorecam(evidence.activations, evidence.masked_scores)
 
 
 def _from_activations(function: Callable[[Floats], Floats]) -> Callable[[Evidence], Floats]:
@@ -105,6 +123,18 @@ METHODS = {
             Needs.GRADIENTS,
             "channels weighted by their gradients where they are active",
             _from_gradients(xgradcam),
+        ),
+        Method(
+            "scorecam",
+            Needs.MASKED_SCORES,
+            "channels weighted by the score of the picture seen through them",
+            _scorecam,
+        ),
+        Method(
+            "ablationcam",
+            Needs.ABLATION,
+            "channels weighted by what the score loses without them",
+            _ablationcam,
         ),
         Method(
             "eigencam",

@@ -26,6 +26,16 @@ class Layout:
         """The grid for people: `7x7`."""
         return f"{self.height}x{self.width}"
 
+    def without(self, raw: Any, channels: Any) -> Any:
+        """Set one channel (N,) of each image's map to 0, in a raw output; of channel -1, none."""
+        keep = 1 - tf.one_hot(channels, self.channels, dtype=raw.dtype)
+        if self.kind == "channels_last":
+            return raw * keep[:, None, None, :]
+        if self.kind == "channels_first":
+            return raw * keep[:, :, None, None]
+        # What comes before the picture's tokens is no part of the map.
+        return tf.concat([raw[:, : self.prefix], raw[:, self.prefix :] * keep[:, None, :]], axis=1)
+
     def fold(self, raw: Any) -> Any:
         """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only."""
         if self.kind == "channels_last":
