@@ -1,14 +1,16 @@
 """Ask an engine for what a method needs, and make the raw maps of a batch."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.geometry import Size, resize_maps
 from gradcam_cli.methods import Evidence, Method, Needs
+from gradcam_cli.methods.fusion import fuse_layers
 from gradcam_cli.methods.scorecam import masks, strongest_channels
 from gradcam_cli.methods.softmax import Moments, dense_head_moments, sampled_moments
 from gradcam_cli.network import Engine, Floats, Forward
@@ -30,6 +32,19 @@ class RawMaps:
     classes_sampled: Classes | None = None
 
 
+def check_options(method: Method, options: MethodOptions) -> None:
+    """Refuse what has no meaning for a method, before anything is loaded.
+
+    Raises:
+        UsageError: the method takes no gradient of a score that could be chosen.
+    """
+    if options.score != "logit" and not method.differentiates:
+        hint = " It is made of the softmax's derivatives already." if method.needs is Needs.MOMENTS else ""
+        raise UsageError(
+            f"--score chooses what is differentiated, and --method {method.name} takes no gradient of one score.{hint}"
+        )
+
+
 def check_method(method: Method, engine: Engine) -> None:
     """Refuse a method that this network and layer cannot serve, before any image is read.
 
@@ -41,6 +56,63 @@ def check_method(method: Method, engine: Engine) -> None:
             f"--method {method.name} needs a network whose target layer is followed by global average pooling and one "
             f"dense layer; '{engine.layer.path}' is not. --method gradcam works for any layer."
         )
+
+
+def explain_inputs(
+    method: Method, engine: Engine, inputs: Floats, options: MethodOptions = PLAIN
+) -> tuple[Forward, RawMaps]:
+    """Run a batch of inputs (N, H, W, channels), and make the maps of its target classes as the options say.
+
+    The pass over the inputs themselves chooses the classes. Maps are averaged over the copies that `smooth` and `flip`
+    make, at each layer, and then fused over the layers.
+
+    Returns:
+        That pass, and the maps.
+    """
+    forward = engine.explain(inputs)
+    found = [_averaged(method, engine, forward, options)]
+    found += [_averaged(method, other, other.explain(inputs, forward.targets), options) for other in engine.others]
+    if len(found) == 1:
+        return forward, found[0]
+    return forward, RawMaps(fuse_layers([raw.maps for raw in found]), _most(raw.classes_sampled for raw in found))
+
+
+def _averaged(method: Method, engine: Engine, forward: Forward, options: MethodOptions) -> RawMaps:
+    """The mean of the raw maps of all copies of a batch, every one asked about the classes of the original."""
+    total, sampled, count = np.zeros(()), [], 0
+    for copy, mirrored in _copies(forward.inputs, options):
+        again = forward if copy is forward.inputs else engine.explain(copy, forward.targets)
+        raw = raw_maps(method, engine, again, options)
+        total = total + (raw.maps[..., ::-1] if mirrored else raw.maps)
+        sampled.append(raw.classes_sampled)
+        count += 1
+    return RawMaps((total / count).astype(np.float32), _most(sampled))
+
+
+def _copies(inputs: Floats, options: MethodOptions) -> Iterator[tuple[Floats, bool]]:
+    """What is explained in place of the inputs (N, H, W, channels), and whether it is mirrored."""
+    for copy in _noisy(inputs, options) if options.smooth else [inputs]:
+        yield copy, False
+        if options.flip:
+            yield np.ascontiguousarray(copy[:, :, ::-1]), True
+
+
+def _noisy(inputs: Floats, options: MethodOptions) -> Iterator[Floats]:
+    """Copies with noise of standard deviation `noise * (max x - min x)`. Smilkov et al. 2017, arXiv:1706.03825.
+
+    Each image's noise comes from its own content, so that neither its neighbours nor another run change it.
+    """
+    generators = [np.random.default_rng(list(hashlib.sha256(x.tobytes()).digest())) for x in inputs]
+    deviation = options.noise * np.ptp(inputs, axis=(1, 2, 3), keepdims=True)
+    for _ in range(options.smooth):
+        noise = np.stack([generator.standard_normal(inputs.shape[1:], np.float32) for generator in generators])
+        yield (inputs + deviation * noise).astype(np.float32, copy=False)
+
+
+def _most(counts: Iterable[Classes | None]) -> Classes | None:
+    """The largest of several counts (N,), of those that there are."""
+    known = [count for count in counts if count is not None]
+    return np.maximum.reduce(known) if known else None
 
 
 def raw_maps(method: Method, engine: Engine, forward: Forward, options: MethodOptions = PLAIN) -> RawMaps:

@@ -6,6 +6,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.settings import Score
+
 Floats = NDArray[np.float32]
 
 # softmax: one of many. sigmoid: any of many. binary: one sigmoid unit, seen as two classes with logits -S and S.
@@ -51,11 +53,36 @@ class Head:
 
         `dS^c/dA_ijk = W_kc / Z` everywhere: as (N, T, h, w, K), a view that takes no memory. None for other heads.
         """
-        if self.weights is None:
-            return None
-        slopes = self.weights.T[classes] / np.float32(layer.height * layer.width)
-        shape = (*classes.shape, layer.height, layer.width, layer.channels)
-        return np.broadcast_to(slopes[:, :, None, None, :], shape)
+        return None if self.weights is None else _in_every_cell(self.weights.T[classes], layer)
+
+    def dense_score_gradients(
+        self, score: Score, logits: Floats, classes: NDArray[np.intp], layer: TargetLayer
+    ) -> Floats | None:
+        """Give the same of the logits or of the probabilities: `dY^c/dA_ijk = sum_m dY^c/dS^m W_km / Z`."""
+        if self.weights is None or score == "logit":
+            return self.dense_gradients(classes, layer)
+        # A class that is next to certain has a slope of next to nothing, which float32 still holds, but not its sums.
+        slopes = self.probability_slopes(logits, classes) @ self.weights.T.astype(np.float64)
+        return _in_every_cell(slopes.astype(np.float32), layer)
+
+    def probability_slopes(self, logits: Floats, classes: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Differentiate the probabilities of classes (N, T) by all logits: (N, T, C).
+
+        Softmax: `dY^c/dS^m = Y^c ([m = c] - Y^m)`, where `1 - Y^c` is taken as the sum of the others, which has no
+        rounding to lose however certain c is. Sigmoids: `Y^c (1 - Y^c)` for c itself, `1 - Y^c` being that of `-S^c`.
+        """
+        count, targets = classes.shape
+        rows, ranks = np.ogrid[:count, :targets]
+        probabilities = self.probabilities(logits).astype(np.float64)
+        own = probabilities[rows, classes]
+        slopes = np.zeros((count, targets, self.class_count))
+        if self.kind in {"sigmoid", "binary"}:
+            slopes[rows, ranks, classes] = own * self.probabilities(-logits)[rows, classes]
+            return slopes
+        slopes -= probabilities[:, None, :]
+        slopes[rows, ranks, classes] = 0
+        slopes[rows, ranks, classes] = -slopes.sum(axis=2)
+        return slopes * own[:, :, None]
 
     def dense_drops(self, activations: Floats, classes: NDArray[np.intp]) -> Floats | None:
         """Give what the logits of classes (N, T) lose with each channel, in closed form: (N, T, K).
@@ -76,12 +103,19 @@ class Head:
         return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
 
 
+def _in_every_cell(slopes: Floats, layer: TargetLayer) -> Floats:
+    """Spread what a mean over Z cells has for each channel, (N, T, K), over the cells: (N, T, h, w, K)."""
+    per_cell = slopes / np.float32(layer.height * layer.width)
+    shape = (*slopes.shape[:2], layer.height, layer.width, layer.channels)
+    return np.broadcast_to(per_cell[:, :, None, None, :], shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Forward:
     """What one pass gave for a batch of N images and T target classes each.
 
     inputs (N, H, W, channels) as they were given, activations (N, h, w, K), logits (N, C), targets (N, T) class
-    indices, gradients (N, T, h, w, K) of each target's logit, or None where they were not asked for. `handle` is the
+    indices, gradients (N, T, h, w, K) of each target's score, or None where they were not asked for. `handle` is the
     engine's own, for what goes through the head alone.
     """
 
@@ -94,7 +128,10 @@ class Forward:
 
 
 class Engine(Protocol):
-    """How a forward pass runs. An engine is made for one network, target layer, batch size and list of targets."""
+    """How a forward pass runs.
+
+    An engine is made for one network, target layer, batch size, list of targets, and score that is differentiated.
+    """
 
     @property
     def name(self) -> str:
@@ -121,6 +158,10 @@ class Engine(Protocol):
         """The layer whose activations it gives."""
 
     @property
+    def others(self) -> "tuple[Engine, ...]":
+        """Engines of the same network at further layers, whose maps are fused with this one's."""
+
+    @property
     def target_count(self) -> int:
         """Target classes each image gets: T."""
 
@@ -132,11 +173,15 @@ class Engine(Protocol):
     def black(self) -> Floats:
         """What a black pixel is in the network's input: (channels,)."""
 
-    def explain(self, inputs: Floats) -> Forward:
-        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
+
+        `targets` (N, T) are explained in place of the engine's own choice: a noisy copy of a picture is asked about
+        the classes that were seen in the picture.
+        """
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
-        """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
+        """Give the gradient (N, h, w, K) of one more class's logit (N,) for each image, through the head alone."""
 
     def ablation_drops(self, forward: Forward) -> Floats:
         """Give what each target's logit loses with each channel, through the head alone: (N, T, K).

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.evidence import raw_maps
+from gradcam_cli.evidence import explain_inputs
 from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
 from gradcam_cli.heatmap import Summary, scale, summarise
 from gradcam_cli.images import Needed, decode, encode_jpeg, read_file, read_stdin, sha256
 from gradcam_cli.labels import Labels
-from gradcam_cli.methods import METHODS
+from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.network import Engine, Floats
 from gradcam_cli.output import Names, npy_bytes
 from gradcam_cli.overlay import draw_boxes, mask, paint
@@ -54,7 +54,8 @@ class Job:
     """One run: its options, and what is the same for all of its images.
 
     Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
-    last `asked_classes` are those that a person named.
+    last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there are
+    several.
     """
 
     settings: RunSettings
@@ -66,6 +67,7 @@ class Job:
     overlays: bool = True
     channels: int = 3
     asked_classes: int = 0
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,8 +229,8 @@ def _run_batch(images: list[Fitted | Unexplained], engine: Engine, job: Job) -> 
 
 
 def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Explained]:
-    forward = engine.explain(np.stack([image.inputs for image in images]))
-    raw = raw_maps(METHODS[job.settings.method], engine, forward)
+    inputs = np.stack([image.inputs for image in images])
+    forward, raw = explain_inputs(METHODS[job.settings.method], engine, inputs, job.settings.method_options)
     probabilities = engine.head.probabilities(forward.logits)
     results = []
     for i, image in enumerate(images):
@@ -254,7 +256,7 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
     if isinstance(image, Unexplained):
         return _record_failure(image, job, sink)
     names = Names(image.image.source, several=job.several_targets)
-    method = MethodCard(job.settings.method, image.classes_sampled)
+    method = _method_card(job, image.classes_sampled)
     try:
         files, classes = _outputs(image, job, names)
         record = explained(image.image.card, job.model, method, classes, job.versions)
@@ -266,12 +268,27 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
 
 def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
     """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way."""
-    method = MethodCard(job.settings.method)
+    method = _method_card(job)
     record = failed(image.card, job.model, method, image.error, job.versions)
     if image.error.reason is not Reason.OUTPUT_NOT_OURS:
         with suppress(ImageError):
             sink.write_image(Names(image.source, several=job.several_targets), {}, record)
     return record
+
+
+def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
+    """What the record says of the method: of its options, those that it used."""
+    method, options = METHODS[job.settings.method], job.settings.method_options
+    return MethodCard(
+        name=method.name,
+        score=options.score if method.differentiates else None,
+        classes_sampled=classes_sampled,
+        max_channels=options.max_channels if method.needs is Needs.MASKED_SCORES else None,
+        smooth=options.smooth or None,
+        noise=options.noise if options.smooth else None,
+        flip=options.flip,
+        layers=job.layers,
+    )
 
 
 def _outputs(result: Explained, job: Job, names: Names) -> tuple[dict[str, bytes], list[ClassResult]]:

@@ -40,11 +40,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which network, which of its layers, and how pixels become its input."""
+    """Which network, which of its layers, and how pixels become its input.
+
+    Where there are several `layers`, their maps are fused, and `layer` has no say.
+    """
 
     model: str = "resnet50"
     weights: Path | None = None
     layer: str = "auto"
+    layers: tuple[str, ...] = ()
     labels: Path | None = None
     preprocess: str = "auto"
     input_size: tuple[int, int] | None = None
@@ -80,9 +84,15 @@ class OverlaySettings:
 class MethodOptions:
     """How a method explains.
 
-    `max_channels` is how many channels `scorecam` looks through, the strongest of them.
+    `score` is what is differentiated. With `smooth` the map is the mean over so many copies of the input, each with
+    Gaussian noise whose standard deviation is the share `noise` of the input's own range. With `flip` it is the mean
+    with the mirrored input too. `max_channels` is how many channels `scorecam` looks through, the strongest of them.
     """
 
+    score: Score = "logit"
+    smooth: int = 0
+    noise: float = 0.15
+    flip: bool = False
     max_channels: int = 128
 
 

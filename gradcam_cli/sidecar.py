@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -42,10 +42,20 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class MethodCard:
-    """What a sidecar says of the method; `classes_sampled` only where a sample of classes stood for all."""
+    """What a sidecar says of the method; None where an option has no meaning for it, or was not used.
+
+    `score` is what was differentiated; `classes_sampled` is there only where a sample of classes stood for all,
+    `layers` only where the maps of several were fused.
+    """
 
     name: str
+    score: str | None = None
     classes_sampled: int | None = None
+    max_channels: int | None = None
+    smooth: int | None = None
+    noise: float | None = None
+    flip: bool = False
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, versi
         "schema_version": SCHEMA_VERSION,
         "input": _input(image),
         "model": _model(model),
-        "method": {"name": method.name, "classes_sampled": method.classes_sampled},
+        "method": {**asdict(method), "layers": list(method.layers) or None},
         "versions": dict(versions),
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.network import Floats, Forward, Head, TargetLayer
+from gradcam_cli.network import Engine, Floats, Forward, Head, TargetLayer
 
 CHANNELS = 6
 CLASSES = 5
@@ -26,6 +26,7 @@ class FakeEngine:
     streams: int = 1
     name: str = "fake"
     precision: str = "float32"
+    others: "tuple[Engine, ...]" = ()
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(7)
@@ -36,7 +37,7 @@ class FakeEngine:
         self.head = Head("softmax", CLASSES, self.kernel)
         self.target_count = self.top_k + len(self.targets)
 
-    def explain(self, inputs: Floats) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
         self.calls.append(len(inputs))
         n, block = len(inputs), self.side // self.cells
         both = np.concatenate([np.maximum(inputs, 0), np.maximum(-inputs, 0)], axis=3)
@@ -45,7 +46,7 @@ class FakeEngine:
         logits[inputs.mean(axis=(1, 2, 3)) > self.nan_above] = np.nan
         top = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
         asked = np.tile(np.asarray(self.targets, np.intp), (n, 1))
-        chosen = np.concatenate([top, asked], axis=1)
+        chosen = np.concatenate([top, asked], axis=1) if targets is None else targets
         slopes = self.kernel[:, chosen].transpose(1, 2, 0) / self.cells**2
         shape = (*slopes.shape[:2], self.cells, self.cells, CHANNELS)
         return Forward(inputs, activations, logits, chosen, np.broadcast_to(slopes[:, :, None, None, :], shape))

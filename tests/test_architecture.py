@@ -89,10 +89,11 @@ HEAVY = {"tensorflow", "keras", "cv2", "numpy", "PIL", "h5py", "tqdm"}
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], ["explain", "--help"], ["layers", "--help"], ["models"], ["schema"]]
+    "args",
+    [["--help"], ["--version"], ["explain", "--help"], ["layers", "--help"], ["models"], ["schema"], ["methods"]],
 )
 def test_nothing_heavy_is_imported_for(args: list[str]) -> None:
-    """`schema` may read a record's module; nothing here may import TensorFlow or cv2."""
+    """`schema` may read a record's module, `methods` their functions; nothing here may import TensorFlow."""
     code = (
         "import sys\nfrom gradcam_cli.cli import program\n"
         f"try:\n    program({args!r})\nexcept SystemExit:\n    pass\n"
@@ -100,5 +101,5 @@ def test_nothing_heavy_is_imported_for(args: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
-    allowed = {"numpy", "cv2", "PIL"} if args == ["schema"] else set()
+    allowed = {"schema": {"numpy", "cv2", "PIL"}, "methods": {"numpy", "cv2"}}.get(args[0], set())
     assert not (loaded & HEAVY) - allowed

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import keras
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import DATA, SAMPLES, Runner, jpeg
@@ -212,6 +214,13 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["empty", "-o", "x"], "nothing to explain"),
         (["photos", "-o", "x", "--method", "gradcam+++"], "gradcam++"),
         (["photos", "-o", "x", "--alpha", "2"], "--alpha"),
+        (["photos", "-o", "x", "--noise", "0.1"], "--smooth N"),
+        (["photos", "-o", "x", "--smooth", "3", "--noise", "0"], "--noise"),
+        (["photos", "-o", "x", "--max-channels", "9"], "--method scorecam"),
+        (["photos", "-o", "x", "--layers", "a"], "at least two"),
+        (["photos", "-o", "x", "--layers", "a", "--layers", "a"], "each of them once"),
+        (["photos", "-o", "x", "--layers", "a", "--layers", "b", "--layer", "c"], "give one of them"),
+        (["photos", "-o", "x", "--method", "eigencam", "--score", "probability"], "takes no gradient"),
         (["photos", "-o", "x", "--input-size", "big"], "not a size"),
         (["--files-from", "nolist", "-o", "x"], "the list cannot be read"),
     ],
@@ -264,6 +273,37 @@ def test_schema_and_models(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_
     assert {"width": 299, "height": 299} in [row["input_size"] for row in rows if row["name"] == "inceptionv3"]
     table = invoke("models").stdout
     assert all(row["name"] in table for row in rows)
+
+
+def test_methods(invoke: Invoke) -> None:
+    rows = json.loads(invoke("methods", "--json").stdout)
+    assert [row["name"] for row in rows] == list(METHODS)
+    assert [row["name"] for row in rows if row["default"]] == ["gradcam++"]
+    assert [row["name"] for row in rows if row["head"] != "any"] == ["cam"]
+    lines = invoke("methods").stdout.splitlines()
+    assert len(lines) == 1 + len(METHODS)
+    for row, line in zip(rows, lines[1:], strict=True):
+        assert all(row[key] in line for key in ("name", "line", "cost", "head"))
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], {"score": "logit"}),
+        (["--score", "probability"], {"score": "probability"}),
+        (["--smooth", "2"], {"score": "logit", "smooth": 2, "noise": 0.15}),
+        (["--smooth", "2", "--noise", "0.3", "--flip"], {"score": "logit", "smooth": 2, "noise": 0.3, "flip": True}),
+        (["--method", "scorecam"], {"name": "scorecam", "max_channels": 128}),
+        (["--method", "scorecam", "--max-channels", "3"], {"name": "scorecam", "max_channels": 3}),
+        (["--method", "eigencam", "--flip"], {"name": "eigencam", "flip": True}),
+    ],
+)
+def test_the_sidecar_has_the_methods_options(invoke: Invoke, photos: Path, args: list[str], says: Any) -> None:
+    invoke("explain", "photos/a.jpg", "-o", "out", *args)
+    record = json.loads(Path("out/a.jpg.json").read_text())
+    jsonschema.validate(record, json.loads(schema_text()))
+    nothing = dict.fromkeys(("score", "classes_sampled", "max_channels", "smooth", "noise", "layers"))
+    assert record["method"] == {"name": "gradcam++", "flip": False, **nothing, **says}
 
 
 def test_the_choices_are_the_registries() -> None:
@@ -338,6 +378,36 @@ def test_a_model_of_ones_own(run: Runner, tmp_path: Path) -> None:
     rows = json.loads(run("layers", "own.keras", "--output", "kind", "--json").expect(0).out)
     assert [(row["path"], row["calls"], row["note"]) for row in rows] == [("maps", 1, "chosen")]
     assert "cannot take 64x64" in run(*args, "--input-size", "64").expect(3).err
+
+
+def test_several_layers(run: Runner, tmp_path: Path) -> None:
+    """One run at two layers is the maximum of two runs at one each; a plan, which has one layer, is no way to it."""
+    inputs = keras.layers.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="fine")(x)
+    x = keras.layers.MaxPooling2D()(x)
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="coarse")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "own.keras")
+    args = ("explain", SAMPLES / "chelsea.jpg", "--model", "own.keras", "--save-maps", "--method", "layercam", "-o")
+    done = run(*args, "both", "--layers", "coarse", "--layers", "fine").expect(0)
+    assert "own.keras: fused with fine" in done.err
+    record = json.loads((tmp_path / "both" / "chelsea.jpg.json").read_text())
+    assert record["method"]["layers"] == ["coarse", "fine"]
+    assert (record["model"]["layer"], record["model"]["engine"]) == ("coarse", "tensorflow")
+    maps = {}
+    for layer in ("coarse", "fine"):
+        run(*args, layer, "--layer", layer).expect(0)
+        raw = np.load(tmp_path / layer / "chelsea.jpg.map.npy")
+        maps[layer] = raw / raw.max()
+    twice = cv2.resize(maps["coarse"], (32, 32), interpolation=cv2.INTER_LINEAR)
+    fused = np.load(tmp_path / "both" / "chelsea.jpg.map.npy")
+    np.testing.assert_allclose(fused, np.maximum(twice, maps["fine"]), rtol=1e-3, atol=1e-4)
+    layers = ("--layers", "coarse", "--layers", "fine")
+    assert "needs the engine tensorflow" in run(*args, "none", *layers, "--engine", "openvino").expect(3).err
+    run("compile", "own.keras", "-o", "own.plan").expect(0)
+    plan = ("explain", SAMPLES / "chelsea.jpg", "--model", "own.plan", "-o", "none", *layers)
+    assert "compiled for one layer" in run(*plan).expect(3).err
 
 
 def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:

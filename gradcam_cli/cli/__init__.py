@@ -13,6 +13,7 @@ from gradcam_cli import __version__
 from gradcam_cli.cli.compile import cache, compile_
 from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
+from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
 from gradcam_cli.cli.schema import schema
 from gradcam_cli.errors import EnvironmentStop, GradcamError
@@ -59,7 +60,7 @@ def program() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
-for command in (explain, layers, models, compile_, cache, schema):
+for command in (explain, layers, methods, models, compile_, cache, schema):
     program.add_command(command)
 
 

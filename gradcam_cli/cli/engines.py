@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.settings import Precision, TargetSettings
+from gradcam_cli.settings import MethodOptions, Precision, TargetSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +32,22 @@ class Work:
 
     targets: TargetSettings
     method: "Method"
+    options: MethodOptions
     images: int
     batch_size: int
 
     @property
     def batches(self) -> int:
-        """Forward passes at the least."""
+        """Batches of images at the least."""
         return -(-self.images // self.batch_size)
+
+    def even_batch_size(self, streams: int) -> int:
+        """Choose the batch size: of the masked pictures, where a method makes many of each image."""
+        from gradcam_cli.methods import Needs
+        from gradcam_cli.pipeline import even_batch_size
+
+        each = self.options.max_channels if self.method.needs is Needs.MASKED_SCORES else 1
+        return even_batch_size(self.images * each, self.batch_size, streams)
 
 
 def open_engine(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":
@@ -65,15 +74,22 @@ def openvino_installed() -> bool:
 def _refuse_impossible(request: "ModelRequest", choice: EngineChoice) -> None:
     if (choice.engine == "openvino" or request.plan) and not openvino_installed():
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
+    if request.settings.layers and (choice.engine == "openvino" or request.plan):
+        raise ModelError("--layers needs the engine tensorflow: a plan is compiled for one layer.")
     if request.plan and choice.engine == "tensorflow":
         raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
+
+
+def _can_compile(request: "ModelRequest", choice: EngineChoice) -> bool:
+    """Whether a plan could serve, as far as it is known without the model."""
+    return choice.engine != "tensorflow" and not request.settings.layers and openvino_installed()
 
 
 def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None":
     """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
     if request.plan:
         return _given_plan(request, request.plan)
-    if choice.engine == "tensorflow" or not choice.cache or not openvino_installed():
+    if not choice.cache or not _can_compile(request, choice):
         return None
     from gradcam_cli.engines.cache import cached_plan
 
@@ -113,7 +129,7 @@ def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "t
 
 def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineChoice) -> "Plan | None":
     """Compile and keep a plan; None where it is impossible, or not wanted."""
-    if choice.engine == "tensorflow" or not openvino_installed():
+    if not _can_compile(request, choice):
         return None
     from gradcam_cli.engines.cache import keep_plan
     from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
@@ -132,23 +148,32 @@ def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineC
 def _openvino(plan: "Plan", choice: EngineChoice, work: Work) -> "Engine":
     from gradcam_cli.engines.openvino import OpenVinoEngine
     from gradcam_cli.engines.streams import streams_for
-    from gradcam_cli.pipeline import even_batch_size
 
     streams = streams_for(batches=work.batches)
-    size = even_batch_size(work.images, work.batch_size, streams)
-    return OpenVinoEngine(plan, work.targets, batch_size=size, streams=streams, precision=choice.precision)
+    return OpenVinoEngine(
+        plan,
+        work.targets,
+        batch_size=work.even_batch_size(streams),
+        streams=streams,
+        precision=choice.precision,
+        score=work.options.score,
+    )
 
 
 def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, streams: int) -> "Engine":
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
-    from gradcam_cli.methods import Needs
-    from gradcam_cli.pipeline import even_batch_size
 
-    return TensorFlowEngine(
-        classifier,
-        request.settings.layer,
-        work.targets,
-        batch_size=even_batch_size(work.images, work.batch_size, streams),
-        gradients=work.method.needs is Needs.GRADIENTS,
-        streams=streams,
-    )
+    def at(layer: str, others: "tuple[Engine, ...]" = ()) -> TensorFlowEngine:
+        return TensorFlowEngine(
+            classifier,
+            layer,
+            work.targets,
+            batch_size=work.even_batch_size(streams),
+            gradients=work.method.differentiates,
+            score=work.options.score,
+            streams=streams,
+            others=others,
+        )
+
+    first, *others = request.settings.layers or (request.settings.layer,)
+    return at(first, tuple(at(layer) for layer in others))

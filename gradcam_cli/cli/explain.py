@@ -11,7 +11,16 @@ from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.cli.explain_run import run
 from gradcam_cli.cli.options import MODEL_DEFAULTS, STDIO, model_options, threshold
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import COLORMAPS, ENGINES, FIT_MODES, PRECISIONS, OverlaySettings, RunSettings
+from gradcam_cli.settings import (
+    COLORMAPS,
+    ENGINES,
+    FIT_MODES,
+    PRECISIONS,
+    SCORES,
+    MethodOptions,
+    OverlaySettings,
+    RunSettings,
+)
 
 # The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
 METHOD_CHOICES = (
@@ -29,6 +38,7 @@ METHOD_CHOICES = (
     "eigengradcam",
 )
 DEFAULTS = RunSettings()
+METHOD_DEFAULTS = MethodOptions()
 OVERLAY_DEFAULTS = OverlaySettings()
 ENGINE_DEFAULTS = EngineChoice()
 
@@ -69,7 +79,38 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     type=click.Choice(METHOD_CHOICES),
     default=DEFAULTS.method,
     show_default=True,
-    help="Which of the CAM family.",
+    help="Which of the CAM family (see `gradcam-cli methods`).",
+)
+@click.option(
+    "--score",
+    type=click.Choice(SCORES),
+    default=METHOD_DEFAULTS.score,
+    show_default=True,
+    help="What is differentiated, by methods that take a gradient.",
+)
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="Fuse the maps of several layers, by the maximum of the scaled maps; repeat it for each.",
+)
+@click.option(
+    "--smooth", type=click.IntRange(min=1), metavar="N", help="Explain by the mean map of N copies with noise."
+)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="S",
+    help="Standard deviation of that noise, as a share of the input's range.  "
+    f"[default: {METHOD_DEFAULTS.noise}, with --smooth]",
+)
+@click.option("--flip", is_flag=True, help="Explain by the mean of the map and that of the mirrored picture.")
+@click.option(
+    "--max-channels",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many channels scorecam looks through, the strongest of each picture.  "
+    f"[default: {METHOD_DEFAULTS.max_channels}]",
 )
 @click.option("--class", "classes", multiple=True, metavar="ID|NAME|WNID", help="Explain this class; repeatable.")
 @click.option(
@@ -167,6 +208,7 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     output folder: photos/a/cat.png becomes out/a/cat.png.overlay.jpg and out/a/cat.png.json.
     """
     _refuse_contradictions(options)
+    _refuse_idle_options(options)
     with quiet_libraries(verbose=options["verbose"]):
         ctx.exit(run(options))
 
@@ -199,3 +241,15 @@ def _refuse_contradictory_overlays(options: Mapping[str, Any]) -> None:
         raise UsageError("--draw-boxes draws what --boxes finds: say --boxes otsu, or a level such as --boxes 0.5.")
     if options["output"] is None and not options["dry_run"] and (options["draw_boxes"] or options["mask"]):
         raise UsageError("--draw-boxes and --mask are about overlays: they need -o.")
+
+
+def _refuse_idle_options(options: Mapping[str, Any]) -> None:
+    """What would have no effect was not meant so."""
+    if options["noise"] is not None and not options["smooth"]:
+        raise UsageError("--noise is that of the copies that --smooth N makes: say how many.")
+    if options["max_channels"] is not None and options["method"] != "scorecam":
+        raise UsageError("--max-channels is about --method scorecam.")
+    if options["layers"] and options["layer"] != MODEL_DEFAULTS.layer:
+        raise UsageError("--layer explains one layer and --layers fuses several: give one of them.")
+    if len(set(options["layers"])) != len(options["layers"]) or len(options["layers"]) == 1:
+        raise UsageError("--layers fuses the maps of several layers: give each of them once, and at least two.")

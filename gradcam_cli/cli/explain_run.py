@@ -18,7 +18,7 @@ from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.cli.tally import Tally
 from gradcam_cli.errors import EnvironmentStop, UsageError
-from gradcam_cli.settings import ModelSettings, OverlaySettings, RunSettings, TargetSettings
+from gradcam_cli.settings import MethodOptions, ModelSettings, OverlaySettings, RunSettings, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
@@ -67,6 +67,7 @@ class NoFiles:
 
 def run(options: Mapping[str, Any]) -> int:
     """Explain what the options ask for; gives the exit code."""
+    _check_options(options)
     sources = _sources(options)
     if options["dry_run"]:
         return _dry_run(sources, options)
@@ -78,6 +79,13 @@ def run(options: Mapping[str, Any]) -> int:
     if destination.overlay_to_stdout and engine.target_count != 1:
         raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
     return _explain_all(sources, job, engine, destination, options)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    from gradcam_cli.evidence import check_options
+    from gradcam_cli.methods import METHODS
+
+    check_options(METHODS[options["method"]], _method_options(options))
 
 
 def _sources(options: Mapping[str, Any]) -> "list[Source]":
@@ -132,6 +140,7 @@ def _request(options: Mapping[str, Any]) -> "ModelRequest":
     settings = ModelSettings(
         model=options["model"],
         layer=options["layer"],
+        layers=options["layers"],
         labels=options["labels"],
         preprocess=options["preprocess"],
         weights=options["weights"],
@@ -153,6 +162,7 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
     )
     return RunSettings(
         method=options["method"],
+        method_options=_method_options(options),
         fit=options["fit"],
         batch_size=options["batch_size"],
         save_maps=options["save_maps"],
@@ -160,6 +170,11 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
         boxes=options["boxes"],
         overlay=overlay,
     )
+
+
+def _method_options(options: Mapping[str, Any]) -> MethodOptions:
+    given = {key: options[key] for key in ("score", "smooth", "noise", "flip", "max_channels")}
+    return MethodOptions(**{key: value for key, value in given.items() if value is not None})
 
 
 def _target_settings(options: Mapping[str, Any]) -> TargetSettings:
@@ -181,9 +196,11 @@ def _prepare(
     settings = _run_settings(options)
     method = METHODS[settings.method]
     choice = EngineChoice(options["engine"], options["precision"], options["cache"])
-    work = Work(_target_settings(options), method, images, settings.batch_size)
+    work = Work(_target_settings(options), method, settings.method_options, images, settings.batch_size)
     engine, model = open_engine(request, choice, work)
-    check_method(method, engine)
+    engines = (engine, *engine.others)
+    for each in engines:
+        check_method(method, each)
     card = ModelCard(
         name=model.name,
         sha256=model.sha256,
@@ -196,7 +213,8 @@ def _prepare(
         fit=settings.fit,
         input_size=engine.input_size,
     )
-    _announce(card, model.warnings, options)
+    layers = tuple(each.layer.path for each in engines) if engine.others else ()
+    _announce(card, layers, model.warnings, options)
     job = Job(
         settings=settings,
         preprocessing=model.preprocessing,
@@ -207,6 +225,7 @@ def _prepare(
         overlays=destination.folder is not None or destination.overlay_to_stdout,
         channels=model.input_shape[2],
         asked_classes=len(options["classes"]),
+        layers=layers,
     )
     return engine, job
 
@@ -219,10 +238,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _announce(card: "ModelCard", warnings: tuple[str, ...], options: Mapping[str, Any]) -> None:
+def _announce(
+    card: "ModelCard", layers: tuple[str, ...], warnings: tuple[str, ...], options: Mapping[str, Any]
+) -> None:
     if options["quiet"]:
         return
     say(f"{card.name}: layer {card.layer} ({card.layer_reason})")
+    if layers:
+        say(f"{card.name}: fused with {', '.join(layers[1:])}")
     if card.preprocess_guessed:
         say(
             f"{card.name}: nothing tells how pixels become its input; '{card.preprocess}' was guessed. "

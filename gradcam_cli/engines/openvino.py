@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.network import Floats, Forward
-from gradcam_cli.settings import Precision, TargetSettings
+from gradcam_cli.network import Engine, Floats, Forward
+from gradcam_cli.settings import Precision, Score, TargetSettings
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -22,9 +22,17 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    others: tuple[Engine, ...] = ()
 
     def __init__(
-        self, plan: Plan, targets: TargetSettings, *, batch_size: int, streams: int, precision: Precision
+        self,
+        plan: Plan,
+        targets: TargetSettings,
+        *,
+        batch_size: int,
+        streams: int,
+        precision: Precision,
+        score: Score = "logit",
     ) -> None:
         """Compile the network for this machine."""
         self.batch_size = batch_size
@@ -36,6 +44,7 @@ class OpenVinoEngine:
         self.head = plan.head
         plan.labels.check(plan.name, self.head.class_count)
         asked = [plan.labels.find(name, self.head.class_count) for name in targets.classes]
+        self._score = score
         self._asked = np.asarray(asked, np.intp)
         self._top_k = min(targets.top_k, self.head.class_count)
         self.target_count = self._top_k + len(asked)
@@ -43,8 +52,8 @@ class OpenVinoEngine:
         for request in _requests(plan, batch_size, streams, precision):
             self._free.put(request)
 
-    def explain(self, inputs: Floats) -> Forward:
-        """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are `W / Z`."""
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are in closed form."""
         count = len(inputs)
         padded = inputs
         if count < self.batch_size:
@@ -60,8 +69,9 @@ class OpenVinoEngine:
             self._free.put(request)
         if self.head.kind == "binary":
             logits = np.concatenate([-logits, logits], axis=1)
-        targets = self._targets(logits)
-        return Forward(inputs, activations, logits, targets, self.head.dense_gradients(targets, self.layer))
+        targets = self._targets(logits) if targets is None else targets
+        gradients = self.head.dense_score_gradients(self._score, logits, targets, self.layer)
+        return Forward(inputs, activations, logits, targets, gradients)
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image."""

@@ -15,13 +15,15 @@ from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
 from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
 from gradcam_cli.models.trace import trace
-from gradcam_cli.network import Floats, Forward, Head, LayerInfo, TargetLayer
-from gradcam_cli.settings import TargetSettings
+from gradcam_cli.network import Engine, Floats, Forward, Head, LayerInfo, TargetLayer
+from gradcam_cli.settings import Score, TargetSettings
 
 # In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
 FLOAT16_SCALE = 1024.0
 # Pairs of image and channel that go through the head at once.
 ABLATION_BATCH = 32
+# In place of a class: the engine's own choice.
+OWN_CHOICE = -1
 
 
 class TensorFlowEngine:
@@ -44,9 +46,12 @@ class TensorFlowEngine:
         *,
         batch_size: int,
         gradients: bool = True,
+        score: Score = "logit",
         streams: int = 1,
+        others: tuple[Engine, ...] = (),
     ) -> None:
         """Trace the network; `gradients=False` leaves them out for methods that have no use for them."""
+        self.others = others
         self.streams = streams
         self._tracing = threading.Lock()
         self.precision = ""
@@ -59,7 +64,7 @@ class TensorFlowEngine:
         self.head: Head
         self.target_count = 0
 
-        def explain(inputs: Any) -> tuple[Any, ...]:
+        def explain(inputs: Any, given: Any) -> tuple[Any, ...]:
             run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
             self._target = choose_layer(run, layer)
             self.layer = self._target.layer
@@ -70,32 +75,35 @@ class TensorFlowEngine:
             logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
             chosen = _chosen_classes(logits, min(targets.top_k, self.head.class_count), asked)
             self.target_count = int(chosen.shape[1])
+            chosen = tf.ensure_shape(tf.where(given == OWN_CHOICE, chosen, given), chosen.shape)
             # A dense head's gradient is known without taking it.
             wanted = range(self.target_count) if gradients and self.head.weights is None else ()
             raw = self._target.call.output
-            slopes = [self._gradient(logits, chosen[:, t], raw) for t in wanted]
+            slopes = [self._gradient(_score(logits, chosen[:, t], self.head, score), raw) for t in wanted]
             stacked = tf.stack(slopes, axis=1) if slopes else tf.zeros(0)
             return raw, tf.cast(self._target.layout.fold(raw), tf.float32), logits, chosen, stacked
 
         self._with_gradients = gradients
-        self._explain = classifier.traced(explain, batch_size)
+        self._score = score
+        self._explain = classifier.traced(explain, batch_size, tf.TensorSpec((batch_size, None), tf.int32))
 
-    def explain(self, inputs: Floats) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
         count = len(inputs)
         tensor = tf.constant(self._padded(inputs))
+        given = np.full((count, self.target_count), OWN_CHOICE) if targets is None else targets
         try:
-            raw, activations, logits, targets, gradients = self._explain(tensor)
+            wanted = tf.constant(self._padded(given), tf.int32)
+            raw, activations, logits, chosen, gradients = self._explain(tensor, wanted)
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
             raise ModelError(f"The network cannot be run on this machine: {first_line(error)}") from error
         # Views of TensorFlow's own memory: nothing is copied, and nobody writes.
-        chosen = np.asarray(targets)[:count].astype(np.intp)
+        scores, classes = np.asarray(logits)[:count], np.asarray(chosen)[:count].astype(np.intp)
         slopes = None
         if self._with_gradients:
-            dense = self.head.dense_gradients(chosen, self.layer)
+            dense = self.head.dense_score_gradients(self._score, scores, classes, self.layer)
             slopes = np.asarray(gradients)[:count] if dense is None else dense
-        kept, scores = np.asarray(activations)[:count], np.asarray(logits)[:count]
-        return Forward(inputs, kept, scores, chosen, slopes, handle=(tensor, raw))
+        return Forward(inputs, np.asarray(activations)[:count], scores, classes, slopes, handle=(tensor, raw))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
@@ -138,7 +146,7 @@ class TensorFlowEngine:
         """The gradient of any class's logit, from kept activations on."""
 
         def gradient(inputs: Any, raw: Any, classes: Any) -> Any:
-            return self._gradient(self._head_logits(inputs, raw), classes, raw)
+            return self._gradient(_score(self._head_logits(inputs, raw), classes, self.head, "logit"), raw)
 
         return self._traced_head(gradient, tf.TensorSpec((self.batch_size,), tf.int32))
 
@@ -170,11 +178,10 @@ class TensorFlowEngine:
         run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
         return tf.cast(_both_sides(run.logits, self.head), tf.float32)
 
-    def _gradient(self, logits: Any, classes: Any, raw: Any) -> Any:
-        """The gradient of one class's logit a row, folded to a map."""
+    def _gradient(self, score: Any, raw: Any) -> Any:
+        """The gradient of a score (N,), one of each row, folded to a map."""
         scale = FLOAT16_SCALE if raw.dtype == tf.float16 else 1.0
-        score = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1)) * scale
-        (gradient,) = tf.gradients(score, [raw])
+        (gradient,) = tf.gradients(tf.reduce_sum(score) * scale, [raw])
         if gradient is None:
             raise ModelError(
                 f"Layer '{self.layer.path}': no gradient arrives there from the logits (something on the way cannot "
@@ -202,6 +209,23 @@ def configure_threads(batches: int) -> int:
 def _both_sides(logits: Any, head: Head) -> Any:
     """One sigmoid unit is two classes: class 1 has the logit S, class 0 has -S."""
     return tf.concat([-logits, logits], axis=1) if head.kind == "binary" else logits
+
+
+def _score(logits: Any, classes: Any, head: Head, score: Score) -> Any:
+    """What is differentiated, for one class a row: its logit, or what has the derivatives of its probability.
+
+    The slopes of the probability with respect to the logits are those of `Head.probability_slopes`, for its reasons.
+    """
+    logit = tf.gather(logits, classes, axis=1, batch_dims=1)
+    if score == "logit":
+        return logit
+    if head.kind in {"sigmoid", "binary"}:
+        return tf.stop_gradient(tf.sigmoid(logit) * tf.sigmoid(-logit)) * logit
+    probabilities = tf.nn.softmax(logits)
+    others = probabilities * (1 - tf.one_hot(classes, head.class_count))
+    own = tf.gather(probabilities, classes, axis=1, batch_dims=1)
+    slopes = own[:, None] * (tf.one_hot(classes, head.class_count) * tf.reduce_sum(others, 1, keepdims=True) - others)
+    return tf.reduce_sum(tf.stop_gradient(slopes) * logits, axis=1)
 
 
 def _chosen_classes(logits: Any, top_k: int, asked: list[int]) -> Any:

@@ -49,6 +49,18 @@ class Evidence:
     masked_scores: Array | None = None
 
 
+# What a method costs beside the forward pass that every explanation takes, and which networks it can explain.
+COSTS = {
+    Needs.ACTIVATIONS: "1",
+    Needs.GRADIENTS: "1 + backward of the head",
+    Needs.CLASS_WEIGHTS: "1",
+    Needs.MOMENTS: "1 + up to 50 of the head, and back; GAP -> Dense: 1",
+    Needs.ABLATION: "1 + one of the head a channel; GAP -> Dense: 1",
+    Needs.MASKED_SCORES: "1 + --max-channels",
+}
+HEADS = dict.fromkeys(Needs, "any") | {Needs.CLASS_WEIGHTS: "GAP -> Dense"}
+
+
 @dataclass(frozen=True)
 class Method:
     """One member of the family: its name, what it needs, one line about it, and its function."""
@@ -57,6 +69,21 @@ class Method:
     needs: Needs
     line: str
     maps: Callable[[Evidence], Floats]
+
+    @property
+    def cost(self) -> str:
+        """Passes of the network for each image; where the head is GAP -> Dense, its backward pass is no pass at all."""
+        return COSTS[self.needs]
+
+    @property
+    def head(self) -> str:
+        """What has to follow the target layer."""
+        return HEADS[self.needs]
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether it takes the gradient of one score, so that one can choose of which."""
+        return self.needs is Needs.GRADIENTS
 
 
 def _from_gradients(function: Callable[[Floats, Floats], Floats]) -> Callable[[Evidence], Floats]:

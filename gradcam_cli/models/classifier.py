@@ -34,15 +34,15 @@ class Classifier:
         """Lay a batch (N, H, W, channels) out as the network wants it."""
         return tf.transpose(inputs, (0, 3, 1, 2)) if self.channels_first else inputs
 
-    def traced(self, function: Callable[[Any], Any], batch_size: int | None) -> Any:
-        """Trace a function of a batch (N, H, W, channels) float32, with one fixed signature.
+    def traced(self, function: Callable[..., Any], batch_size: int | None, *more: Any) -> Any:
+        """Trace a function of a batch (N, H, W, channels) float32, and of `more` tensors, with one fixed signature.
 
         Raises:
             ModelError: the network cannot be run on such pictures.
         """
-        signature = tf.TensorSpec((batch_size, *self.input_shape), tf.float32)
+        signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.float32), *more]
         try:
-            return tf.function(function, input_signature=[signature], autograph=False).get_concrete_function()
+            return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
         except GradcamError:
             raise
         except Exception as error:
