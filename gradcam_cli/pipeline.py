@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -116,15 +116,29 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
         EnvironmentStop: nothing can be written any more; what was finished stays valid.
     """
     threads = min(os.cpu_count() or 1, MOST_THREADS)
-    target = Size(engine.input_size[1], engine.input_size[0])
-    with _workers(threads) as readers, _workers(engine.streams) as runners, _workers(threads) as writers:
-        # While batches are in the network the next one is made ready.
+    batches = through(sources, job, engine, engine.input_size, lambda batch: _run_batch(batch, engine, job))
+    with closing(batches), _workers(threads) as writers:
+        yield from _in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)
+
+
+def through(
+    sources: Iterable[Source],
+    job: Job,
+    engine: Engine,
+    size: tuple[int, int],
+    work: Callable[[list[Fitted | Unexplained]], list[Result]],
+) -> Generator[Result]:
+    """Decode ahead, fit pictures to (height, width), and let batches through `work`, in order.
+
+    As many batches are in the network as the engine likes at a time; meanwhile the next one is made ready.
+    """
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    target = Size(size[1], size[0])
+    with _workers(threads) as readers, _workers(engine.streams) as runners:
         ahead = engine.batch_size + 2 * threads
         images = _in_order(readers, lambda source: prepare(source, job, target), sources, ahead)
         batches = _batches(images, engine.batch_size)
-        through = _in_order(runners, lambda batch: _run_batch(batch, engine, job), batches, engine.streams)
-        done = chain.from_iterable(through)
-        yield from _in_order(writers, lambda image: finish(image, job, sink), done, 2 * threads)
+        yield from chain.from_iterable(_in_order(runners, work, batches, engine.streams))
 
 
 def even_batch_size(images: int, wanted: int, streams: int) -> int:

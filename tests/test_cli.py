@@ -24,8 +24,7 @@ from test_pipeline import CARD, LABELS
 
 from gradcam_cli import __version__
 from gradcam_cli.cli import explain_run, program
-from gradcam_cli.cli.explain import METHOD_CHOICES
-from gradcam_cli.cli.options import PREPROCESS_CHOICES
+from gradcam_cli.cli.options import METHOD_CHOICES, PREPROCESS_CHOICES
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.methods import METHODS
 from gradcam_cli.pipeline import Job
@@ -50,7 +49,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
         return engine, Job(settings, PREPROCESSINGS["tf"], LABELS, CARD, {"fake": "1"}, several, files)
 
     monkeypatch.setattr(explain_run, "_prepare", prepare)
-    monkeypatch.setattr(explain_run, "_request", lambda _options: None)
+    monkeypatch.setattr(explain_run, "locate", lambda _options, _layer: None)
 
     def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
         result = CliRunner().invoke(program, [*args], input=stdin, catch_exceptions=False)
@@ -211,7 +210,7 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["photos", "-o", "x", "--top-k", "0"], "explains nothing"),
         (["photos", "-o", "photos/a.jpg"], "cannot be written"),
         (["photos", "photos/sub", "-o", "x"], "would both be written"),
-        (["empty", "-o", "x"], "nothing to explain"),
+        (["empty", "-o", "x"], "nothing to do"),
         (["photos", "-o", "x", "--method", "gradcam+++"], "gradcam++"),
         (["photos", "-o", "x", "--alpha", "2"], "--alpha"),
         (["photos", "-o", "x", "--noise", "0.1"], "--smooth N"),

@@ -31,7 +31,7 @@ class Work:
     """What an engine is made for."""
 
     targets: TargetSettings
-    method: "Method"
+    methods: "tuple[Method, ...]"
     options: MethodOptions
     images: int
     batch_size: int
@@ -46,7 +46,8 @@ class Work:
         from gradcam_cli.methods import Needs
         from gradcam_cli.pipeline import even_batch_size
 
-        each = self.options.max_channels if self.method.needs is Needs.MASKED_SCORES else 1
+        masked = any(method.needs is Needs.MASKED_SCORES for method in self.methods)
+        each = self.options.max_channels if masked else 1
         return even_batch_size(self.images * each, self.batch_size, streams)
 
 
@@ -169,7 +170,7 @@ def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, s
             layer,
             work.targets,
             batch_size=work.even_batch_size(streams),
-            gradients=work.method.differentiates,
+            gradients=any(method.differentiates for method in work.methods),
             score=work.options.score,
             streams=streams,
             others=others,

@@ -7,40 +7,25 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import quiet_libraries
-from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.cli.explain_run import run
-from gradcam_cli.cli.options import MODEL_DEFAULTS, STDIO, model_options, threshold
+from gradcam_cli.cli.options import (
+    METHOD_CHOICES,
+    MODEL_DEFAULTS,
+    STDIO,
+    engine_options,
+    input_options,
+    inputs_argument,
+    model_option,
+    model_options,
+    talk_options,
+    threshold,
+)
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import (
-    COLORMAPS,
-    ENGINES,
-    FIT_MODES,
-    PRECISIONS,
-    SCORES,
-    MethodOptions,
-    OverlaySettings,
-    RunSettings,
-)
+from gradcam_cli.settings import COLORMAPS, SCORES, MethodOptions, OverlaySettings, RunSettings
 
-# The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
-METHOD_CHOICES = (
-    "gradcam",
-    "gradcam++",
-    "gradcam++-paper",
-    "gradcam++-softmax",
-    "cam",
-    "layercam",
-    "hirescam",
-    "xgradcam",
-    "scorecam",
-    "ablationcam",
-    "eigencam",
-    "eigengradcam",
-)
 DEFAULTS = RunSettings()
 METHOD_DEFAULTS = MethodOptions()
 OVERLAY_DEFAULTS = OverlaySettings()
-ENGINE_DEFAULTS = EngineChoice()
 
 
 @click.command(
@@ -53,7 +38,7 @@ Examples:
 Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 130 Ctrl-C.
 """
 )
-@click.argument("inputs", metavar="INPUT...", nargs=-1)
+@inputs_argument
 @click.option(
     "-o",
     "--out",
@@ -61,18 +46,9 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     metavar="FOLDER|-",
     help="Folder for overlays and sidecars; - writes the one overlay to stdout.",
 )
-@click.option("--files-from", metavar="FILE|-", help="Read more inputs from a list, one path a line.")
-@click.option("-0", "null", is_flag=True, help="The list is separated by NUL, as find -print0 writes it.")
-@click.option("--recursive/--no-recursive", default=True, help="Walk into sub-folders.  [default: recursive]")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Explain only the first N images.")
+@input_options
 @click.option("--dry-run", is_flag=True, help="Print what would be explained, and where it would be written.")
-@click.option(
-    "--model",
-    default=MODEL_DEFAULTS.model,
-    show_default=True,
-    metavar="NAME|FILE",
-    help="Architecture (see `gradcam-cli models`), or a .keras or .h5 file.",
-)
+@model_option
 @model_options
 @click.option(
     "--method",
@@ -126,35 +102,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     show_default=True,
     help="Of the --top-k classes, explain only those with this probability or more.",
 )
-@click.option(
-    "--fit",
-    type=click.Choice(FIT_MODES),
-    default=DEFAULTS.fit,
-    show_default=True,
-    help="How a picture is laid into the input: whole, its middle, or whole with a border.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default=ENGINE_DEFAULTS.engine,
-    show_default=True,
-    help="What runs the network; auto takes openvino where it is installed and can.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default=ENGINE_DEFAULTS.precision,
-    show_default=True,
-    help="Floating-point format of the forward pass (bfloat16: openvino).",
-)
-@click.option("--cache/--no-cache", default=True, help="Keep compiled plans for the next time.  [default: cache]")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    default=DEFAULTS.batch_size,
-    show_default=True,
-    help="Images in one forward pass, at most.",
-)
+@engine_options
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
@@ -197,9 +145,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
 )
 @click.option("--save-maps", is_flag=True, help="Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")
 @click.option("--jsonl", metavar="FILE|-", help="Write one record a line, as images are done.")
-@click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak.")
+@talk_options
 @click.pass_context
 def explain(ctx: click.Context, /, **options: Any) -> None:
     """Explain what the model saw in each INPUT: an overlay JPEG and a JSON sidecar.

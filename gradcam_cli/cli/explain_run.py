@@ -2,23 +2,32 @@
 
 import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from gradcam_cli.cli.console import Progress, download_bar, say
+from gradcam_cli.cli.common import (
+    INTERRUPTED,
+    TERMINATED,
+    Terminated,
+    announce,
+    find_inputs,
+    lines_to,
+    locate,
+    model_card,
+    terminated_as_interrupt,
+    versions,
+)
+from gradcam_cli.cli.console import Progress, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.cli.tally import Tally
-from gradcam_cli.errors import EnvironmentStop, UsageError
-from gradcam_cli.settings import MethodOptions, ModelSettings, OverlaySettings, RunSettings, TargetSettings
+from gradcam_cli.errors import UsageError
+from gradcam_cli.settings import MethodOptions, OverlaySettings, RunSettings, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
@@ -26,16 +35,6 @@ if TYPE_CHECKING:
     from gradcam_cli.network import Engine
     from gradcam_cli.output import Names, OutputFolder
     from gradcam_cli.pipeline import Job, Sink
-    from gradcam_cli.sidecar import ModelCard
-
-INTERRUPTED, TERMINATED = 130, 143
-VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
-# Any of these distributions may be the cv2 that was imported.
-OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the run ends as it does for Ctrl-C, with another exit code."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,13 @@ class NoFiles:
 def run(options: Mapping[str, Any]) -> int:
     """Explain what the options ask for; gives the exit code."""
     _check_options(options)
-    sources = _sources(options)
+    sources = find_inputs(options)
     if options["dry_run"]:
         return _dry_run(sources, options)
     destination = _destination(options)
     if destination.overlay_to_stdout and len(sources) != 1:
         raise UsageError(f"-o - writes one overlay, but there are {len(sources)} inputs. Use -o FOLDER.")
-    request = _request(options)
+    request = locate(options, options["layer"])
     engine, job = _prepare(request, options, len(sources), destination)
     if destination.overlay_to_stdout and engine.target_count != 1:
         raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
@@ -86,29 +85,6 @@ def _check_options(options: Mapping[str, Any]) -> None:
     from gradcam_cli.methods import METHODS
 
     check_options(METHODS[options["method"]], _method_options(options))
-
-
-def _sources(options: Mapping[str, Any]) -> "list[Source]":
-    from gradcam_cli.discovery import find_sources, read_list
-    from gradcam_cli.images import SUFFIXES
-
-    listed = (
-        read_list(_list_bytes(options["files_from"]), null_separated=options["null"]) if options["files_from"] else []
-    )
-    folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
-    sources = find_sources(options["inputs"], listed, suffixes=SUFFIXES, recursive=options["recursive"], output=folder)
-    if not sources:
-        raise UsageError("There is nothing to explain: no pictures were found in what was given.")
-    return sources[: options["limit"]]
-
-
-def _list_bytes(name: str) -> bytes:
-    if name == STDIO:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
 
 
 def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
@@ -132,23 +108,6 @@ def _destination(options: Mapping[str, Any]) -> Destination:
         folder = OutputFolder(Path(output))
         folder.prepare()
     return Destination(folder, output == STDIO, options["jsonl"])
-
-
-def _request(options: Mapping[str, Any]) -> "ModelRequest":
-    from gradcam_cli.models.request import locate_model
-
-    settings = ModelSettings(
-        model=options["model"],
-        layer=options["layer"],
-        layers=options["layers"],
-        labels=options["labels"],
-        preprocess=options["preprocess"],
-        weights=options["weights"],
-        input_size=options["input_size"],
-        output_name=options["output_name"],
-        sha256=options["sha256"],
-    )
-    return locate_model(settings, download_bar)
 
 
 def _run_settings(options: Mapping[str, Any]) -> RunSettings:
@@ -191,36 +150,24 @@ def _prepare(
     from gradcam_cli.evidence import check_method
     from gradcam_cli.methods import METHODS
     from gradcam_cli.pipeline import Job
-    from gradcam_cli.sidecar import ModelCard
 
     settings = _run_settings(options)
     method = METHODS[settings.method]
     choice = EngineChoice(options["engine"], options["precision"], options["cache"])
-    work = Work(_target_settings(options), method, settings.method_options, images, settings.batch_size)
+    work = Work(_target_settings(options), (method,), settings.method_options, images, settings.batch_size)
     engine, model = open_engine(request, choice, work)
     engines = (engine, *engine.others)
     for each in engines:
         check_method(method, each)
-    card = ModelCard(
-        name=model.name,
-        sha256=model.sha256,
-        layer=engine.layer.path,
-        layer_reason=engine.layer.reason,
-        engine=engine.name,
-        precision=engine.precision,
-        preprocess=model.preprocessing.name,
-        preprocess_guessed=model.preprocess_guessed,
-        fit=settings.fit,
-        input_size=engine.input_size,
-    )
+    card = model_card(model, engine, settings.fit)
     layers = tuple(each.layer.path for each in engines) if engine.others else ()
-    _announce(card, layers, model.warnings, options)
+    announce(card, model.warnings, options, layers)
     job = Job(
         settings=settings,
         preprocessing=model.preprocessing,
         labels=model.labels,
         model=card,
-        versions=_versions(),
+        versions=versions(),
         several_targets=engine.target_count > 1,
         overlays=destination.folder is not None or destination.overlay_to_stdout,
         channels=model.input_shape[2],
@@ -228,34 +175,6 @@ def _prepare(
         layers=layers,
     )
     return engine, job
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in (*VERSIONED, *OPENCV):
-        with contextlib.suppress(PackageNotFoundError):
-            found.setdefault("opencv" if name in OPENCV else name, version(name))
-    return found
-
-
-def _announce(
-    card: "ModelCard", layers: tuple[str, ...], warnings: tuple[str, ...], options: Mapping[str, Any]
-) -> None:
-    if options["quiet"]:
-        return
-    say(f"{card.name}: layer {card.layer} ({card.layer_reason})")
-    if layers:
-        say(f"{card.name}: fused with {', '.join(layers[1:])}")
-    if card.preprocess_guessed:
-        say(
-            f"{card.name}: nothing tells how pixels become its input; '{card.preprocess}' was guessed. "
-            "Say it with --preprocess."
-        )
-    for warning in warnings:
-        say(f"{card.name}: warning: {warning}")
-    if options["verbose"]:
-        height, width = card.input_size
-        say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
 
 
 def _explain_all(
@@ -272,8 +191,8 @@ def _explain_all(
     quiet = options["quiet"]
     try:
         with (
-            _terminated_as_interrupt(),
-            _jsonl(destination.jsonl) as lines,
+            terminated_as_interrupt(),
+            lines_to(destination.jsonl) as lines,
             Progress(len(sources), wanted=options["progress"], quiet=quiet) as progress,
             contextlib.closing(explain_sources(sources, job, engine, _sink(destination))) as records,
         ):
@@ -333,31 +252,3 @@ def _run_record(tally: Tally, job: "Job", options: Mapping[str, Any], *, interru
         "options": settings,
         "versions": dict(job.versions),
     }
-
-
-@contextlib.contextmanager
-def _jsonl(name: str | None) -> Iterator[TextIO | None]:
-    if name is None:
-        yield None
-    elif name == STDIO:
-        yield sys.stdout
-    else:
-        try:
-            with Path(name).open("w", encoding="ascii", newline="\n") as file:
-                yield file
-        except OSError as error:
-            raise EnvironmentStop(f"{name}: {error.strerror}.") from error
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the run as Ctrl-C does."""
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

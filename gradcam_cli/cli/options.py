@@ -7,11 +7,31 @@ from typing import Any
 
 import click
 
-from gradcam_cli.settings import ModelSettings, Threshold
+from gradcam_cli.cli.engines import EngineChoice
+from gradcam_cli.settings import ENGINES, FIT_MODES, PRECISIONS, ModelSettings, RunSettings, Threshold
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
 PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite")
+# So do these; the registry is numpy's.
+METHOD_CHOICES = (
+    "gradcam",
+    "gradcam++",
+    "gradcam++-paper",
+    "gradcam++-softmax",
+    "cam",
+    "layercam",
+    "hirescam",
+    "xgradcam",
+    "scorecam",
+    "ablationcam",
+    "eigencam",
+    "eigengradcam",
+)
 MODEL_DEFAULTS = ModelSettings()
+RUN_DEFAULTS = RunSettings()
+ENGINE_DEFAULTS = EngineChoice()
 LONGEST_SIDE = 8192
 STDIO = "-"
 
@@ -53,9 +73,51 @@ input_size_option = click.option(
 )
 
 
-def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what describes a model besides its name; the names are those of `ModelSettings`."""
-    add = [
+def _with(*options: Decorator) -> Decorator:
+    """Several options as one decorator, listed in `--help` in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1)
+input_options = _with(
+    click.option("--files-from", metavar="FILE|-", help="Read more inputs from a list, one path a line."),
+    click.option("-0", "null", is_flag=True, help="The list is separated by NUL, as find -print0 writes it."),
+    click.option("--recursive/--no-recursive", default=True, help="Walk into sub-folders.  [default: recursive]"),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N images."),
+)
+model_option = click.option(
+    "--model",
+    default=MODEL_DEFAULTS.model,
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Architecture (see `gradcam-cli models`), or a .keras or .h5 file.",
+)
+layer_option = click.option(
+    "--layer",
+    default=MODEL_DEFAULTS.layer,
+    show_default=True,
+    metavar="auto|NAME|PATH",
+    help="Target layer (see `gradcam-cli layers MODEL`).",
+)
+layers_option = click.option(
+    "--layer",
+    multiple=True,
+    default=(MODEL_DEFAULTS.layer,),
+    show_default=True,
+    metavar="auto|NAME|PATH",
+    help="Target layer (see `gradcam-cli layers MODEL`); repeatable.",
+)
+
+
+def _model_options(layer: Decorator) -> Decorator:
+    """What describes a model besides its name; the names are those of `ModelSettings`."""
+    return _with(
         click.option(
             "--weights",
             type=click.Path(path_type=Path),
@@ -66,13 +128,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."
         ),
-        click.option(
-            "--layer",
-            default=MODEL_DEFAULTS.layer,
-            show_default=True,
-            metavar="auto|NAME|PATH",
-            help="Target layer (see `gradcam-cli layers MODEL`).",
-        ),
+        layer,
         click.option(
             "--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON."
         ),
@@ -83,7 +139,45 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="How pixels become the model's input.",
         ),
-    ]
-    for option in reversed(add):
-        function = option(function)
-    return function
+    )
+
+
+model_options = _model_options(layer_option)
+several_layers_model_options = _model_options(layers_option)
+
+engine_options = _with(
+    click.option(
+        "--fit",
+        type=click.Choice(FIT_MODES),
+        default=RUN_DEFAULTS.fit,
+        show_default=True,
+        help="How a picture is laid into the input: whole, its middle, or whole with a border.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default=ENGINE_DEFAULTS.engine,
+        show_default=True,
+        help="What runs the network; auto takes openvino where it is installed and can.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=ENGINE_DEFAULTS.precision,
+        show_default=True,
+        help="Floating-point format of the forward pass (bfloat16: openvino).",
+    ),
+    click.option("--cache/--no-cache", default=True, help="Keep compiled plans for the next time.  [default: cache]"),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1, 4096),
+        default=RUN_DEFAULTS.batch_size,
+        show_default=True,
+        help="Images in one forward pass, at most.",
+    ),
+)
+talk_options = _with(
+    click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]"),
+    click.option("-q", "--quiet", is_flag=True, help="Say only what failed."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak."),
+)

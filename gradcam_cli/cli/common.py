@@ -1,0 +1,155 @@
+"""What `explain` and `evaluate` do alike: find inputs and the model, tell what was chosen, stop when told to."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gradcam_cli.cli.console import download_bar, say
+from gradcam_cli.cli.options import STDIO
+from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from gradcam_cli.discovery import Source
+    from gradcam_cli.engines.plan import Plan
+    from gradcam_cli.models.classifier import Classifier
+    from gradcam_cli.models.request import ModelRequest
+    from gradcam_cli.network import Engine
+    from gradcam_cli.sidecar import ModelCard
+
+INTERRUPTED, TERMINATED = 130, 143
+VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
+# Any of these distributions may be the cv2 that was imported.
+OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run ends as it does for Ctrl-C, with another exit code."""
+
+
+def find_inputs(options: Mapping[str, Any]) -> "list[Source]":
+    """Find the pictures that the options name.
+
+    Raises:
+        UsageError: there are none, or the list of them cannot be read.
+    """
+    from gradcam_cli.discovery import find_sources, read_list
+    from gradcam_cli.images import SUFFIXES
+
+    listed = (
+        read_list(_list_bytes(options["files_from"]), null_separated=options["null"]) if options["files_from"] else []
+    )
+    folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
+    sources = find_sources(options["inputs"], listed, suffixes=SUFFIXES, recursive=options["recursive"], output=folder)
+    if not sources:
+        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+    return sources[: options["limit"]]
+
+
+def _list_bytes(name: str) -> bytes:
+    if name == STDIO:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
+
+
+def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
+    """Find the model that the options name, to be explained at one layer."""
+    from gradcam_cli.models.request import locate_model
+
+    settings = ModelSettings(
+        model=options["model"],
+        layer=layer,
+        layers=options.get("layers", ()),
+        labels=options["labels"],
+        preprocess=options["preprocess"],
+        weights=options["weights"],
+        input_size=options["input_size"],
+        output_name=options["output_name"],
+        sha256=options["sha256"],
+    )
+    return locate_model(settings, download_bar)
+
+
+def model_card(model: "Classifier | Plan", engine: "Engine", fit: str) -> "ModelCard":
+    """What records say of the model."""
+    from gradcam_cli.sidecar import ModelCard
+
+    return ModelCard(
+        name=model.name,
+        sha256=model.sha256,
+        layer=engine.layer.path,
+        layer_reason=engine.layer.reason,
+        engine=engine.name,
+        precision=engine.precision,
+        preprocess=model.preprocessing.name,
+        preprocess_guessed=model.preprocess_guessed,
+        fit=fit,
+        input_size=engine.input_size,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of this program and what it computes with."""
+    found: dict[str, str] = {}
+    for name in (*VERSIONED, *OPENCV):
+        with contextlib.suppress(PackageNotFoundError):
+            found.setdefault("opencv" if name in OPENCV else name, version(name))
+    return found
+
+
+def announce(
+    card: "ModelCard", warnings: tuple[str, ...], options: Mapping[str, Any], layers: tuple[str, ...] = ()
+) -> None:
+    """Say once what was chosen, which `layers` are fused where there are several, and what looks wrong."""
+    if options["quiet"]:
+        return
+    say(f"{card.name}: layer {card.layer} ({card.layer_reason})")
+    if layers:
+        say(f"{card.name}: fused with {', '.join(layers[1:])}")
+    if card.preprocess_guessed:
+        say(
+            f"{card.name}: nothing tells how pixels become its input; '{card.preprocess}' was guessed. "
+            "Say it with --preprocess."
+        )
+    for warning in warnings:
+        say(f"{card.name}: warning: {warning}")
+    if options["verbose"]:
+        height, width = card.input_size
+        say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
+
+
+@contextlib.contextmanager
+def lines_to(name: str | None) -> Iterator[TextIO | None]:
+    """Open a file of records for writing; None for none, - for stdout."""
+    if name is None:
+        yield None
+    elif name == STDIO:
+        yield sys.stdout
+    else:
+        try:
+            with Path(name).open("w", encoding="ascii", newline="\n") as file:
+                yield file
+        except OSError as error:
+            raise EnvironmentStop(f"{name}: {error.strerror}.") from error
+
+
+@contextlib.contextmanager
+def terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind the run as Ctrl-C does."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
