@@ -6,11 +6,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = ".gradcam-"
+TEMPORARY_SUFFIX = ".tmp"
 
 
 def temporary_beside(path: Path) -> Path:
     """Name a file that is not there, in the folder of `path`."""
-    return path.parent / f"{PREFIX}{secrets.token_hex(8)}.tmp"
+    return path.parent / f"{PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
 
 
 @contextmanager

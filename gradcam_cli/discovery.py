@@ -4,6 +4,7 @@ Paths are kept as `str` the way `os.fsdecode` gives them, so that a name which i
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,25 @@ class Source:
     def is_stdin(self) -> bool:
         """Whether the picture comes through a pipe."""
         return self.path == STDIN
+
+
+def as_text(path: str) -> str:
+    r"""Write a path as valid Unicode: bytes that are no UTF-8 as `\xff`, and in a path with such bytes `\` as `\\`."""
+    data = path.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
+
+
+def from_text(text: str, *, escaped: bool) -> str:
+    """Undo `as_text`; a path is `escaped` where it is not UTF-8."""
+    data = text.encode("utf-8", "surrogateescape")
+    return os.fsdecode(re.sub(rb"\\(\\|x[0-9a-f]{2})", _unescaped, data) if escaped else data)
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return b"\\" if found[1] == b"\\" else bytes.fromhex(found[1][1:].decode("ascii"))
 
 
 def find_sources(

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     PERMISSION = "permission"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
+    OUT_OF_MEMORY = "out_of_memory"
     NOT_FINITE = "not_finite"
     OVERLAY_TOO_LARGE = "overlay_too_large"
     NAME_TOO_LONG = "name_too_long"

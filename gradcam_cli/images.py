@@ -132,6 +132,17 @@ def read_file(path: str, limits: Limits) -> bytes:
     return _checked(data, limits)
 
 
+def modified_ns(path: str) -> int | None:
+    """Give a file's time of modification in nanoseconds, None where it has none to give.
+
+    Asked before the file is read, so that one which changes in between is taken for changed.
+    """
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - names that are not UTF-8 stay str
+    except OSError:
+        return None
+
+
 def read_stdin(limits: Limits) -> bytes:
     """Read a whole picture from a pipe.
 

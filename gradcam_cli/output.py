@@ -3,20 +3,37 @@
 import errno
 import io
 import os
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.atomic import atomically, temporary_beside
+from gradcam_cli.atomic import PREFIX, TEMPORARY_SUFFIX, atomically, temporary_beside
 from gradcam_cli.discovery import OVERLAY_SUFFIX, RUN_RECORD, Source
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
-from gradcam_cli.sidecar import Record, is_foreign, to_json
+from gradcam_cli.images import read_file
+from gradcam_cli.settings import Limits
+from gradcam_cli.sidecar import Record, files_of, is_foreign, to_json
 
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    # Windows has no such locks.
+    fcntl = None
+
+MAP_SUFFIX = ".map.npy"
+# A sidecar of a thousand classes has some 400 kB.
+SIDECAR_LIMITS = Limits(max_file_bytes=64 * 2**20)
 _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
+TOO_LONG = "the names of its outputs are longer than the file system allows"
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class Names:
 
     def map(self, index: int) -> str:
         """Name of the raw map of one class, relative to the sidecar."""
-        return f"{self._stem(index)}.map.npy"
+        return f"{self._stem(index)}{MAP_SUFFIX}"
 
     @property
     def sidecar(self) -> str:
@@ -48,40 +65,83 @@ class Names:
 
 
 class OutputFolder:
-    """The folder a run writes to; the only place that creates files."""
+    """The folder a run writes to; the only place that creates files, and one run's at a time."""
 
     def __init__(self, root: Path) -> None:
         """Name the folder; nothing is created before `prepare`."""
         self.root = root
         self._real_root = ""
+        self._descriptor = -1
+        self._swept: set[Path] = set()
+        self._sweeping = threading.Lock()
 
     def prepare(self) -> None:
-        """Create the folder and prove that it can be written, before a model is loaded.
+        """Create the folder, take it, and prove that it can be written, before a model is loaded.
 
         Raises:
-            UsageError: it cannot.
+            UsageError: it cannot, another run has it, or its `run.json` is somebody else's.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._real_root = os.path.realpath(self.root)
+            self._lock()
+            _sweep(self.root)
+            self._swept.add(self.root)
             probe = temporary_beside(self.root / RUN_RECORD)
             probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise UsageError(f"{self.root}: the output folder cannot be written: {error.strerror}.") from error
+        try:
+            _refuse_foreign(self.root / RUN_RECORD)
+        except ImageError as error:
+            raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
+
+    def release(self) -> None:
+        """Let another run have the folder; the end of the process does so as well."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _lock(self) -> None:
+        """Take the folder itself, so that no file of a lock is left behind by a run that was killed."""
+        if fcntl is None:
+            return
+        self._descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{self.root}: another run is writing there. Wait for it, or choose another.") from error
+        except OSError:
+            # Some network file systems have no locks; a run on one of them is not worse for it than without.
+            self.release()
+
+    @property
+    def has_run_record(self) -> bool:
+        """Whether a run came to its end here."""
+        return (self.root / RUN_RECORD).is_file()
+
+    def sidecar_path(self, source: Source) -> Path:
+        """Give the path of a source's sidecar."""
+        return (self.root / source.relative).with_name(Names(source, several=False).sidecar)
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Write one image's overlays and maps, then its sidecar.
+        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image goes.
 
         Raises:
             ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
             EnvironmentStop: nothing can be written any more.
         """
         folder = self._folder_of(names.source)
-        self._refuse_foreign(folder / names.sidecar)
+        sidecar = folder / names.sidecar
+        before = _refuse_foreign(sidecar)
+        # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
+        _remove(sidecar)
+        for name in before - files.keys():
+            _remove(folder / name)
         for name, data in files.items():
             _replace(folder / name, data)
-        _replace(folder / names.sidecar, to_json(record).encode("ascii"))
+        _replace(sidecar, to_json(record).encode("ascii"))
 
     def write_run(self, record: Mapping[str, Any]) -> None:
         """Write the run's own record at the top.
@@ -89,18 +149,10 @@ class OutputFolder:
         Raises:
             EnvironmentStop: nothing can be written any more.
         """
-        self.write(RUN_RECORD, to_json(record).encode("ascii"))
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write one file at the top.
-
-        Raises:
-            EnvironmentStop: nothing can be written any more.
-        """
         try:
-            _replace(self.root / name, data)
+            _replace(self.root / RUN_RECORD, to_json(record).encode("ascii"))
         except ImageError as error:
-            raise EnvironmentStop(f"{self.root / name}: {error}") from error
+            raise EnvironmentStop(f"{self.root / RUN_RECORD}: {error}") from error
 
     def _folder_of(self, source: Source) -> Path:
         folder = (self.root / source.relative).parent
@@ -110,22 +162,36 @@ class OutputFolder:
             raise _translated(error, folder) from error
         real = os.path.realpath(folder)
         if os.path.commonpath([real, self._real_root]) != self._real_root:
-            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{folder} leads out of the output folder by a symbolic link")
+            raise ImageError(Reason.OUTPUT_NOT_OURS, "its folder leads out of the output folder by a symbolic link")
+        with self._sweeping:
+            if folder not in self._swept:
+                _sweep(folder)
+                self._swept.add(folder)
         return folder
 
-    def _refuse_foreign(self, sidecar: Path) -> None:
-        """Leave other people's JSON alone; a broken file of that name is a sidecar to be written anew."""
-        try:
-            data = sidecar.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _translated(error, sidecar) from error
-        if is_foreign(data):
-            raise ImageError(
-                Reason.OUTPUT_NOT_OURS,
-                f"{sidecar.name} is there already and is not a sidecar of this program",
-            )
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporaries of runs that were killed: the folder is ours alone, so nobody is writing them."""
+    with suppress(OSError):
+        for path in folder.glob(f"{PREFIX}*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(sidecar: Path) -> set[str]:
+    """Leave other people's JSON alone, and name the files of our own; a broken sidecar is written anew."""
+    try:
+        data = read_file(os.fspath(sidecar), SIDECAR_LIMITS)
+    except ImageError as error:
+        if error.reason in {Reason.VANISHED, Reason.EMPTY}:
+            return set()
+        if error.reason is Reason.NAME_TOO_LONG:
+            raise ImageError(error.reason, TOO_LONG) from error
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already, and {error}") from error
+    if is_foreign(data):
+        raise ImageError(
+            Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already and is not a sidecar of this program"
+        )
+    return set(files_of(data))
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:
@@ -143,9 +209,18 @@ def _replace(path: Path, data: bytes) -> None:
         raise _translated(error, path) from error
 
 
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _translated(error, path) from error
+
+
 def _translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
     if error.errno == errno.ENAMETOOLONG:
-        return ImageError(Reason.NAME_TOO_LONG, "the names of its outputs are longer than the file system allows")
+        return ImageError(Reason.NAME_TOO_LONG, TOO_LONG)
+    if error.errno in _IN_THE_WAY:
+        return ImageError(Reason.OUTPUT_NOT_OURS, f"something else stands where {path.name} should be")
     if error.errno in _STOPS:
         return EnvironmentStop(f"{path}: {error.strerror}. What was finished stays valid.")
     return EnvironmentStop(f"{path}: cannot be written: {error.strerror}.")

@@ -21,7 +21,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evidence import explain_inputs
 from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
 from gradcam_cli.heatmap import Summary, scale, summarise
-from gradcam_cli.images import Needed, decode, encode_jpeg, read_file, read_stdin, sha256
+from gradcam_cli.images import Needed, decode, encode_jpeg, modified_ns, read_file, read_stdin, sha256
 from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.network import Engine, Floats
@@ -30,7 +30,17 @@ from gradcam_cli.overlay import draw_boxes, mask, paint
 from gradcam_cli.preprocessing import Preprocessing
 from gradcam_cli.regions import Region, find_regions
 from gradcam_cli.settings import OverlaySettings, RunSettings, Threshold
-from gradcam_cli.sidecar import ClassResult, InputCard, MethodCard, ModelCard, Record, explained, failed
+from gradcam_cli.sidecar import (
+    ClassResult,
+    FileCard,
+    InputCard,
+    MethodCard,
+    ModelCard,
+    Record,
+    RunCard,
+    explained,
+    failed,
+)
 
 # A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
 # batch some fifty images are on their way at once.
@@ -62,7 +72,7 @@ class Job:
     preprocessing: Preprocessing
     labels: Labels
     model: ModelCard
-    versions: Mapping[str, str]
+    run: RunCard
     several_targets: bool
     overlays: bool = True
     channels: int = 3
@@ -114,6 +124,7 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
 
     Raises:
         EnvironmentStop: nothing can be written any more; what was finished stays valid.
+        MemoryError: the batch is too large for this machine.
     """
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     batches = through(sources, job, engine, engine.input_size, lambda batch: _run_batch(batch, engine, job))
@@ -180,14 +191,16 @@ def _in_order(
 
 def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     """Read, decode and fit one image."""
-    card = InputCard(source.relative)
+    card = InputCard(source.relative, mtime_ns=None if source.is_stdin else modified_ns(source.path))
     limits = job.settings.limits
     try:
         data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
-        card = replace(card, sha256=sha256(data))
+        card = replace(card, sha256=sha256(data), bytes=len(data))
         photo = decode(data, limits, needed_of(job.settings.overlay, target))
     except ImageError as error:
         return Unexplained(source, card, error)
+    except MemoryError:
+        return Unexplained(source, card, ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to decode it"))
     card = replace(card, size=photo.size, header=photo.header, reduction=photo.reduction)
     fit = plan_fit(photo.size, target, job.settings.fit)
     pixels = photo.with_channels(job.channels)
@@ -273,17 +286,21 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
     method = _method_card(job, image.classes_sampled)
     try:
         files, classes = _outputs(image, job, names)
-        record = explained(image.image.card, job.model, method, classes, job.versions)
+        cards = [FileCard(name, len(data), sha256(data)) for name, data in files.items()]
+        record = explained(image.image.card, job.model, method, job.run, classes, cards)
         sink.write_image(names, files, record)
     except ImageError as error:
         return _record_failure(Unexplained(image.image.source, image.image.card, error), job, sink)
+    except MemoryError:
+        small = ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to paint its overlay")
+        return _record_failure(Unexplained(image.image.source, image.image.card, small), job, sink)
     return record
 
 
 def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
     """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way."""
     method = _method_card(job)
-    record = failed(image.card, job.model, method, image.error, job.versions)
+    record = failed(image.card, job.model, method, job.run, image.error)
     if image.error.reason is not Reason.OUTPUT_NOT_OURS:
         with suppress(ImageError):
             sink.write_image(Names(image.source, several=job.several_targets), {}, record)

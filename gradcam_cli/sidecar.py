@@ -3,8 +3,10 @@
 `sidecar.schema.json` describes every field; `gradcam-cli schema` prints it.
 """
 
+import base64
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcam_cli.discovery import as_text, from_text
 from gradcam_cli.errors import ImageError
 from gradcam_cli.geometry import Size
 from gradcam_cli.heatmap import Summary
@@ -59,6 +62,23 @@ class MethodCard:
 
 
 @dataclass(frozen=True)
+class RunCard:
+    """What a sidecar says of the run, the same for every image: the hash of all options, and versions."""
+
+    options_sha256: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FileCard:
+    """One file beside a sidecar."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ClassResult:
     """One explained class of one image; file names are relative to the sidecar."""
 
@@ -74,47 +94,70 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class InputCard:
-    """What a sidecar says of its image, as far as it is known."""
+    """What a sidecar says of its image, as far as it is known; `mtime_ns` is its time of modification."""
 
     path: str
     sha256: str | None = None
+    bytes: int | None = None
+    mtime_ns: int | None = None
     size: Size | None = None
     header: Header | None = None
     reduction: int | None = None
 
 
 def explained(
-    image: InputCard, model: ModelCard, method: MethodCard, classes: list[ClassResult], versions: Mapping[str, str]
+    image: InputCard,
+    model: ModelCard,
+    method: MethodCard,
+    run: RunCard,
+    classes: Sequence[ClassResult],
+    files: Sequence[FileCard],
 ) -> Record:
     """Build the record of an image that was explained; `flat` when no class has any heat."""
     flat = bool(classes) and all(result.summary.flat for result in classes)
-    outcome = {"status": "flat" if flat else "ok", "reason": None, "message": None}
-    return {**_circumstances(image, model, method, versions), **outcome, "classes": [_class(c) for c in classes]}
+    return {
+        **_circumstances(image, model, method, run),
+        "status": "flat" if flat else "ok",
+        "reason": None,
+        "message": None,
+        "classes": [_class(result) for result in classes],
+        "files": [_file(file) for file in files],
+    }
 
 
-def failed(
-    image: InputCard, model: ModelCard, method: MethodCard, error: ImageError, versions: Mapping[str, str]
-) -> Record:
+def failed(image: InputCard, model: ModelCard, method: MethodCard, run: RunCard, error: ImageError) -> Record:
     """Build the record of an image that could not be explained."""
-    outcome = {"status": "error", "reason": error.reason.value, "message": str(error)}
-    return {**_circumstances(image, model, method, versions), **outcome, "classes": []}
+    return {
+        **_circumstances(image, model, method, run),
+        "status": "error",
+        "reason": error.reason.value,
+        "message": as_text(str(error)),
+        "classes": [],
+        "files": [],
+    }
 
 
-def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, versions: Mapping[str, str]) -> Record:
+def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, run: RunCard) -> Record:
     return {
         "schema_version": SCHEMA_VERSION,
         "input": _input(image),
         "model": _model(model),
         "method": {**asdict(method), "layers": list(method.layers) or None},
-        "versions": dict(versions),
+        "options_sha256": run.options_sha256,
+        "versions": dict(run.versions),
     }
 
 
 def _input(image: InputCard) -> Record:
     size, header = image.size, image.header
+    text = as_text(image.path)
+    raw = image.path.encode("utf-8", "surrogateescape")
     return {
-        "path": image.path,
+        "path": text,
+        **({} if text == image.path else {"path_b64": base64.b64encode(raw).decode("ascii")}),
         "sha256": image.sha256,
+        "bytes": image.bytes,
+        "mtime_ns": image.mtime_ns,
         "width": size.width if size else None,
         "height": size.height if size else None,
         "orientation_applied": header.orientation != 1 if header else None,
@@ -122,6 +165,10 @@ def _input(image: InputCard) -> Record:
         "alpha": header.alpha if header else None,
         "reduction": image.reduction,
     }
+
+
+def _file(file: FileCard) -> Record:
+    return {"name": as_text(file.name), "bytes": file.bytes, "sha256": file.sha256}
 
 
 def _model(model: ModelCard) -> Record:
@@ -147,8 +194,8 @@ def _class(result: ClassResult) -> Record:
         "wnid": result.label.wnid if result.label else None,
         "logit": shortest(result.logit),
         "probability": shortest(result.probability),
-        "overlay": result.overlay,
-        "map": result.map,
+        "overlay": result.overlay and as_text(result.overlay),
+        "map": result.map and as_text(result.map),
         "peak": {"x": peak[0], "y": peak[1]} if peak else None,
         "area": round(result.summary.area, 6),
         "boxes": None if result.regions is None else [_box(region) for region in result.regions],
@@ -182,6 +229,27 @@ def is_foreign(data: bytes) -> bool:
     except ValueError:
         return False
     return not (isinstance(value, dict) and {"schema_version", "versions"} <= value.keys())
+
+
+def files_of(data: bytes) -> list[str]:
+    """Name the files that lie beside a sidecar of ours, as they are called on disk; none where it is damaged."""
+    try:
+        record = json.loads(data)
+        return [name_on_disk(record, file["name"]) for file in record["files"]]
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def name_on_disk(record: Record, name: str) -> str:
+    """Give the name, on disk, of a file that a sidecar names.
+
+    Raises:
+        ValueError: it leads elsewhere, which none of this program's does.
+    """
+    real = from_text(name, escaped="path_b64" in record["input"])
+    if "/" in real or os.sep in real or real in {"", ".", ".."}:
+        raise ValueError(f"{name} is not beside its sidecar")
+    return real
 
 
 @cache

@@ -29,6 +29,8 @@ ROOMS: dict[str, set[str]] = {
     "overlay": {"numpy"},
     "sidecar": {"numpy"},
     "output": {"numpy"},
+    "resume": set(),
+    "verification": {"numpy", "jsonschema"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "keras", "tensorflow", "openvino", "platformdirs"},
     "pipeline": {"numpy"},

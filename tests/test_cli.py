@@ -23,15 +23,22 @@ from PIL import Image
 from test_pipeline import CARD, LABELS
 
 from gradcam_cli import __version__
-from gradcam_cli.cli import explain_run, program
+from gradcam_cli.cli import explain_loop, explain_run, program
 from gradcam_cli.cli.options import METHOD_CHOICES, PREPROCESS_CHOICES
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.methods import METHODS
+from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.pipeline import Job
 from gradcam_cli.preprocessing import PREPROCESSINGS
-from gradcam_cli.sidecar import schema_text
+from gradcam_cli.settings import ModelSettings
+from gradcam_cli.sidecar import RunCard, schema_text
 
 Invoke = Callable[..., Result]
+
+
+def locate_fake(options: Any, layer: str) -> ModelRequest:
+    settings = ModelSettings(layer=layer, preprocess=options["preprocess"])
+    return ModelRequest(settings, None, Path("fake.keras"), None, None, CARD.sha256)
 
 
 @pytest.fixture
@@ -39,17 +46,19 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
     monkeypatch.chdir(tmp_path)
 
-    def prepare(_request: Any, options: Any, images: int, destination: Any) -> Any:
+    def open_fake(opening: explain_run.Opening, batch_size: int | None = None) -> Any:
+        options = opening.options
         settings = explain_run._run_settings(options)
         asked = [LABELS.find(name, 5) for name in options["classes"]]
         top_k = explain_run._target_settings(options).top_k
-        engine = FakeEngine(batch_size=min(settings.batch_size, images), targets=asked, top_k=top_k)
-        files = destination.folder is not None or destination.overlay_to_stdout
+        size = min(batch_size or settings.batch_size, opening.images)
+        engine = FakeEngine(batch_size=size, targets=asked, top_k=top_k)
+        run = RunCard(opening.options_sha256, {"fake": "1"})
         several = engine.target_count > 1
-        return engine, Job(settings, PREPROCESSINGS["tf"], LABELS, CARD, {"fake": "1"}, several, files)
+        return engine, Job(settings, PREPROCESSINGS["tf"], LABELS, CARD, run, several, opening.overlays)
 
-    monkeypatch.setattr(explain_run, "_prepare", prepare)
-    monkeypatch.setattr(explain_run, "locate", lambda _options, _layer: None)
+    monkeypatch.setattr(explain_run.Opening, "open", open_fake)
+    monkeypatch.setattr(explain_run, "locate", locate_fake)
 
     def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
         result = CliRunner().invoke(program, [*args], input=stdin, catch_exceptions=False)
@@ -79,7 +88,7 @@ def test_a_folder(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     names = [f"{name}{end}" for name in ("a.jpg", "b.jpg", "sub/a.jpg") for end in (".json", ".overlay.jpg")]
     assert tree(tmp_path / "out") == sorted([*names, "run.json"])
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["counts"] == {"total": 3, "ok": 3, "flat": 0, "error": 0}
+    assert run["counts"] == {"total": 3, "ok": 3, "flat": 0, "error": 0, "before": 0}
     assert run["interrupted"] is False
     assert run["options"]["method"] == "gradcam++"
 
@@ -183,16 +192,19 @@ def test_classes_and_maps(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "one") == ["a.jpg.json", "a.jpg.map.npy", "a.jpg.overlay.jpg", "run.json"]
 
 
+def unpainted(sidecar: Path) -> dict[str, Any]:
+    """What a sidecar says, but for what the looks of the overlay change."""
+    record = json.loads(sidecar.read_text())
+    return {k: v for k, v in record.items() if k not in {"model", "files", "options_sha256"}}
+
+
 def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     invoke("explain", "photos/a.jpg", "-o", "plain")
     before = (tmp_path / "plain/a.jpg.overlay.jpg").read_bytes()
     for option in (["--alpha", "0.9"], ["--colormap", "viridis"], ["--quality", "30"], ["--max-side", "8"]):
         invoke("explain", "photos/a.jpg", "-o", "other", *option)
         assert (tmp_path / "other/a.jpg.overlay.jpg").read_bytes() != before, option
-        same = {k: v for k, v in json.loads((tmp_path / "other/a.jpg.json").read_text()).items() if k != "model"}
-        assert same == {
-            k: v for k, v in json.loads((tmp_path / "plain/a.jpg.json").read_text()).items() if k != "model"
-        }
+        assert unpainted(tmp_path / "other/a.jpg.json") == unpainted(tmp_path / "plain/a.jpg.json")
 
 
 @pytest.mark.parametrize(
@@ -236,14 +248,14 @@ def test_usage_errors_are_two_and_say_why(
 def test_ctrl_c_ends_with_130_and_what_was_finished(
     invoke: Invoke, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = explain_run._report
+    real = explain_loop._say
 
     def interrupted(record: Any, *args: Any, **options: Any) -> None:
         real(record, *args, **options)
         if record["input"]["path"] == "b.jpg":
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(explain_run, "_report", interrupted)
+    monkeypatch.setattr(explain_loop, "_say", interrupted)
     result = invoke("explain", "photos", "-o", "out", code=130)
     assert "Interrupted" in result.stderr
     run = json.loads((tmp_path / "out/run.json").read_text())

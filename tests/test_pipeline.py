@@ -23,7 +23,7 @@ from gradcam_cli.output import Names, OutputFolder
 from gradcam_cli.pipeline import Fitted, Job, even_batch_size, explain, prepare, shown_size
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
-from gradcam_cli.sidecar import ModelCard, Record, schema_text, to_json
+from gradcam_cli.sidecar import ModelCard, Record, RunCard, schema_text, to_json
 
 CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
 LABELS = Labels(tuple(Label(f"class {i}", f"n0000000{i}") for i in range(5)))
@@ -35,7 +35,7 @@ def job(**settings: Any) -> Job:
         preprocessing=PREPROCESSINGS["tf"],
         labels=LABELS,
         model=CARD,
-        versions={"fake": "1"},
+        run=RunCard("0" * 64, {"fake": "1"}),
         several_targets=False,
     )
 
@@ -54,6 +54,7 @@ def explained(root: Path, items: list[Source], engine: FakeEngine, the_job: Job 
     folder = OutputFolder(root / "out")
     folder.prepare()
     records = list(explain(items, the_job or job(), engine, folder))
+    folder.release()
     for record in records:
         jsonschema.validate(json.loads(to_json(record)), json.loads(schema_text()))
     return records

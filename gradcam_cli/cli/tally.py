@@ -15,10 +15,12 @@ class Tally:
 
     started: float = field(default_factory=time.monotonic)
     counts: Counter[str] = field(default_factory=Counter)
+    before: int = 0
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Count one record by its status."""
+    def add(self, record: Mapping[str, Any], *, before: bool = False) -> None:
+        """Count one record by its status; `before` if an earlier run has made it."""
         self.counts[record["status"]] += 1
+        self.before += before
 
     @property
     def total(self) -> int:
@@ -28,7 +30,7 @@ class Tally:
     @property
     def images_per_second(self) -> float:
         """Images a second since the run began, its start-up not counted."""
-        return self.total / max(time.monotonic() - self.started, 1e-9)
+        return (self.total - self.before) / max(time.monotonic() - self.started, 1e-9)
 
     @property
     def exit_code(self) -> int:
@@ -42,8 +44,12 @@ class Tally:
         parts += [
             f"{self.counts[key]} {word}" for key, word in (("flat", "flat"), ("error", "failed")) if self.counts[key]
         ]
+        if self.before == self.total:
+            return f"{self.total} {noun}: {', '.join(parts)}; all were done before"
+        parts += [f"{self.before} of them before"] if self.before else []
         return f"{self.total} {noun}: {', '.join(parts)} ({self.images_per_second:.1f} images/s)"
 
     def as_record(self) -> dict[str, int]:
         """The counts for `run.json`."""
-        return {"total": self.total, **{key: self.counts[key] for key in ("ok", "flat", "error")}}
+        counts = {key: self.counts[key] for key in ("ok", "flat", "error")}
+        return {"total": self.total, **counts, "before": self.before}

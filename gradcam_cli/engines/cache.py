@@ -26,17 +26,7 @@ def cache_folder() -> Path:
 
 def cached_path(request: ModelRequest) -> Path:
     """Tell where the plan of a model is, or would be."""
-    settings = request.settings
-    depends = {
-        "model": request.named.name if request.named else str(request.file and request.file.name),
-        "sha256": request.sha256,
-        "layer": settings.layer,
-        "input_size": settings.input_size,
-        "output": settings.output_name,
-        "preprocess": settings.preprocess,
-        "labels": [(label.name, label.wnid) for label in request.labels.entries] if request.labels else None,
-        "versions": {name: _version(name) for name in VERSIONED},
-    }
+    depends = {**request.depends(), "versions": {name: _version(name) for name in VERSIONED}}
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return cache_folder() / f"{digest[:32]}{SUFFIX}"
 

@@ -1,5 +1,7 @@
 """The OpenVINO engine: forward only, the gradient in closed form; neither TensorFlow nor Keras is imported."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.errors import first_line
 from gradcam_cli.network import Engine, Floats, Forward
 from gradcam_cli.settings import Precision, Score, TargetSettings
 
@@ -49,8 +52,9 @@ class OpenVinoEngine:
         self._top_k = min(targets.top_k, self.head.class_count)
         self.target_count = self._top_k + len(asked)
         self._free: SimpleQueue[Any] = SimpleQueue()
-        for request in _requests(plan, batch_size, streams, precision):
-            self._free.put(request)
+        with _out_of_memory():
+            for request in _requests(plan, batch_size, streams, precision):
+                self._free.put(request)
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are in closed form."""
@@ -61,7 +65,8 @@ class OpenVinoEngine:
             padded[:count] = inputs
         request = self._free.get()
         try:
-            request.infer({0: padded}, share_inputs=True)
+            with _out_of_memory():
+                request.infer({0: padded}, share_inputs=True)
             # The request's own memory is written again by the next pass.
             activations = np.array(request.get_tensor("activations").data[:count], np.float32)
             logits = np.array(request.get_tensor("logits").data[:count], np.float32)
@@ -90,6 +95,17 @@ class OpenVinoEngine:
         """The most probable classes, then the ones asked for: (N, T)."""
         top = np.argsort(-logits, axis=1, kind="stable")[:, : self._top_k]
         return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
+
+
+@contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """Tell by its type what OpenVINO tells by its text alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "alloc" not in str(error):
+            raise
+        raise MemoryError(first_line(error)) from error
 
 
 def _requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> list[Any]:

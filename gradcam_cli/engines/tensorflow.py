@@ -88,13 +88,20 @@ class TensorFlowEngine:
         self._explain = classifier.traced(explain, batch_size, tf.TensorSpec((batch_size, None), tf.int32))
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
-        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer."""
+        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
+
+        Raises:
+            MemoryError: the batch is too large for this machine.
+            ModelError: the machine lacks an operation that the network needs.
+        """
         count = len(inputs)
         tensor = tf.constant(self._padded(inputs))
         given = np.full((count, self.target_count), OWN_CHOICE) if targets is None else targets
         try:
             wanted = tf.constant(self._padded(given), tf.int32)
             raw, activations, logits, chosen, gradients = self._explain(tensor, wanted)
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(first_line(error)) from error
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
             raise ModelError(f"The network cannot be run on this machine: {first_line(error)}") from error
         # Views of TensorFlow's own memory: nothing is copied, and nobody writes.

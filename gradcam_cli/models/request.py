@@ -33,6 +33,20 @@ class ModelRequest:
     sha256: str | None
     plan: Path | None = None
 
+    def depends(self) -> dict[str, Any]:
+        """Tell what the model depends on, as far as it can be told before it is loaded."""
+        settings = self.settings
+        return {
+            "model": self.named.name if self.named else (self.file or self.plan or Path()).name,
+            "sha256": self.sha256,
+            "layer": settings.layer,
+            "layers": settings.layers,
+            "input_size": settings.input_size,
+            "output": settings.output_name,
+            "preprocess": settings.preprocess,
+            "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
+        }
+
 
 def locate_model(
     settings: ModelSettings, show: Callable[[str, int], Any], *, need_weights: bool = True

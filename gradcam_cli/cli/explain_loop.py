@@ -1,0 +1,257 @@
+"""The loop of `explain`: records come in order, are told, counted and summed up; signals and full disks end it well."""
+
+import contextlib
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from gradcam_cli.cli.common import (
+    INTERRUPTED,
+    PIPE_CLOSED,
+    TERMINATED,
+    Terminated,
+    lines_to,
+    stopped_by_signals,
+)
+from gradcam_cli.cli.console import Progress, say
+from gradcam_cli.cli.tally import Tally
+from gradcam_cli.errors import EnvironmentStop, UsageError
+
+if TYPE_CHECKING:
+    from gradcam_cli.discovery import Source
+    from gradcam_cli.network import Engine
+    from gradcam_cli.output import Names, OutputFolder
+    from gradcam_cli.pipeline import Job, Sink
+
+
+STAYS = "What was finished stays valid."
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go: a folder, one overlay to stdout, records to a file or stdout."""
+
+    folder: "OutputFolder | None"
+    overlay_to_stdout: bool
+    jsonl: str | None
+
+    @property
+    def has_overlays(self) -> bool:
+        """Whether overlays are wanted at all."""
+        return self.folder is not None or self.overlay_to_stdout
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The inputs of a run, in order, and those of them that an earlier run has finished."""
+
+    sources: "list[Source]"
+    finished: "frozenset[Source]"
+
+    @property
+    def left(self) -> "list[Source]":
+        """What is to be explained."""
+        return [source for source in self.sources if source not in self.finished]
+
+
+class Opener(Protocol):
+    """Makes the engine and the job, with batches of a certain size where one is given."""
+
+    def open(self, batch_size: int | None = None) -> "tuple[Engine, Job]":
+        """Make them."""
+
+
+class StdoutSink:
+    """Writes the one overlay to stdout."""
+
+    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Write the overlay; a failed image has none."""
+        del names, record
+        for data in files.values():
+            sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+class NoFiles:
+    """Takes nothing: only records were asked for."""
+
+    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Let it pass."""
+
+
+def explain_queue(queue: Queue, opener: Opener, destination: Destination, options: Mapping[str, Any]) -> int:
+    """Explain what is left, and give the exit code."""
+    if not queue.sources:
+        say("Nothing has failed before; there is nothing to do again.")
+        return 0
+    engine, job = _open(opener, options["batch_size"])
+    if destination.overlay_to_stdout and engine.target_count != 1:
+        raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
+    tally = Tally()
+    exit_code = None
+    try:
+        with (
+            stopped_by_signals(),
+            _telling(queue, destination, options, tally) as tell,
+            contextlib.closing(_records(queue.left, opener, engine, job, destination)) as explained,
+        ):
+            for record, before in _in_line(queue, destination, explained):
+                tell(record, before=before)
+                if options["max_failures"] and tally.counts["error"] >= options["max_failures"]:
+                    break
+    except Terminated:
+        exit_code = TERMINATED
+    except KeyboardInterrupt:
+        exit_code = INTERRUPTED
+    except BrokenPipeError:
+        exit_code = PIPE_CLOSED
+    if destination.folder:
+        destination.folder.write_run(_run_record(tally, job, options, interrupted=exit_code is not None))
+    _sum_up(tally, queue, destination, options, exit_code)
+    return tally.exit_code if exit_code is None else exit_code
+
+
+def _open(opener: Opener, batch_size: int) -> "tuple[Engine, Job]":
+    try:
+        return opener.open()
+    except MemoryError:
+        say(f"There is not enough memory for batches of {batch_size}: trying batches of {max(1, batch_size // 2)}.")
+        return opener.open(max(1, batch_size // 2))
+
+
+def tell_finished(queue: Queue, destination: Destination, options: Mapping[str, Any]) -> int:
+    """Tell the records of a run in which nothing was left to do."""
+    if not queue.sources:
+        say("Nothing has failed before; there is nothing to do again.")
+        return 0
+    tally = Tally()
+    with _telling(queue, destination, options, tally) as tell:
+        for record, before in _in_line(queue, destination, iter(())):
+            tell(record, before=before)
+    _sum_up(tally, queue, destination, options, None)
+    return tally.exit_code
+
+
+def _records(
+    left: "list[Source]", opener: Opener, engine: "Engine", job: "Job", destination: Destination
+) -> Generator[Mapping[str, Any]]:
+    """Explain; where memory runs out, go on from there with half the batch, once."""
+    from gradcam_cli.pipeline import explain
+
+    sink = _sink(destination)
+    done = 0
+    try:
+        with contextlib.closing(explain(left, job, engine, sink)) as records:
+            for record in records:
+                done += 1
+                yield record
+    except MemoryError:
+        half = engine.batch_size // 2
+    else:
+        return
+    if half == 0:
+        raise EnvironmentStop(f"There is not enough memory for one image at a time. {STAYS}")
+    say(f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}.")
+    engine, job = opener.open(half)
+    try:
+        with contextlib.closing(explain(left[done:], job, engine, sink)) as records:
+            yield from records
+    except MemoryError as error:
+        raise EnvironmentStop(
+            f"Nor is there enough memory for batches of {engine.batch_size}: try a smaller --batch-size. {STAYS}"
+        ) from error
+
+
+def _in_line(
+    queue: Queue, destination: Destination, explained: Iterator[Mapping[str, Any]]
+) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Give the records of all sources in order, and whether each was there before."""
+    from gradcam_cli.resume import read_sidecar
+
+    for source in queue.sources:
+        if source in queue.finished and destination.folder:
+            record = read_sidecar(destination.folder.sidecar_path(source))
+            # Gone in this very moment: the next run will see.
+            if record is not None:
+                yield record, True
+        else:
+            yield next(explained), False
+
+
+def _sink(destination: Destination) -> "Sink":
+    if destination.folder:
+        return destination.folder
+    return StdoutSink() if destination.overlay_to_stdout else NoFiles()
+
+
+class Tell(Protocol):
+    """Tells one record to everyone who wants to know."""
+
+    def __call__(self, record: Mapping[str, Any], *, before: bool) -> None:
+        """Tell it."""
+
+
+@contextlib.contextmanager
+def _telling(queue: Queue, destination: Destination, options: Mapping[str, Any], tally: Tally) -> Iterator[Tell]:
+    with (
+        lines_to(destination.jsonl) as lines,
+        Progress(len(queue.sources), wanted=options["progress"], quiet=options["quiet"]) as progress,
+    ):
+
+        def tell(record: Mapping[str, Any], *, before: bool) -> None:
+            tally.add(record, before=before)
+            if lines:
+                _write_line(lines, record, destination.jsonl)
+            _say(record, progress, verbose=options["verbose"])
+            progress.advance()
+
+        yield tell
+
+
+def _write_line(lines: TextIO, record: Mapping[str, Any], name: str | None) -> None:
+    from gradcam_cli.sidecar import to_json
+
+    try:
+        lines.write(to_json(record, indent=None))
+        lines.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise EnvironmentStop(f"{name}: {error.strerror}. {STAYS}") from error
+
+
+def _say(record: Mapping[str, Any], progress: Progress, *, verbose: bool) -> None:
+    if record["status"] == "error":
+        progress.say(f"{record['input']['path']!r}: {record['reason']}: {record['message']}")
+    elif verbose:
+        seen = [f"{c['label'] or c['index']} {c['probability']:.3f}" for c in record["classes"]]
+        progress.say(f"{record['input']['path']!r}: {', '.join(seen)}")
+
+
+def _sum_up(
+    tally: Tally, queue: Queue, destination: Destination, options: Mapping[str, Any], exit_code: int | None
+) -> None:
+    missing = len(queue.sources) - tally.total
+    if exit_code in {INTERRUPTED, TERMINATED}:
+        say("Interrupted: what was finished stays valid, and the same command goes on from there.")
+    elif exit_code is None and missing:
+        say(f"Stopped after {tally.counts['error']} failures: {missing} images were not reached.")
+    if not options["quiet"] and exit_code != PIPE_CLOSED:
+        where = f" -> {options['output']}" if destination.folder else ""
+        say(f"{tally.summary()}{where}")
+
+
+def _run_record(tally: Tally, job: "Job", options: Mapping[str, Any], *, interrupted: bool) -> dict[str, Any]:
+    from gradcam_cli.sidecar import SCHEMA_VERSION
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "counts": tally.as_record(),
+        "images_per_second": round(tally.images_per_second, 3),
+        "interrupted": interrupted,
+        "model": asdict(job.model),
+        "options": {**asdict(job.settings), "classes": list(options["classes"]), "top_k": options["top_k"]},
+        "options_sha256": job.run.options_sha256,
+        "versions": dict(job.run.versions),
+    }
