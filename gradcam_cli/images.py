@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.containers import begins_like_an_image, check_parts, gif_frames, png_content, png_still, pnm_top
+from gradcam_cli.errors import ImageError, Reason, first_line
 from gradcam_cli.geometry import Size
 from gradcam_cli.opencv import cv2
 from gradcam_cli.settings import Limits
@@ -51,6 +52,11 @@ SUFFIXES: Final = frozenset(
 JPEG_LONGEST_SIDE = 65_500
 REDUCTIONS: Final = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 ORIENTATION_TAG = 0x0112
+# Where the pixels of a TIFF's page are: offsets and lengths, of strips or of tiles.
+TIFF_PLACES = ((273, 279), (324, 325))
+MOST_PAGES = 10_000
+# cv2 multiplies a TIFF's colours by their alpha or drops it, and cannot read a grey JPEG 2000 with alpha.
+ALPHA_BY_PILLOW = frozenset({"TIFF", "JPEG2000"})
 
 _REASONS = {
     errno.ENOENT: Reason.VANISHED,
@@ -122,14 +128,17 @@ def read_file(path: str, limits: Limits) -> bytes:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise ImageError(Reason.NOT_REGULAR, "not a regular file")
-            data = file.read(limits.max_file_bytes + 1)
+            if status.st_size > limits.max_file_bytes:
+                raise _too_large(limits)
+            data = file.read(status.st_size)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, Reason.UNREADABLE)
         raise ImageError(reason, f"cannot be read: {error.strerror}") from error
-    return _checked(data, limits)
+    return _not_empty(data)
 
 
 def modified_ns(path: str) -> int | None:
@@ -149,14 +158,19 @@ def read_stdin(limits: Limits) -> bytes:
     Raises:
         ImageError: it is empty or larger than the limit.
     """
-    return _checked(sys.stdin.buffer.read(limits.max_file_bytes + 1), limits)
+    data = sys.stdin.buffer.read(limits.max_file_bytes + 1)
+    if len(data) > limits.max_file_bytes:
+        raise _too_large(limits)
+    return _not_empty(data)
 
 
-def _checked(data: bytes, limits: Limits) -> bytes:
+def _too_large(limits: Limits) -> ImageError:
+    return ImageError(Reason.TOO_LARGE, f"larger than {limits.max_file_bytes:,} bytes")
+
+
+def _not_empty(data: bytes) -> bytes:
     if not data:
         raise ImageError(Reason.EMPTY, "the file is empty")
-    if len(data) > limits.max_file_bytes:
-        raise ImageError(Reason.TOO_LARGE, f"larger than {limits.max_file_bytes:,} bytes")
     return data
 
 
@@ -168,9 +182,9 @@ def sha256(data: bytes) -> str:
 def decode(data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
     """Decode the first frame of an image file to upright RGB.
 
-    16-bit samples are scaled to 8 bits (65535 becomes 255), transparency is composited on white, grey becomes
-    RGB, and EXIF's orientation is applied. A JPEG larger than what is `needed` is decoded at 1/2, 1/4 or 1/8 of its
-    size, which is quicker by about as much.
+    Samples of more or fewer than 8 bits are scaled to 8 (of 16, 65535 becomes 255), transparency is composited on
+    white, grey becomes RGB, and EXIF's orientation is applied. A JPEG larger than what is `needed` is decoded at 1/2,
+    1/4 or 1/8 of its size, which is quicker by about as much.
 
     Raises:
         ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt` or `unsupported`.
@@ -178,15 +192,14 @@ def decode(data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
     header = read_header(data, limits)
     upright = header.size if header.orientation < 5 else Size(header.size.height, header.size.width)
     reduction = _reduction(upright, needed) if header.format == "JPEG" and needed else 1
-    flags = cv2.IMREAD_UNCHANGED if header.alpha else REDUCTIONS.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     try:
-        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        decoded = None
-    if decoded is None:
-        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt")
-    stored = _eight_bits(np.asarray(decoded))
-    # cv2's TIFF reader turns the picture upright whatever it is told; all the others leave it to us.
+        by_pillow = header.alpha and header.format in ALPHA_BY_PILLOW
+        stored = _by_pillow(data) if by_pillow else _by_cv2(data, header, reduction)
+    except MemoryError as error:
+        message = f"there is not enough memory to decode {header.size.width} x {header.size.height} pixels"
+        raise ImageError(Reason.TOO_MANY_PIXELS, message) from error
+    _refuse_other_size(stored, header, reduction)
+    # Both turn a TIFF upright whatever they are told (its header is upright, too), and leave other formats to us.
     turn = header.orientation if header.format != "TIFF" else 1
     pixels = np.ascontiguousarray(_upright(_rgb(stored), turn))
     size = upright if reduction > 1 else Size(pixels.shape[1], pixels.shape[0])
@@ -203,44 +216,143 @@ def _reduction(size: Size, needed: Needed) -> int:
     return 1
 
 
+def _by_cv2(data: bytes, header: Header, reduction: int) -> NDArray[np.uint8]:
+    """Decode to grey (H, W), BGR or BGRA (H, W, 3 or 4)."""
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else REDUCTIONS.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if header.format == "PNG" and b"acTL" in data:
+        # Of a damaged animation cv2 gives whatever was in memory; of a damaged picture it gives nothing.
+        data = png_still(data)
+    try:
+        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
+        decoded = None
+    if decoded is None:
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt")
+    pixels = np.asarray(decoded)
+    if header.alpha and header.format == "PNG" and pixels.ndim == 2:
+        pixels = _without_key(pixels, data)
+    return _eight_bits(pixels, pnm_top(data) if header.format == "PPM" else None)
+
+
+def _by_pillow(data: bytes) -> NDArray[np.uint8]:
+    """Decode to BGRA (H, W, 4)."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return np.asarray(image.convert("RGBA"))[:, :, [2, 1, 0, 3]]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt") from error
+
+
+def _refuse_other_size(stored: NDArray[np.uint8], header: Header, reduction: int) -> None:
+    size = Size(stored.shape[1], stored.shape[0])
+    if size != Size(-(-header.size.width // reduction), -(-header.size.height // reduction)):
+        raise ImageError(
+            Reason.TRUNCATED_OR_CORRUPT,
+            f"its header says {header.size.width} x {header.size.height}, its pixels are {size.width} x {size.height}",
+        )
+
+
 def read_header(data: bytes, limits: Limits) -> Header:
     """Read size, orientation, frames and transparency without decoding a pixel.
 
     Raises:
-        ImageError: `not_an_image`, `too_many_pixels` or `truncated_or_corrupt`.
+        ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt` or `unsupported`.
     """
+    check_parts(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            size = Size(*image.size)
-            if size.width * size.height > limits.max_pixels:
-                raise ImageError(
-                    Reason.TOO_MANY_PIXELS,
-                    f"{size.width} x {size.height} is more than {limits.max_pixels:,} pixels",
-                )
+            _refuse_too_large(image, limits)
+            _refuse_wide_samples(image)
             return Header(
                 format=image.format or "",
-                size=size,
-                orientation=_orientation(image),
-                frames=getattr(image, "n_frames", 1),
+                size=Size(*image.size),
+                orientation=_orientation(image, data),
+                frames=_frames(image, data),
                 alpha=image.has_transparency_data,
             )
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
+        if begins_like_an_image(data):
+            message = "it begins like an image, but is truncated, corrupt, or of a kind that is not supported"
+            raise ImageError(Reason.TRUNCATED_OR_CORRUPT, message) from error
         raise ImageError(Reason.NOT_AN_IMAGE, "not an image in a known format") from error
-    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError) as error:
-        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the header cannot be read: {error}") from error
+    except Exception as error:  # Pillow's readers raise whatever they stumble over
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the header cannot be read: {first_line(error)}") from error
 
 
-def _orientation(image: Image.Image) -> int:
-    orientation = image.getexif().get(ORIENTATION_TAG, 1)
+def _refuse_too_large(image: Image.Image, limits: Limits) -> None:
+    if image.width * image.height > limits.max_pixels:
+        raise ImageError(
+            Reason.TOO_MANY_PIXELS, f"{image.width} x {image.height} is more than {limits.max_pixels:,} pixels"
+        )
+
+
+def _refuse_wide_samples(image: Image.Image) -> None:
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ImageError(
+            Reason.UNSUPPORTED,
+            "samples of floating point or 32 bits have no agreed range: save it with 8 or 16 bits",
+        )
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        # Pillow would decode all pixels to see whether EXIF follows them.
+        exif = png_content(data, b"eXIf")
+        if exif is not None:
+            image.info["exif"] = exif
+    try:
+        orientation = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - damaged notes on a picture do not damage the picture
+        return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    raise ImageError(Reason.UNSUPPORTED, f"samples of type {pixels.dtype} have no agreed range: use 8 or 16 bits")
+def _frames(image: Image.Image, data: bytes) -> int:
+    if image.format == "GIF":
+        return gif_frames(data)
+    if image.format == "TIFF":
+        return _tiff_pages(image, len(data))
+    return int(getattr(image, "n_frames", 1))
+
+
+def _tiff_pages(image: Any, length: int) -> int:
+    """Count the pages of a TIFF, and see that the pixels of each are in the file."""
+    for page in range(MOST_PAGES + 1):
+        try:
+            image.seek(page)
+        except EOFError:
+            return page
+        for offsets, lengths in TIFF_PLACES:
+            places = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(lengths, ()), strict=False)
+            if any(start + size > length for start, size in places):
+                raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"it ends before the pixels of page {page + 1}")
+    raise ImageError(Reason.UNSUPPORTED, f"a TIFF of more than {MOST_PAGES:,} pages")
+
+
+def _without_key(grey: NDArray[Any], data: bytes) -> NDArray[Any]:
+    """Make the one shade transparent that a grey PNG names, to BGRA; cv2 does it in colour only."""
+    depth = data[24]
+    key = int.from_bytes((png_content(data, b"tRNS") or b"")[:2], "big")
+    if depth < 8:
+        key = key * 255 // (2**depth - 1)
+    top = np.iinfo(grey.dtype).max
+    return np.dstack([grey, grey, grey, np.where(grey == key, 0, top).astype(grey.dtype)])
+
+
+def _eight_bits(pixels: NDArray[Any], top: int | None) -> NDArray[np.uint8]:
+    """Scale samples to 8 bits; `top` is the sample that means white, where it is not the type's largest."""
+    if pixels.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
+        raise ImageError(Reason.UNSUPPORTED, f"samples of type {pixels.dtype} have no agreed range: use 8 or 16 bits")
+    white = top or int(np.iinfo(pixels.dtype).max)
+    if white == 255:
+        return pixels.astype(np.uint8, copy=False)
+    return np.minimum((pixels.astype(np.uint32) * 255 + white // 2) // white, 255).astype(np.uint8)
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "opencv": {"cv2"},
     "discovery": set(),
     "geometry": {"numpy"},
+    "containers": set(),
     "images": {"numpy", "PIL"},
     "preprocessing": {"numpy"},
     "labels": set(),

@@ -1,0 +1,140 @@
+"""What the container of an image tells without a codec: its parts, walked in bounded time.
+
+Codecs and Pillow follow every part of a file however many there are, and repeat a JPEG's scans as often as it says: a
+small file can cost them hours. Here parts are counted first. Nothing is decoded.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+from gradcam_cli.errors import ImageError, Reason
+
+# Real files have thousands at most, and a JPEG of many scans some twenty.
+MOST_PARTS: Final = 1_000_000
+MOST_SCANS: Final = 100
+
+PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+JPEG_MAGIC: Final = b"\xff\xd8"
+GIF_MAGIC: Final = b"GIF8"
+# How the formats begin that cannot be mistaken for text.
+_SIGNATURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|II[*+]\0|MM\0[*+]|RIFF....WEBP|....ftypavi[fs]|\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    re.DOTALL,
+)
+# In a JPEG: 0xff with anything but a stuffed zero, filling, or a restart mark.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
+_PNM_GAP = rb"(?:\s|#[^\n]*\n)+"
+_PNM_TOP = re.compile(rb"P[56]" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"(\d+)")
+_PNG_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
+
+
+def begins_like_an_image(data: bytes) -> bool:
+    """Whether the first bytes are those of JPEG, PNG, GIF, TIFF, WebP, AVIF or JPEG 2000."""
+    return _SIGNATURE.match(data) is not None
+
+
+def check_parts(data: bytes) -> None:
+    """Walk a JPEG, PNG or GIF; other formats pass.
+
+    Raises:
+        ImageError: `unsupported` with far more parts than a picture has, `truncated_or_corrupt` if its end is missing.
+    """
+    if data.startswith(JPEG_MAGIC):
+        _check_jpeg(data)
+    elif data.startswith(PNG_MAGIC):
+        png_chunks(data)
+    elif data.startswith(GIF_MAGIC):
+        gif_frames(data)
+
+
+def _parts() -> Iterator[int]:
+    for number in count():
+        if number > MOST_PARTS:
+            raise ImageError(Reason.UNSUPPORTED, f"it is in more than {MOST_PARTS:,} parts")
+        yield number
+
+
+def _check_jpeg(data: bytes) -> None:
+    position, scans = 0, 0
+    for _ in _parts():
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None or marker[0][1] == _JPEG_END:
+            return
+        position = marker.end()
+        if marker[0][1] in {_JPEG_START, _JPEG_TEMPORARY}:
+            continue
+        position += max(2, int.from_bytes(data[position : position + 2], "big"))
+        scans += marker[0][1] == _JPEG_SCAN
+        if scans > MOST_SCANS:
+            raise ImageError(Reason.UNSUPPORTED, f"a JPEG of more than {MOST_SCANS} scans")
+
+
+def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
+    """List the chunks of a PNG: kind, and the whole chunk with its length and checksum.
+
+    Raises:
+        ImageError: the file ends before its last chunk, or has too many.
+    """
+    view, position = memoryview(data), len(PNG_MAGIC)
+    found: list[tuple[bytes, memoryview]] = []
+    for _ in _parts():
+        end = position + 12 + int.from_bytes(view[position : position + 4], "big")
+        if end > len(data):
+            break
+        found.append((bytes(view[position + 4 : position + 8]), view[position:end]))
+        position = end
+        if found[-1][0] == b"IEND":
+            return found
+    raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "it ends before its last chunk")
+
+
+def png_content(data: bytes, kind: bytes) -> bytes | None:
+    """Give what the first chunk of a kind holds."""
+    return next((bytes(chunk[8:-4]) for name, chunk in png_chunks(data) if name == kind), None)
+
+
+def png_still(data: bytes) -> bytes:
+    """Leave the animation out of a PNG: what remains is its still picture."""
+    return PNG_MAGIC + b"".join(chunk for kind, chunk in png_chunks(data) if kind not in _PNG_ANIMATION)
+
+
+def gif_frames(data: bytes) -> int:
+    """Count the frames of a GIF.
+
+    Raises:
+        ImageError: the file ends before its last frame, or has too many blocks.
+    """
+    parts, position, frames = _parts(), 13, 0
+    try:
+        position += _colours(data[10])
+        while (kind := data[position]) != _GIF_END:
+            next(parts)
+            if kind == _GIF_FRAME:
+                frames += 1
+                position += 11 + _colours(data[position + 9])
+            elif kind == _GIF_EXTENSION:
+                position += 2
+            else:
+                raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a block of no known kind is in it")
+            while (length := data[position]) != 0:
+                next(parts)
+                position += 1 + length
+            position += 1
+    except IndexError as error:
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "it ends before its last frame") from error
+    return frames
+
+
+def _colours(flags: int) -> int:
+    """Bytes of the colour table that a GIF's flags announce."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def pnm_top(data: bytes) -> int | None:
+    """Find the number that means white in a binary PGM or PPM; cv2 itself reads it in those written as text."""
+    found = _PNM_TOP.match(data)
+    return int(found[1][:6]) if found else None
