@@ -3,7 +3,10 @@
 import io
 import json
 import os
-import time
+import stat
+import subprocess
+import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from conftest import SAMPLES, Runner
 from keras import layers
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models.apart import check_apart
 from gradcam_cli.models.preflight import check_model_file
 from gradcam_cli.models.request import locate_model
 from gradcam_cli.settings import ModelSettings
@@ -134,7 +138,86 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
         put("convolution", compile_config={"loss": function("system", "posix")}),
         r"class posix\.system",
     ),
+    "a nested compiled metric": (
+        put("convolution", compile_config={"metrics": [[{"class_name": "__lambda__", "config": {"value": "4wEA"}}]]}),
+        "layer 'convolution' is a __lambda__",
+    ),
+    "a pickled lambda as initializer": (
+        inside("scores", bias_initializer={"class_name": "__lambda__", "config": {"value": ["4wEAAAA="]}}),
+        "layer 'scores' is a __lambda__",
+    ),
+    "a Lambda inside of a wrapper": (
+        put(
+            "convolution",
+            class_name="TimeDistributed",
+            config={"name": "outer", "layer": {"class_name": "Lambda", "config": {"name": "inner"}}},
+        ),
+        "layer 'inner' is a Lambda",
+    ),
+    "a Lambda deep inside": (
+        inside("scores", activation=[[[[{"a": {"b": [{"class_name": "Lambda", "config": {}}]}}]]]]),
+        "layer 'scores' is a Lambda",
+    ),
+    "a TFSMLayer by its private module": (
+        put("convolution", class_name="TFSMLayer", module="keras.src.export.tfsm_layer"),
+        "is a TFSMLayer",
+    ),
+    "a class with a path for its name": (
+        put("convolution", module="keras", class_name="utils.get_file"),
+        r"class keras\.utils\.get_file",
+    ),
+    "a function with a path for its name": (
+        inside("scores", activation=function("utils.get_file", "keras")),
+        r"class keras\.utils\.get_file",
+    ),
+    "a function in place of a class": (
+        put("convolution", module="keras.models", class_name="load_model"),
+        r"class keras\.models\.load_model",
+    ),
+    "a whole application as a function": (
+        inside("scores", activation=function("ResNet50", "keras.applications")),
+        r"class keras\.applications\.ResNet50",
+    ),
+    "a change of configuration": (
+        inside("scores", activation=function("enable_unsafe_deserialization", "keras.config")),
+        r"class keras\.config",
+    ),
+    "a built-in of Python's by its path": (
+        inside("scores", activation=function("os.system", "builtins")),
+        r"class builtins\.os\.system",
+    ),
+    "a class whose name is none": (put("convolution", class_name=["Lambda"]), "no class that could be named"),
+    "a module whose name is none": (put("convolution", module={"os": 1}), "no class that could be named"),
+    "a package that sounds like Keras's": (put("convolution", registered_name="keras_x>A"), "class keras_x>A"),
+    "a vocabulary file of a tokenizer": (
+        put("convolution", class_name="TextVectorization", config={"name": "text", "vocabulary": "words.txt"}),
+        "layer 'text' reads its vocabulary from the file 'words.txt'",
+    ),
+    "a number of units that is no integer": (inside("scores", units=1e12), "declares 1,000,000,000,000 units"),
+    "an attention of many heads": (
+        put("scores", class_name="MultiHeadAttention", config={"name": "heads", "num_heads": 4096, "key_dim": 4096}),
+        "declares 16,777,216 units",
+    ),
+    "an enormous kernel": (inside("convolution", kernel_size=[100_000, 100_000]), "declares a kernel"),
+    "a large kernel of many filters": (
+        inside("convolution", kernel_size=[1000, 1000], filters=4096),
+        "ask for some",
+    ),
+    "a layer built for an enormous input": (
+        put("scores", build_config={"input_shape": [None, 10**12]}),
+        "ask for some",
+    ),
+    "a thousand large layers": (
+        lambda config: config["config"]["layers"].extend(
+            {"class_name": "Dense", "config": {"name": f"d{i}", "units": 4096}} for i in range(1000)
+        ),
+        "ask for some",
+    ),
 }
+
+
+def test_the_corpus_is_large_enough() -> None:
+    assert len(HOSTILE) >= 40
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -201,22 +284,105 @@ def test_members_that_would_be_written_elsewhere(whole: Path, tmp_path: Path, na
     refused(path, "outside of the model")
 
 
-def test_a_config_of_zeros(whole: Path, tmp_path: Path) -> None:
+def added(whole: Path, path: Path, member: zipfile.ZipInfo | str, data: bytes = b"x") -> Path:
+    edited(whole, path, lambda _: None)
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")  # a second member of the same name
+        archive.writestr(member, data)
+    return path
+
+
+def test_odd_members(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("config.json", "w") as member:
-        for _ in range(200):
-            member.write(bytes(2**20))
-    started = time.monotonic()
-    refused(path, "claims")
-    assert time.monotonic() - started < 2
+    refused(added(whole, path, "config.json", b"{}"), "'config.json' is there 2 times")
+    link = zipfile.ZipInfo("assets/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    refused(added(whole, path, link, b"/etc/passwd"), "is a symbolic link")
+    check_model_file(added(whole, path, "notes.txt"))
+    data = added(whole, path, "assets/secret").read_bytes()
+    central = data.rindex(b"PK\x01\x02")
+    path.write_bytes(data[: central + 8] + b"\x01" + data[central + 9 :])
+    refused(path, "'assets/secret' is encrypted")
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(1001):
+            archive.writestr(str(number), "")
+    refused(path, "1,001 members")
+
+
+def test_weights_that_are_pickled_objects(whole: Path, tmp_path: Path) -> None:
+    """Keras would read .npz, too; its objects are pickles, and nothing of ours writes it."""
+    objects = io.BytesIO()
+    np.savez(objects, x=np.array([{"a": 1}], object))
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(whole / "m.keras") as source, zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", source.read("config.json"))
+        archive.writestr("model.weights.npz", objects.getvalue())
+    refused(path, r"no model\.weights\.h5")
+
+
+def flooded(path: Path, name: str, megabytes: int) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w", force_zip64=True) as file:
+        for _ in range(megabytes):
+            file.write(bytes(2**20))
+
+
+def many_small(path: Path) -> None:
+    """Each member alone may claim as much; together they would fill a disk."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(8):
+            archive.writestr(f"assets/{number}", bytes(15 * 2**20))
+
+
+def values(path: Path) -> None:
+    """Thirty megabytes of text that become seven hundred of empty lists."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", '{"a": [' + "[]," * 10_000_000 + "0]}")
+
+
+BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a config of a gigabyte of zeros": (lambda path: flooded(path, "config.json", 1024), "claims 1,073,741,824 bytes"),
+    "metadata of zeros": (lambda path: flooded(path, "metadata.json", 100), "claims"),
+    "weights of zeros": (lambda path: flooded(path, "model.weights.h5", 100), "claims"),
+    "many members": (many_small, "its members claim"),
+    "a config of empty lists": (values, "more than 2,000,000 values"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_cost_neither_time_nor_memory(tmp_path: Path, name: str) -> None:
+    make, message = BOMBS[name]
+    make(tmp_path / "m.keras")
+    code = (
+        "import resource, sys, time\nfrom pathlib import Path\n"
+        "from gradcam_cli.errors import ModelError\nfrom gradcam_cli.models.preflight import check_model_file\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nstarted = time.process_time()\n"
+        "try:\n    check_model_file(Path(sys.argv[1]))\nexcept ModelError as error:\n    print(error)\n"
+        "print(time.process_time() - started)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.keras")], capture_output=True, text=True, check=True
+    )
+    told, seconds, megabytes = done.stdout.splitlines()
+    assert message in told
+    assert float(seconds) < 2
+    assert float(megabytes) < 100
 
 
 def test_a_config_that_is_too_large_or_too_deep(tmp_path: Path) -> None:
-    for text, message in (('"' + os.urandom(34_000_000).hex() + '"', "larger than"), ("[" * 100_000, "not JSON")):
+    for text, message in (('"' + os.urandom(17_000_000).hex() + '"', "larger than"), ("[" * 100_000, "not JSON")):
         path = tmp_path / "m.keras"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("config.json", text)
         refused(path, message)
+
+
+def test_a_config_of_any_depth_that_is_json(whole: Path, tmp_path: Path) -> None:
+    nested: Any = {"class_name": "Lambda", "config": {}}
+    for _ in range(300):
+        nested = {"config": [nested]}
+    for suffix in (".keras", ".h5"):
+        refused(edited(whole, tmp_path / f"m{suffix}", inside("scores", activation=nested)), "is a Lambda")
 
 
 def hdf5(path: Path, whole: Path, change: Callable[[Any], None]) -> Path:
@@ -250,7 +416,7 @@ def cycle(file: Any) -> None:
     file.create_group("a")["again"] = file["/"]
 
 
-HOSTILE_HDF5: dict[str, tuple[Callable[[Any], None], str]] = {
+HOSTILE_HDF5: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an external link": (lambda f: f.__setitem__("x", h5py.ExternalLink("/etc/passwd", "/")), "link to another"),
     "a soft link": (lambda f: f.__setitem__("x", h5py.SoftLink("/nowhere")), "link to another"),
     "values in another file": (
@@ -258,6 +424,14 @@ HOSTILE_HDF5: dict[str, tuple[Callable[[Any], None], str]] = {
         "in another file",
     ),
     "a virtual dataset": (virtual, "in another file"),
+    "a tensor of one value in name only": (
+        lambda f: f.create_dataset("x", (10**5, 10**5), "f4", chunks=(100, 100), fillvalue=1),
+        "claims",
+    ),
+    "many tensors that are not there": (
+        lambda f: [f.create_dataset(f"x{i}", (2**20, 3), "f4", chunks=(100, 3)) for i in range(20)],
+        "its weights claim",
+    ),
     "a tensor that is not there": (lambda f: f.create_dataset("x", (10**6, 10**6), "f4", chunks=(100, 100)), "claims"),
 }
 
@@ -270,6 +444,13 @@ def test_hostile_weights(whole: Path, tmp_path: Path, name: str, make: Any) -> N
     refused(path, message)
     with pytest.raises(ModelError, match=message):
         locate_model(ModelSettings(model="resnet50", weights=path), lambda *_: None)
+
+
+def test_an_enormous_attribute(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["model_config"] = np.zeros(40_000_000, "S1")
+    refused(path, "its model_config is larger than")
 
 
 def test_a_group_inside_itself_ends(whole: Path, tmp_path: Path) -> None:
@@ -308,6 +489,81 @@ def test_every_truncation_of_a_model_is_told(whole: Path, tmp_path: Path) -> Non
             path.write_bytes(data[:length])
             with pytest.raises(ModelError):
                 check_model_file(path)
+
+
+def test_what_is_no_model_file(run: Runner, tmp_path: Path) -> None:
+    """Each has its own message, and exit code 3 long before a picture is read."""
+    os.mkfifo(tmp_path / "fifo.keras")
+    (tmp_path / "folder.keras").mkdir()
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "loop.keras").symlink_to("loop.keras")
+    expected = {
+        "fifo.keras": "not a regular file",
+        "/dev/zero": "not a regular file",
+        "folder.keras": "a folder",
+        "empty.h5": "the file is empty",
+        "loop.keras": "no such model file",
+        "gone.keras": "no such model file",
+        "https://example.org/m.keras": "local files only",
+        "hf://someone/model": "local files only",
+        "file:///etc/passwd": "local files only",
+    }
+    for model, message in expected.items():
+        done = run("explain", SAMPLES, "-o", "out", "--model", model).expect(3)
+        assert message in done.err, model
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_refusal_is_quick_and_imports_no_keras(whole: Path, tmp_path: Path) -> None:
+    for suffix in (".keras", ".h5"):
+        path = edited(whole, tmp_path / f"hostile{suffix}", put("convolution", class_name="Lambda"))
+        command = ["explain", str(SAMPLES), "-o", str(tmp_path / "out"), "--model", str(path)]
+        code = (
+            "import sys\nfrom gradcam_cli.cli import program\n"
+            f"try:\n    program({command!r})\n"
+            "except SystemExit as error:\n    assert error.code == 3, error.code\n"
+            "print(' '.join(sys.modules))"
+        )
+        before = os.times().children_user
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert "is a Lambda" in done.stderr
+        assert not {"keras", "tensorflow", "openvino"} & set(done.stdout.split())
+        assert os.times().children_user - before < 2
+
+
+def test_a_file_on_which_hdf5_never_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("gradcam_cli.models.apart.SECONDS", 0.01)
+    with pytest.raises(ModelError, match="made to be slow"):
+        check_apart("model", tmp_path / "m.h5")
+
+
+def test_a_file_that_kills_hdf5(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(killed))
+    with pytest.raises(ModelError, match="does not survive"):
+        check_apart("model", tmp_path / "m.h5")
+
+
+def test_the_check_apart_says_the_same(whole: Path, tmp_path: Path) -> None:
+    check_apart("model", whole / "m.keras")
+    check_apart("weights", whole / "m.h5")
+    path = tmp_path / os.fsdecode(b"b\xff d\n.keras")
+    path.write_bytes(b"something else")
+    with pytest.raises(ModelError) as apart:
+        check_apart("model", path)
+    with pytest.raises(ModelError) as here:
+        check_model_file(path)
+    assert str(apart.value) == str(here.value)
+
+
+def test_code_of_training_never_runs(whole: Path, tmp_path: Path) -> None:
+    """What the model was compiled with passes, because it is never loaded."""
+    code = {"class_name": "__lambda__", "config": {"value": ["no such code"]}}
+    path = edited(whole, tmp_path / "m.keras", lambda config: config.update(compile_config={"loss": code}))
+    check_model_file(path)
+    assert not keras.models.load_model(path, compile=False, safe_mode=True).compiled
 
 
 def test_another_hash_is_refused(run: Runner, whole: Path, tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def locate_model(
         digest = _checked_sha256(path, settings)
         if path.suffix.lower() == PLAN_SUFFIX:
             return ModelRequest(settings, None, None, None, labels, digest, path)
-        from gradcam_cli.models.preflight import check_model_file
+        from gradcam_cli.models.apart import check_apart
 
-        check_model_file(path)
+        check_apart("model", path)
         return ModelRequest(settings, None, path, None, labels, digest)
     named = find_named(settings.model)
     weights = None
@@ -128,7 +128,7 @@ def _weights_file(path: Path) -> Path:
         raise ModelError(f"{path}: weights are read from {', '.join(WEIGHTS_SUFFIXES)} files.")
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file of weights.")
-    from gradcam_cli.models.preflight import check_weights_file
+    from gradcam_cli.models.apart import check_apart
 
-    check_weights_file(path)
+    check_apart("weights", path)
     return path

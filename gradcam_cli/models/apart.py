@@ -1,0 +1,67 @@
+"""The preflight in a process of its own: of a damaged file, HDF5 may crash or never come to an end.
+
+    python -m gradcam_cli.models.apart model|weights FILE
+
+ends with 0 where nothing speaks against the file, or with 3 and the reason on stdout.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.preflight import check_model_file, check_weights_file
+
+Kind = Literal["model", "weights"]
+CHECKS: Final[dict[str, Callable[[Path], None]]] = {"model": check_model_file, "weights": check_weights_file}
+# Real models take a tenth of a second and a hundred megabytes.
+SECONDS = 30
+MEMORY = 4 * 2**30
+
+
+def check_apart(kind: Kind, path: Path) -> None:
+    """Check a model, or a file of weights, as `models.preflight` does.
+
+    Raises:
+        ModelError: what the check says, or that it did not survive the file.
+    """
+    command = [sys.executable, "-m", __name__, kind, os.fspath(path)]
+    search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": search.rstrip(os.pathsep), "PYTHONUTF8": "1"}
+    try:
+        done = subprocess.run(  # noqa: S603 - this very module
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{path}: damaged, or made to be slow: not read after {SECONDS} seconds. Refused.") from error
+    if done.returncode == ModelError.exit_code:
+        raise ModelError(os.fsdecode(done.stdout))
+    if done.returncode != 0:
+        raise ModelError(f"{path}: damaged, or hostile: HDF5 does not survive reading it. Refused.")
+
+
+def _limit_this_process() -> None:
+    with suppress(ImportError, ValueError, OSError):  # there are none on Windows, and some systems allow none
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        # One more than the parent waits for, in case that it is gone.
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 1))
+
+
+def _main(kind: str, name: str) -> int:
+    _limit_this_process()
+    try:
+        CHECKS[kind](Path(name))
+    except ModelError as error:
+        sys.stdout.buffer.write(os.fsencode(str(error)))
+        return ModelError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))
