@@ -55,8 +55,10 @@ ORIENTATION_TAG = 0x0112
 # Where the pixels of a TIFF's page are: offsets and lengths, of strips or of tiles.
 TIFF_PLACES = ((273, 279), (324, 325))
 MOST_PAGES = 10_000
-# cv2 multiplies a TIFF's colours by their alpha or drops it, and cannot read a grey JPEG 2000 with alpha.
+# cv2 multiplies a TIFF's colours by their alpha or drops it, and cannot read a grey JPEG 2000 with alpha; of an AVIF
+# that lies about its depth, it gives whatever was in memory.
 ALPHA_BY_PILLOW = frozenset({"TIFF", "JPEG2000"})
+ALL_BY_PILLOW = frozenset({"AVIF"})
 
 _REASONS = {
     errno.ENOENT: Reason.VANISHED,
@@ -193,8 +195,8 @@ def decode(data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
     upright = header.size if header.orientation < 5 else Size(header.size.height, header.size.width)
     reduction = _reduction(upright, needed) if header.format == "JPEG" and needed else 1
     try:
-        by_pillow = header.alpha and header.format in ALPHA_BY_PILLOW
-        stored = _by_pillow(data) if by_pillow else _by_cv2(data, header, reduction)
+        by_pillow = header.format in ALL_BY_PILLOW or (header.alpha and header.format in ALPHA_BY_PILLOW)
+        stored = _by_pillow(data, header) if by_pillow else _by_cv2(data, header, reduction)
     except MemoryError as error:
         message = f"there is not enough memory to decode {header.size.width} x {header.size.height} pixels"
         raise ImageError(Reason.TOO_MANY_PIXELS, message) from error
@@ -236,11 +238,12 @@ def _by_cv2(data: bytes, header: Header, reduction: int) -> NDArray[np.uint8]:
     return _eight_bits(pixels, pnm_top(data) if header.format == "PPM" else None)
 
 
-def _by_pillow(data: bytes) -> NDArray[np.uint8]:
-    """Decode to BGRA (H, W, 4)."""
+def _by_pillow(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """Decode to BGR or BGRA (H, W, 3 or 4), as cv2 does."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return np.asarray(image.convert("RGBA"))[:, :, [2, 1, 0, 3]]
+            pixels = np.asarray(image.convert("RGBA" if header.alpha else "RGB"))
+            return np.ascontiguousarray(pixels[:, :, [2, 1, 0, 3] if header.alpha else [2, 1, 0]])
     except MemoryError:
         raise
     except Exception as error:

@@ -329,6 +329,15 @@ def test_a_damaged_animation_gives_nothing_from_memory() -> None:
     assert reason_of(damaged) is Reason.TRUNCATED_OR_CORRUPT
 
 
+def test_an_animation_that_lies_about_its_depth_gives_nothing_from_memory() -> None:
+    """To cv2 its samples have 16 bits, half of which it fills."""
+    first, second = (Image.fromarray(picture(64, 48, seed)) for seed in (0, 1))
+    data = encoded(first, "AVIF", save_all=True, append_images=[second])
+    at = data.rindex(b"av1C") + 6
+    lying = data[:at] + bytes([data[at] | 0x40]) + data[at + 1 :]
+    assert np.array_equal(decode(lying, LIMITS).pixels, decode(data, LIMITS).pixels)
+
+
 @pytest.mark.parametrize(
     "begin", [b"\xff\xd8\xff", PNG_MAGIC, b"GIF89a", b"II*\0", b"RIFF\0\0\0\0WEBP", b"\0\0\0 ftypavif"]
 )
