@@ -12,6 +12,7 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED_OR_CORRUPT = "truncated_or_corrupt"
     UNSUPPORTED = "unsupported"
+    DECODER_CRASHED = "decoder_crashed"
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
     NOT_REGULAR = "not_regular"

@@ -20,6 +20,8 @@ ROOMS: dict[str, set[str]] = {
     "geometry": {"numpy"},
     "containers": set(),
     "images": {"numpy", "PIL"},
+    "subprogram": set(),
+    "isolation": {"numpy"},
     "preprocessing": {"numpy"},
     "labels": set(),
     "network": {"numpy"},

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.preflight import check_model_file, check_weights_file
+from gradcam_cli.subprogram import subprogram
 
 Kind = Literal["model", "weights"]
 CHECKS: Final[dict[str, Callable[[Path], None]]] = {"model": check_model_file, "weights": check_weights_file}
@@ -29,13 +30,9 @@ def check_apart(kind: Kind, path: Path) -> None:
     Raises:
         ModelError: what the check says, or that it did not survive the file.
     """
-    command = [sys.executable, "-m", __name__, kind, os.fspath(path)]
-    search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": search.rstrip(os.pathsep), "PYTHONUTF8": "1"}
+    program = subprogram(__name__, (kind, os.fspath(path)))
     try:
-        done = subprocess.run(  # noqa: S603 - this very module
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
-        )
+        done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"{path}: damaged, or made to be slow: not read after {SECONDS} seconds. Refused.") from error
     if done.returncode == ModelError.exit_code:
