@@ -35,6 +35,12 @@ bench: $(VENV)/.dev ## Measure images a second against what the machine could do
 peers: $(VENV)/.dev ## Measure the libraries people would use instead (downloads gigabytes, takes ten minutes)
 	$(BIN)/python -m benchmarks.peers
 
+.PHONY: stress
+stress: $(VENV)/.dev ## Kill it, fill its disk, feed it faults (some ten minutes), and fuzz it for two
+	$(BIN)/python tests/stress/faults.py
+	$(BIN)/python tests/stress/fuzz_decoder.py --minutes 1
+	$(BIN)/python tests/stress/fuzz_preflight.py --minutes 1
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and sort imports
 	$(BIN)/ruff check --fix .

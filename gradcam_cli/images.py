@@ -189,7 +189,7 @@ def decode(data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
     1/4 or 1/8 of its size, which is quicker by about as much.
 
     Raises:
-        ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt` or `unsupported`.
+        ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt`, `unsupported` or `out_of_memory`.
     """
     header = read_header(data, limits)
     upright = header.size if header.orientation < 5 else Size(header.size.height, header.size.width)
@@ -199,7 +199,7 @@ def decode(data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
         stored = _by_pillow(data, header) if by_pillow else _by_cv2(data, header, reduction)
     except MemoryError as error:
         message = f"there is not enough memory to decode {header.size.width} x {header.size.height} pixels"
-        raise ImageError(Reason.TOO_MANY_PIXELS, message) from error
+        raise ImageError(Reason.OUT_OF_MEMORY, message) from error
     _refuse_other_size(stored, header, reduction)
     # Both turn a TIFF upright whatever they are told (its header is upright, too), and leave other formats to us.
     turn = header.orientation if header.format != "TIFF" else 1

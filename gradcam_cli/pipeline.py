@@ -21,7 +21,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evidence import explain_inputs
 from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
 from gradcam_cli.heatmap import Summary, scale, summarise
-from gradcam_cli.images import Needed, decode, encode_jpeg, modified_ns, read_file, read_stdin, sha256
+from gradcam_cli.images import Needed, Photo, decode, encode_jpeg, modified_ns, read_file, read_stdin, sha256
 from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.network import Engine, Floats
@@ -29,7 +29,7 @@ from gradcam_cli.output import Names, npy_bytes
 from gradcam_cli.overlay import draw_boxes, mask, paint
 from gradcam_cli.preprocessing import Preprocessing
 from gradcam_cli.regions import Region, find_regions
-from gradcam_cli.settings import OverlaySettings, RunSettings, Threshold
+from gradcam_cli.settings import Limits, OverlaySettings, RunSettings, Threshold
 from gradcam_cli.sidecar import (
     ClassResult,
     FileCard,
@@ -48,6 +48,7 @@ PIXELS_KEPT = 6_000_000
 MOST_THREADS = 8
 SPARE = 4
 
+Decode = Callable[[bytes, Limits, Needed | None], Photo]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -65,7 +66,7 @@ class Job:
 
     Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
     last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there are
-    several.
+    several. `decode` is where pictures are decoded: here, or in a process of its own.
     """
 
     settings: RunSettings
@@ -78,6 +79,7 @@ class Job:
     channels: int = 3
     asked_classes: int = 0
     layers: tuple[str, ...] = ()
+    decode: Decode = decode
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
         EnvironmentStop: nothing can be written any more; what was finished stays valid.
         MemoryError: the batch is too large for this machine.
     """
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    threads = available_threads()
     batches = through(sources, job, engine, engine.input_size, lambda batch: _run_batch(batch, engine, job))
     with closing(batches), _workers(threads) as writers:
         yield from _in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)
@@ -143,13 +145,18 @@ def through(
 
     As many batches are in the network as the engine likes at a time; meanwhile the next one is made ready.
     """
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    threads = available_threads()
     target = Size(size[1], size[0])
     with _workers(threads) as readers, _workers(engine.streams) as runners:
         ahead = engine.batch_size + 2 * threads
         images = _in_order(readers, lambda source: prepare(source, job, target), sources, ahead)
         batches = _batches(images, engine.batch_size)
         yield from chain.from_iterable(_in_order(runners, work, batches, engine.streams))
+
+
+def available_threads() -> int:
+    """Threads that decode, and threads that write: one a core, and a few at the most."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 def even_batch_size(images: int, wanted: int, streams: int) -> int:
@@ -196,7 +203,7 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     try:
         data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
         card = replace(card, sha256=sha256(data), bytes=len(data))
-        photo = decode(data, limits, needed_of(job.settings.overlay, target))
+        photo = job.decode(data, limits, needed_of(job.settings.overlay, target))
     except ImageError as error:
         return Unexplained(source, card, error)
     except MemoryError:
@@ -366,7 +373,7 @@ def _shown_pixels(image: Fitted, job: Job) -> NDArray[np.uint8]:
     if image.pixels is not None:
         return image.pixels
     needed = needed_of(job.settings.overlay, image.fit.input)
-    return resize(decode(image.data or b"", job.settings.limits, needed).pixels, image.shown)
+    return resize(job.decode(image.data or b"", job.settings.limits, needed).pixels, image.shown)
 
 
 def _overlay(fit: Fit, pixels: NDArray[np.uint8], look: Look, style: OverlaySettings) -> bytes:

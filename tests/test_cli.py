@@ -192,6 +192,18 @@ def test_classes_and_maps(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "one") == ["a.jpg.json", "a.jpg.map.npy", "a.jpg.overlay.jpg", "run.json"]
 
 
+def test_pictures_may_be_decoded_in_processes_of_their_own(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (photos / "b.jpg").write_bytes(b"no picture")
+    same, apart = (
+        invoke("explain", "photos", "-o", out, "--jsonl", "-", *option, code=1).stdout
+        for out, option in (("same", []), ("apart", ["--isolate-decoder"]))
+    )
+    assert same == apart
+    for path in tree(tmp_path / "same"):
+        if path != "run.json":
+            assert (tmp_path / "same" / path).read_bytes() == (tmp_path / "apart" / path).read_bytes()
+
+
 def unpainted(sidecar: Path) -> dict[str, Any]:
     """What a sidecar says, but for what the looks of the overlay change."""
     record = json.loads(sidecar.read_text())

@@ -21,7 +21,7 @@ from gradcam_cli.sidecar import schema_text
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-z0-9](?![\w-]))")
 # Options of other programs in the README's one-liners.
-FOREIGN = {"-c", "--no-deps", "-4", "-print0", "-name"}
+FOREIGN = {"-9", "-c", "--no-deps", "-4", "-print0", "-name"}
 
 
 def options_of(command: click.Command) -> set[str]:

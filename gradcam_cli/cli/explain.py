@@ -161,6 +161,11 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     show_default=True,
     help="Refuse larger files.",
 )
+@click.option(
+    "--isolate-decoder",
+    is_flag=True,
+    help="Decode in processes of their own: a picture that crashes a codec costs its own explanation, not the run.",
+)
 @click.option("--max-failures", type=click.IntRange(min=1), metavar="N", help="Stop after N failures.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")
 @click.option("--save-maps", is_flag=True, help="Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")

