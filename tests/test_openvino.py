@@ -14,6 +14,8 @@ from conftest import SAMPLES, Runner
 from nets import SIDE, classifier, flatten_dense, gap_dense
 from test_lite0 import crops, lite0
 
+from gradcam_cli.cli import engines
+from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.engines import cache
 from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
@@ -172,6 +174,43 @@ def test_a_cache_that_cannot_be_written_stops_nobody(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     cache.keep_plan(kept, plan)
     assert cache.cached_plan(kept) is None
+
+
+def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier(flatten_dense())
+    tried = []
+
+    def counted(*args: Any) -> Plan:
+        tried.append(args)
+        return compile_plan(*args)
+
+    monkeypatch.setattr("gradcam_cli.engines.compiling.compile_plan", counted)
+    auto = EngineChoice()
+    assert engines._compiled(kept, model, auto) is None
+    assert engines._compiled(kept, model, auto) is None
+    assert len(tried) == 1
+    with pytest.raises(NotCompilableError):
+        engines._compiled(kept, model, EngineChoice(engine="openvino"))
+    assert engines._compiled(kept, model, EngineChoice(cache=False)) is None
+    assert len(tried) == 3
+
+
+def test_a_file_whose_plan_is_kept_has_passed_the_preflight(
+    kept: ModelRequest, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.keras"
+    gap_dense().save(path)
+    checked = []
+    monkeypatch.setattr("gradcam_cli.models.apart.check_apart", lambda *args: checked.append(args))
+    settings = ModelSettings(model=str(path))
+    request = locate_model(settings, lambda *_: None, passed=cache.has_plan)
+    assert len(checked) == 1
+    cache.keep_plan(request, plan)
+    locate_model(settings, lambda *_: None, passed=cache.has_plan)
+    assert len(checked) == 1
+    path.write_bytes(path.read_bytes() + b" ")
+    locate_model(settings, lambda *_: None, passed=cache.has_plan)
+    assert len(checked) == 2
 
 
 def test_streams() -> None:

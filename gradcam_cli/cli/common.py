@@ -76,7 +76,11 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         output_name=options["output_name"],
         sha256=options["sha256"],
     )
-    return locate_model(settings, download_bar)
+    if not options["cache"]:
+        return locate_model(settings, download_bar)
+    from gradcam_cli.engines.cache import has_plan
+
+    return locate_model(settings, download_bar, passed=has_plan)
 
 
 def model_card(model: "Classifier | Plan", engine: "Engine", fit: str) -> "ModelCard":

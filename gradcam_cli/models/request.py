@@ -49,7 +49,11 @@ class ModelRequest:
 
 
 def locate_model(
-    settings: ModelSettings, show: Callable[[str, int], Any], *, need_weights: bool = True
+    settings: ModelSettings,
+    show: Callable[[str, int], Any],
+    *,
+    need_weights: bool = True,
+    passed: Callable[[ModelRequest], bool] = lambda _: False,
 ) -> ModelRequest:
     """Find the files a model is made of, downloading ImageNet weights where they are wanted and missing.
 
@@ -57,6 +61,7 @@ def locate_model(
         settings: the model's part of the options.
         show: progress of a download, see `ensure_weights`.
         need_weights: False where only the network's shape matters.
+        passed: whether a file with the hash of this one has passed the preflight before.
 
     Raises:
         ModelError: there is no such model, file of weights or labels, or the weights cannot be had.
@@ -70,10 +75,12 @@ def locate_model(
         digest = _checked_sha256(path, settings)
         if path.suffix.lower() == PLAN_SUFFIX:
             return ModelRequest(settings, None, None, None, labels, digest, path)
-        from gradcam_cli.models.apart import check_apart
+        request = ModelRequest(settings, None, path, None, labels, digest)
+        if not passed(request):
+            from gradcam_cli.models.apart import check_apart
 
-        check_apart("model", path)
-        return ModelRequest(settings, None, path, None, labels, digest)
+            check_apart("model", path)
+        return request
     named = find_named(settings.model)
     weights = None
     if settings.weights:
