@@ -149,10 +149,18 @@ class OutputFolder:
         Raises:
             EnvironmentStop: nothing can be written any more.
         """
+        self.write(RUN_RECORD, to_json(record).encode("ascii"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file at the top.
+
+        Raises:
+            EnvironmentStop: nothing can be written any more.
+        """
         try:
-            _replace(self.root / RUN_RECORD, to_json(record).encode("ascii"))
+            _replace(self.root / name, data)
         except ImageError as error:
-            raise EnvironmentStop(f"{self.root / RUN_RECORD}: {error}") from error
+            raise EnvironmentStop(f"{self.root / name}: {error}") from error
 
     def _folder_of(self, source: Source) -> Path:
         folder = (self.root / source.relative).parent

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gradcam_cli.measures import QUICK
+
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 
@@ -16,6 +18,9 @@ ENGINES = ("auto", "tensorflow", "openvino")
 
 # A level of heat in (0, 1), or Otsu's.
 Threshold = float | Literal["otsu"]
+
+Baseline = Literal["mean", "blur", "zero", "road"]
+BASELINES: tuple[Baseline, ...] = ("mean", "blur", "zero", "road")
 
 COLORMAPS: tuple[str, ...] = (
     "jet",
@@ -113,3 +118,14 @@ class RunSettings:
     boxes: Threshold | None = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What `evaluate` measures of which methods; `metrics` are groups of `measures`, `grid` rows and columns."""
+
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...] = QUICK
+    steps: int = 20
+    baseline: Baseline = "mean"
+    grid: tuple[int, int] | None = None

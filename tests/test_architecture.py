@@ -14,6 +14,7 @@ PACKAGE = ROOT / "gradcam_cli"
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
+    "measures": set(),
     "settings": set(),
     "opencv": {"cv2"},
     "discovery": set(),
@@ -27,6 +28,9 @@ ROOMS: dict[str, set[str]] = {
     "network": {"numpy"},
     "methods": {"numpy"},
     "evidence": {"numpy"},
+    "metrics": {"numpy"},
+    "imputation": {"numpy"},
+    "truth": {"numpy"},
     "heatmap": {"numpy"},
     "regions": {"numpy"},
     "overlay": {"numpy"},
@@ -37,11 +41,13 @@ ROOMS: dict[str, set[str]] = {
     "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "keras", "tensorflow", "openvino", "platformdirs"},
     "pipeline": {"numpy"},
+    "evaluation": {"numpy"},
+    "plot": {"numpy", "matplotlib"},
     "cli": {"click", "tqdm"},
 }
 ORDER = list(ROOMS)
-# The pipeline knows an engine by its Protocol alone.
-FORBIDDEN = {("pipeline", "models"), ("pipeline", "engines")}
+# These know an engine by its Protocol alone.
+FORBIDDEN = {(room, far) for room in ("pipeline", "evaluation") for far in ("models", "engines")}
 CODECS = {"imdecode", "imencode", "imread", "imwrite"}
 
 
@@ -90,12 +96,21 @@ def test_the_command_line_knows_no_arrays() -> None:
         assert not imported(path) & {"numpy", "cv2", "keras", "tensorflow"}, path
 
 
-HEAVY = {"tensorflow", "keras", "cv2", "numpy", "PIL", "h5py", "tqdm"}
+HEAVY = {"matplotlib", "tensorflow", "keras", "cv2", "numpy", "PIL", "h5py", "tqdm"}
 
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["--version"], ["explain", "--help"], ["layers", "--help"], ["models"], ["schema"], ["methods"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["explain", "--help"],
+        ["evaluate", "--help"],
+        ["layers", "--help"],
+        ["models"],
+        ["schema"],
+        ["methods"],
+    ],
 )
 def test_nothing_heavy_is_imported_for(args: list[str]) -> None:
     """`schema` may read a record's module, `methods` their functions; nothing here may import TensorFlow."""

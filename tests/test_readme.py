@@ -13,9 +13,10 @@ from conftest import ROOT, SAMPLES, Runner
 
 from gradcam_cli.cli import program
 from gradcam_cli.errors import Reason
+from gradcam_cli.measures import GROUPS, MEASURES
 from gradcam_cli.methods import METHODS
 from gradcam_cli.preprocessing import PREPROCESSINGS
-from gradcam_cli.settings import FIT_MODES
+from gradcam_cli.settings import BASELINES, FIT_MODES
 from gradcam_cli.sidecar import schema_text
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,13 +41,19 @@ def test_options() -> None:
 
 
 def test_words() -> None:
-    for word in (*Reason, *METHODS, *PREPROCESSINGS, *FIT_MODES, *program.commands):
+    for word in (*Reason, *METHODS, *PREPROCESSINGS, *FIT_MODES, *BASELINES, *GROUPS, *program.commands):
         assert re.search(rf"`(gradcam-cli )?{re.escape(word)}[` ]", README), word
 
 
+def test_measures() -> None:
+    for measure in MEASURES.values():
+        assert f"`{measure.option}`" in README
+
+
 def test_links() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), target
 
 
 def properties(schema: Any) -> set[str]:

@@ -11,6 +11,7 @@ import click
 
 from gradcam_cli import __version__
 from gradcam_cli.cli.compile import cache, compile_
+from gradcam_cli.cli.evaluate import evaluate
 from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.methods import methods
@@ -61,7 +62,7 @@ def program() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
-for command in (explain, layers, methods, models, compile_, cache, verify, schema):
+for command in (explain, evaluate, layers, methods, models, compile_, cache, verify, schema):
     program.add_command(command)
 
 

@@ -1,0 +1,188 @@
+"""`gradcam-cli evaluate`: its options, and which of them contradict each other."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradcam_cli.cli.console import quiet_libraries
+from gradcam_cli.cli.evaluate_run import run
+from gradcam_cli.cli.options import (
+    METHOD_CHOICES,
+    STDIO,
+    engine_options,
+    input_options,
+    inputs_argument,
+    model_option,
+    several_layers_model_options,
+    talk_options,
+)
+from gradcam_cli.errors import UsageError
+from gradcam_cli.measures import CONVENTIONS, GROUPS, MEASURES, QUICK
+from gradcam_cli.settings import BASELINES, StudySettings
+
+DEFAULTS = StudySettings(methods=("gradcam", "gradcam++"))
+ALL = "all"
+MOST_CELLS = 16
+OPTIONS = {measure.option: measure for measure in MEASURES.values()}
+
+
+def _definitions() -> str:
+    """Every figure's definition, for `--help`."""
+    lines = ["Definitions:", *(f"  {word}: {text}." for word, text in CONVENTIONS.items())]
+    for measure in MEASURES.values():
+        unit = "percent, " if measure.percent else ""
+        lines.append(f"  {measure.option} ({unit}{measure.better} is better): {measure.definition}.")
+    return "\n\n".join(lines)
+
+
+def _groups(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Read `drop,deletion` as groups of metrics, in their own order."""
+    asked = {part.strip() for part in value.split(",")}
+    unknown = asked - {*GROUPS, ALL}
+    if unknown:
+        known = ", ".join((*GROUPS, ALL))
+        raise click.BadParameter(f"there is no metric '{', '.join(sorted(unknown))}': choose from {known}", ctx, param)
+    return GROUPS if ALL in asked else tuple(group for group in GROUPS if group in asked)
+
+
+def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read `2x2` as (rows, columns)."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d)x(\d)", value.lower())
+    rows, columns = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 2 <= rows * columns <= MOST_CELLS:
+        raise click.BadParameter(f"'{value}' is not a grid such as 2x2 (2 to {MOST_CELLS} cells)", ctx, param)
+    return rows, columns
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  gradcam-cli evaluate photos/ --method gradcam --method gradcam++ -o study/
+  gradcam-cli evaluate photos/ --method gradcam --method gradcam++ --grid 2x2 --metrics all -o study/
+  gradcam-cli evaluate photos/ --method gradcam++ --fail-under average-drop=30 --fail-under increase=20
+\b
+Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 5 a --fail-under was
+crossed, 130 Ctrl-C.
+
+{_definitions()}
+"""
+)
+@inputs_argument
+@click.option(
+    "-o",
+    "--out",
+    "output",
+    metavar="FOLDER",
+    help="Folder for evaluation.json, evaluation.jsonl and curves.png; without it there is only the table.",
+)
+@input_options
+@model_option
+@several_layers_model_options
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(METHOD_CHOICES),
+    multiple=True,
+    default=DEFAULTS.methods,
+    show_default=True,
+    help="Which of the CAM family; repeatable.",
+)
+@click.option(
+    "--metrics",
+    default=",".join(QUICK),
+    show_default=True,
+    callback=_groups,
+    metavar="GROUP,...",
+    help=f"What to measure: {', '.join(GROUPS)} or {ALL}. One pass more an image and method for drop and adcc, one a "
+    "step for deletion and insertion.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(2, 1000),
+    default=DEFAULTS.steps,
+    show_default=True,
+    help="Steps of deletion and insertion.",
+)
+@click.option(
+    "--baseline",
+    type=click.Choice(BASELINES),
+    default=DEFAULTS.baseline,
+    show_default=True,
+    help="What replaces removed pixels: the picture's mean colour, the picture blurred (sigma 10 pixels at 224), "
+    "black, or what the pixels around them suggest, with noise (ROAD, Rong 2022).",
+)
+@click.option(
+    "--grid",
+    metavar="RxC",
+    callback=_grid,
+    help="Grid pointing game on collages of R rows and C columns; the model must take a larger input.",
+)
+@click.option(
+    "--boxes-csv",
+    type=click.Path(path_type=Path),
+    help="Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file.",
+)
+@click.option(
+    "--fail-under",
+    "gates",
+    multiple=True,
+    metavar="[METHOD:]METRIC=VALUE",
+    help="End with 5 where a mean is worse than VALUE: above it where lower is better, below it where higher is; "
+    "repeatable.",
+)
+@engine_options
+@talk_options
+@click.pass_context
+def evaluate(ctx: click.Context, /, **options: Any) -> None:
+    """Measure which explanation to believe: compare methods and layers on the pictures of INPUT.
+
+    The table goes to stdout; figures, one row for each image and method, and a plot of the curves go to a folder.
+    """
+    options["gates"] = tuple(_gate(text, options) for text in options["gates"])
+    _refuse_contradictions(options)
+    with quiet_libraries(verbose=options["verbose"]):
+        ctx.exit(run(options))
+
+
+def _refuse_contradictions(options: Mapping[str, Any]) -> None:
+    if not options["inputs"] and not options["files_from"]:
+        raise UsageError("There is no INPUT. Name pictures or folders, or give a list by --files-from.")
+    if STDIO in options["inputs"]:
+        raise UsageError("A picture on stdin can be read only once: evaluate wants files.")
+    if options["null"] and not options["files_from"]:
+        raise UsageError("-0 is about the list of --files-from.")
+    if options["output"] == STDIO:
+        raise UsageError("The table goes to stdout by itself; -o is a folder.")
+
+
+def _gate(text: str, options: Mapping[str, Any]) -> tuple[str | None, str, float]:
+    """Read `[METHOD:]METRIC=VALUE` as (method, name of the measure, limit), and refuse what will not be measured."""
+    match = re.fullmatch(r"(?:([^:=]+):)?([^:=]+)=(.+)", text)
+    measure = OPTIONS.get(match[2]) if match else None
+    if match is None or measure is None:
+        known = ", ".join(OPTIONS)
+        raise UsageError(f"--fail-under {text}: METRIC=VALUE or METHOD:METRIC=VALUE, METRIC one of {known}.")
+    try:
+        limit = float(match[3])
+    except ValueError as error:
+        raise UsageError(f"--fail-under {text}: '{match[3]}' is no number.") from error
+    turned_on = {*options["metrics"], *(name for name, key in SWITCHES.items() if options[key])}
+    if measure.group not in turned_on:
+        raise UsageError(f"--fail-under {text}: {measure.option} is not measured. Turn it on: {_switch(measure.group)}")
+    if match[1] and match[1] not in options["methods"]:
+        raise UsageError(f"--fail-under {text}: there is no --method {match[1]} in this run.")
+    if measure.name == "win_rate" and len(set(options["methods"])) == 1:
+        raise UsageError(f"--fail-under {text}: a win rate needs a second --method.")
+    return match[1], measure.name, limit
+
+
+SWITCHES = {"--grid": "grid", "--boxes-csv": "boxes_csv"}
+
+
+def _switch(group: str) -> str:
+    return group if group in SWITCHES else f"--metrics {group}"

@@ -1,0 +1,51 @@
+"""The table of `evaluate`: a line for each figure, a column for each method, a block for each layer."""
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradcam_cli.evaluation.summary import Figure, Summary
+    from gradcam_cli.measures import Measure
+
+# Of some eighteen characters each.
+METHODS_A_BLOCK = 6
+LEGEND = "mean +- standard error; * the best mean of its line. Definitions: gradcam-cli evaluate --help"
+
+
+def table(summary: "Summary") -> str:
+    """Lay out all figures for people, in plain ASCII."""
+    measures = summary.measured()
+    blocks = []
+    for layer in summary.layers():
+        methods = iter(summary.methods())
+        while part := list(islice(methods, METHODS_A_BLOCK)):
+            blocks.append("\n".join(_block(summary, layer, part, measures)))
+    return "\n\n".join([*blocks, LEGEND]) + "\n"
+
+
+def _block(summary: "Summary", layer: str, methods: list[str], measures: "list[Measure]") -> "Iterator[str]":
+    rows = [["", "better", *methods]]
+    for measure in measures:
+        figures = [summary.figure(layer, method, measure) for method in methods]
+        best = summary.best(layer, measure)
+        rows.append([measure.column, measure.better, *(_cell(figure, measure, best) for figure in figures)])
+    counted = {measure.name: summary.counts_of(layer, measure) for measure in measures}
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    yield f"layer {layer}"
+    for row, count in zip(rows, ["count", *counted.values()], strict=True):
+        cells = [f"{row[0]:<{widths[0]}}", f"{row[1]:<{widths[1]}}"]
+        cells += [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)]
+        yield "  ".join([*cells, f"{count:>6}"])
+
+
+def _cell(figure: "Figure", measure: "Measure", best: float | None) -> str:
+    """Mean and error; a star at every mean that reads as the best does."""
+    if not figure.count:
+        return "- "
+    digits = 2 if measure.percent else 3
+    mean, error = f"{figure.mean:.{digits}f}", figure.standard_error
+    spread = "" if error is None else f" +- {error:.{digits}f}"
+    star = "*" if best is not None and mean == f"{best:.{digits}f}" else " "
+    return f"{mean}{spread}{star}"

@@ -1,0 +1,233 @@
+"""Figures for each image: every method explains it, and is asked what the network makes of its heat."""
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.discovery import Source
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.evaluation.maps import class_scores, method_maps, over_input, probability_of
+from gradcam_cli.geometry import Box, map_to_source
+from gradcam_cli.heatmap import scale, summarise
+from gradcam_cli.imputation import Colours, Imputation, colours_of, imputation, masked
+from gradcam_cli.metrics import (
+    adcc,
+    area_under,
+    coherency,
+    complexity,
+    drop,
+    increase,
+    removal_ranks,
+    share_inside,
+    win,
+)
+from gradcam_cli.network import Engine, Floats
+from gradcam_cli.pipeline import Fitted, Job, Unexplained, through
+from gradcam_cli.settings import StudySettings
+from gradcam_cli.truth import Boxes, box_mask, hits
+
+# The order in which pixels of equal heat go, the same for every map.
+SEED = 0
+CURVES = ("deletion", "insertion")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is measured, and how pictures become inputs; `boxes` by the picture's place in the tree."""
+
+    settings: StudySettings
+    job: Job
+    boxes: Mapping[str, Boxes] = field(default_factory=dict)
+
+    def wants(self, *groups: str) -> bool:
+        """Whether any of these groups of metrics is asked for."""
+        return any(group in self.settings.metrics for group in groups)
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """One method on one image: its raw map, its figures by name, and its curves (steps + 1,)."""
+
+    raw: Floats
+    figures: dict[str, float]
+    curves: dict[str, Floats]
+
+    @property
+    def flat(self) -> bool:
+        """Whether the map has no heat at all."""
+        return not self.raw.any()
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One image: the class predicted and its probability, what each method got, and each method's wins in percent.
+
+    `passes` counts the inputs that went through the network for it, those not counted that a method makes of its own.
+    """
+
+    source: Source
+    index: int
+    probability: float
+    methods: dict[str, MethodResult]
+    wins: dict[tuple[str, str], float]
+    passes: int
+
+
+def measure(sources: Iterable[Source], study: Study, engine: Engine) -> Generator[Measured | Unexplained]:
+    """Measure every source, in order; one that fails is told and touches no neighbour."""
+
+    def run(images: list[Fitted | Unexplained]) -> list[Measured | Unexplained]:
+        fitted = [image for image in images if isinstance(image, Fitted)]
+        results = iter(_measure_batch(fitted, study, engine) if fitted else [])
+        return [next(results) if isinstance(image, Fitted) else image for image in images]
+
+    yield from through(sources, study.job, engine, engine.input_size, run)
+
+
+@dataclass(eq=False)
+class _Case:
+    """One image while it is measured; `window` is the part of the input that is the picture."""
+
+    image: Fitted
+    index: int
+    probability: float
+    raw: dict[str, Floats]
+    window: Box
+    figures: dict[str, dict[str, float]]
+    curves: dict[str, dict[str, Floats]]
+    kept: dict[str, float] = field(default_factory=dict)
+    passes: int = 1
+
+    @property
+    def picture(self) -> Floats:
+        """The picture without padding."""
+        return self.image.inputs[self.window.top : self.window.bottom, self.window.left : self.window.right]
+
+    def heat(self, method: str) -> Floats:
+        """A method's heat over the picture without padding."""
+        whole = over_input(scale(self.raw[method]), self.image.inputs.shape[:2])
+        return whole[self.window.top : self.window.bottom, self.window.left : self.window.right]
+
+    def with_picture(self, picture: Floats) -> Floats:
+        """The input with another picture in its place, and the padding as it was."""
+        inputs = self.image.inputs.copy()
+        inputs[self.window.top : self.window.bottom, self.window.left : self.window.right] = picture
+        return inputs
+
+
+def _measure_batch(images: list[Fitted], study: Study, engine: Engine) -> list[Measured | Unexplained]:
+    methods = study.settings.methods
+    forward = engine.explain(np.stack([image.inputs for image in images]))
+    classes = forward.targets[:, 0]
+    probabilities = probability_of(engine, forward, classes)
+    maps = method_maps(methods, engine, forward)
+    cases = [
+        _Case(
+            image=image,
+            index=int(classes[i]),
+            probability=float(probabilities[i]),
+            raw={name: maps[name][i, 0] for name in methods},
+            window=image.fit.filled,
+            figures={name: {} for name in methods},
+            curves={name: {} for name in methods},
+        )
+        for i, image in enumerate(images)
+    ]
+    colours = colours_of(study.job.preprocessing, study.job.channels)
+    if study.wants("drop", "adcc"):
+        for name in methods:
+            _measure_masked(name, cases, classes, study, engine, colours)
+    if study.wants(*CURVES):
+        _measure_curves(cases, study, engine, colours)
+    for case in cases:
+        _measure_boxes(case, study)
+    return [_finished(case) for case in cases]
+
+
+def _measure_masked(
+    method: str, cases: list[_Case], classes: NDArray[np.intp], study: Study, engine: Engine, colours: Colours
+) -> None:
+    """One more pass over pictures masked by the heat: what remains of the class, and of the map."""
+    heats = [case.heat(method) for case in cases]
+    inputs = [case.with_picture(masked(case.picture, heat, colours)) for case, heat in zip(cases, heats, strict=True)]
+    forward = engine.explain(np.stack(inputs), classes[:, None])
+    kept = probability_of(engine, forward, classes).tolist()
+    for case, after in zip(cases, kept, strict=True):
+        case.passes += 1
+        case.kept[method] = after
+        if study.wants("drop"):
+            case.figures[method]["average_drop"] = drop(case.probability, after)
+            case.figures[method]["increase"] = increase(case.probability, after)
+    if study.wants("adcc"):
+        again = method_maps([method], engine, forward)[method]
+        for i, case in enumerate(cases):
+            parts = coherency(case.raw[method], again[i, 0]), complexity(heats[i])
+            loss = drop(case.probability, case.kept[method])
+            case.figures[method] |= dict(zip(("coherency", "complexity"), parts, strict=True))
+            case.figures[method]["adcc"] = adcc(*parts, loss)
+
+
+def _measure_curves(cases: list[_Case], study: Study, engine: Engine, colours: Colours) -> None:
+    """Deletion and insertion, all steps of all methods and images in one stream of full batches.
+
+    Both curves share their ends: the picture itself, whose probability is known, and all baseline.
+    """
+    settings = study.settings
+    curves = [curve for curve in CURVES if curve in settings.metrics]
+
+    def probes() -> Iterator[tuple[int, Floats]]:
+        for case in cases:
+            fill = imputation(settings.baseline, case.picture, colours)
+            yield case.index, case.with_picture(fill(np.ones(case.picture.shape[:2], np.bool_)))
+            for method in settings.methods:
+                for picture in _steps(case.heat(method), curves, settings.steps, fill):
+                    yield case.index, case.with_picture(picture)
+
+    scores = class_scores(engine, probes())
+    for case in cases:
+        nothing = next(scores)
+        for method in settings.methods:
+            for curve in curves:
+                between = [next(scores) for _ in range(settings.steps - 1)]
+                ends = (case.probability, nothing) if curve == "deletion" else (nothing, case.probability)
+                points = np.asarray([ends[0], *between, ends[1]])
+                case.curves[method][curve] = points
+                case.figures[method][curve] = area_under(points)
+        case.passes += 1 + len(settings.methods) * len(curves) * (settings.steps - 1)
+
+
+def _steps(heat: Floats, curves: list[str], steps: int, fill: Imputation) -> Iterator[Floats]:
+    """Pictures between the ends of each curve."""
+    ranks = removal_ranks(heat, np.random.default_rng(SEED).permutation(heat.size))
+    for curve in curves:
+        for step in range(1, steps):
+            hottest = ranks < step * heat.size / steps
+            yield fill(hottest if curve == "deletion" else ~hottest)
+
+
+def _measure_boxes(case: _Case, study: Study) -> None:
+    boxes = study.boxes.get(case.image.source.relative)
+    if boxes is None:
+        return
+    for method, raw in case.raw.items():
+        heat = map_to_source(scale(raw), case.image.fit)
+        peak = summarise(heat, flat=not raw.any()).peak
+        inside = box_mask(boxes, case.image.fit.source)
+        case.figures[method]["pointing"] = float(peak is not None and hits(boxes, peak))
+        case.figures[method]["energy"] = share_inside(heat, inside)
+
+
+def _finished(case: _Case) -> Measured | Unexplained:
+    methods = {name: MethodResult(case.raw[name], case.figures[name], case.curves[name]) for name in case.raw}
+    scores = [case.probability, *(value for result in methods.values() for value in result.figures.values())]
+    if not (np.isfinite(scores).all() and all(np.isfinite(result.raw).all() for result in methods.values())):
+        error = ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
+        return Unexplained(case.image.source, case.image.card, error)
+    wins = {(a, b): win(case.kept[a], case.kept[b]) for a in case.kept for b in case.kept if a != b}
+    for method, result in methods.items():
+        against = [won for (winner, _), won in wins.items() if winner == method]
+        if against:
+            result.figures["win_rate"] = sum(against) / len(against)
+    return Measured(case.image.source, case.index, case.probability, methods, wins, case.passes)

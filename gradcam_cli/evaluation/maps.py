@@ -1,0 +1,46 @@
+"""Maps of several methods from one pass, and scores of any number of inputs in full batches."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.evidence import raw_maps
+from gradcam_cli.geometry import Size, resize_maps
+from gradcam_cli.methods import METHODS
+from gradcam_cli.network import Engine, Floats, Forward
+
+Classes = NDArray[np.intp]
+
+
+def method_maps(methods: Iterable[str], engine: Engine, forward: Forward) -> dict[str, Floats]:
+    """Make each method's raw maps (N, T, h, w) of a pass."""
+    return {name: raw_maps(METHODS[name], engine, forward).maps for name in methods}
+
+
+def over_input(heat: Floats, size: tuple[int, int]) -> Floats:
+    """Spread a map (h, w) over an input of (height, width): bilinear between the centres of cells."""
+    return np.asarray(resize_maps(heat, Size(size[1], size[0])), np.float32)
+
+
+def class_scores(engine: Engine, probes: Iterable[tuple[int, Floats]]) -> Iterator[float]:
+    """Give the probability of a class on an input, for any number of (class, input), in full batches."""
+    waiting: list[tuple[int, Floats]] = []
+    for probe in probes:
+        waiting.append(probe)
+        if len(waiting) == engine.batch_size:
+            yield from _scores(engine, waiting)
+            waiting = []
+    if waiting:
+        yield from _scores(engine, waiting)
+
+
+def _scores(engine: Engine, probes: list[tuple[int, Floats]]) -> list[float]:
+    forward = engine.explain(np.stack([inputs for _, inputs in probes]))
+    classes = np.asarray([index for index, _ in probes], np.intp)
+    return [float(score) for score in probability_of(engine, forward, classes)]
+
+
+def probability_of(engine: Engine, forward: Forward, classes: Classes) -> Floats:
+    """Give each image's probability (N,) of its class (N,)."""
+    return engine.head.probabilities(forward.logits)[np.arange(len(classes)), classes]

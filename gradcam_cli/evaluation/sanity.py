@@ -1,0 +1,94 @@
+"""Sanity check: does a map change when the network forgets what it learned?
+
+Adebayo et al. 2018, arXiv:1810.03292: the weights are randomised from the last layer backwards, more and more of them.
+"""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcam_cli.discovery import Source
+from gradcam_cli.evaluation.maps import method_maps
+from gradcam_cli.metrics import spearman
+from gradcam_cli.network import Engine, Floats
+from gradcam_cli.pipeline import Fitted, Job, Unexplained, through
+
+# A method whose map correlates more than this with itself, in the median, has not reacted.
+UNCHANGED = 0.9
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How much was randomised: so many layers from the last one, back to this one."""
+
+    layers: int
+    of: int
+    back_to: str
+
+    @property
+    def is_head(self) -> bool:
+        """Whether only the last layer was randomised."""
+        return self.layers == 1
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every layer was."""
+        return self.layers == self.of
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What the network as it was made of one image: its class, and each method's map."""
+
+    source: Source
+    index: int
+    maps: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rank correlation of one image's map before and after one stage."""
+
+    source: Source
+    method: str
+    stage: Stage
+    correlation: float
+
+
+def measure_stage(
+    kept: Iterable[Kept], methods: tuple[str, ...], stage: Stage, job: Job, engine: Engine
+) -> Generator[Change]:
+    """Explain the class that the network predicted when it was whole, and compare the maps.
+
+    An image whose map was constant to begin with says nothing, and is left out; so is one that cannot be read again.
+    """
+    listed = list(kept)
+    by_source = {image.source: image for image in listed}
+
+    def compare(images: list[Fitted | Unexplained]) -> list[list[Change]]:
+        fitted = [image for image in images if isinstance(image, Fitted)]
+        if not fitted:
+            return []
+        before = [by_source[image.source] for image in fitted]
+        classes = np.asarray([[image.index] for image in before], np.intp)
+        forward = engine.explain(np.stack([image.inputs for image in fitted]), classes)
+        after = method_maps(methods, engine, forward)
+        return [
+            [
+                Change(image.source, method, stage, rank_correlation(image.maps[method], after[method][i, 0]))
+                for method in methods
+                if image.maps[method].min() < image.maps[method].max()
+            ]
+            for i, image in enumerate(before)
+        ]
+
+    for changes in through((image.source for image in listed), job, engine, engine.input_size, compare):
+        yield from changes
+
+
+def rank_correlation(before: Floats, after: Floats) -> float:
+    """Spearman's correlation of two maps at the layer's resolution; 0 where the second became constant or no number."""
+    if not np.isfinite(after).all():
+        return 0.0
+    return spearman(before, after) or 0.0

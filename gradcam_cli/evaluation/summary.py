@@ -1,0 +1,246 @@
+"""All images in a few figures: means, errors and counts, mean curves, and which gate was crossed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from gradcam_cli.evaluation.grid import Cell
+from gradcam_cli.evaluation.images import Measured
+from gradcam_cli.evaluation.sanity import UNCHANGED, Change, Stage
+from gradcam_cli.measures import CONVENTIONS, MEASURES, Measure
+from gradcam_cli.methods import METHODS, Needs
+from gradcam_cli.network import Floats
+from gradcam_cli.settings import StudySettings
+from gradcam_cli.sidecar import SCHEMA_VERSION, ModelCard
+
+DIGITS = 6
+
+
+@dataclass
+class Figure:
+    """A running mean and its standard error (Welford): nothing is kept of a value."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        """Take one more value."""
+        self.count += 1
+        before = value - self.mean
+        self.mean += before / self.count
+        self.squares += before * (value - self.mean)
+
+    @property
+    def standard_error(self) -> float | None:
+        """Sample deviation by the root of the count; None for a single value."""
+        return sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else None
+
+    def as_record(self) -> dict[str, Any]:
+        """The figure for `evaluation.json`."""
+        error = self.standard_error
+        return {
+            "mean": round(self.mean, DIGITS),
+            "standard_error": None if error is None else round(error, DIGITS),
+            "count": self.count,
+        }
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit that one figure must not be worse than, of one method or (None) of all."""
+
+    measure: Measure
+    limit: float
+    method: str | None = None
+
+
+@dataclass
+class Line:
+    """One method at one layer."""
+
+    figures: defaultdict[str, Figure] = field(default_factory=lambda: defaultdict(Figure))
+    wins: defaultdict[str, Figure] = field(default_factory=lambda: defaultdict(Figure))
+    curves: dict[str, Floats] = field(default_factory=dict)
+    images: int = 0
+    flat: int = 0
+    flat_cells: int = 0
+    stages: defaultdict[Stage, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def mean_curves(self) -> dict[str, list[float]]:
+        """Curves averaged over images."""
+        return {
+            name: [round(float(value) / self.images, DIGITS) for value in curve] for name, curve in self.curves.items()
+        }
+
+    def unchanged(self) -> list[Stage]:
+        """Stages of the sanity check to which the map did not react."""
+        return [stage for stage, found in self.stages.items() if found and np.median(found) > UNCHANGED]
+
+
+class Summary:
+    """Figures by layer and method, in the order in which they were asked for."""
+
+    def __init__(self, layers: Iterable[str], methods: Iterable[str]) -> None:
+        """Begin with nothing counted."""
+        listed = list(methods)
+        self.lines = {(layer, method): Line() for layer in layers for method in listed}
+        self.passes = 0
+        self.counts: Counter[str] = Counter()
+
+    def add(self, layer: str, image: Measured) -> None:
+        """Count one image."""
+        self.passes += image.passes
+        for method, result in image.methods.items():
+            line = self.lines[layer, method]
+            line.images += 1
+            line.flat += result.flat
+            for name, value in result.figures.items():
+                line.figures[name].add(value)
+            for name, curve in result.curves.items():
+                line.curves[name] = line.curves.get(name, np.zeros_like(curve)) + curve
+        for (winner, other), won in image.wins.items():
+            self.lines[layer, winner].wins[other].add(won)
+
+    def add_cell(self, layer: str, cell: Cell) -> None:
+        """Count one cell of a collage."""
+        line = self.lines[layer, cell.method]
+        line.figures["grid"].add(cell.share)
+        line.flat_cells += cell.flat
+
+    def add_change(self, layer: str, change: Change) -> None:
+        """Count one map of the sanity check."""
+        line = self.lines[layer, change.method]
+        line.stages[change.stage].append(change.correlation)
+        if change.stage.is_head:
+            line.figures["sanity_head"].add(change.correlation)
+        if change.stage.is_all:
+            line.figures["sanity_all"].add(change.correlation)
+
+    def speed(self, seconds: float) -> str:
+        """Say how fast images were measured, and how many inputs the network took for them."""
+        images = max((line.images for line in self.lines.values()), default=0)
+        layers, methods = len(self.layers()), len(self.methods())
+        what = f"{images} images x {methods} methods" + (f" x {layers} layers" if layers > 1 else "")
+        seconds = max(seconds, 1e-9)
+        masking = [name for name in self.methods() if METHODS[name].needs is Needs.MASKED_SCORES]
+        own = f" ({', '.join(masking)}'s own not counted)" if masking else ""
+        return (
+            f"{what} in {seconds:.1f} s: {images * layers / seconds:.1f} images/s; "
+            f"{self.passes} inputs through the network{own}, {self.passes / seconds:.1f} a second"
+        )
+
+    def layers(self) -> list[str]:
+        """The layers, each once."""
+        return list(dict.fromkeys(layer for layer, _ in self.lines))
+
+    def methods(self) -> list[str]:
+        """The methods, each once."""
+        return list(dict.fromkeys(method for _, method in self.lines))
+
+    def figure(self, layer: str, method: str, measure: Measure) -> Figure:
+        """One figure of one method."""
+        return self.lines[layer, method].figures[measure.name]
+
+    def best(self, layer: str, measure: Measure) -> float | None:
+        """The best mean of several methods; None where nothing can be compared."""
+        found = [self.figure(layer, method, measure) for method in self.methods()]
+        means = [figure.mean for figure in found if figure.count]
+        if len(means) < 2:
+            return None
+        return min(means) if measure.better == "lower" else max(means)
+
+    def counts_of(self, layer: str, measure: Measure) -> int:
+        """How many values the figures of a line are means of."""
+        return max(self.figure(layer, method, measure).count for method in self.methods())
+
+    def curves(self) -> list[tuple[str, str, dict[str, list[float]], dict[str, float]]]:
+        """Layer, method, mean curves, and the areas under them, of every method that has any."""
+        return [
+            (layer, method, line.mean_curves(), {name: line.figures[name].mean for name in line.curves})
+            for (layer, method), line in self.lines.items()
+            if line.curves
+        ]
+
+    def measured(self) -> list[Measure]:
+        """Figures that at least one method has, in the order of `measures`."""
+        return [m for m in MEASURES.values() if any(line.figures[m.name].count for line in self.lines.values())]
+
+    def results(self) -> list[dict[str, Any]]:
+        """Everything for `evaluation.json`."""
+        return [_record(layer, method, line) for (layer, method), line in self.lines.items()]
+
+    def crossed(self, gates: Iterable[Gate]) -> Iterator[str]:
+        """Say which figures are worse than their gate; one that nothing was measured for is crossed too."""
+        for gate in gates:
+            for (layer, method), line in self.lines.items():
+                if gate.method not in {None, method}:
+                    continue
+                figure = line.figures[gate.measure.name]
+                what = f"{method} at {layer}: {gate.measure.option}"
+                if not figure.count:
+                    yield f"{what} was not measured on any image"
+                elif gate.measure.is_worse(figure.mean, gate.limit):
+                    side = "above" if gate.measure.better == "lower" else "below"
+                    yield f"{what} is {figure.mean:.4g}, {side} {gate.limit:g}"
+
+    def unchanged(self) -> Iterator[str]:
+        """Say which methods hardly react when the network is randomised, and up to which stage."""
+        for (layer, method), line in self.lines.items():
+            stages = line.unchanged()
+            if stages:
+                last = stages[-1]
+                median = np.median(line.stages[last])
+                yield (
+                    f"{method} at {layer} hardly changes when {last.layers} of {last.of} layers, back to "
+                    f"{last.back_to}, forget their weights (median rank correlation {median:.3f}): it tells little of "
+                    "what they learned."
+                )
+
+
+def _record(layer: str, method: str, line: Line) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "method": method,
+        "images": line.images,
+        "flat": line.flat,
+        "flat_cells": line.flat_cells,
+        "metrics": {name: figure.as_record() for name, figure in line.figures.items() if figure.count},
+        "wins": {other: figure.as_record() for other, figure in line.wins.items()},
+        "curves": line.mean_curves(),
+        "sanity": [
+            {
+                "layers": stage.layers,
+                "of": stage.of,
+                "back_to": stage.back_to,
+                "mean": round(float(np.mean(found)), DIGITS),
+                "median": round(float(np.median(found)), DIGITS),
+                "count": len(found),
+                "unchanged": stage in line.unchanged(),
+            }
+            for stage, found in line.stages.items()
+        ],
+    }
+
+
+def evaluation_record(
+    summary: Summary, settings: StudySettings, models: Iterable[ModelCard], versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Build `evaluation.json`: what was measured, how it is defined, and on what. The same run gives the same bytes."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "conventions": CONVENTIONS,
+        "definitions": {
+            measure.name: {"better": measure.better, "percent": measure.percent, "definition": measure.definition}
+            for measure in summary.measured()
+        },
+        "options": asdict(settings),
+        "models": [asdict(model) for model in models],
+        "counts": {key: summary.counts[key] for key in ("ok", "error")},
+        "results": summary.results(),
+        "versions": dict(versions),
+    }

@@ -1,0 +1,65 @@
+"""Make a network forget what it learned, from its last layer backwards."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.trace import passed_on, trace
+
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedLayer:
+    """A layer that the logits depend on, and the weights that are its own and no inner layer's."""
+
+    path: str
+    weights: tuple[Any, ...]
+
+
+def weighted_layers(classifier: Classifier) -> list[WeightedLayer]:
+    """List the layers that have weights, from the logits back to the input.
+
+    Raises:
+        ModelError: no layer has.
+    """
+    calls: list[tuple[str, Any]] = []
+
+    def survey(inputs: Any) -> Any:
+        run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+        # The last layer's output is often a softmax, which comes after the logits.
+        ends = {tensor.ref() for tensor in passed_on(run.output)}
+        leading = (c for c in run.calls if c.output.ref() in ends or run.leads_to_logits(c.output))
+        calls.extend((call.path, call.layer) for call in leading)
+        return inputs
+
+    classifier.traced(survey, 1)
+    # A nested model lists its layers' weights too: each belongs to the innermost layer that has it.
+    owner = {id(w): path for path, layer in sorted(calls, key=lambda c: c[0].count("/")) for w in _weights(layer)}
+    found: dict[str, WeightedLayer] = {}
+    for path, layer in reversed(calls):
+        own = tuple(w for w in _weights(layer) if owner[id(w)] == path)
+        if own:
+            found.setdefault(path, WeightedLayer(path, own))
+    if not found:
+        raise ModelError(f"{classifier.name}: it has no weights to randomise.")
+    return list(found.values())
+
+
+def _weights(layer: Any) -> list[Any]:
+    return list(getattr(layer, "weights", []))
+
+
+def permute(layer: WeightedLayer, rng: np.random.Generator) -> None:
+    """Shuffle the numbers within each weight tensor of floats, in place.
+
+    Mean, deviation and sign of the whole stay what they were, so that a normalisation's variances stay positive.
+    Differs from Adebayo et al. 2018, who draw new weights from the initialiser, in just that.
+    """
+    for weight in layer.weights:
+        values = np.asarray(weight)
+        if np.issubdtype(values.dtype, np.floating):
+            weight.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))

@@ -1,0 +1,341 @@
+"""`gradcam-cli evaluate` as a stranger meets it: most of it on a fake engine in this process."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import SAMPLES, Runner, jpeg
+from fakes import FakeEngine
+from test_evaluation import EVERYTHING, HEAD, OtherEngine
+from test_pipeline import LABELS
+
+from gradcam_cli.cli import evaluate_run, program
+from gradcam_cli.errors import ModelError
+from gradcam_cli.measures import CONVENTIONS, MEASURES
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.plot import Curves, curves_png
+from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.settings import ModelSettings
+
+Invoke = Callable[..., Result]
+PAIR = ("--method", "gradcam", "--method", "gradcam++")
+
+
+@dataclass
+class Opened:
+    """Stands for `open_engine`: fake engines, and the requests they were made for."""
+
+    requests: list[ModelRequest] = field(default_factory=list)
+    refused: bool = False
+
+    def __call__(self, request: ModelRequest, _choice: Any, work: Any) -> Any:
+        self.requests.append(request)
+        size = request.settings.input_size
+        if size and self.refused:
+            raise ModelError("its input is 8x8 and cannot be changed")
+        engine = FakeEngine(
+            batch_size=min(4, work.images), side=size[0] if size else 8, cells=size[0] // 2 if size else 4
+        )
+        engine.layer = replace(
+            engine.layer, path="last" if request.settings.layer == "auto" else request.settings.layer
+        )
+        return engine, Model()
+
+
+@dataclass
+class Model:
+    name: str = "fake"
+    sha256: str = "0" * 64
+    preprocessing: Any = PREPROCESSINGS["tf"]
+    preprocess_guessed: bool = False
+    labels: Any = LABELS
+    warnings: tuple[str, ...] = ()
+    input_shape: tuple[int, int, int] = (8, 8, 3)
+
+
+@pytest.fixture
+def opened() -> Opened:
+    return Opened()
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Opened) -> Invoke:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate_run, "open_engine", opened)
+    monkeypatch.setattr(
+        evaluate_run,
+        "locate",
+        lambda _options, layer: ModelRequest(ModelSettings(layer=layer), None, None, None, None, None),
+    )
+    stages = [(HEAD, OtherEngine(batch_size=4)), (EVERYTHING, OtherEngine(batch_size=4))]
+    monkeypatch.setattr(evaluate_run, "_randomised", lambda _bench: iter(stages))
+
+    def invoker(*args: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(program, ["evaluate", *args], catch_exceptions=False)
+        assert result.exit_code == code, (args, result.stdout, result.stderr)
+        return result
+
+    return invoker
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    for i in range(6):
+        (root / ("sub" if i == 5 else ".") / f"{i}.jpg").write_bytes(jpeg(30 + i, 20, seed=i))
+    return root
+
+
+def read(folder: Path) -> Any:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def rows(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "evaluation.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_table_on_stdout_and_nothing_else(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("photos", *PAIR)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "layer last"
+    assert lines[1].split() == ["better", "gradcam", "gradcam++", "count"]
+    assert [line.split("  ")[0] for line in lines[2:8]] == [
+        "drop %",
+        "increase %",
+        "win %",
+        "complexity",
+        "coherency",
+        "ADCC",
+    ]
+    assert all(line.endswith("     6") for line in lines[2:8])
+    assert "6 images x 2 methods in " in result.stderr
+    assert "images/s" in result.stderr
+    assert "nothing was written" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_everything_in_a_folder_and_the_same_twice(invoke: Invoke, tmp_path: Path) -> None:
+    args = ("photos", *PAIR, "--metrics", "all", "--steps", "5", "-o")
+    invoke(*args, "a")
+    invoke(*args, "b")
+    names = ["curves.png", "evaluation.json", "evaluation.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    record = read(tmp_path / "a")
+    assert record["conventions"] == CONVENTIONS
+    assert record["counts"] == {"ok": 6, "error": 0}
+    assert [result["method"] for result in record["results"]] == ["gradcam", "gradcam++"]
+    for result in record["results"]:
+        assert result["metrics"].keys() == record["definitions"].keys()
+        assert all(figure["count"] == 6 for figure in result["metrics"].values())
+        assert len(result["curves"]["deletion"]) == 6
+        assert [stage["back_to"] for stage in result["sanity"]] == ["head", "stem"]
+    kinds = [row["kind"] for row in rows(tmp_path / "a")]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"image": 12, "sanity": 24}
+
+
+@pytest.mark.usefixtures("photos")
+def test_rows_are_what_the_figures_are_means_of(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("photos", *PAIR, "-o", "out", "--layer", "auto", "--layer", "other")
+    record = read(tmp_path / "out")
+    assert [(r["layer"], r["method"]) for r in record["results"]] == [
+        (layer, method) for layer in ("last", "other") for method in ("gradcam", "gradcam++")
+    ]
+    assert [model["layer"] for model in record["models"]] == ["last", "other"]
+    for result in record["results"]:
+        found = [r for r in rows(tmp_path / "out") if (r["layer"], r["method"]) == (result["layer"], result["method"])]
+        for name, figure in result["metrics"].items():
+            assert figure["mean"] == pytest.approx(sum(row[name] for row in found) / 6, abs=1e-5)
+    assert found[0]["file"] == "0.jpg"
+    assert found[0]["class"]["label"] == f"class {found[0]['class']['index']}"
+
+
+@pytest.mark.usefixtures("photos")
+def test_one_layer_by_two_names_is_refused(invoke: Invoke) -> None:
+    result = invoke("photos", "--layer", "auto", "--layer", "last", code=2)
+    assert "--layer last is last, which is among the others" in result.stderr
+
+
+def test_a_bad_picture_is_told_once_and_the_run_ends_with_1(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (photos / "2.jpg").write_bytes(b"no picture")
+    result = invoke("photos", *PAIR, "-o", "out", "--layer", "auto", "--layer", "other", code=1)
+    assert result.stderr.count("not_an_image") == 1
+    assert "6 images: 5 measured, 1 failed -> out" in result.stderr
+    errors = [row for row in rows(tmp_path / "out") if row["kind"] == "error"]
+    assert [(row["file"], row["reason"]) for row in errors] == [("2.jpg", "not_an_image")]
+    assert read(tmp_path / "out")["counts"] == {"ok": 5, "error": 1}
+
+
+def test_when_nothing_can_be_measured(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"")
+    result = invoke("photos", "-o", "out", code=1)
+    assert result.stdout == ""
+    assert read(tmp_path / "out")["counts"] == {"ok": 0, "error": 6}
+
+
+@pytest.mark.usefixtures("photos")
+def test_gates(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("photos", *PAIR, "--fail-under", "average-drop=100", "--fail-under", "adcc=0")
+    result = invoke(
+        "photos", *PAIR, "-o", "out", "--fail-under", "gradcam:adcc=1", "--fail-under", "increase=0", code=5
+    )
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("--fail-under")]
+    assert line.startswith("--fail-under: gradcam at last: adcc is 0.")
+    assert line.endswith(", below 1")
+    assert read(tmp_path / "out")["gates"] == {
+        "asked": ["gradcam:adcc=1", "increase=0"],
+        "crossed": [line.removeprefix("--fail-under: ")],
+    }
+    assert "ADCC" in result.stdout
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "There is no INPUT"),
+        (("-",), "only once"),
+        (("photos", "-o", "-"), "-o is a folder"),
+        (("photos", "-0"), "-0 is about"),
+        (("photos", "--metrics", "drop,dorp"), "there is no metric 'dorp'"),
+        (("photos", "--grid", "1x1"), "is not a grid"),
+        (("photos", "--grid", "9x9"), "is not a grid"),
+        (("photos", "--fail-under", "drop"), "METRIC=VALUE"),
+        (("photos", "--fail-under", "sharpness=3"), "one of average-drop, increase"),
+        (("photos", "--fail-under", "adcc=high"), "'high' is no number"),
+        (("photos", "--fail-under", "deletion=0.5"), "Turn it on: --metrics deletion"),
+        (("photos", "--fail-under", "grid=0.5"), "Turn it on: --grid"),
+        (("photos", "--fail-under", "layercam:adcc=0.5"), "there is no --method layercam"),
+        (("photos", "--method", "gradcam", "--fail-under", "win-rate=50"), "needs a second --method"),
+        (("photos", "--boxes-csv", "none.csv"), "cannot be read"),
+        (("missing",), "no such file"),
+    ],
+)
+def test_what_cannot_be_meant(invoke: Invoke, args: tuple[str, ...], message: str, opened: Opened) -> None:
+    assert message in invoke(*args, code=2).stderr
+    assert not opened.requests
+
+
+@pytest.mark.usefixtures("photos")
+def test_boxes(invoke: Invoke, tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,x0,y0,x1,y1\n0.jpg,0,0,30,20\nsub/5.jpg,0,0,1,1\nunknown.jpg,0,0,1,1\n")
+    result = invoke("photos", *PAIR, "-o", "out", "--boxes-csv", "boxes.csv")
+    metrics = read(tmp_path / "out")["results"][0]["metrics"]
+    assert metrics["pointing"]["count"] == metrics["energy"]["count"] == 2
+    assert [row["energy"] for row in rows(tmp_path / "out") if row["file"] == "0.jpg"] == [1.0, 1.0]
+    assert "pointing" in result.stdout
+    boxes.write_text("file,x0,y0,x1,y1\n5.jpg,0,0,30,20\n")
+    assert "no box belongs to any of these pictures" in invoke("photos", "--boxes-csv", "boxes.csv", code=2).stderr
+
+
+@pytest.mark.usefixtures("photos")
+def test_grid(invoke: Invoke, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradcam_cli.evaluation.grid.SURE", 0.0)
+    invoke("photos", *PAIR, "-o", "out", "--grid", "1x2")
+    assert [request.settings.input_size for request in opened.requests] == [None, (8, 16)]
+    record = read(tmp_path / "out")
+    cells = [row for row in rows(tmp_path / "out") if row["kind"] == "cell"]
+    assert record["grid"]["candidates"] == 6
+    assert len(cells) == record["grid"]["collages"] * 2 * 2 > 0
+    assert record["results"][0]["metrics"]["grid"]["count"] == len(cells) / 2
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_grid_without_sure_pictures_is_told(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradcam_cli.evaluation.grid.SURE", 1.1)
+    result = invoke("photos", "-o", "out", "--grid", "2x2", "--fail-under", "grid=0.1", code=5)
+    assert "too few pictures" in result.stderr
+    assert "grid was not measured on any image" in result.stderr
+    assert read(tmp_path / "out")["grid"] == {"candidates": 0, "collages": 0}
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_model_of_one_size_cannot_play_the_grid(invoke: Invoke, opened: Opened) -> None:
+    opened.refused = True
+    result = invoke("photos", "--grid", "2x2", code=3)
+    assert "--grid 2x2 needs the same network at 16x16 pixels, which this one cannot take" in result.stderr
+    assert "its input is 8x8 and cannot be changed" in result.stderr
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(("option", "value"), [("--grid", "2x2"), ("--metrics", "sanity")])
+def test_a_plan_can_neither_grow_nor_forget(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    request = ModelRequest(ModelSettings(), None, None, None, None, None, Path("my.plan"))
+    monkeypatch.setattr(evaluate_run, "locate", lambda _options, _layer: request)
+    assert "Give the model it came from" in invoke("photos", option, value, code=3).stderr
+
+
+@pytest.mark.usefixtures("photos")
+def test_without_matplotlib_there_is_a_hint(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_run, "find_spec", lambda _name: None)
+    result = invoke("photos", "-o", "out", "--metrics", "deletion")
+    assert "pip install 'gradcam-cli[plot]'" in result.stderr
+    assert not (tmp_path / "out" / "curves.png").exists()
+
+
+@pytest.mark.usefixtures("photos")
+def test_many_methods_make_several_blocks(invoke: Invoke) -> None:
+    names = ["gradcam", "gradcam++", "gradcam++-paper", "cam", "layercam", "hirescam", "xgradcam"]
+    result = invoke("photos", *[word for name in names for word in ("--method", name)])
+    blocks = [block.splitlines()[1].split()[1:-1] for block in result.stdout.split("\n\n")[:-1]]
+    assert blocks == [names[:6], names[6:]]
+
+
+def test_help_has_every_definition() -> None:
+    text = " ".join(CliRunner().invoke(program, ["evaluate", "--help"]).stdout.split())
+    for definition in (*CONVENTIONS.values(), *(measure.definition for measure in MEASURES.values())):
+        assert " ".join(definition.split()) in text
+
+
+def test_a_plot_is_a_png_and_the_same_twice() -> None:
+    curves = [
+        Curves(
+            layer,
+            f"method {i}",
+            {"deletion": [0.9, 0.4, 0], "insertion": [0, 0.5, 0.9]},
+            {"deletion": 0.4, "insertion": 0.5},
+        )
+        for layer in ("a", "b")
+        for i in range(9)
+    ]
+    data = curves_png("title", curves)
+    assert data.startswith(b"\x89PNG")
+    assert data == curves_png("title", curves)
+
+
+def test_a_real_network(run: Runner, tmp_path: Path) -> None:
+    """Real weights: the map of the last layer follows its head for gradcam, hardly for gradcam++; and the grid."""
+    done = run(
+        "evaluate",
+        SAMPLES,
+        *PAIR,
+        "--model",
+        "efficientnetlite0",
+        "--metrics",
+        "drop,sanity",
+        "--grid",
+        "1x2",
+        "-o",
+        "out",
+    ).expect(0)
+    gradcam, plus = (result["metrics"] for result in read(tmp_path / "out")["results"])
+    assert gradcam["sanity_head"]["mean"] < 0.5
+    assert plus["sanity_head"]["mean"] > 0.8
+    assert "gradcam++ at top_activation hardly changes when 1 of 99 layers, back to predictions" in done.err
+    record = read(tmp_path / "out")
+    assert [stage["layers"] for stage in record["results"][0]["sanity"]] == [1, 10, 25, 50, 99]
+    assert record["grid"]["collages"] >= 1
+    assert gradcam["grid"]["mean"] > plus["grid"]["mean"]
+    assert gradcam["average_drop"]["count"] == 6
