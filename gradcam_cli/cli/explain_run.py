@@ -110,7 +110,9 @@ def _queue(
     folder = destination.folder
     if options["retry_failed"]:
         return Queue([source for source in sources if has_failed(folder, source)], frozenset())
-    wanted = Wanted(digest, request.sha256, verify=options["verify"])
+    # Of weights out of a package nothing is known yet but what was asked for.
+    model_sha256 = request.sha256 or (options["sha256"] and options["sha256"].lower())
+    wanted = Wanted(digest, model_sha256, verify=options["verify"])
     return Queue(sources, frozenset(source for source in sources if is_finished(folder, source, wanted)))
 
 
