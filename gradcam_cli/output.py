@@ -75,11 +75,11 @@ class OutputFolder:
         self._swept: set[Path] = set()
         self._sweeping = threading.Lock()
 
-    def prepare(self) -> None:
+    def prepare(self, record: str = RUN_RECORD) -> None:
         """Create the folder, take it, and prove that it can be written, before a model is loaded.
 
         Raises:
-            UsageError: it cannot, another run has it, or its `run.json` is somebody else's.
+            UsageError: it cannot, another run has it, or its `record` (`run.json`) is somebody else's.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class OutputFolder:
         except OSError as error:
             raise UsageError(f"{self.root}: the output folder cannot be written: {error.strerror}.") from error
         try:
-            _refuse_foreign(self.root / RUN_RECORD)
+            _refuse_foreign(self.root / record)
         except ImageError as error:
             raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
 

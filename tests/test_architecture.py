@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "resume": set(),
     "verification": {"numpy", "jsonschema"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
-    "engines": {"numpy", "keras", "tensorflow", "openvino", "platformdirs"},
+    "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},
     "pipeline": {"numpy"},
     "evaluation": {"numpy"},
     "plot": {"numpy", "matplotlib"},

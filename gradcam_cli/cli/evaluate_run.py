@@ -144,7 +144,7 @@ def _folder(output: str | None) -> "Iterator[OutputFolder | None]":
     from gradcam_cli.output import OutputFolder
 
     folder = OutputFolder(Path(output))
-    folder.prepare()
+    folder.prepare(RECORD)
     try:
         yield folder
     finally:

@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
 import tensorflow as tf
 
 from gradcam_cli.engines.plan import Plan
@@ -36,11 +35,11 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
         ModelError: there is no such layer.
     """
     found: list[tuple[Target, Head]] = []
-    values = [(variable, variable.numpy()) for variable in classifier.network.variables]
+    constants = classifier.constants()
 
     def forward(inputs: Any) -> tuple[Any, Any]:
-        # As constants: what has no variables left needs not be frozen, which costs more than all the rest.
-        with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in values]):
+        # What has no variables left needs not be frozen, which costs more than all the rest.
+        with constants():
             run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
         target = choose_layer(run, layer)
         found.append((target, head_of(run, target.call)))

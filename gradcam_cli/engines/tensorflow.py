@@ -59,13 +59,15 @@ class TensorFlowEngine:
         self.input_size = classifier.input_shape[:2]
         self.black = classifier.preprocessing.black(classifier.input_shape[2])
         self._classifier = classifier
+        self._constants = classifier.constants()
         self._target: Target
         self.layer: TargetLayer
         self.head: Head
         self.target_count = 0
 
         def explain(inputs: Any, given: Any) -> tuple[Any, ...]:
-            run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+            with self._constants():
+                run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
             self._target = choose_layer(run, layer)
             self.layer = self._target.layer
             self.precision = self._target.call.output.dtype.name
@@ -182,7 +184,8 @@ class TensorFlowEngine:
         def substitute(path: str, index: int, output: Any) -> Any:
             return raw if (path, index) == (target.path, target.index) else output
 
-        run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
+        with self._constants():
+            run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
         return tf.cast(_both_sides(run.logits, self.head), tf.float32)
 
     def _gradient(self, score: Any, raw: Any) -> Any:
