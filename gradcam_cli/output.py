@@ -197,7 +197,7 @@ def _refuse_foreign(sidecar: Path) -> set[str]:
         raise ImageError(Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already, and {error}") from error
     if is_foreign(data):
         raise ImageError(
-            Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already and is not a sidecar of this program"
+            Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already and is not of this program"
         )
     return set(files_of(data))
 
