@@ -196,9 +196,7 @@ def _refuse_foreign(sidecar: Path) -> set[str]:
             raise ImageError(error.reason, TOO_LONG) from error
         raise ImageError(Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already, and {error}") from error
     if is_foreign(data):
-        raise ImageError(
-            Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already and is not of this program"
-        )
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already and is not of this program")
     return set(files_of(data))
 
 

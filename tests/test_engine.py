@@ -301,3 +301,26 @@ def test_a_network_without_maps() -> None:
     network = keras.Sequential([layers.Input((SIDE, SIDE, 3)), layers.Flatten(), layers.Dense(3)])
     with pytest.raises(ModelError, match="nothing to show"):
         engine(network)
+
+
+@pytest.mark.parametrize("build", [gap_dense, flatten_dense])
+def test_weights_as_constants_give_the_same_scores_and_gradients(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = build(), inputs()
+    before = [variable.numpy() for variable in network.variables]
+    plain, frozen = (engine(network, "first", frozen=long) for long in (False, True))
+    assert len(frozen._explain.captured_inputs) < len(plain._explain.captured_inputs)
+    a, b = plain.explain(x), frozen.explain(x)
+    np.testing.assert_allclose(b.logits, a.logits, rtol=1e-5, atol=1e-5)
+    assert a.gradients is not None
+    assert b.gradients is not None
+    np.testing.assert_allclose(b.gradients, a.gradients, atol=1e-5 * np.abs(a.gradients).max())
+    classes = np.zeros(3, np.intp)
+    slopes = plain.class_gradients(a, classes)
+    np.testing.assert_allclose(frozen.class_gradients(b, classes), slopes, atol=1e-5 * np.abs(slopes).max())
+    assert all(
+        np.array_equal(variable.numpy(), value) for variable, value in zip(network.variables, before, strict=True)
+    )
+    # A network too large for one graph keeps its variables.
+    monkeypatch.setattr("gradcam_cli.models.classifier.LARGEST_GRAPH", 0)
+    kept = engine(network, "first", frozen=True)
+    assert len(kept._explain.captured_inputs) == len(plain._explain.captured_inputs)

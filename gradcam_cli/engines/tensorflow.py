@@ -1,7 +1,7 @@
 """The TensorFlow engine: forward and as far back as the target layer, in one traced function of fixed shape."""
 
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from typing import Any
 
@@ -49,8 +49,12 @@ class TensorFlowEngine:
         score: Score = "logit",
         streams: int = 1,
         others: tuple[Engine, ...] = (),
+        frozen: bool = False,
     ) -> None:
-        """Trace the network; `gradients=False` leaves them out for methods that have no use for them."""
+        """Trace the network; `gradients=False` leaves them out for methods that have no use for them.
+
+        `frozen` traces the weights as constants, which pays in long runs: see `Classifier.constants`.
+        """
         self.others = others
         self.streams = streams
         self._tracing = threading.Lock()
@@ -59,7 +63,7 @@ class TensorFlowEngine:
         self.input_size = classifier.input_shape[:2]
         self.black = classifier.preprocessing.black(classifier.input_shape[2])
         self._classifier = classifier
-        self._constants = classifier.constants()
+        self._constants = classifier.constants() if frozen else nullcontext
         self._target: Target
         self.layer: TargetLayer
         self.head: Head

@@ -44,7 +44,7 @@ class Classifier:
 
         A graph without variables is folded: batch normalisation goes into the convolution before it, and what can be
         computed beforehand is. Measured, that makes a pass of ResNet50 1.08 times as fast, of EfficientNet-Lite0 1.24
-        times. Networks too large for one graph keep their variables.
+        times, and costs 1.8 and 0.2 s before the first one. Networks too large for one graph keep their variables.
         """
         values = [(variable, variable.numpy()) for variable in self.network.variables]
         if sum(value.nbytes for _, value in values) > LARGEST_GRAPH:
