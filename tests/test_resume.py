@@ -286,6 +286,16 @@ def test_a_full_disk_under_the_records_ends_with_4(invoke: Invoke, photos: Path)
     assert "No space left" in invoke("explain", "photos", "--jsonl", "/dev/full", code=4).stderr
 
 
+def test_stdout_may_be_closed_or_full() -> None:
+    program = f"{sys.executable} -m gradcam_cli models"
+    closed = subprocess.run(["/bin/sh", "-c", f"{program} >&-"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    if Path("/dev/full").exists():
+        full = ["/bin/sh", "-c", f"{program} > /dev/full"]
+        done = subprocess.run(full, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert (done.returncode, done.stderr) == (4, "Error: No space left on device.\n")
+
+
 def test_a_second_signal_ends_at_once() -> None:
     code = (
         "import os, signal\n"

@@ -3,6 +3,7 @@
 Heavy imports live inside the commands, so that `--help` and `--version` answer at once.
 """
 
+import errno
 import os
 import sys
 from typing import Any
@@ -21,6 +22,7 @@ from gradcam_cli.cli.verify import verify
 from gradcam_cli.errors import EnvironmentStop, GradcamError
 
 INTERRUPTED = 130
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class Program(click.Group):
@@ -33,6 +35,11 @@ class Program(click.Group):
         except GradcamError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            click.echo(f"Error: {error.strerror}.", err=True)
+            ctx.exit(EnvironmentStop.exit_code)
         except ImportError as error:
             click.echo(
                 f"Error: {error}. `pip install gradcam-cli` brings all that models need; a compiled .plan needs less.",
@@ -76,10 +83,12 @@ def main() -> None:
 
 def _leave(code: int) -> None:
     """End the process at once: all files are written and all threads joined by now."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        # Whoever read it is gone, as in `| head`.
-        code = code or 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            # Python has none where the shell closed it.
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            # Whoever read it is gone, as in `| head`.
+            code = code or 1
     os._exit(code)
