@@ -26,8 +26,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import click
 
 from benchmarks.photos import ROOT, SAMPLES, photographs
+from gradcam_cli.engines.streams import available_cores
+from gradcam_cli.settings import Precision
 
 BATCH = 16
+ENGINES: tuple[tuple[str, Precision], ...] = (
+    ("tensorflow", "float32"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+)
 FOLDERS = (("resnet50", 200), ("efficientnetlite0", 1000))
 VERSIONED = ("gradcam-cli", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
 
@@ -77,20 +84,16 @@ def tensorflow_forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
     return min(seconds(lambda: bare(batch), 8) for _ in range(3)) / BATCH
 
 
-def openvino_forward_seconds(plan: Any, precision: str) -> float:
+def openvino_forward_seconds(plan: Any, precision: Precision) -> float:
     """The same for a plan under OpenVINO, as many passes side by side as there are cores."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
-    import openvino
 
-    cores = len(os.sched_getaffinity(0))
-    core = openvino.Core()
-    model = core.read_model(plan.network, plan.weights)
-    model.reshape([BATCH, *plan.input_shape])
-    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": cores})
-    requests = [compiled.create_infer_request() for _ in range(cores)]
+    from gradcam_cli.engines.openvino import infer_requests
+
+    cores = available_cores()
+    requests = infer_requests(plan, BATCH, cores, precision)
     batch = np.random.default_rng(0).normal(size=(BATCH, *plan.input_shape)).astype(np.float32)
     with ThreadPoolExecutor(cores) as pool:
 
@@ -186,7 +189,7 @@ def measure(model: str, count: int, folder: Path) -> Iterator[Result]:
         classifier = load_classifier(locate_model(ModelSettings(model=model, weights=weights), lambda *_: None))
         plan = compile_plan(classifier, "auto")
         base = named(model, weights)
-        for engine, precision in (("tensorflow", "float32"), ("openvino", "float32"), ("openvino", "bfloat16")):
+        for engine, precision in ENGINES:
             options = [*base, "--engine", engine, "--precision", precision]
             rates = [program_rate(photos, options)]
             if engine == "tensorflow":
@@ -195,7 +198,7 @@ def measure(model: str, count: int, folder: Path) -> Iterator[Result]:
                 forward = openvino_forward_seconds(plan, precision)
             rooms = terms(photos, classifier.input_shape[0])
             rates += [program_rate(photos, options) for _ in range(2)]
-            bound = 1 / (forward + sum(rooms.values()) / len(os.sched_getaffinity(0)))
+            bound = 1 / (forward + sum(rooms.values()) / available_cores())
             milliseconds = {name: round(t * 1e3, 3) for name, t in {"forward": forward, **rooms}.items()}
             yield Result(model, engine, precision, count, max(rates), 1 / forward, bound, milliseconds)
 
@@ -297,7 +300,7 @@ def main(photos: Path, target: Path, quick: bool) -> None:
     peaks = memory(photos, 1000 // share)
     click.echo("memory: " + ", ".join(f"{peak:.0f} MB at {name}" for name, peak in peaks.items()))
     machine = {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         **{name: version(name) for name in VERSIONED},

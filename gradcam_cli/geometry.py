@@ -175,10 +175,7 @@ def interpolation(axis: Axis, cells: int, pixels: int) -> NDArray[np.float32]:
 
 def resize_maps(maps: NDArray[np.floating[Any]], size: Size) -> NDArray[np.floating[Any]]:
     """Carry maps (..., h, w) to another grid (..., size.height, size.width), bilinear between cell centres."""
-    rows = interpolation(_whole(size.height), maps.shape[-2], size.height)
-    columns = interpolation(_whole(size.width), maps.shape[-1], size.width)
-    resized: NDArray[np.floating[Any]] = rows @ maps @ columns.T
-    return resized
+    return _read(maps, _whole(size.width), _whole(size.height), size)
 
 
 def _whole(pixels: int) -> Axis:
@@ -199,9 +196,15 @@ def map_to_source(heat: NDArray[np.float32], fit: Fit, size: Size | None = None)
     """
     size = size or fit.source
     horizontal, vertical = axes(fit)
-    rows = interpolation(vertical, heat.shape[0], size.height)
-    columns = interpolation(horizontal, heat.shape[1], size.width)
-    return np.asarray(rows @ heat @ columns.T, np.float32)
+    return np.asarray(_read(heat, horizontal, vertical, size), np.float32)
+
+
+def _read(maps: NDArray[np.floating[Any]], horizontal: Axis, vertical: Axis, size: Size) -> NDArray[np.floating[Any]]:
+    """Read maps (..., h, w) along both axes at the centres of pixels: (..., size.height, size.width)."""
+    rows = interpolation(vertical, maps.shape[-2], size.height)
+    columns = interpolation(horizontal, maps.shape[-1], size.width)
+    read: NDArray[np.floating[Any]] = rows @ maps @ columns.T
+    return read
 
 
 def seen_box(fit: Fit, size: Size) -> Box:

@@ -82,9 +82,6 @@ class NoFiles:
 
 def explain_queue(queue: Queue, opener: Opener, destination: Destination, options: Mapping[str, Any]) -> int:
     """Explain what is left, and give the exit code."""
-    if not queue.sources:
-        say("Nothing has failed before; there is nothing to do again.")
-        return 0
     engine, job = _open(opener, options["batch_size"])
     if destination.overlay_to_stdout and engine.target_count != 1:
         raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
@@ -122,9 +119,6 @@ def _open(opener: Opener, batch_size: int) -> "tuple[Engine, Job]":
 
 def tell_finished(queue: Queue, destination: Destination, options: Mapping[str, Any]) -> int:
     """Tell the records of a run in which nothing was left to do."""
-    if not queue.sources:
-        say("Nothing has failed before; there is nothing to do again.")
-        return 0
     tally = Tally()
     with _telling(queue, destination, options, tally) as tell:
         for record, before in _in_line(queue, destination, iter(())):

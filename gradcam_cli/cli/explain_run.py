@@ -41,6 +41,9 @@ def run(options: Mapping[str, Any]) -> int:
         request = locate(options, options["layer"])
         digest = _options_sha256(request, options)
         queue = _queue(sources, destination, request, digest, options)
+        if not queue.sources:
+            say("Nothing has failed before; there is nothing to do again.")
+            return 0
         if not queue.left and destination.folder and destination.folder.has_run_record:
             # To see that nothing is left to do takes no model.
             return tell_finished(queue, destination, options)

@@ -53,7 +53,7 @@ class OpenVinoEngine:
         self.target_count = self._top_k + len(asked)
         self._free: SimpleQueue[Any] = SimpleQueue()
         with _out_of_memory():
-            for request in _requests(plan, batch_size, streams, precision):
+            for request in infer_requests(plan, batch_size, streams, precision):
                 self._free.put(request)
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
@@ -108,7 +108,8 @@ def _out_of_memory() -> Iterator[None]:
         raise MemoryError(first_line(error)) from error
 
 
-def _requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> list[Any]:
+def infer_requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> list[Any]:
+    """Compile a plan's network for this machine, and give a request for each pass that runs at the same time."""
     core = openvino.Core()
     model = core.read_model(plan.network, plan.weights)
     model.reshape([batch_size, *plan.input_shape])
