@@ -260,6 +260,7 @@ def test_a_plan_as_one_file(run: Runner, tmp_path: Path, without_keras: dict[str
     run("compile", "own.keras", "-o", "own.plan", "--preprocess", "tf").expect(0)
     args = ("explain", SAMPLES, "-o", "out", "--model", "own.plan")
     run(*args, env=without_keras).expect(0)
+    assert "all were done before" in run(*args, env=without_keras).expect(0).err
     record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
     assert record["classes"][0]["label"] in {"ant", "bee", "cow", "dog", "elk"}
     assert record["model"]["engine"] == "openvino"

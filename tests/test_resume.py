@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,16 @@ def test_stdout_may_be_closed_or_full() -> None:
         full = ["/bin/sh", "-c", f"{program} > /dev/full"]
         done = subprocess.run(full, capture_output=True, text=True, check=False, cwd=ROOT)
         assert (done.returncode, done.stderr) == (4, "Error: No space left on device.\n")
+
+
+def test_packages_that_a_plan_does_not_need_may_be_missing(
+    invoke: Invoke, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("gradcam_cli.engines.cache.version", missing)
+    invoke("explain", "photos", "-o", "out")
 
 
 def test_a_second_signal_ends_at_once() -> None:

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,14 +112,22 @@ def _queue(
     folder = destination.folder
     if options["retry_failed"]:
         return Queue([source for source in sources if has_failed(folder, source)], frozenset())
-    # Of weights out of a package nothing is known yet but what was asked for.
-    model_sha256 = request.sha256 or (options["sha256"] and options["sha256"].lower())
-    wanted = Wanted(digest, model_sha256, verify=options["verify"])
+    wanted = Wanted(digest, _model_sha256(request, options), verify=options["verify"])
     return Queue(sources, frozenset(source for source in sources if is_finished(folder, source, wanted)))
+
+
+def _model_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str | None:
+    """What the sidecar has to say of the model, as far as it is known before the model is loaded."""
+    if request.plan:
+        # A sidecar has the hash of what the plan was made from; that of the plan itself is among the options'.
+        return None
+    # Of weights out of a package nothing is known yet but what was asked for.
+    return request.sha256 or (options["sha256"] and options["sha256"].lower())
 
 
 def _options_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str:
     """Hash what the files of an image depend on besides the image; the size of batches and limits are no part of it."""
+    from gradcam_cli.engines.cache import installed_version
     from gradcam_cli.resume import fingerprint
 
     settings = asdict(_run_settings(options))
@@ -131,7 +138,7 @@ def _options_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str:
             "settings": settings,
             "targets": asdict(_target_settings(options)),
             "engine": [options["engine"], options["precision"], openvino_installed()],
-            "versions": [version(PROGRAM), version(PACKAGED_WEIGHTS)],
+            "versions": [installed_version(PROGRAM), installed_version(PACKAGED_WEIGHTS)],
         }
     )
 

@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 def cached_path(request: ModelRequest) -> Path:
     """Tell where the plan of a model is, or would be."""
-    depends = {**request.depends(), "versions": {name: _version(name) for name in VERSIONED}}
+    depends = {**request.depends(), "versions": {name: installed_version(name) for name in VERSIONED}}
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return cache_folder() / f"{digest[:32]}{SUFFIX}"
 
@@ -79,7 +79,8 @@ def cached_files() -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Give the version of a package; None where it is not installed, as beside a plan most are not."""
     try:
         return version(name)
     except PackageNotFoundError:
