@@ -131,7 +131,7 @@ def _target(call: Call, layout: Layout, reason: str) -> Target:
 
 
 def _layout(trace: Trace, call: Call) -> Layout | None:
-    picture = picture_layout(call.output, channels_first=trace.channels_first)
+    picture = picture_layout(call.output, channels_first=trace.is_channels_first(call.output))
     return picture or token_layout(call.output, trace.grids)
 
 

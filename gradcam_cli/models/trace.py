@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models.axes import channels_first_outputs, input_is_channels_first
 from gradcam_cli.models.layout import picture_layout
 from gradcam_cli.network import HeadKind
 
@@ -48,14 +49,19 @@ class Trace:
     output: Any
     logits: Any
     kind: HeadKind
-    channels_first: bool
+    channels_first: frozenset[Any] = field(repr=False)
     leading: frozenset[Any] = field(repr=False)
 
     @cached_property
     def grids(self) -> list[tuple[int, int]]:
         """Heights and widths that the network's pictures had, the latest first, each once."""
-        found = (picture_layout(call.output, channels_first=self.channels_first) for call in reversed(self.calls))
+        outputs = (call.output for call in reversed(self.calls))
+        found = (picture_layout(output, channels_first=self.is_channels_first(output)) for output in outputs)
         return list(dict.fromkeys((layout.height, layout.width) for layout in found if layout))
+
+    def is_channels_first(self, tensor: Any) -> bool:
+        """Whether this output of a layer is (N, channels, height, width)."""
+        return tensor.ref() in self.channels_first
 
     def leads_to_logits(self, tensor: Any) -> bool:
         """Whether the logits are computed from this tensor."""
@@ -84,12 +90,15 @@ def trace(
         output = _one_output(model, model(_as_declared(model, inputs), training=False), output_name)
     logits, kind = _logits(output)
     classes = _class_count(model, output)
-    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, is_channels_first(model), _ancestors(logits))
+    first = channels_first_outputs(calls, input_first=is_channels_first(model))
+    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, first, _ancestors(logits))
 
 
 def is_channels_first(model: keras.Model) -> bool:
-    """Whether the model's pictures are (N, channels, H, W) inside."""
-    return any(getattr(layer, "data_format", None) == "channels_first" for _, layer in layer_paths(model))
+    """Whether the pictures that go into the model are (N, channels, H, W)."""
+    inputs = getattr(model, "inputs", None) or []
+    shape = tuple(inputs[0].shape) if len(inputs) == 1 else None
+    return input_is_channels_first(shape, (layer for _, layer in layer_paths(model)))
 
 
 def _one_output(model: keras.Model, outputs: Any, wanted: str | None) -> Any:
