@@ -201,7 +201,9 @@ def test_a_file_whose_plan_is_kept_has_passed_the_preflight(
     path = tmp_path / "small.keras"
     gap_dense().save(path)
     checked = []
-    monkeypatch.setattr("gradcam_cli.models.apart.check_apart", lambda *args: checked.append(args))
+    monkeypatch.setattr(
+        "gradcam_cli.models.preflight_subprocess.check_in_subprocess", lambda *args: checked.append(args)
+    )
     settings = ModelSettings(model=str(path))
     request = locate_model(settings, lambda *_: None, passed=cache.has_plan)
     assert len(checked) == 1

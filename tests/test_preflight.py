@@ -20,8 +20,8 @@ from conftest import SAMPLES, Runner
 from keras import layers
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.apart import check_apart
 from gradcam_cli.models.preflight import check_model_file
+from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 from gradcam_cli.models.request import locate_model
 from gradcam_cli.settings import ModelSettings
 
@@ -532,9 +532,9 @@ def test_a_refusal_is_quick_and_imports_no_keras(whole: Path, tmp_path: Path) ->
 
 
 def test_a_file_on_which_hdf5_never_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("gradcam_cli.models.apart.SECONDS", 0.01)
+    monkeypatch.setattr("gradcam_cli.models.preflight_subprocess.SECONDS", 0.01)
     with pytest.raises(ModelError, match="made to be slow"):
-        check_apart("model", tmp_path / "m.h5")
+        check_in_subprocess("model", tmp_path / "m.h5")
 
 
 def test_a_file_that_kills_hdf5(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -543,16 +543,16 @@ def test_a_file_that_kills_hdf5(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     killed.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(killed))
     with pytest.raises(ModelError, match="does not survive"):
-        check_apart("model", tmp_path / "m.h5")
+        check_in_subprocess("model", tmp_path / "m.h5")
 
 
-def test_the_check_apart_says_the_same(whole: Path, tmp_path: Path) -> None:
-    check_apart("model", whole / "m.keras")
-    check_apart("weights", whole / "m.h5")
+def test_the_check_in_the_subprocess_says_the_same(whole: Path, tmp_path: Path) -> None:
+    check_in_subprocess("model", whole / "m.keras")
+    check_in_subprocess("weights", whole / "m.h5")
     path = tmp_path / os.fsdecode(b"b\xff d\n.keras")
     path.write_bytes(b"something else")
     with pytest.raises(ModelError) as apart:
-        check_apart("model", path)
+        check_in_subprocess("model", path)
     with pytest.raises(ModelError) as here:
         check_model_file(path)
     assert str(apart.value) == str(here.value)

@@ -5,31 +5,35 @@ they are. Everything here reads with zipfile, json and h5py only; what passes is
 """
 
 import json
-import math
+import shutil
 import stat
+import struct
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, cast
 
 import h5py
 
 from gradcam_cli.errors import ModelError, first_line
-from gradcam_cli.models.preflight_config import MAX_RATIO, Stored, check_config
+from gradcam_cli.models.preflight_config import check_config
+from gradcam_cli.models.preflight_hdf5 import MAX_RATIO, SLACK_BYTES, Stored, Window, stored_tensors
 
 # The largest networks of keras.applications have two million bytes and a hundred thousand values of config.
 MAX_CONFIG_BYTES = 32 * 2**20
 MAX_CONFIG_VALUES = 2_000_000
 MAX_MEMBERS = 1000
-MAX_OBJECTS = 100_000
-# What may be declared beyond MAX_RATIO times what is stored.
-SLACK_BYTES = 16 * 2**20
+# Up to this size, a compressed member is unpacked in memory, and beyond it in a temporary file.
+MAX_UNPACKED = 64 * 2**20
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK"
 ENCRYPTED = 0x1
+# The fixed part of a local header; the last two numbers are the lengths of what follows it before the data.
+LOCAL_HEADER: Final = struct.Struct("<26xHH")
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
@@ -58,7 +62,7 @@ def check_weights_file(path: Path) -> None:
         ModelError: with the file and what is wrong.
     """
     if path.suffix.lower() != ".keras":
-        _check_weights(path, path, path.stat().st_size)
+        _stored_in_h5(path)
         return
     with _archive(path) as archive:
         _check_members(path, archive)
@@ -172,12 +176,36 @@ def _parsed(path: Path, data: Any) -> dict[str, Any]:
 def _check_archived_weights(path: Path, archive: zipfile.ZipFile) -> Stored:
     if WEIGHTS not in archive.namelist():
         raise ModelError(f"{path}: there is no {WEIGHTS} in it; other formats of weights are not read.")
-    with archive.open(WEIGHTS) as member:
-        return _check_weights(path, member, archive.getinfo(WEIGHTS).file_size)
+    size = archive.getinfo(WEIGHTS).file_size
+    with _member(path, archive, WEIGHTS) as member:
+        return stored_tensors(path, member, size)
+
+
+@contextmanager
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """Open a member for random access: seeking backwards in what `archive.open` gives reads it from its start again."""
+    info = archive.getinfo(name)
+    with archive.open(name) as member, ExitStack() as opened:
+        if info.compress_type == zipfile.ZIP_STORED:
+            file = opened.enter_context(path.open("rb"))
+            yield cast("IO[bytes]", Window(file, _data_offset(file, info), info.file_size))
+            return
+        unpacked = opened.enter_context(tempfile.SpooledTemporaryFile(MAX_UNPACKED))
+        shutil.copyfileobj(member, unpacked)
+        unpacked.seek(0)
+        yield cast("IO[bytes]", unpacked)
+
+
+def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin: after its local header, whose name and extra field have sizes of their own."""
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER.size)
+    name_length, extra_length = LOCAL_HEADER.unpack(header)
+    return info.header_offset + LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
 def _check_h5(path: Path) -> None:
-    stored = _check_weights(path, path, path.stat().st_size)
+    stored = _stored_in_h5(path)
     with _damage_told(path), h5py.File(path, "r") as file:
         config = _attribute(path, file, "model_config")
     if config is None:
@@ -188,57 +216,14 @@ def _check_h5(path: Path) -> None:
     check_config(path, _parsed(path, config), stored)
 
 
+def _stored_in_h5(path: Path) -> Stored:
+    with _damage_told(path):
+        return stored_tensors(path, path, path.stat().st_size)
+
+
 def _attribute(path: Path, file: Any, name: str) -> Any:
     if name not in file.attrs:
         return None
     if file.attrs.get_id(name).get_storage_size() > MAX_CONFIG_BYTES:
         raise ModelError(f"{path}: its {name} is larger than {MAX_CONFIG_BYTES:,} bytes. Refused.")
     return file.attrs[name]
-
-
-def _check_weights(path: Path, file: Path | IO[bytes], size: int) -> Stored:
-    """Walk an HDF5 file of `size` bytes by its links."""
-    largest, total, declared = 0, 0, 0
-    with _damage_told(path), h5py.File(file, "r") as root:
-        for dataset in _datasets(path, root):
-            shape = dataset.shape or ()
-            declared += _check_dataset(path, dataset, size)
-            largest, total = max(largest, *shape, 1), total + math.prod(shape)
-    if declared > MAX_RATIO * size + SLACK_BYTES:
-        raise ModelError(f"{path}: its weights claim {declared:,} bytes, and the file has {size:,}. Refused.")
-    return Stored(largest, total)
-
-
-def _datasets(path: Path, root: Any) -> Iterator[Any]:
-    """All datasets, each once: a hostile file may link a group into itself."""
-    waiting, seen = [root], {_address(root)}
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ModelError(f"{path}: {group.name}/{name} is a link to another place or file. Refused.")
-            item = group[name]
-            if _address(item) in seen:
-                continue
-            seen.add(_address(item))
-            if len(seen) > MAX_OBJECTS:
-                raise ModelError(f"{path}: more than {MAX_OBJECTS:,} groups and tensors. Refused.")
-            if isinstance(item, h5py.Group):
-                waiting.append(item)
-            elif isinstance(item, h5py.Dataset):
-                yield item
-
-
-def _address(item: Any) -> Any:
-    return h5py.h5o.get_info(item.id).addr
-
-
-def _check_dataset(path: Path, dataset: Any, size: int) -> int:
-    """Give the bytes that a tensor takes in memory; what its header says is stored cannot be more than the file."""
-    if dataset.external or dataset.is_virtual:
-        raise ModelError(f"{path}: {dataset.name} keeps its values in another file. Refused.")
-    declared = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
-    stored = min(dataset.id.get_storage_size(), size)
-    if declared > MAX_RATIO * stored + SLACK_BYTES:
-        raise ModelError(f"{path}: {dataset.name} claims {declared:,} bytes and stores {stored:,}. Refused.")
-    return int(declared)

@@ -7,16 +7,14 @@ it compares any of it with the weights.
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models.preflight_hdf5 import MAX_RATIO, Stored
 
 Node = dict[str, Any]
 
-# A model that asks for this many times the numbers that are stored for it is a bomb.
-MAX_RATIO = 100
 # Small networks may declare sizes that their few weights do not show.
 FREE_DIMENSION = 4096
 FREE_NUMBERS = 5 * 10**7
@@ -85,14 +83,6 @@ SIZES = frozenset({"units", "filters", "output_dim", "input_dim", "intermediate_
 SHAPES = ("batch_shape", "batch_input_shape")
 # Keras's own marks for values; all other names are those of classes and functions.
 NAME = re.compile(r"[A-Za-z_]\w*")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What there is of weights: the largest dimension of a tensor, and the number of values in all."""
-
-    largest: int
-    total: int
 
 
 def check_config(path: Path, config: Node, stored: Stored) -> None:

@@ -77,9 +77,9 @@ def locate_model(
             return ModelRequest(settings, None, None, None, labels, digest, path)
         request = ModelRequest(settings, None, path, None, labels, digest)
         if not passed(request):
-            from gradcam_cli.models.apart import check_apart
+            from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 
-            check_apart("model", path)
+            check_in_subprocess("model", path)
         return request
     named = find_named(settings.model)
     weights = None
@@ -135,7 +135,7 @@ def _weights_file(path: Path) -> Path:
         raise ModelError(f"{path}: weights are read from {', '.join(WEIGHTS_SUFFIXES)} files.")
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file of weights.")
-    from gradcam_cli.models.apart import check_apart
+    from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 
-    check_apart("weights", path)
+    check_in_subprocess("weights", path)
     return path

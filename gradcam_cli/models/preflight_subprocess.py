@@ -1,6 +1,6 @@
 """The preflight in a process of its own: of a damaged file, HDF5 may crash or never come to an end.
 
-    python -m gradcam_cli.models.apart model|weights FILE
+    python -m gradcam_cli.models.preflight_subprocess model|weights FILE
 
 ends with 0 where nothing speaks against the file, or with 3 and the reason on stdout.
 """
@@ -24,7 +24,7 @@ SECONDS = 30
 MEMORY = 4 * 2**30
 
 
-def check_apart(kind: Kind, path: Path) -> None:
+def check_in_subprocess(kind: Kind, path: Path) -> None:
     """Check a model, or a file of weights, as `models.preflight` does.
 
     Raises:
