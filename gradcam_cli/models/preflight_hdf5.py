@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,17 +34,17 @@ class Stored:
 
     shapes: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def largest(self) -> int:
         """The largest single dimension of a tensor."""
         return max((side for shape in self.shapes for side in shape), default=1)
 
-    @property
+    @cached_property
     def largest_tensor(self) -> int:
         """The number of values in the largest tensor."""
         return max((math.prod(shape) for shape in self.shapes), default=0)
 
-    @property
+    @cached_property
     def total(self) -> int:
         """The number of values in all tensors."""
         return sum(math.prod(shape) for shape in self.shapes)
