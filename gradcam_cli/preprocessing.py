@@ -47,6 +47,9 @@ class Preprocessing:
         return np.asarray((values - mean) / scale, np.float32)[None]
 
 
+# The reason of a preprocessing that a person chose.
+ASKED_FOR = "asked for"
+
 PREPROCESSINGS = {
     p.name: p
     for p in (

@@ -8,6 +8,8 @@ from gradcam_cli.measures import QUICK
 
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
+# `auto`: as the model was trained where that is known, else squash.
+FIT_CHOICES = ("auto", *FIT_MODES)
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -55,6 +57,7 @@ class ModelSettings:
     layer: str = "auto"
     layers: tuple[str, ...] = ()
     labels: Path | None = None
+    labels_from: Path | None = None
     preprocess: str = "auto"
     input_size: tuple[int, int] | None = None
     output_name: str | None = None

@@ -41,6 +41,8 @@ class ModelCard:
     preprocess_guessed: bool
     fit: str
     input_size: tuple[int, int]
+    preprocess_reason: str = ""
+    preprocess_scores: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ def _model(model: ModelCard) -> Record:
         "precision": model.precision,
         "preprocess": model.preprocess,
         "preprocess_guessed": model.preprocess_guessed,
+        "preprocess_reason": model.preprocess_reason,
+        "preprocess_scores": model.preprocess_scores and dict(model.preprocess_scores),
         "fit": model.fit,
         "input_size": {"width": model.input_size[1], "height": model.input_size[0]},
     }

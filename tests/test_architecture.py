@@ -25,6 +25,8 @@ ROOMS: dict[str, set[str]] = {
     "isolation": {"numpy"},
     "preprocessing": {"numpy"},
     "labels": set(),
+    "label_tables": set(),
+    "label_files": {"numpy"},
     "network": {"numpy"},
     "methods": {"numpy"},
     "evidence": {"numpy"},

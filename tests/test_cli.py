@@ -393,7 +393,7 @@ def test_a_model_of_ones_own(run: Runner, tmp_path: Path) -> None:
     assert "--output: kind, age" in run(*args).expect(3).err
     assert "3 labels" in run(*args, "--output", "age").expect(3).err
     done = run(*args, "--output", "kind", "--top-k", "3", "--min-score", "0", "--class", "cow").expect(0)
-    assert "'unit' was guessed" in done.err
+    assert "'unit' is a guess" in done.err
     record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
     assert {c["label"] for c in record["classes"]} == {"ant", "bee", "cow"}
     assert record["model"]["preprocess_guessed"] is True

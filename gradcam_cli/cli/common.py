@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import EnvironmentStop, UsageError
-from gradcam_cli.settings import ModelSettings
+from gradcam_cli.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
+    from gradcam_cli.settings import FitMode
     from gradcam_cli.sidecar import ModelCard
 
 INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141
+DEFAULT_FIT = RunSettings().fit
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
 # Any of these distributions may be the cv2 that was imported.
 OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
@@ -70,6 +72,7 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         layer=layer,
         layers=options.get("layers", ()),
         labels=options["labels"],
+        labels_from=options["labels_from"],
         preprocess=options["preprocess"],
         weights=options["weights"],
         input_size=options["input_size"],
@@ -98,7 +101,14 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str) -> "Model
         preprocess_guessed=model.preprocess_guessed,
         fit=fit,
         input_size=engine.input_size,
+        preprocess_reason=model.preprocess_reason,
+        preprocess_scores=model.preprocess_scores,
     )
+
+
+def chosen_fit(model: "Classifier | Plan", options: Mapping[str, Any]) -> "FitMode":
+    """How pictures are laid into the input: as the options say, or as the model was trained."""
+    return model.fit if options["fit"] == "auto" else options["fit"]
 
 
 def versions() -> dict[str, str]:
@@ -111,7 +121,7 @@ def versions() -> dict[str, str]:
 
 
 def announce(
-    card: "ModelCard", warnings: tuple[str, ...], options: Mapping[str, Any], layers: tuple[str, ...] = ()
+    card: "ModelCard", model: "Classifier | Plan", options: Mapping[str, Any], layers: tuple[str, ...] = ()
 ) -> None:
     """Say once what was chosen, which `layers` are fused where there are several, and what looks wrong."""
     if options["quiet"]:
@@ -121,10 +131,14 @@ def announce(
         say(f"{card.name}: fused with {', '.join(layers[1:])}")
     if card.preprocess_guessed:
         say(
-            f"{card.name}: nothing tells how pixels become its input; '{card.preprocess}' was guessed. "
+            f"{card.name}: preprocess '{card.preprocess}' is a guess: {card.preprocess_reason}. "
             "Say it with --preprocess."
         )
-    for warning in warnings:
+    if card.fit != DEFAULT_FIT and options["fit"] == "auto":
+        say(f"{card.name}: fit '{card.fit}', as the tool that made the model does (change it with --fit)")
+    for note in model.notes:
+        say(f"{card.name}: {note}")
+    for warning in model.warnings:
         say(f"{card.name}: warning: {warning}")
     if options["verbose"]:
         height, width = card.input_size

@@ -104,7 +104,7 @@ def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None
 def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     """Read a plan that was named as the model; its layer and input are what they were compiled for."""
     from gradcam_cli.engines.plan import read_plan
-    from gradcam_cli.preprocessing import PREPROCESSINGS
+    from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
 
     settings = request.settings
     plan = read_plan(path)
@@ -113,8 +113,20 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     if settings.input_size not in {None, plan.input_shape[:2]}:
         raise ModelError(f"{path}: compiled for {plan.input_shape[0]}x{plan.input_shape[1]} pictures.")
     if settings.preprocess != "auto":
-        plan = replace(plan, preprocessing=PREPROCESSINGS[settings.preprocess], preprocess_guessed=False)
-    return replace(plan, labels=request.labels) if request.labels else plan
+        plan = replace(
+            plan,
+            preprocessing=PREPROCESSINGS[settings.preprocess],
+            preprocess_guessed=False,
+            preprocess_reason=ASKED_FOR,
+        )
+    if request.labels:
+        return replace(plan, labels=request.labels)
+    if len(plan.labels):
+        return plan
+    from gradcam_cli.label_files import choose_beside
+
+    found, notes = choose_beside(request.labels_beside, plan.head.class_count)
+    return replace(plan, labels=found, notes=(*plan.notes, *notes))
 
 
 def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":

@@ -16,6 +16,7 @@ from gradcam_cli.cli.common import (
     TERMINATED,
     Terminated,
     announce,
+    chosen_fit,
     find_inputs,
     lines_to,
     locate,
@@ -188,10 +189,11 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     engine, model = open_engine(request, choice, work)
     for method in methods:
         check_method(method, engine)
-    card = model_card(model, engine, options["fit"])
-    announce(card, model.warnings, options)
+    fit = chosen_fit(model, options)
+    card = model_card(model, engine, fit)
+    announce(card, model, options)
     job = Job(
-        settings=RunSettings(fit=options["fit"], batch_size=options["batch_size"]),
+        settings=RunSettings(fit=fit, batch_size=options["batch_size"]),
         preprocessing=model.preprocessing,
         labels=model.labels,
         model=card,

@@ -4,13 +4,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.common import announce, find_inputs, locate, model_card, versions
+from gradcam_cli.cli.common import announce, chosen_fit, find_inputs, locate, model_card, versions
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
@@ -130,7 +130,7 @@ def _options_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str:
     from gradcam_cli.engines.cache import installed_version
     from gradcam_cli.resume import fingerprint
 
-    settings = asdict(_run_settings(options))
+    settings = asdict(_run_settings(options)) | {"fit": options["fit"]}
     del settings["batch_size"], settings["limits"]
     return fingerprint(
         {
@@ -155,7 +155,6 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
     return RunSettings(
         method=options["method"],
         method_options=_method_options(options),
-        fit=options["fit"],
         batch_size=options["batch_size"],
         save_maps=options["save_maps"],
         min_score=options["min_score"],
@@ -206,13 +205,14 @@ class Opening:
         size = batch_size or settings.batch_size
         work = Work(_target_settings(options), (method,), settings.method_options, self.images, size)
         engine, model = open_engine(self.request, choice, work)
+        settings = replace(settings, fit=chosen_fit(model, options))
         engines = (engine, *engine.others)
         for each in engines:
             check_method(method, each)
         card = model_card(model, engine, settings.fit)
         layers = tuple(each.layer.path for each in engines) if engine.others else ()
         if batch_size is None:
-            announce(card, model.warnings, options, layers)
+            announce(card, model, options, layers)
         job = Job(
             settings=settings,
             preprocessing=model.preprocessing,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.engines import EngineChoice
-from gradcam_cli.settings import ENGINES, FIT_MODES, PRECISIONS, ModelSettings, RunSettings, Threshold
+from gradcam_cli.settings import ENGINES, FIT_CHOICES, PRECISIONS, ModelSettings, RunSettings, Threshold
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -115,6 +115,17 @@ layers_option = click.option(
 )
 
 
+labels_options = _with(
+    click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON."),
+    click.option(
+        "--labels-from",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Folder whose sub-folders are named after the classes, as Keras reads a data set.",
+    ),
+)
+
+
 def _model_options(layer: Decorator) -> Decorator:
     """What describes a model besides its name; the names are those of `ModelSettings`."""
     return _with(
@@ -129,9 +140,7 @@ def _model_options(layer: Decorator) -> Decorator:
             "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."
         ),
         layer,
-        click.option(
-            "--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON."
-        ),
+        labels_options,
         click.option(
             "--preprocess",
             type=click.Choice(PREPROCESS_CHOICES),
@@ -148,10 +157,11 @@ several_layers_model_options = _model_options(layers_option)
 engine_options = _with(
     click.option(
         "--fit",
-        type=click.Choice(FIT_MODES),
-        default=RUN_DEFAULTS.fit,
+        type=click.Choice(FIT_CHOICES),
+        default="auto",
         show_default=True,
-        help="How a picture is laid into the input: whole, its middle, or whole with a border.",
+        help="How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or what "
+        "the tool that made the model does.",
     ),
     click.option(
         "--engine",

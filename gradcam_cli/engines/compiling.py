@@ -66,6 +66,10 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
         head_weights=head.weights,
         network=network,
         weights=weights,
+        preprocess_reason=classifier.preprocess_reason,
+        preprocess_scores=classifier.preprocess_scores,
+        fit=classifier.fit,
+        notes=classifier.notes,
     )
 
 

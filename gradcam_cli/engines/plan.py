@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from gradcam_cli.errors import ModelError
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.network import Floats, Head, HeadKind, TargetLayer
 from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
+from gradcam_cli.settings import FitMode
 
 SUFFIX = ".plan"
-VERSION = 1
+VERSION = 2
 MEMBERS = ("network.xml", "network.bin", "head.npy")
 
 
@@ -45,6 +47,10 @@ class Plan:
     head_weights: Floats
     network: bytes
     weights: bytes
+    preprocess_reason: str = ""
+    preprocess_scores: Mapping[str, float] | None = None
+    fit: FitMode = "squash"
+    notes: tuple[str, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -75,6 +81,10 @@ def _described(plan: Plan, members: dict[str, bytes]) -> dict[str, Any]:
         "input_shape": plan.input_shape,
         "preprocess": plan.preprocessing.name,
         "preprocess_guessed": plan.preprocess_guessed,
+        "preprocess_reason": plan.preprocess_reason,
+        "preprocess_scores": plan.preprocess_scores and dict(plan.preprocess_scores),
+        "fit": plan.fit,
+        "notes": plan.notes,
         "labels": [[label.name, label.wnid] for label in plan.labels.entries],
         "warnings": plan.warnings,
         "layer": asdict(plan.layer),
@@ -118,4 +128,8 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         head_weights=np.load(io.BytesIO(members["head.npy"]), allow_pickle=False),
         network=members["network.xml"],
         weights=members["network.bin"],
+        preprocess_reason=described["preprocess_reason"],
+        preprocess_scores=described["preprocess_scores"],
+        fit=described["fit"],
+        notes=tuple(described["notes"]),
     )

@@ -1,6 +1,6 @@
 """A classifier: the network, what its input is, and what its classes are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import tensorflow as tf
 from gradcam_cli.errors import GradcamError, ModelError, first_line
 from gradcam_cli.labels import Labels
 from gradcam_cli.preprocessing import Preprocessing
+from gradcam_cli.settings import FitMode
 
 # Protobuf ends at 2 GB.
 LARGEST_GRAPH = 3 * 2**29
@@ -21,7 +22,9 @@ class Classifier:
     """A network and what surrounds it.
 
     `input_shape` is (height, width, channels), whichever way round the network has it. `output` names the one to
-    explain where there are several. `warnings` are for people: what about its input looks wrong.
+    explain where there are several. `warnings` are for people: what about its input looks wrong; so are `notes`: what
+    was found out about it. `preprocess_scores` are distances between what the network remembers of its training data
+    and what it meets under each preprocessing; `fit` is how its training pictures were laid into the input.
     """
 
     name: str
@@ -34,6 +37,10 @@ class Classifier:
     output: str | None = None
     channels_first: bool = False
     warnings: tuple[str, ...] = ()
+    preprocess_reason: str = ""
+    preprocess_scores: Mapping[str, float] | None = None
+    fit: FitMode = "squash"
+    notes: tuple[str, ...] = ()
 
     def arranged(self, inputs: Any) -> Any:
         """Lay a batch (N, H, W, channels) out as the network wants it."""

@@ -9,13 +9,14 @@ from typing import Any
 import keras
 
 from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.label_files import choose_beside
 from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.keras2 import readable
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.trace import is_channels_first, layer_paths
-from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
+from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 
 IMAGENET_CLASSES = 1000
 FALLBACK_SIDE = 224
@@ -53,6 +54,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         raise ModelError(
             f"{path}: --preprocess {preprocessing.name} is for three channels; the model's input has {shape[2]}."
         )
+    labels, notes = _labels(network, request)
     return Classifier(
         name=path.name,
         sha256=request.sha256,
@@ -60,10 +62,12 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         input_shape=shape,
         preprocessing=preprocessing,
         preprocess_guessed=settings.preprocess == "auto" and own is None,
-        labels=request.labels or _known_labels(network),
+        labels=labels,
         output=settings.output_name,
         channels_first=channels_first,
         warnings=(*_size_warnings(network, settings.input_size), *_range_warnings(own, why, preprocessing)),
+        notes=notes,
+        preprocess_reason=_reason(settings.preprocess, why),
     )
 
 
@@ -99,6 +103,29 @@ def _input_shape(
     if (own[0] or height, own[1] or width) != (height, width):
         raise ModelError(f"{path}: its input is {own[0]}x{own[1]}; it cannot take {height}x{width}.")
     return height, width, own[2]
+
+
+def _reason(wanted: str, why: str) -> str:
+    if wanted != "auto":
+        return ASKED_FOR
+    return why or "nothing in the model shows how pixels become its input"
+
+
+def _labels(network: keras.Model, request: ModelRequest) -> tuple[Labels, tuple[str, ...]]:
+    """Take the labels that were asked for, those beside the model, or ImageNet's; and what is to be said of them."""
+    if request.labels:
+        return request.labels, ()
+    found, notes = choose_beside(request.labels_beside, _class_count(network, request.settings.output_name))
+    return (found if len(found) else _known_labels(network)), notes
+
+
+def _class_count(network: keras.Model, output: str | None) -> int | None:
+    """Count the classes as far as the output's shape shows them: one unit is two classes."""
+    outputs = list(getattr(network, "outputs", None) or [])
+    names = list(getattr(network, "output_names", None) or [])
+    index = names.index(output) if output in names else 0
+    units = outputs[index].shape[-1] if len(outputs) > index else None
+    return 2 if units == 1 else units
 
 
 def _known_labels(network: keras.Model) -> Labels:

@@ -13,7 +13,7 @@ from gradcam_cli.models.files import classifier_from_file
 from gradcam_cli.models.named import LITE0, NamedModel
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import is_imagenet_file
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
 
 # What keras.applications divides by once more where EfficientNet is built for ImageNet's weights.
 IMAGENET_VARIANCE = (0.229, 0.224, 0.225)
@@ -42,6 +42,7 @@ def _from_name(named: NamedModel, request: ModelRequest, *, need_weights: bool) 
         input_shape=(*size, 3),
         preprocessing=PREPROCESSINGS[named.preprocess if wanted == "auto" else wanted],
         preprocess_guessed=False,
+        preprocess_reason=f"that of {named.name}" if wanted == "auto" else ASKED_FOR,
         labels=request.labels or imagenet_labels(),
     )
 

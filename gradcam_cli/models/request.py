@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradcam_cli.errors import ModelError
-from gradcam_cli.labels import Labels, read_labels
+from gradcam_cli.errors import ModelError, UsageError
+from gradcam_cli.label_files import beside, folder_labels, read_labels
+from gradcam_cli.labels import Labels
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
 from gradcam_cli.models.weights import ensure_weights, file_sha256
 from gradcam_cli.settings import ModelSettings
@@ -23,6 +24,8 @@ class ModelRequest:
     """A model that is there: `named` with its `weights` (None: in a package, or not needed), or a whole `file`.
 
     A file has passed the preflight. `sha256` is that of the file or of the weights. `plan` is a compiled model.
+    Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
+    count only if they are one for each class.
     """
 
     settings: ModelSettings
@@ -32,6 +35,7 @@ class ModelRequest:
     labels: Labels | None
     sha256: str | None
     plan: Path | None = None
+    labels_beside: tuple[Labels, ...] = ()
 
     def depends(self) -> dict[str, Any]:
         """Tell what the model depends on, as far as it can be told before it is loaded."""
@@ -45,6 +49,7 @@ class ModelRequest:
             "output": settings.output_name,
             "preprocess": settings.preprocess,
             "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
+            "labels_beside": [[(label.name, label.wnid) for label in found.entries] for found in self.labels_beside],
         }
 
 
@@ -66,16 +71,17 @@ def locate_model(
     Raises:
         ModelError: there is no such model, file of weights or labels, or the weights cannot be had.
     """
-    labels = read_labels(settings.labels) if settings.labels else None
+    labels = _asked_labels(settings)
     if _is_file(settings.model):
         if settings.weights:
             raise ModelError("--weights goes with a named model; a model file brings its own.")
         path = _model_file(settings.model)
-        labels = labels or _labels_beside(path)
+        labels = labels or _own_labels(path)
+        found = () if labels else beside(path)
         digest = _checked_sha256(path, settings)
         if path.suffix.lower() == PLAN_SUFFIX:
-            return ModelRequest(settings, None, None, None, labels, digest, path)
-        request = ModelRequest(settings, None, path, None, labels, digest)
+            return ModelRequest(settings, None, None, None, labels, digest, path, labels_beside=found)
+        request = ModelRequest(settings, None, path, None, labels, digest, labels_beside=found)
         if not passed(request):
             from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 
@@ -91,11 +97,19 @@ def locate_model(
     return ModelRequest(settings, named, None, weights, labels, hashed)
 
 
-def _labels_beside(path: Path) -> Labels | None:
-    """Labels that lie beside a model file: `MODEL.labels.json`, with or without the file's own suffix."""
-    for beside in (path.with_suffix(".labels.json"), path.with_name(f"{path.name}.labels.json")):
-        if beside.is_file():
-            return read_labels(beside)
+def _asked_labels(settings: ModelSettings) -> Labels | None:
+    if settings.labels and settings.labels_from:
+        raise UsageError("--labels and --labels-from both name the classes: give one of them.")
+    if settings.labels_from:
+        return folder_labels(settings.labels_from)
+    return read_labels(settings.labels) if settings.labels else None
+
+
+def _own_labels(path: Path) -> Labels | None:
+    """Labels that are named after a model file: `MODEL.labels.json`, with or without the file's own suffix."""
+    for own in (path.with_suffix(".labels.json"), path.with_name(f"{path.name}.labels.json")):
+        if own.is_file():
+            return read_labels(own)
     return None
 
 
