@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,11 +8,14 @@ from pathlib import Path
 
 PREFIX = ".gradcam-"
 TEMPORARY_SUFFIX = ".tmp"
+RANDOM_BYTES = 8
+# Nothing but a name of this very form is ever removed as a temporary file.
+TEMPORARY = re.compile(rf"\.gradcam-[0-9a-f]{{{2 * RANDOM_BYTES}}}\.tmp")
 
 
 def temporary_beside(path: Path) -> Path:
     """Name a file that is not there, in the folder of `path`."""
-    return path.parent / f"{PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    return path.parent / f"{PREFIX}{secrets.token_hex(RANDOM_BYTES)}{TEMPORARY_SUFFIX}"
 
 
 @contextmanager

@@ -4,22 +4,23 @@ import errno
 import io
 import os
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.atomic import PREFIX, TEMPORARY_SUFFIX, atomically, temporary_beside
+from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside
 from gradcam_cli.discovery import OVERLAY_SUFFIX, RUN_RECORD, Source
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.images import read_file
+from gradcam_cli.ownership import are_rows, belongs_to, is_ours
 from gradcam_cli.settings import Limits
-from gradcam_cli.sidecar import Record, files_of, is_foreign, to_json
+from gradcam_cli.sidecar import Record, files_of, to_json
 
 fcntl: ModuleType | None
 try:
@@ -29,6 +30,8 @@ except ImportError:
     fcntl = None
 
 MAP_SUFFIX = ".map.npy"
+SIDECAR_SUFFIX = ".json"
+STAYS = "What was finished stays valid."
 # A sidecar of a thousand classes has some 400 kB.
 SIDECAR_LIMITS = Limits(max_file_bytes=64 * 2**20)
 _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -54,7 +57,7 @@ class Names:
     @property
     def sidecar(self) -> str:
         """Name of the sidecar."""
-        return f"{self._name}.json"
+        return f"{self._name}{SIDECAR_SUFFIX}"
 
     @property
     def _name(self) -> str:
@@ -71,31 +74,53 @@ class OutputFolder:
         """Name the folder; nothing is created before `prepare`."""
         self.root = root
         self._real_root = ""
+        self._identity: tuple[int, int] | None = None
         self._descriptor = -1
-        self._swept: set[Path] = set()
-        self._sweeping = threading.Lock()
+        self._made: set[Path] = set()
+        self._making = threading.Lock()
 
-    def prepare(self, record: str = RUN_RECORD) -> None:
-        """Create the folder, take it, and prove that it can be written, before a model is loaded.
+    def prepare(self, record: str = RUN_RECORD, rows: str | None = None) -> None:
+        """Create the folder, lock it, and check that it can be written, before a model is loaded.
+
+        Args:
+            record: the JSON file that the run writes at the top.
+            rows: the file of JSON lines that it writes there, if any.
 
         Raises:
-            UsageError: it cannot, another run has it, or its `record` (`run.json`) is somebody else's.
+            UsageError: the folder cannot be written, another run has it, or one of these files is not this program's.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._real_root = os.path.realpath(self.root)
             self._lock()
+            found = self.root.stat()
+            self._identity = (found.st_dev, found.st_ino)
             _sweep(self.root)
-            self._swept.add(self.root)
+            self._made.add(self.root)
             probe = temporary_beside(self.root / RUN_RECORD)
             probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise UsageError(f"{self.root}: the output folder cannot be written: {error.strerror}.") from error
         try:
-            _refuse_foreign(self.root / record)
+            _refuse_foreign(self.root / record, is_ours)
+            if rows is not None:
+                _refuse_foreign(self.root / rows, are_rows)
         except ImageError as error:
             raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
+
+    def check_identity(self) -> None:
+        """Check that the folder is still the one that the run began with.
+
+        Raises:
+            EnvironmentStop: it was removed, renamed, replaced or unmounted.
+        """
+        try:
+            found = self.root.stat()
+        except OSError as error:
+            raise EnvironmentStop(f"{self.root}: the output folder is gone: {error.strerror}. {STAYS}") from error
+        if self._identity not in {None, (found.st_dev, found.st_ino)}:
+            raise EnvironmentStop(f"{self.root}: another folder has taken the place of the output folder. {STAYS}")
 
     def release(self) -> None:
         """Let another run have the folder; the end of the process does so as well."""
@@ -134,7 +159,9 @@ class OutputFolder:
         """
         folder = self._folder_of(names.source)
         sidecar = folder / names.sidecar
-        before = _refuse_foreign(sidecar)
+        # Only names that the program itself would write may go, whatever a sidecar found there says.
+        image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
+        before = {name for name in files_of(_refuse_foreign(sidecar, is_ours)) if belongs_to(name, image)}
         # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
         _remove(sidecar)
         for name in before - files.keys():
@@ -157,47 +184,86 @@ class OutputFolder:
         Raises:
             EnvironmentStop: nothing can be written any more.
         """
+        self.check_identity()
         try:
             _replace(self.root / name, data)
         except ImageError as error:
             raise EnvironmentStop(f"{self.root / name}: {error}") from error
 
+    @contextmanager
+    def rows(self, name: str) -> Iterator[TextIO]:
+        """Open a file of JSON lines at the top; it takes its name when it is closed, whole, or as far as the run came.
+
+        Raises:
+            EnvironmentStop: it cannot be written.
+        """
+        temporary = temporary_beside(self.root / name)
+        try:
+            file = temporary.open("x", encoding="ascii", newline="\n")
+        except OSError as error:
+            raise EnvironmentStop(f"{self.root / name}: cannot be written: {error.strerror}.") from error
+        try:
+            with file:
+                yield file
+        finally:
+            self._keep(temporary, name)
+
+    def _keep(self, temporary: Path, name: str) -> None:
+        self.check_identity()
+        try:
+            temporary.replace(self.root / name)
+        except OSError as error:
+            raise EnvironmentStop(f"{self.root / name}: cannot be written: {error.strerror}.") from error
+
     def _folder_of(self, source: Source) -> Path:
+        self.check_identity()
         folder = (self.root / source.relative).parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._make(folder)
         except OSError as error:
             raise _translated(error, folder) from error
         real = os.path.realpath(folder)
         if os.path.commonpath([real, self._real_root]) != self._real_root:
             raise ImageError(Reason.OUTPUT_NOT_OURS, "its folder leads out of the output folder by a symbolic link")
-        with self._sweeping:
-            if folder not in self._swept:
+        with self._making:
+            if folder not in self._made:
                 _sweep(folder)
-                self._swept.add(folder)
+                self._made.add(folder)
         return folder
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder below the root, but never the root itself: where that is gone, the run has to stop."""
+        for parent in reversed([folder, *folder.parents]):
+            if parent == self.root or parent in self._made or self.root not in parent.parents:
+                continue
+            parent.mkdir(exist_ok=True)
 
 
 def _sweep(folder: Path) -> None:
     """Remove the temporaries of runs that were killed: the folder is ours alone, so nobody is writing them."""
     with suppress(OSError):
         for path in folder.glob(f"{PREFIX}*{TEMPORARY_SUFFIX}"):
-            path.unlink(missing_ok=True)
+            if TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
-def _refuse_foreign(sidecar: Path) -> set[str]:
-    """Leave other people's JSON alone, and name the files of our own; a broken sidecar is written anew."""
+def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
+    """Give the bytes of a file that is ours, none where there is no file, and refuse every other one.
+
+    Raises:
+        ImageError: the file is not provably this program's, so it is not replaced.
+    """
     try:
-        data = read_file(os.fspath(sidecar), SIDECAR_LIMITS)
+        data = read_file(os.fspath(path), SIDECAR_LIMITS)
     except ImageError as error:
         if error.reason in {Reason.VANISHED, Reason.EMPTY}:
-            return set()
+            return b""
         if error.reason is Reason.NAME_TOO_LONG:
             raise ImageError(error.reason, TOO_LONG) from error
-        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already, and {error}") from error
-    if is_foreign(data):
-        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{sidecar.name} is there already and is not of this program")
-    return set(files_of(data))
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} exists already, and {error}") from error
+    if not ours(data):
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} exists already, and this program did not write it")
+    return data
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:
@@ -228,5 +294,5 @@ def _translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
     if error.errno in _IN_THE_WAY:
         return ImageError(Reason.OUTPUT_NOT_OURS, f"something else stands where {path.name} should be")
     if error.errno in _STOPS:
-        return EnvironmentStop(f"{path}: {error.strerror}. What was finished stays valid.")
+        return EnvironmentStop(f"{path}: {error.strerror}. {STAYS}")
     return EnvironmentStop(f"{path}: cannot be written: {error.strerror}.")

@@ -18,8 +18,9 @@ from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError
 from gradcam_cli.images import read_file, sha256
 from gradcam_cli.output import SIDECAR_LIMITS, OutputFolder
+from gradcam_cli.ownership import is_record, parsed
 from gradcam_cli.settings import Limits
-from gradcam_cli.sidecar import SCHEMA_VERSION, Record, is_foreign, name_on_disk
+from gradcam_cli.sidecar import SCHEMA_VERSION, Record, name_on_disk
 
 FINISHED = ("ok", "flat")
 
@@ -41,11 +42,10 @@ def fingerprint(depends: Mapping[str, Any]) -> str:
 def read_sidecar(path: Path) -> Record | None:
     """Read a sidecar of this program; None where there is none, or none that is whole."""
     try:
-        data = read_file(os.fspath(path), SIDECAR_LIMITS)
-        record = json.loads(data)
-    except (ImageError, ValueError, RecursionError):
+        record = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
+    except (ImageError, ValueError):
         return None
-    return None if is_foreign(data) else dict(record)
+    return record if is_record(record) else None
 
 
 def is_finished(folder: OutputFolder, source: Source, wanted: Wanted) -> bool:

@@ -20,6 +20,7 @@ from gradcam_cli.geometry import Size
 from gradcam_cli.heatmap import Summary
 from gradcam_cli.images import Header
 from gradcam_cli.labels import Label
+from gradcam_cli.ownership import parsed
 from gradcam_cli.regions import Region
 
 SCHEMA_VERSION = 1
@@ -226,21 +227,12 @@ def to_json(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
     return json.dumps(record, sort_keys=True, indent=indent, allow_nan=False) + "\n"
 
 
-def is_foreign(data: bytes) -> bool:
-    """Whether this is valid JSON that somebody else wrote."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return False
-    return not (isinstance(value, dict) and {"schema_version", "versions"} <= value.keys())
-
-
 def files_of(data: bytes) -> list[str]:
     """Name the files that lie beside a sidecar of ours, as they are called on disk; none where it is damaged."""
     try:
-        record = json.loads(data)
+        record = parsed(data)
         return [name_on_disk(record, file["name"]) for file in record["files"]]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return []
 
 
@@ -251,7 +243,7 @@ def name_on_disk(record: Record, name: str) -> str:
         ValueError: it leads elsewhere, which none of this program's does.
     """
     real = from_text(name, escaped="path_b64" in record["input"])
-    if "/" in real or os.sep in real or real in {"", ".", ".."}:
+    if {"/", os.sep, "\0"} & set(real) or real in {"", ".", ".."}:
         raise ValueError(f"{name} is not beside its sidecar")
     return real
 

@@ -16,8 +16,9 @@ from gradcam_cli.discovery import OVERLAY_SUFFIX, RUN_RECORD, as_text
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.images import decode, read_file, sha256
 from gradcam_cli.output import MAP_SUFFIX, SIDECAR_LIMITS
+from gradcam_cli.ownership import is_damaged_sidecar, is_ours, parsed
 from gradcam_cli.settings import Limits
-from gradcam_cli.sidecar import Record, is_foreign, name_on_disk, schema_text
+from gradcam_cli.sidecar import Record, name_on_disk, schema_text
 
 # Overlays are as large as their photographs, which had limits of their own.
 LIMITS = Limits(max_file_bytes=2**31, max_pixels=2**32)
@@ -92,14 +93,13 @@ def _verify_json(root: Path, relative: str, validator: Any, findings: Findings) 
     except ImageError as error:
         _blame(findings, relative, str(error))
         return set()
-    try:
-        record = json.loads(data)
-    except (ValueError, RecursionError):
-        _blame(findings, relative, "no JSON: damaged, or cut off")
-        return set()
-    if is_foreign(data):
+    if not is_ours(data):
         findings.foreign += 1
         return set()
+    if is_damaged_sidecar(data):
+        _blame(findings, relative, "damaged: the sidecar is empty or cut off")
+        return set()
+    record = parsed(data)
     if relative == RUN_RECORD:
         return set()
     findings.sidecars += 1

@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "heatmap": {"numpy"},
     "regions": {"numpy"},
     "overlay": {"numpy"},
+    "ownership": set(),
     "sidecar": {"numpy"},
     "output": {"numpy"},
     "resume": set(),

@@ -344,5 +344,5 @@ def test_a_real_network(run: Runner, tmp_path: Path) -> None:
 def test_an_evaluation_of_somebody_elses_is_left_alone(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study/evaluation.json").write_text('{"mine": true}')
-    assert "not of this program" in invoke("photos", *PAIR, "-o", "study", code=2).stderr
+    assert "did not write it" in invoke("photos", *PAIR, "-o", "study", code=2).stderr
     assert (tmp_path / "study/evaluation.json").read_text() == '{"mine": true}'

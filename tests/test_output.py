@@ -1,7 +1,9 @@
 """Files appear whole or not at all, and nobody else's file is touched."""
 
 import errno
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.output import Names, OutputFolder, npy_bytes
+from gradcam_cli.sidecar import to_json
 
-RECORD = {"schema_version": 1, "versions": {}, "status": "ok"}
+RECORD = {"schema_version": 1, "versions": {}, "options_sha256": "0", "classes": [], "files": [], "status": "ok"}
+OURS = to_json(RECORD).encode()
 NAMES = Names(Source("sub/cat.png", "in/sub/cat.png"), several=False)
 
 
@@ -90,13 +94,113 @@ def test_somebody_elses_json_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "sub" / "cat.png.overlay.jpg").exists()
 
 
-@pytest.mark.parametrize("before", ["", '{"schema_ver', '{"schema_version": 1, "versions": {}}'])
-def test_our_own_and_broken_sidecars_are_written_anew(tmp_path: Path, before: str) -> None:
+@pytest.mark.parametrize("before", [b"", b"{", b"\0" * 4096, OURS[:40], OURS[:-2], OURS])
+def test_our_own_and_broken_sidecars_are_written_anew(tmp_path: Path, before: bytes) -> None:
     folder = prepared(tmp_path)
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/cat.png.json").write_text(before)
+    (tmp_path / "sub/cat.png.json").write_bytes(before)
     folder.write_image(NAMES, {}, RECORD)
-    assert '"status": "ok"' in (tmp_path / "sub/cat.png.json").read_text()
+    assert (tmp_path / "sub/cat.png.json").read_bytes() == OURS
+
+
+THEIRS = {
+    "latin-1": '{"name": "caf\u00e9"}'.encode("latin-1"),
+    "json lines": b'{"schema_version": 1}\n{"versions": 2}\n',
+    "comments": b'// mine\n{"a": 1}\n',
+    "other indent": b'{\n    "classes": []\n}\n',
+    "cut off, not of this program": b'{"schema_version": 1, "versions": ',
+    "text": b"not json",
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "list": b"[1, 2]",
+    "another tool's": b'{"schema_version": 2, "versions": {}}',
+}
+
+
+@pytest.mark.parametrize("theirs", THEIRS.values(), ids=THEIRS.keys())
+@pytest.mark.parametrize("name", ["sub/cat.png.json", "run.json"])
+def test_what_is_not_provably_ours_stays(tmp_path: Path, theirs: bytes, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(theirs)
+    if name == "run.json":
+        with pytest.raises(UsageError, match="did not write it"):
+            prepared(tmp_path)
+    else:
+        with pytest.raises(ImageError) as caught:
+            prepared(tmp_path).write_image(NAMES, {}, RECORD)
+        assert caught.value.reason is Reason.OUTPUT_NOT_OURS
+    assert path.read_bytes() == theirs
+
+
+def test_a_planted_sidecar_deletes_nothing_of_the_user(tmp_path: Path) -> None:
+    folder = prepared(tmp_path)
+    (tmp_path / "sub").mkdir()
+    # Names of others, names of this image, and names that are none.
+    kept = ["thesis.docx", ".bashrc", "dog.png.overlay.jpg", "cat.png", "cat.png.x.overlay.jpg", "cat.png.json.bak"]
+    gone = ["cat.png.overlay.jpg", "cat.png.281.overlay.jpg", "cat.png.map.npy"]
+    named = [*kept, *gone, "a\0b", "../../x", "", 7]
+    for name in (*kept, *gone):
+        (tmp_path / "sub" / name).write_text("precious")
+    planted = {**RECORD, "input": {}, "files": [{"name": name} for name in named[:9]]}
+    (tmp_path / "sub/cat.png.json").write_text(json.dumps(planted))
+    folder.write_image(NAMES, {}, RECORD)
+    assert sorted(p.name for p in (tmp_path / "sub").iterdir()) == sorted([*kept, "cat.png.json"])
+    for hostile in named[9:]:
+        (tmp_path / "sub/cat.png.json").write_text(json.dumps({**planted, "files": [{"name": hostile}]}))
+        folder.write_image(NAMES, {}, RECORD)
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced"])
+def test_a_folder_that_is_gone_stops_the_run_and_is_not_made_again(tmp_path: Path, how: str) -> None:
+    out = tmp_path / "out"
+    folder = prepared(out)
+    folder.write_image(NAMES, {}, RECORD)
+    if how == "removed":
+        shutil.rmtree(out)
+    else:
+        out.rename(tmp_path / "elsewhere")
+    if how == "replaced":
+        out.mkdir()
+    for write in (lambda: folder.write_image(NAMES, {}, RECORD), lambda: folder.write_run({})):
+        with pytest.raises(EnvironmentStop, match="output folder"):
+            write()
+    assert (not out.exists()) or not list(out.iterdir())
+
+
+def test_rows_appear_when_they_are_closed(tmp_path: Path) -> None:
+    folder = prepared(tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_text("precious")
+    (tmp_path / "rows.jsonl").symlink_to(outside)
+    with folder.rows("rows.jsonl") as file:
+        file.write('{"kind": "image"}\n')
+    assert outside.read_text() == "precious"
+    assert (tmp_path / "rows.jsonl").read_text() == '{"kind": "image"}\n'
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(folder)
+    assert (tmp_path / "rows.jsonl").read_text() == "{}\n"
+    assert not list(tmp_path.glob(".gradcam*"))
+
+
+def _interrupted(folder: OutputFolder) -> None:
+    with folder.rows("rows.jsonl") as file:
+        file.write("{}\n")
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("data", [b"mine\n", b'{"label": 1}\n', b"\n", b"caf\xe9"])
+def test_rows_of_others_are_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(data)
+    with pytest.raises(UsageError, match="did not write it"):
+        OutputFolder(tmp_path).prepare("evaluation.json", "rows.jsonl")
+    assert (tmp_path / "rows.jsonl").read_bytes() == data
+
+
+def test_only_temporaries_of_this_program_are_swept(tmp_path: Path) -> None:
+    for name in (".gradcam-0123456789abcdef.tmp", ".gradcam-notes.tmp"):
+        (tmp_path / name).touch()
+    prepared(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [".gradcam-notes.tmp"]
 
 
 def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from gradcam_cli.cli.common import (
     announce,
     chosen_fit,
     find_inputs,
-    lines_to,
     locate,
     model_card,
     stopped_by_signals,
@@ -104,13 +103,12 @@ def _run(
     sources: "list[Source]", boxes: "dict[str, Boxes]", folder: "OutputFolder | None", options: Mapping[str, Any]
 ) -> int:
     benches = _open_all(options, len(sources), boxes)
-    rows = str(folder.root / ROWS) if folder else None
     summary = _empty_summary(benches)
     quiet = options["quiet"]
     try:
         with (
             stopped_by_signals(),
-            lines_to(rows) as lines,
+            folder.rows(ROWS) if folder else contextlib.nullcontext() as lines,
             Progress(len(sources) * len(benches), wanted=options["progress"], quiet=quiet) as progress,
         ):
             findings = Findings(summary, lines, progress)
@@ -145,7 +143,7 @@ def _folder(output: str | None) -> "Iterator[OutputFolder | None]":
     from gradcam_cli.output import OutputFolder
 
     folder = OutputFolder(Path(output))
-    folder.prepare(RECORD)
+    folder.prepare(RECORD, ROWS)
     try:
         yield folder
     finally:
