@@ -11,17 +11,19 @@ from typing import Any
 import click
 
 from gradcam_cli import __version__
+from gradcam_cli.cli.common import INTERRUPTED, PIPE_CLOSED
 from gradcam_cli.cli.compile import cache, compile_
+from gradcam_cli.cli.console import say
 from gradcam_cli.cli.evaluate import evaluate
 from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
+from gradcam_cli.cli.process import memory_stop, prepare_streams, watched
 from gradcam_cli.cli.schema import schema
 from gradcam_cli.cli.verify import verify
 from gradcam_cli.errors import EnvironmentStop, GradcamError
 
-INTERRUPTED = 130
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
@@ -29,26 +31,34 @@ class Program(click.Group):
     """Turns the library's errors into one line on stderr and their exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; nothing that was raised on purpose shows a traceback."""
+        """Run the command; an error that has a known cause shows no traceback."""
         try:
             return super().invoke(ctx)
-        except GradcamError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            click.echo(f"Error: {error.strerror}.", err=True)
-            ctx.exit(EnvironmentStop.exit_code)
-        except ImportError as error:
-            click.echo(
-                f"Error: {error}. `pip install gradcam-cli` brings all that models need; a compiled .plan needs less.",
-                err=True,
-            )
-            ctx.exit(EnvironmentStop.exit_code)
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            say("Interrupted.")
             ctx.exit(INTERRUPTED)
+        except Exception as error:
+            stop = memory_stop(error) or _known(error)
+            if stop is None:
+                raise
+            code, message = stop
+            if message:
+                say(f"Error: {message}")
+            ctx.exit(code)
+
+
+def _known(error: Exception) -> tuple[int, str] | None:
+    """Give the exit code and the message of an error that can happen to every user; None for a bug."""
+    if isinstance(error, GradcamError):
+        return error.exit_code, str(error)
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED, ""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return EnvironmentStop.exit_code, f"{error.strerror}."
+    if isinstance(error, ImportError):
+        hint = "`pip install gradcam-cli` brings all that models need; a compiled .plan needs less."
+        return EnvironmentStop.exit_code, f"{error}. {hint}"
+    return None
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -75,20 +85,24 @@ for command in (explain, evaluate, layers, methods, models, compile_, cache, ver
 
 def main() -> None:
     """Run the program, and leave without the half second in which TensorFlow's memory is taken apart."""
+    prepare_streams()
+    _leave(watched(_run))
+
+
+def _run() -> int:
     try:
         program(prog_name="gradcam-cli")
     except SystemExit as end:
-        _leave(end.code if isinstance(end.code, int) else 0)
+        return end.code if isinstance(end.code, int) else 0
+    return 0
 
 
 def _leave(code: int) -> None:
     """End the process at once: all files are written and all threads joined by now."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            # Python has none where the shell closed it.
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except OSError:
-            # Whoever read it is gone, as in `| head`.
+            # The reader is gone, as in `| head`, or the disk is full.
             code = code or 1
     os._exit(code)

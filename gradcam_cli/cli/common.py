@@ -153,11 +153,13 @@ def lines_to(name: str | None) -> Iterator[TextIO | None]:
     elif name == STDIO:
         yield sys.stdout
     else:
+        # Only errors of this file are its own: what happens while records are made is caught where it arises.
         try:
-            with Path(name).open("w", encoding="ascii", newline="\n") as file:
-                yield file
+            file = Path(name).open("w", encoding="ascii", newline="\n")  # noqa: SIM115 - closed below
         except OSError as error:
             raise EnvironmentStop(f"{name}: {error.strerror}.") from error
+        with file:
+            yield file
 
 
 @contextlib.contextmanager

@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
+from unicodedata import category
 
 import click
 
+from gradcam_cli.cli.process import LossyWriter
+
 SECONDS_BETWEEN_LINES = 10.0
+# Unicode categories: control, format (such as the reversal of writing direction), line and paragraph separators.
+UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 @contextmanager
@@ -32,7 +37,7 @@ def quiet_libraries(*, verbose: bool) -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     replaced = _writes_to(own, 2)
     if replaced:
-        binary = io.FileIO(saved, "w", closefd=False)
+        binary = LossyWriter(saved, "w", closefd=False)
         sys.stderr = io.TextIOWrapper(binary, own.encoding, "backslashreplace", line_buffering=True)
     os.dup2(nowhere, 2)
     os.close(nowhere)
@@ -57,8 +62,17 @@ def _writes_to(stream: Any, descriptor: int) -> bool:
 
 
 def say(message: str) -> None:
-    """Tell people something, on stderr."""
-    click.echo(message, err=True)
+    """Print a message for people on stderr."""
+    click.echo(printable(message), err=True)
+
+
+def printable(text: str) -> str:
+    r"""Write control and format characters as escapes such as `\x1b`, so that a name cannot command a terminal."""
+    return "".join(_visible(character) if category(character) in UNSAFE else character for character in text)
+
+
+def _visible(character: str) -> str:
+    return character if character in "\n\t" else ascii(character)[1:-1]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gradcam_cli.cli.console import download_bar, quiet_libraries
+from gradcam_cli.cli.console import download_bar, printable, quiet_libraries
 from gradcam_cli.cli.options import input_size_option, output_option
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import ModelSettings
@@ -43,7 +43,7 @@ def layers(
 
         found = list_layers(load_classifier(request, need_weights=False))
     rows = [asdict(layer) for layer in found]
-    click.echo(json.dumps(rows, indent=2) if as_json else _table(rows))
+    click.echo(json.dumps(rows, indent=2) if as_json else printable(_table(rows)))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gradcam_cli.cli.console import say
+from gradcam_cli.cli.console import printable, say
 
 PROBLEMS = 1
 
@@ -36,7 +36,7 @@ def verify(ctx: click.Context, folder: Path, as_json: bool, quiet: bool) -> None
         click.echo(json.dumps(findings.as_record(), sort_keys=True))
     else:
         for problem in findings.problems:
-            click.echo(f"{json.dumps(problem.file)[1:-1]}\t{problem.problem}")
+            click.echo(f"{json.dumps(problem.file)[1:-1]}\t{printable(problem.problem)}")
     if not quiet:
         left = f", {findings.foreign} JSON files of others" if findings.foreign else ""
         say(f"{findings.sidecars} sidecars, {findings.files} files{left}: {len(findings.problems) or 'no'} problems.")

@@ -1,0 +1,141 @@
+"""What the command does to its own process: standard streams that may be closed or full, and memory limits.
+
+Only `main` calls this. The library leaves the process of its caller as it is.
+"""
+
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from gradcam_cli.errors import EnvironmentStop
+
+# What the loader, NumPy, TensorFlow and OpenVINO say when memory cannot be had; some have no type for it.
+OUT_OF_MEMORY_TEXTS = (
+    "cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "bad_alloc",
+    "oom when",
+    "resource temporarily unavailable",
+)
+OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError",)
+# How a native library ends the process when memory cannot be had.
+DEADLY = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL})
+
+
+# A second Ctrl-C or SIGTERM ends the process at once.
+STOPPED = frozenset({130, 143})
+
+
+class LossyWriter(io.FileIO):
+    """A file descriptor for messages to people: what cannot be written is dropped, and the work goes on."""
+
+    def write(self, data: object, /) -> int:
+        """Write, or drop the data where the descriptor is full or closed."""
+        try:
+            return super().write(data) or 0  # type: ignore[arg-type]
+        except OSError:
+            return len(memoryview(data))  # type: ignore[arg-type]
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to use where the shell closed them.
+
+    A closed descriptor would be given to the first file that is opened, and messages would be written into that file.
+    Messages on stderr are dropped where they cannot be written. Data on a closed stdout fails as in a closed pipe.
+    """
+    closed = list(_fill_closed_descriptors())
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open
+    if 1 in closed:
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.dup2(writing, 1)
+        os.close(writing)
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "surrogateescape")
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    sys.stderr = io.TextIOWrapper(LossyWriter(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True)
+
+
+def _fill_closed_descriptors() -> Iterator[int]:
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free descriptor is taken, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+            yield descriptor
+
+
+def memory_stop(error: BaseException) -> tuple[int, str] | None:
+    """Give the exit code and the message where memory ran out, whatever type or text a library has for that."""
+    current: BaseException | None = error
+    while current is not None:
+        if _is_out_of_memory(current):
+            return EnvironmentStop.exit_code, _message()
+        current = current.__cause__
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ in OUT_OF_MEMORY_TYPES:
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    said = str(error).lower() if isinstance(error, (ImportError, RuntimeError, OSError)) else ""
+    return any(text in said for text in OUT_OF_MEMORY_TEXTS)
+
+
+def _address_limit() -> int | None:
+    """The limit of this process's address space in bytes, where there is one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _message() -> str:
+    limit = _address_limit()
+    known = f" (this process may use {limit / 1e6:.0f} MB of address space: see ulimit -v)" if limit else ""
+    return f"There is not enough memory{known}. What was finished stays valid."
+
+
+def watched(run: Callable[[], int]) -> int:
+    """Run the program, and give its exit code; under a limit of address space, in a child process.
+
+    Where memory cannot be had, a native library may abort or exit without a word. The parent then says why.
+    """
+    if _address_limit() is None or not hasattr(os, "fork"):
+        return run()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return _wait(child, reading)
+    os.close(reading)
+    code = run()
+    os.write(writing, b"ended by itself")
+    return code
+
+
+def _wait(child: int, reading: int) -> int:
+    def forward(number: int, _frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    signal.signal(signal.SIGTERM, forward)
+    # A terminal sends Ctrl-C to the child as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if os.read(reading, 1) or code in STOPPED:
+        return code
+    if code < 0 and -code not in DEADLY:
+        return 128 - code
+    sys.stderr.write(f"Error: {_message()}\n")
+    return EnvironmentStop.exit_code

@@ -1,0 +1,38 @@
+"""The command line with the fake engine, as a program: python fake_program.py explain photos -o out."""
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from fakes import FakeEngine
+from test_pipeline import CARD, LABELS
+
+from gradcam_cli import cli
+from gradcam_cli.cli import explain_run
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.pipeline import Job
+from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.settings import ModelSettings
+from gradcam_cli.sidecar import RunCard
+
+
+def locate_fake(options: Any, layer: str) -> ModelRequest:
+    settings = ModelSettings(layer=layer, preprocess=options["preprocess"])
+    return ModelRequest(settings, None, Path("fake.keras"), None, None, CARD.sha256)
+
+
+def open_fake(opening: explain_run.Opening, batch_size: int | None = None) -> Any:
+    settings = explain_run._run_settings(opening.options)
+    engine = FakeEngine(batch_size=batch_size or 2)
+    run = RunCard(opening.options_sha256, {"fake": "1"})
+    return engine, Job(
+        settings, PREPROCESSINGS["tf"], LABELS, CARD, run, several_targets=False, overlays=opening.overlays
+    )
+
+
+if __name__ == "__main__":
+    with (
+        mock.patch.object(explain_run.Opening, "open", open_fake),
+        mock.patch.object(explain_run, "locate", locate_fake),
+    ):
+        cli.main()
