@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 AREA_THRESHOLD = 0.5
+# Sides of the grid of a small map, at most.
+SMALL_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,25 @@ def scale(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     if highest == 0:
         return np.zeros_like(raw)
     return np.asarray(raw / highest, np.float32)
+
+
+def small(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Quantise a raw map (h, w) for the sidecar: `round(255 M / max M)`, averaged down where a side is above 64.
+
+    Returns:
+        (min(h, 64), min(w, 64)).
+    """
+    heat = scale(raw).astype(np.float64)
+    height, width = (min(side, SMALL_SIDE) for side in heat.shape)
+    averaged = _shares(heat.shape[0], height) @ heat @ _shares(heat.shape[1], width).T
+    return np.rint(255 * averaged).clip(0, 255).astype(np.uint8)
+
+
+def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
+    """The part that each of `cells` cells has in each of `fewer` cells over the same length: (fewer, cells)."""
+    edges, wider = np.arange(cells + 1), np.arange(fewer + 1) * (cells / fewer)
+    overlap = np.minimum(edges[1:], wider[1:, None]) - np.maximum(edges[:-1], wider[:-1, None])
+    return np.asarray(np.maximum(overlap, 0) * (fewer / cells), np.float64)
 
 
 def summarise(heat: NDArray[np.float32], *, flat: bool) -> Summary:

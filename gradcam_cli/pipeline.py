@@ -20,7 +20,7 @@ from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evidence import explain_inputs
 from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
-from gradcam_cli.heatmap import Summary, scale, summarise
+from gradcam_cli.heatmap import Summary, scale, small, summarise
 from gradcam_cli.images import Needed, Photo, decode, encode_jpeg, modified_ns, read_file, read_stdin, sha256
 from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS, Needs
@@ -346,7 +346,10 @@ def _outputs(result: Explained, job: Job, names: Names) -> tuple[dict[str, bytes
             files[map_name] = npy_bytes(result.maps[i])
         logit, probability = float(result.logits[i]), float(result.probabilities[i])
         label = job.labels.get(index)
-        classes.append(ClassResult(index, label, logit, probability, overlay, map_name, look.summary, look.regions))
+        heat = small(result.maps[i])
+        classes.append(
+            ClassResult(index, label, logit, probability, None, overlay, map_name, heat, look.summary, look.regions)
+        )
     return files, classes
 
 

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcam_cli.discovery import as_text, from_text
 from gradcam_cli.errors import ImageError
@@ -23,7 +24,8 @@ from gradcam_cli.labels import Label
 from gradcam_cli.ownership import parsed
 from gradcam_cli.regions import Region
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FIRST_VERSION = 1
 
 Record = dict[str, Any]
 
@@ -83,14 +85,19 @@ class FileCard:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One explained class of one image; file names are relative to the sidecar."""
+    """One explained class of one image; file names are relative to the sidecar.
+
+    `probability` is None where the output is a `value`. `heat` (h, w) is the small map, see `heatmap.small`.
+    """
 
     index: int
     label: Label | None
     logit: float
-    probability: float
+    probability: float | None
+    value: float | None
     overlay: str | None
     map: str | None
+    heat: NDArray[np.uint8]
     summary: Summary
     regions: list[Region] | None = None
 
@@ -198,14 +205,21 @@ def _class(result: ClassResult) -> Record:
         "label": result.label.name if result.label else None,
         "wnid": result.label.wnid if result.label else None,
         "logit": shortest(result.logit),
-        "probability": shortest(result.probability),
+        "probability": None if result.probability is None else shortest(result.probability),
+        "value": None if result.value is None else shortest(result.value),
         "overlay": result.overlay and as_text(result.overlay),
         "map": result.map and as_text(result.map),
+        "heat": _heat(result.heat),
         "peak": {"x": peak[0], "y": peak[1]} if peak else None,
         "area": round(result.summary.area, 6),
         "boxes": None if result.regions is None else [_box(region) for region in result.regions],
         "flat": result.summary.flat,
     }
+
+
+def _heat(heat: NDArray[np.uint8]) -> Record:
+    height, width = heat.shape
+    return {"height": height, "width": width, "uint8": base64.b64encode(heat.tobytes()).decode("ascii")}
 
 
 def _box(region: Region) -> Record:
@@ -249,6 +263,7 @@ def name_on_disk(record: Record, name: str) -> str:
 
 
 @cache
-def schema_text() -> str:
-    """Give the JSON Schema of the record."""
-    return (resources.files("gradcam_cli") / "sidecar.schema.json").read_text(encoding="utf-8")
+def schema_text(version: int = SCHEMA_VERSION) -> str:
+    """Give the JSON Schema of the record, of this version or of the first one."""
+    name = "sidecar.v1.schema.json" if version == FIRST_VERSION else "sidecar.schema.json"
+    return (resources.files("gradcam_cli") / name).read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from gradcam_cli.images import decode, read_file, sha256
 from gradcam_cli.output import MAP_SUFFIX, SIDECAR_LIMITS
 from gradcam_cli.ownership import is_damaged_sidecar, is_ours, parsed
 from gradcam_cli.settings import Limits
-from gradcam_cli.sidecar import Record, name_on_disk, schema_text
+from gradcam_cli.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, name_on_disk, schema_text
 
 # Overlays are as large as their photographs, which had limits of their own.
 LIMITS = Limits(max_file_bytes=2**31, max_pixels=2**32)
@@ -50,9 +50,9 @@ class Findings:
 def verify_folder(root: Path) -> Findings:
     """Look at every file below a folder that a run has written to.
 
-    Sidecars have to be valid by their schema and to lie where their input's path says; the files they name have to have
-    the size and the hash that they say, overlays have to decode and maps to be arrays; overlays, maps and temporaries
-    that no sidecar names are orphans. JSON of other people is counted and left alone.
+    Sidecars have to be valid by the schema of their version and to lie where their input's path says; the files they
+    name have to have the size and the hash that they say, overlays have to decode and maps to be arrays; overlays, maps
+    and temporaries that no sidecar names are orphans. JSON of other people is counted and left alone.
 
     Raises:
         UsageError: there is no such folder.
@@ -61,10 +61,10 @@ def verify_folder(root: Path) -> Findings:
         raise UsageError(f"{root}: there is no such folder.")
     findings = Findings()
     named: set[str] = set()
-    validator = jsonschema.Draft202012Validator(json.loads(schema_text()))
+    validators = {version: _validator(version) for version in (FIRST_VERSION, SCHEMA_VERSION)}
     found = sorted(_walk(root))
     for relative in (name for name in found if name.endswith(".json")):
-        named |= _verify_json(root, relative, validator, findings)
+        named |= _verify_json(root, relative, validators, findings)
     for relative in found:
         name = relative.rsplit("/", 1)[-1]
         if name.startswith(PREFIX) and name.endswith(TEMPORARY_SUFFIX):
@@ -72,6 +72,10 @@ def verify_folder(root: Path) -> Findings:
         elif name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX)) and relative not in named:
             _blame(findings, relative, "no sidecar names it")
     return findings
+
+
+def _validator(version: int) -> Any:
+    return jsonschema.Draft202012Validator(json.loads(schema_text(version)))
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -86,7 +90,7 @@ def _blame(findings: Findings, relative: str, problem: str) -> None:
     findings.problems.append(Problem(as_text(relative), as_text(problem)))
 
 
-def _verify_json(root: Path, relative: str, validator: Any, findings: Findings) -> set[str]:
+def _verify_json(root: Path, relative: str, validators: dict[int, Any], findings: Findings) -> set[str]:
     """Verify one JSON file, and name the files it names, relative to the root."""
     try:
         data = read_file(os.fspath(root / relative), SIDECAR_LIMITS)
@@ -103,6 +107,9 @@ def _verify_json(root: Path, relative: str, validator: Any, findings: Findings) 
     if relative == RUN_RECORD:
         return set()
     findings.sidecars += 1
+    # True is 1 to Python, and no version.
+    version = record["schema_version"] if type(record["schema_version"]) is int else SCHEMA_VERSION
+    validator = validators.get(version, validators[SCHEMA_VERSION])
     invalid = jsonschema.exceptions.best_match(validator.iter_errors(record))
     if invalid is not None:
         where = "/".join(str(part) for part in invalid.absolute_path) or "the record"
