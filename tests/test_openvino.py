@@ -1,10 +1,14 @@
 """The OpenVINO engine, compiled plans, and the cache that makes the second one-liner quick."""
 
+import errno
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -17,9 +21,10 @@ from test_lite0 import crops, lite0
 from gradcam_cli.cli import engines
 from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.engines import cache
-from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
+from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
+from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError
@@ -96,6 +101,24 @@ def test_other_heads_and_layers_stay_with_tensorflow() -> None:
         compile_plan(classifier(gap_dense()), "first")
     with pytest.raises(ModelError, match="no layer"):
         compile_plan(classifier(gap_dense()), "nosuch")
+
+
+@pytest.mark.parametrize("fault", ["no temporary folder", "a file that OpenVINO cannot write"])
+def test_a_full_disk_says_nothing_about_the_model(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device") if "folder" in fault else RuntimeError("Can't write")
+
+    if "folder" in fault:
+        monkeypatch.setattr(tempfile, "TemporaryDirectory", fail)
+    else:
+        monkeypatch.setattr(openvino, "save_model", fail)
+        with pytest.raises(NotCompilableError) as caught:
+            compile_plan(classifier(gap_dense()), "auto")
+        assert caught.value.lasting
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(NotCompiledHereError) as caught:
+        compile_plan(classifier(gap_dense()), "auto")
+    assert not caught.value.lasting
 
 
 @pytest.fixture

