@@ -18,11 +18,6 @@ MOST_SCANS: Final = 100
 PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC: Final = b"\xff\xd8"
 GIF_MAGIC: Final = b"GIF8"
-# How the formats begin that cannot be mistaken for text.
-_SIGNATURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8|II[*+]\0|MM\0[*+]|RIFF....WEBP|....ftypavi[fs]|\0\0\0\x0cjP  |\xff\x4f\xff\x51",
-    re.DOTALL,
-)
 # In a JPEG: 0xff with anything but a stuffed zero, filling, or a restart mark.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
@@ -30,11 +25,6 @@ _PNM_GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_TOP = re.compile(rb"P[56]" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"(\d+)")
 _PNG_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
-
-
-def begins_like_an_image(data: bytes) -> bool:
-    """Whether the first bytes are those of JPEG, PNG, GIF, TIFF, WebP, AVIF or JPEG 2000."""
-    return _SIGNATURE.match(data) is not None
 
 
 def check_parts(data: bytes) -> None:

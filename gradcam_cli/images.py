@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from gradcam_cli.containers import begins_like_an_image, check_parts, gif_frames, png_content, png_still, pnm_top
+from gradcam_cli.containers import check_parts, gif_frames, png_content, png_still, pnm_top
 from gradcam_cli.errors import ImageError, Reason, first_line
+from gradcam_cli.formats import refusal
 from gradcam_cli.geometry import Size
 from gradcam_cli.opencv import cv2
 from gradcam_cli.settings import Limits
@@ -280,10 +281,7 @@ def read_header(data: bytes, limits: Limits) -> Header:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        if begins_like_an_image(data):
-            message = "it begins like an image, but is truncated, corrupt, or of a kind that is not supported"
-            raise ImageError(Reason.TRUNCATED_OR_CORRUPT, message) from error
-        raise ImageError(Reason.NOT_AN_IMAGE, "not an image in a known format") from error
+        raise refusal(data) from error
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the header cannot be read: {first_line(error)}") from error
 

@@ -20,6 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "discovery": set(),
     "geometry": {"numpy"},
     "containers": set(),
+    "formats": set(),
     "images": {"numpy", "PIL"},
     "subprogram": set(),
     "isolation": {"numpy"},
