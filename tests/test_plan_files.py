@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ PLAN = Plan(
     head_weights=np.ones((3, 2), np.float32),
     network=b"<net/>",
     weights=b"\0" * 64,
+    preprocess_reason="its own numbers",
+    preprocess_scores={"tf": 0.5, "unit": 1.5},
+    fit="crop",
+    notes=("a note",),
 )
 REQUEST = ModelRequest(ModelSettings(model="small.keras"), None, Path("small.keras"), None, None, "0" * 64)
 
@@ -39,6 +44,15 @@ REQUEST = ModelRequest(ModelSettings(model="small.keras"), None, Path("small.ker
 def path(tmp_path: Path) -> Path:
     write_plan(PLAN, tmp_path / "m.plan")
     return tmp_path / "m.plan"
+
+
+def test_every_field_comes_back(path: Path) -> None:
+    again = read_plan(path)
+    for field in fields(Plan):
+        before, after = getattr(PLAN, field.name), getattr(again, field.name)
+        assert np.array_equal(before, after) if field.name == "head_weights" else before == after, field.name
+        # A field of its default value would prove nothing.
+        assert field.default is MISSING or before != field.default, field.name
 
 
 def test_every_changed_byte_is_harmless_or_refused(path: Path) -> None:
@@ -85,6 +99,9 @@ def repacked(path: Path, change: dict[str, Any] | None = None, compression: int 
         {"members": {}},
         {"members": None},
         {"warnings": [None]},
+        {"notes": [None]},
+        {"fit": "stretch"},
+        {"preprocess_reason": 7},
         {"plan_version": "1"},
     ],
     ids=lambda change: json.dumps(change)[:50],

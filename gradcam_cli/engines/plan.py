@@ -21,7 +21,7 @@ from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.network import Floats, Head, HeadKind, TargetLayer
 from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
-from gradcam_cli.settings import FitMode
+from gradcam_cli.settings import FIT_MODES, FitMode
 
 SUFFIX = ".plan"
 VERSION = 2
@@ -150,7 +150,15 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
     sides = (height, width, channels, layer.height, layer.width, layer.channels)
     _demand(all(type(side) is int and side > 0 for side in sides), "its sizes")
     _demand(described["head_kind"] in get_args(HeadKind), "the kind of its head")
-    texts = (described["name"], layer.path, layer.reason, *described["warnings"])
+    _demand(described["fit"] in FIT_MODES, "its fit")
+    texts = (
+        described["name"],
+        described["preprocess_reason"],
+        layer.path,
+        layer.reason,
+        *described["warnings"],
+        *described["notes"],
+    )
     _demand(all(isinstance(text, str) for text in texts), "its texts")
     return Plan(
         name=described["name"],
@@ -165,6 +173,10 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         head_weights=head,
         network=members["network.xml"],
         weights=members["network.bin"],
+        preprocess_reason=described["preprocess_reason"],
+        preprocess_scores=described["preprocess_scores"],
+        fit=described["fit"],
+        notes=tuple(described["notes"]),
     )
 
 
