@@ -124,15 +124,15 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
         put("convolution", class_name="StringLookup", config={"name": "words", "vocabulary": "/etc/passwd"}),
         "layer 'words' reads its vocabulary from the file '/etc/passwd'",
     ),
-    "a billion units": (inside("scores", units=10**9), "declares 1,000,000,000 units"),
-    "a million filters": (inside("convolution", filters=10**6), "declares 1,000,000 units"),
+    "a billion units": (inside("scores", units=10**9), "declares 4,000,000,000 weights"),
+    "a million filters": (inside("convolution", filters=10**6), r"27,000,000 weights \(3 x 3 x 3 x 1,000,000\)"),
     "an enormous input": (inside("picture", batch_shape=[None, 10**6, 10**6, 3]), "declares an input"),
     "a dense layer over a large picture": (
         lambda config: (
             layer(config, "picture")["config"].update(batch_shape=[None, 16000, 16000, 3]),
             layer(config, "convolution").update(class_name="Flatten"),
         )[0],
-        "768,000,000 inputs meet",
+        r"layer 'scores' declares 1,536,000,000 weights \(768,000,000 x 2\)",
     ),
     "a nested compiled loss": (
         put("convolution", compile_config={"loss": function("system", "posix")}),
@@ -193,25 +193,25 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
         put("convolution", class_name="TextVectorization", config={"name": "text", "vocabulary": "words.txt"}),
         "layer 'text' reads its vocabulary from the file 'words.txt'",
     ),
-    "a number of units that is no integer": (inside("scores", units=1e12), "declares 1,000,000,000,000 units"),
+    "a number of units that is no integer": (inside("scores", units=1e12), "declares 4,000,000,000,000 weights"),
     "an attention of many heads": (
         put("scores", class_name="MultiHeadAttention", config={"name": "heads", "num_heads": 4096, "key_dim": 4096}),
-        "declares 16,777,216 units",
+        r"layer 'heads' declares 67,108,864 weights \(4 x 4,096 x 4,096\)",
     ),
-    "an enormous kernel": (inside("convolution", kernel_size=[100_000, 100_000]), "declares a kernel"),
+    "an enormous kernel": (inside("convolution", kernel_size=[100_000, 100_000]), "declares 120,000,000,000 weights"),
     "a large kernel of many filters": (
         inside("convolution", kernel_size=[1000, 1000], filters=4096),
-        "ask for some",
+        "layer 'convolution' declares 12,288,000,000 weights",
     ),
     "a layer built for an enormous input": (
         put("scores", build_config={"input_shape": [None, 10**12]}),
-        "ask for some",
+        "layer 'scores' declares 2,000,000,000,000 weights",
     ),
     "a thousand large layers": (
         lambda config: config["config"]["layers"].extend(
             {"class_name": "Dense", "config": {"name": f"d{i}", "units": 4096}} for i in range(1000)
         ),
-        "ask for some",
+        "layer 'd999' declares 16,777,216 weights",
     ),
 }
 
