@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,10 +117,26 @@ def _most(counts: Iterable[Classes | None]) -> Classes | None:
 
 
 def raw_maps(method: Method, engine: Engine, forward: Forward, options: MethodOptions = PLAIN) -> RawMaps:
-    """Make the maps of all target classes of a batch, at the layer's own resolution and before any scaling."""
-    sampled = _classes_to_sample(engine, forward) if _needs_sample(method, engine) else None
-    maps = [method.maps(evidence) for evidence in _evidence(method, engine, forward, options, sampled)]
+    """Make the maps of all target classes of a batch, at the layer's own resolution and before any scaling.
+
+    A map is NaN everywhere where any number that it is made of is not finite: such an image is never drawn, and does
+    not disturb the others of its batch.
+    """
+    # What overflows here is found by `_maps`, one image at a time.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        sampled = _classes_to_sample(engine, forward) if _needs_sample(method, engine) else None
+        maps = [_maps(method, evidence) for evidence in _evidence(method, engine, forward, options, sampled)]
     return RawMaps(np.stack(maps, axis=1).astype(np.float32, copy=False), sampled.count if sampled else None)
+
+
+def _maps(method: Method, evidence: Evidence) -> NDArray[np.floating[Any]]:
+    """The maps (N, h, w) of one target, where what is not finite is kept from the method."""
+    finite = evidence.finite()
+    if finite.all():
+        return method.maps(evidence)
+    maps = method.maps(evidence.without(~finite))
+    maps[~finite] = np.nan
+    return maps
 
 
 @dataclass(frozen=True, eq=False)

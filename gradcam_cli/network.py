@@ -94,7 +94,15 @@ class Head:
         return np.asarray(self.weights.T[classes] * activations.mean(axis=(1, 2))[:, None], np.float32)
 
     def probabilities(self, logits: Floats) -> Floats:
-        """Turn logits (N, C) into probabilities (N, C): softmax over the classes, or a sigmoid for each."""
+        """Turn logits (N, C) into probabilities (N, C): softmax over the classes, or a sigmoid for each.
+
+        One logit that is NaN or +inf makes all probabilities of a softmax NaN, and of sigmoids its own only.
+        """
+        # Not finite: found by whoever shows the image, and no reason to warn.
+        with np.errstate(invalid="ignore"):
+            return self._probabilities(logits)
+
+    def _probabilities(self, logits: Floats) -> Floats:
         if self.kind in {"sigmoid", "binary"}:
             # Both branches of the sigmoid by exp(-|S|), which cannot overflow.
             small = np.exp(-np.abs(logits))

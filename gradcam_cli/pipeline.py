@@ -331,7 +331,7 @@ def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
 
 def _outputs(result: Explained, job: Job, names: Names) -> tuple[dict[str, bytes], list[ClassResult]]:
     """Make the files, and the record's entry, of every target class."""
-    if not (np.isfinite(result.logits).all() and np.isfinite(result.maps).all()):
+    if not all(np.isfinite(found).all() for found in (result.logits, result.probabilities, result.maps)):
         raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
     files: dict[str, bytes] = {}
     classes = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcam_cli.discovery import Source
+from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evaluation.maps import method_maps, over_input
 from gradcam_cli.heatmap import scale
 from gradcam_cli.metrics import share_inside
@@ -90,7 +91,7 @@ def _measure_batch(
     methods: tuple[str, ...],
     grid: tuple[int, int],
     engine: Engine,
-) -> Generator[Cell]:
+) -> Generator[Cell | Unexplained]:
     laid = np.stack([collage([image.inputs for image in images], grid) for _, images in waiting])
     classes = np.asarray([[candidate.index for candidate in groups[number]] for number, _ in waiting], np.intp)
     maps = method_maps(methods, engine, engine.explain(laid, classes))
@@ -99,6 +100,10 @@ def _measure_batch(
             row, column = divmod(place, grid[1])
             for method in methods:
                 raw = maps[method][i, place]
+                if not np.isfinite(raw).all():
+                    error = ImageError(Reason.NOT_FINITE, "the gradients for a collage with it are not finite numbers")
+                    yield Unexplained(candidate.source, waiting[i][1][place].card, error)
+                    continue
                 share = share_in_cell(over_input(scale(raw), engine.input_size), grid, row, column)
                 yield Cell(candidate, number, row, column, method, share, not raw.any())
 

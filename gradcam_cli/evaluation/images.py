@@ -101,6 +101,11 @@ class _Case:
     passes: int = 1
 
     @property
+    def finite(self) -> bool:
+        """Whether the probability and all maps are finite numbers."""
+        return bool(np.isfinite(self.probability)) and all(np.isfinite(raw).all() for raw in self.raw.values())
+
+    @property
     def picture(self) -> Floats:
         """The picture without padding."""
         return self.image.inputs[self.window.top : self.window.bottom, self.window.left : self.window.right]
@@ -123,7 +128,7 @@ def _measure_batch(images: list[Fitted], study: Study, engine: Engine) -> list[M
     classes = forward.targets[:, 0]
     probabilities = probability_of(engine, forward, classes)
     maps = method_maps(methods, engine, forward)
-    cases = [
+    all_cases = [
         _Case(
             image=image,
             index=int(classes[i]),
@@ -135,15 +140,23 @@ def _measure_batch(images: list[Fitted], study: Study, engine: Engine) -> list[M
         )
         for i, image in enumerate(images)
     ]
+    # There is no heat to mask the others with: they are told as they are, and the rest is measured.
+    cases = [case for case in all_cases if case.finite]
+    if cases:
+        _measure_cases(cases, study, engine)
+    return [_finished(case) for case in all_cases]
+
+
+def _measure_cases(cases: list[_Case], study: Study, engine: Engine) -> None:
+    classes = np.asarray([case.index for case in cases], np.intp)
     colours = colours_of(study.job.preprocessing, study.job.channels)
     if study.wants("drop", "adcc"):
-        for name in methods:
+        for name in study.settings.methods:
             _measure_masked(name, cases, classes, study, engine, colours)
     if study.wants(*CURVES):
         _measure_curves(cases, study, engine, colours)
     for case in cases:
         _measure_boxes(case, study)
-    return [_finished(case) for case in cases]
 
 
 def _measure_masked(
@@ -161,6 +174,7 @@ def _measure_masked(
             case.figures[method]["average_drop"] = drop(case.probability, after)
             case.figures[method]["increase"] = increase(case.probability, after)
     if study.wants("adcc"):
+        # A masked picture may overflow where the whole one did not: its figures are NaN, and it is told.
         again = method_maps([method], engine, forward)[method]
         for i, case in enumerate(cases):
             parts = coherency(case.raw[method], again[i, 0]), complexity(heats[i])
@@ -221,8 +235,8 @@ def _measure_boxes(case: _Case, study: Study) -> None:
 
 def _finished(case: _Case) -> Measured | Unexplained:
     methods = {name: MethodResult(case.raw[name], case.figures[name], case.curves[name]) for name in case.raw}
-    scores = [case.probability, *(value for result in methods.values() for value in result.figures.values())]
-    if not (np.isfinite(scores).all() and all(np.isfinite(result.raw).all() for result in methods.values())):
+    figures = [value for result in methods.values() for value in result.figures.values()]
+    if not (case.finite and np.isfinite(figures).all()):
         error = ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
         return Unexplained(case.image.source, case.image.card, error)
     wins = {(a, b): win(case.kept[a], case.kept[b]) for a in case.kept for b in case.kept if a != b}

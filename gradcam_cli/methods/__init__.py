@@ -1,8 +1,9 @@
 """The CAM family: one registry that feeds `--method`, the documentation and the tests."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,32 @@ class Evidence:
     scores: Array | None = None
     drops: Array | None = None
     masked_scores: Array | None = None
+
+    def finite(self) -> NDArray[np.bool_]:
+        """Tell for each image (N,) whether all of it are finite numbers; -inf marks a channel that was not taken."""
+        masked = (
+            None if self.masked_scores is None else np.where(np.isneginf(self.masked_scores), 0, self.masked_scores)
+        )
+        arrays = (self.activations, self.gradients, self.class_weights, self.scores, self.drops, masked)
+        known = [array for array in (*arrays, *self._moments()) if array is not None]
+        found = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in known]
+        return np.asarray(np.logical_and.reduce(found), np.bool_)
+
+    def without(self, images: NDArray[np.bool_]) -> "Evidence":
+        """Give the same with 0 for everything that is known of some images (N,)."""
+
+        def kept(array: Any) -> Any:
+            copy = np.array(array)
+            copy[images] = 0
+            return copy
+
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "moments"}
+        cleared: dict[str, Any] = {name: None if array is None else kept(array) for name, array in given.items()}
+        return Evidence(**cleared, moments=Moments(*map(kept, self._moments())) if self.moments else None)
+
+    def _moments(self) -> tuple[Any, ...]:
+        m = self.moments
+        return (m.offset, m.variance, m.skew, m.probability) if m else ()
 
 
 # What a method costs beside the forward pass that every explanation takes, and which networks it can explain.
