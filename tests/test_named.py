@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models import weights as weights_module
+from gradcam_cli.models.held_file import hash_file
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.named import LITE0, NAMED_MODELS, NamedModel, WeightsFile, find_named
 from gradcam_cli.models.request import locate_model
@@ -92,7 +92,7 @@ def test_local_weights_in_all_three_formats(seeded: tuple[Path, Any], file: str)
     made = load_classifier(locate_model(settings, silent))
     x = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype(np.float32)
     np.testing.assert_allclose(made.network(x).numpy(), network(x).numpy(), rtol=1e-5, atol=1e-8)
-    assert made.sha256 == weights_module.file_sha256(folder / file)
+    assert made.sha256 == hash_file(folder / file).sha256
     assert made.preprocessing.name == "tf"
     assert made.labels.get(0) is not None
 

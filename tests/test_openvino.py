@@ -228,13 +228,13 @@ def test_a_file_whose_plan_is_kept_has_passed_the_preflight(
         "gradcam_cli.models.preflight_subprocess.check_in_subprocess", lambda *args: checked.append(args)
     )
     settings = ModelSettings(model=str(path))
-    request = locate_model(settings, lambda *_: None, passed=cache.has_plan)
+    request = locate_model(settings, lambda *_: None, may_wait=cache.has_plan)
     assert len(checked) == 1
     cache.keep_plan(request, plan)
-    locate_model(settings, lambda *_: None, passed=cache.has_plan)
+    locate_model(settings, lambda *_: None, may_wait=cache.has_plan)
     assert len(checked) == 1
     path.write_bytes(path.read_bytes() + b" ")
-    locate_model(settings, lambda *_: None, passed=cache.has_plan)
+    locate_model(settings, lambda *_: None, may_wait=cache.has_plan)
     assert len(checked) == 2
 
 

@@ -83,7 +83,7 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         return locate_model(settings, download_bar)
     from gradcam_cli.engines.cache import has_plan
 
-    return locate_model(settings, download_bar, passed=has_plan)
+    return locate_model(settings, download_bar, may_wait=has_plan)
 
 
 def model_card(model: "Classifier | Plan", engine: "Engine", fit: str) -> "ModelCard":

@@ -104,10 +104,12 @@ def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None
 def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     """Read a plan that was named as the model; its layer and input are what they were compiled for."""
     from gradcam_cli.engines.plan import read_plan
+    from gradcam_cli.models.request import open_source
     from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
 
     settings = request.settings
-    plan = read_plan(path)
+    with open_source(path, request) as file:
+        plan = read_plan(file)
     if settings.layer not in {"auto", plan.layer.path}:
         raise ModelError(f"{path}: compiled for the layer '{plan.layer.path}'. Compile the model for another.")
     if settings.input_size not in {None, plan.input_shape[:2]}:
@@ -131,6 +133,10 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
 
 def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":
     """Load the model once, and compile it where that is wanted and possible."""
+    from gradcam_cli.models.request import checked
+
+    # A file whose plan was not usable after all has not passed the preflight. No library is imported before it has.
+    request = checked(request)
     from gradcam_cli.engines.tensorflow import configure_threads
     from gradcam_cli.models.loading import load_classifier
 

@@ -37,14 +37,14 @@ def cached_path(request: ModelRequest) -> Path:
 
 
 def has_plan(request: ModelRequest) -> bool:
-    """Whether a plan was ever made of this very model; a file of a model has passed the preflight for that."""
+    """Whether there seems to be a plan of this very model. It stands for nothing until `cached_plan` has read it."""
     return cached_path(request).is_file()
 
 
 def cached_plan(request: ModelRequest) -> Plan | None:
     """Read the plan of a model if there is a whole one; a damaged one is removed.
 
-    A plan stands for a model that has passed the preflight, so one that other users can write is not used.
+    A plan decides what a model shows, so one that other users can write is not used.
     """
     path = cached_path(request)
     if not path.is_file() or not is_private(path):

@@ -14,7 +14,7 @@ from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.keras2 import readable
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
-from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.models.request import ModelRequest, open_source
 from gradcam_cli.models.trace import is_channels_first, layer_paths
 from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 
@@ -45,7 +45,8 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         ModelError: the file is refused, cannot be loaded, or its input is no picture.
     """
     settings = request.settings
-    network = _load(path)
+    with open_source(path, request) as file:
+        network = _load(file)
     channels_first = is_channels_first(network)
     shape = _input_shape(path, network, settings.input_size, channels_first=channels_first)
     own, why = _own_preprocessing(network)

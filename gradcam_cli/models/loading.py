@@ -11,7 +11,7 @@ from gradcam_cli.labels import imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.files import classifier_from_file
 from gradcam_cli.models.named import LITE0, NamedModel
-from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.models.request import ModelRequest, checked, open_source
 from gradcam_cli.models.weights import is_imagenet_file
 from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
 
@@ -26,6 +26,7 @@ def load_classifier(request: ModelRequest, *, need_weights: bool = True) -> Clas
         ModelError: weights that do not fit, or a file that is refused or is no image classifier.
     """
     keras.config.set_image_data_format("channels_last")
+    request = checked(request)
     if request.named:
         return _from_name(request.named, request, need_weights=need_weights)
     return classifier_from_file(request.file or Path(), request)
@@ -56,7 +57,8 @@ def _weighted(named: NamedModel, request: ModelRequest, size: tuple[int, int]) -
     network = _build(named, size)
     if _has_imagenet_scaling(named, request.weights):
         network = _rescaled(network)
-    _load_weights(network, named, request.weights)
+    with open_source(request.weights, request) as file:
+        _load_weights(network, named, file)
     return network, request.sha256 or ""
 
 

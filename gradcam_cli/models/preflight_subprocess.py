@@ -24,13 +24,20 @@ SECONDS = 30
 MEMORY = 4 * 2**30
 
 
-def check_in_subprocess(kind: Kind, path: Path) -> None:
+def check_in_subprocess(kind: Kind, path: Path, *, descriptors: tuple[int, ...] = ()) -> None:
     """Check a model, or a file of weights, as `models.preflight` does.
+
+    Args:
+        kind: what the file is.
+        path: of the file.
+        descriptors: open ones that the path may lead to.
 
     Raises:
         ModelError: what the check says, or that it did not survive the file.
     """
     program = subprogram(__name__, (kind, os.fspath(path)))
+    if descriptors:
+        program["pass_fds"] = descriptors
     try:
         done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

@@ -2,16 +2,18 @@
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.label_files import beside, folder_labels, read_labels
 from gradcam_cli.labels import Labels
+from gradcam_cli.models.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
-from gradcam_cli.models.weights import ensure_weights, file_sha256
+from gradcam_cli.models.weights import ensure_weights
 from gradcam_cli.settings import ModelSettings
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -23,7 +25,9 @@ WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 class ModelRequest:
     """A model that is there: `named` with its `weights` (None: in a package, or not needed), or a whole `file`.
 
-    A file has passed the preflight. `sha256` is that of the file or of the weights. `plan` is a compiled model.
+    `sha256` is that of the file or of the weights. `plan` is a compiled model.
+    `source` is the file, or the weights, as they were hashed: what is checked and loaded must be the same bytes.
+    `is_checked` is False while a file has not passed the preflight: see `checked`.
     Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
     count only if they are one for each class.
     """
@@ -36,6 +40,8 @@ class ModelRequest:
     sha256: str | None
     plan: Path | None = None
     labels_beside: tuple[Labels, ...] = ()
+    source: HashedFile | None = None
+    is_checked: bool = False
 
     def depends(self) -> dict[str, Any]:
         """Tell what the model depends on, as far as it can be told before it is loaded."""
@@ -58,7 +64,7 @@ def locate_model(
     show: Callable[[str, int], Any],
     *,
     need_weights: bool = True,
-    passed: Callable[[ModelRequest], bool] = lambda _: False,
+    may_wait: Callable[[ModelRequest], bool] = lambda _: False,
 ) -> ModelRequest:
     """Find the files a model is made of, downloading ImageNet weights where they are wanted and missing.
 
@@ -66,7 +72,8 @@ def locate_model(
         settings: the model's part of the options.
         show: progress of a download, see `ensure_weights`.
         need_weights: False where only the network's shape matters.
-        passed: whether a file with the hash of this one has passed the preflight before.
+        may_wait: whether the preflight of this model may wait until Keras is to load it, because a kept plan may make
+            that unnecessary.
 
     Raises:
         ModelError: there is no such model, file of weights or labels, or the weights cannot be had.
@@ -78,23 +85,55 @@ def locate_model(
         path = _model_file(settings.model)
         labels = labels or _own_labels(path)
         found = () if labels else beside(path)
-        digest = _checked_sha256(path, settings)
+        source = _hashed(path, settings)
         if path.suffix.lower() == PLAN_SUFFIX:
-            return ModelRequest(settings, None, None, None, labels, digest, path, labels_beside=found)
-        request = ModelRequest(settings, None, path, None, labels, digest, labels_beside=found)
-        if not passed(request):
-            from gradcam_cli.models.preflight_subprocess import check_in_subprocess
-
-            check_in_subprocess("model", path)
-        return request
+            return ModelRequest(settings, None, None, None, labels, source.sha256, path, found, source)
+        request = ModelRequest(settings, None, path, None, labels, source.sha256, None, found, source)
+        return request if may_wait(request) else checked(request)
     named = find_named(settings.model)
-    weights = None
+    weights, hashed = None, None
     if settings.weights:
         weights = _weights_file(settings.weights)
+        hashed = _hashed(weights, settings)
+        _check("weights", hashed)
     elif need_weights and named.weights is not None:
         weights = ensure_weights(named, show)
-    hashed = _checked_sha256(weights, settings) if weights else None
-    return ModelRequest(settings, named, None, weights, labels, hashed)
+        hashed = _hashed(weights, settings)
+    digest = hashed.sha256 if hashed else None
+    return ModelRequest(settings, named, None, weights, labels, digest, source=hashed, is_checked=True)
+
+
+def checked(request: ModelRequest) -> ModelRequest:
+    """Put a model file through the preflight, unless it has passed: before Keras loads it.
+
+    Raises:
+        ModelError: the file is refused, or is not the one that was hashed.
+    """
+    if request.file is None or request.source is None or request.is_checked:
+        return request
+    _check("model", request.source)
+    return replace(request, is_checked=True)
+
+
+@contextmanager
+def open_source(path: Path, request: ModelRequest) -> Iterator[Path]:
+    """Give a name of the file at `path` under which Keras reads the bytes that were hashed and checked.
+
+    Raises:
+        ModelError: the file is another one now, or was changed while it was read.
+    """
+    if request.source is None:
+        yield path
+        return
+    with held(request.source) as opened:
+        yield opened.link
+
+
+def _check(kind: Literal["model", "weights"], file: HashedFile) -> None:
+    from gradcam_cli.models.preflight_subprocess import check_in_subprocess
+
+    with held(file) as opened:
+        check_in_subprocess(kind, opened.link, descriptors=(opened.descriptor,))
 
 
 def _asked_labels(settings: ModelSettings) -> Labels | None:
@@ -113,11 +152,11 @@ def _own_labels(path: Path) -> Labels | None:
     return None
 
 
-def _checked_sha256(path: Path, settings: ModelSettings) -> str:
-    digest = file_sha256(path)
-    if settings.sha256 and settings.sha256.lower() != digest:
-        raise ModelError(f"{path}: its sha256 is {digest}, not the one asked for. Nothing of it was loaded.")
-    return digest
+def _hashed(path: Path, settings: ModelSettings) -> HashedFile:
+    file = hash_file(path)
+    if settings.sha256 and settings.sha256.lower() != file.sha256:
+        raise ModelError(f"{path}: its sha256 is {file.sha256}, not the one asked for. Nothing of it was loaded.")
+    return file
 
 
 def _is_file(model: str) -> bool:
@@ -149,7 +188,4 @@ def _weights_file(path: Path) -> Path:
         raise ModelError(f"{path}: weights are read from {', '.join(WEIGHTS_SUFFIXES)} files.")
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file of weights.")
-    from gradcam_cli.models.preflight_subprocess import check_in_subprocess
-
-    check_in_subprocess("weights", path)
     return path

@@ -63,12 +63,6 @@ def _of(model: NamedModel) -> WeightsFile:
     return model.weights
 
 
-def file_sha256(path: Path) -> str:
-    """Hash a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_whole(path: Path, file: WeightsFile) -> bool:
     """Compare with the published hash; a file that has none was only ever put in place when complete."""
     if file.hash is None:
