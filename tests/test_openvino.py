@@ -218,14 +218,14 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
     assert len(tried) == 3
 
 
-def test_a_file_whose_plan_is_kept_has_passed_the_preflight(
+def test_the_preflight_of_a_file_whose_plan_is_kept_waits_until_keras_loads_it(
     kept: ModelRequest, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "small.keras"
     gap_dense().save(path)
     checked = []
     monkeypatch.setattr(
-        "gradcam_cli.models.preflight_subprocess.check_in_subprocess", lambda *args: checked.append(args)
+        "gradcam_cli.models.preflight_subprocess.check_in_subprocess", lambda *args, **_: checked.append(args)
     )
     settings = ModelSettings(model=str(path))
     request = locate_model(settings, lambda *_: None, may_wait=cache.has_plan)
