@@ -5,12 +5,14 @@ Memory is bounded: so many images are ahead, so many in the batch, so many behin
 
 import math
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
+from threading import Event
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -41,12 +43,15 @@ from gradcam_cli.sidecar import (
     explained,
     failed,
 )
+from gradcam_cli.stoppable import stoppable
 
 # A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
 # batch some fifty images are on their way at once.
 PIXELS_KEPT = 6_000_000
 MOST_THREADS = 8
 SPARE = 4
+# Seconds that the end of an interrupted run waits for passes that cannot be stopped.
+PATIENCE = 3.0
 
 Decode = Callable[[bytes, Limits, Needed | None], Photo]
 Item = TypeVar("Item")
@@ -129,9 +134,20 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
         MemoryError: the batch is too large for this machine.
     """
     threads = available_threads()
-    batches = through(sources, job, engine, engine.input_size, lambda batch: _run_batch(batch, engine, job))
-    with closing(batches), _workers(threads) as writers:
+    stop = Event()
+    ending = stoppable(engine, stop)
+    batches = through(sources, job, engine, engine.input_size, lambda batch: _run_batch(batch, ending, job))
+    with closing(batches), _workers(threads) as writers, _set_at_the_end(stop):
         yield from _in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)
+
+
+@contextmanager
+def _set_at_the_end(stop: Event) -> Iterator[None]:
+    """Set the event as soon as the run ends, before anything waits for a batch."""
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 def through(
@@ -147,11 +163,12 @@ def through(
     """
     threads = available_threads()
     target = Size(size[1], size[0])
-    with _workers(threads) as readers, _workers(engine.streams) as runners:
+    with _workers(threads) as readers, _workers(engine.streams, patience=PATIENCE) as runners:
         ahead = engine.batch_size + 2 * threads
         images = _in_order(readers, lambda source: prepare(source, job, target), sources, ahead)
         batches = _batches(images, engine.batch_size)
-        yield from chain.from_iterable(_in_order(runners, work, batches, engine.streams))
+        with closing(_in_order(runners, work, batches, engine.streams)) as finished:
+            yield from chain.from_iterable(finished)
 
 
 def available_threads() -> int:
@@ -174,18 +191,30 @@ def even_batch_size(images: int, wanted: int, streams: int) -> int:
 
 
 @contextmanager
-def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+def _workers(threads: int, patience: float | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool; at the end of an interrupted run, what has not begun is cancelled.
+
+    With `patience`, what is still running after so many seconds is left alone: the process is about to end.
+    """
     pool = ThreadPoolExecutor(threads)
     try:
         yield pool
-    finally:
-        # On the way out of an interrupted run, what has not begun need not begin.
-        pool.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _join(pool, patience)
+        raise
+    pool.shutdown()
+
+
+def _join(pool: ThreadPoolExecutor, patience: float | None) -> None:
+    deadline = None if patience is None else time.monotonic() + patience
+    for thread in pool._threads:  # noqa: SLF001 - there is no public way to wait for a pool for a limited time
+        thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
 
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], window: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Map in threads, in order, never more than `window` items ahead of the result being waited for."""
     waiting: deque[Future[Result]] = deque()
     for item in items:

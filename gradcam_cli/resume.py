@@ -1,8 +1,9 @@
 """What an earlier run has finished: the exact rule by which an image is not explained a second time.
 
 An image is finished when its sidecar is one of this program's, its status is `ok` or `flat`, and all of these are as
-the sidecar says: the input's size in bytes and its time of modification, the model's hash, the hash of the options,
-and the size of every file beside it. With `verify` the hashes of the input and of those files have to agree as well.
+the sidecar says: the input's size in bytes, its time of modification or else its hash, the model's hash, the hash of
+the options, and the size of every file beside it. With `verify` the hashes of the input and of those files have to
+agree as well.
 Anything else is explained anew, and nothing of two runs is ever mixed.
 """
 
@@ -80,10 +81,13 @@ def _same_run(record: Record, wanted: Wanted) -> bool:
 
 
 def _same_input(record: Record, source: Source, wanted: Wanted) -> bool:
+    """Compare size and time, and the hash where the time differs: a checkout or a cache gives files a new time."""
     found, recorded = os.stat(source.path), record["input"]  # noqa: PTH116 - names that are not UTF-8 stay str
-    if (found.st_size, found.st_mtime_ns) != (recorded["bytes"], recorded["mtime_ns"]):
+    if found.st_size != recorded["bytes"]:
         return False
-    return not wanted.verify or _sha256(source.path, found.st_size) == recorded["sha256"]
+    if found.st_mtime_ns == recorded["mtime_ns"] and not wanted.verify:
+        return True
+    return bool(_sha256(source.path, found.st_size) == recorded["sha256"])
 
 
 def _whole(record: Record, sidecar: Path, wanted: Wanted) -> bool:

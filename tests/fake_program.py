@@ -1,19 +1,30 @@
 """The command line with the fake engine, as a program: python fake_program.py explain photos -o out."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 from fakes import FakeEngine
+from numpy.typing import NDArray
 from test_pipeline import CARD, LABELS
 
 from gradcam_cli import cli
 from gradcam_cli.cli import explain_run
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.network import Floats, Forward
 from gradcam_cli.pipeline import Job
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import ModelSettings
 from gradcam_cli.sidecar import RunCard
+
+
+class SlowEngine(FakeEngine):
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+        time.sleep(float(os.environ.get("SECONDS_A_PASS", "0")))
+        return super().explain(inputs, targets)
 
 
 def locate_fake(options: Any, layer: str) -> ModelRequest:
@@ -23,7 +34,7 @@ def locate_fake(options: Any, layer: str) -> ModelRequest:
 
 def open_fake(opening: explain_run.Opening, batch_size: int | None = None) -> Any:
     settings = explain_run._run_settings(opening.options)
-    engine = FakeEngine(batch_size=batch_size or 2)
+    engine = SlowEngine(batch_size=batch_size or 2)
     run = RunCard(opening.options_sha256, {"fake": "1"})
     return engine, Job(
         settings, PREPROCESSINGS["tf"], LABELS, CARD, run, several_targets=False, overlays=opening.overlays

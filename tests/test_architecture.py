@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "label_tables": set(),
     "label_files": {"numpy"},
     "network": {"numpy"},
+    "stoppable": set(),
     "methods": {"numpy"},
     "evidence": {"numpy"},
     "metrics": {"numpy"},

@@ -88,7 +88,8 @@ def test_a_folder(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     names = [f"{name}{end}" for name in ("a.jpg", "b.jpg", "sub/a.jpg") for end in (".json", ".overlay.jpg")]
     assert tree(tmp_path / "out") == sorted([*names, "run.json"])
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["counts"] == {"total": 3, "ok": 3, "flat": 0, "error": 0, "before": 0}
+    counts = {"asked": 3, "done": 3, "failed": 0, "left": 0, "total": 3, "ok": 3, "flat": 0, "error": 0, "before": 0}
+    assert run["counts"] == counts
     assert run["interrupted"] is False
     assert run["options"]["method"] == "gradcam++"
 
@@ -272,7 +273,8 @@ def test_ctrl_c_ends_with_130_and_what_was_finished(
     assert "Interrupted" in result.stderr
     run = json.loads((tmp_path / "out/run.json").read_text())
     assert run["interrupted"] is True
-    assert run["counts"]["total"] == 2
+    # The third may be written before the run ends; then it is counted.
+    assert run["counts"]["total"] == len(list((tmp_path / "out").rglob("*.jpg.json"))) >= 2
     for file in (tmp_path / "out").rglob("*"):
         assert ".tmp" not in file.name
         if file.suffix == ".json":

@@ -4,8 +4,10 @@ import errno
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from conftest import jpeg
 
 from gradcam_cli.cli.console import printable
 from gradcam_cli.cli.process import memory_stop
+from gradcam_cli.errors import UsageError
 
 # The command with the fake engine, in a process of its own.
 FAKE = Path(__file__).parent / "fake_program.py"
@@ -56,6 +59,45 @@ def test_where_nothing_goes_to_stdout_it_may_be_closed(photos: Path, tmp_path: P
     assert shell(f"{sys.executable} {FAKE} explain photos/0.jpg -o out >&-", tmp_path).returncode == 0
 
 
+def interrupted(folder: Path, seconds_a_pass: str, *options: str) -> tuple[int, float, str]:
+    """Run, send Ctrl-C once something was written, and give the exit code, the seconds it took, and stderr."""
+    command = [sys.executable, str(FAKE), "explain", "photos", "-o", "out", *options]
+    env = {**os.environ, "SECONDS_A_PASS": seconds_a_pass}
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / "out").exists() or (not options and not list((folder / "out").glob("*.json"))):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    return process.returncode, time.monotonic() - started, err
+
+
+def test_what_was_written_at_an_interruption_is_counted(photos: Path, tmp_path: Path) -> None:
+    for seed in range(400):
+        (photos / f"more{seed}.jpg").write_bytes(jpeg(seed=seed))
+    code, _, err = interrupted(tmp_path, "0.05")
+    assert code == 130, err
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    written = len(list((tmp_path / "out").glob("*.jpg.json")))
+    assert run["interrupted"]
+    assert run["counts"]["total"] == written
+    assert run["counts"]["asked"] == 404 == run["counts"]["left"] + written
+    assert f"{written} images" in err
+
+
+def test_ctrl_c_does_not_wait_for_a_long_batch(photos: Path, tmp_path: Path) -> None:
+    # Two batches of 500 copies each: 100 seconds.
+    code, seconds, err = interrupted(tmp_path, "0.1", "--smooth", "500")
+    assert code == 130, err
+    assert seconds < 5
+    assert "all were done before" not in err
+    assert "none of 4 images was explained" in err
+    assert json.loads((tmp_path / "out/run.json").read_text())["counts"]["left"] == 4
+
+
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
     error.__cause__ = cause
     return error
@@ -79,7 +121,15 @@ def test_memory_that_cannot_be_had_is_named(error: BaseException) -> None:
     assert "not enough memory" in stop[1]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ImportError("no module"), RuntimeError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full"),
+        raised(UsageError("x"), BlockingIOError(11, "Resource temporarily unavailable")),
+        ImportError("no module"),
+        RuntimeError("x"),
+    ],
+)
 def test_other_errors_are_not_about_memory(error: BaseException) -> None:
     assert memory_stop(error) is None
 

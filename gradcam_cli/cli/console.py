@@ -66,6 +66,11 @@ def say(message: str) -> None:
     click.echo(printable(message), err=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number and its noun: `1 image`, `3 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def printable(text: str) -> str:
     r"""Write control and format characters as escapes such as `\x1b`, so that a name cannot command a terminal."""
     return "".join(_visible(character) if category(character) in UNSAFE else character for character in text)

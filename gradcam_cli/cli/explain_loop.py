@@ -14,9 +14,9 @@ from gradcam_cli.cli.common import (
     lines_to,
     stopped_by_signals,
 )
-from gradcam_cli.cli.console import Progress, say
+from gradcam_cli.cli.console import Progress, counted, say
 from gradcam_cli.cli.tally import Tally
-from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.errors import EnvironmentStop, Reason, UsageError
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
@@ -62,6 +62,32 @@ class Opener(Protocol):
         """Make them."""
 
 
+class WrittenSink:
+    """Passes files on, and keeps the records that were written until they are reported.
+
+    When a run is interrupted, images that are already written are still on their way to the report.
+    """
+
+    def __init__(self, sink: "Sink") -> None:
+        """Wrap the sink that writes."""
+        self._sink = sink
+        self._written: dict[str, Mapping[str, Any]] = {}
+
+    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Write one image, then keep its record."""
+        self._sink.write_image(names, files, dict(record))
+        self._written[names.source.relative] = record
+
+    def reported(self, record: Mapping[str, Any]) -> None:
+        """Forget a record that was reported."""
+        for key in [key for key, written in self._written.items() if written is record]:
+            del self._written[key]
+
+    def unreported(self) -> list[Mapping[str, Any]]:
+        """Give the records that were written and not reported, in the order of their names."""
+        return [self._written[key] for key in sorted(self._written)]
+
+
 class StdoutSink:
     """Writes the one overlay to stdout."""
 
@@ -85,18 +111,16 @@ def explain_queue(queue: Queue, opener: Opener, destination: Destination, option
     engine, job = _open(opener, options["batch_size"])
     if destination.overlay_to_stdout and engine.target_count != 1:
         raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
-    tally = Tally()
+    tally = Tally(asked=len(queue.sources))
     exit_code = None
+    sink = WrittenSink(_sink(destination))
     try:
-        with (
-            stopped_by_signals(),
-            _telling(queue, destination, options, tally) as tell,
-            contextlib.closing(_records(queue.left, opener, engine, job, destination)) as explained,
-        ):
-            for record, before in _in_line(queue, destination, explained):
-                tell(record, before=before)
-                if options["max_failures"] and tally.counts["error"] >= options["max_failures"]:
-                    break
+        with stopped_by_signals(), _telling(queue, destination, options, tally) as tell:
+            try:
+                records = _records(queue.left, opener, engine, job, sink)
+                tally.stopped = _report_all(queue, destination, records, sink, tell, options["max_failures"])
+            finally:
+                _report_rest(sink, tell, tally)
     except Terminated:
         exit_code = TERMINATED
     except KeyboardInterrupt:
@@ -105,8 +129,36 @@ def explain_queue(queue: Queue, opener: Opener, destination: Destination, option
         exit_code = PIPE_CLOSED
     if destination.folder:
         destination.folder.write_run(_run_record(tally, job, options, interrupted=exit_code is not None))
-    _sum_up(tally, queue, destination, options, exit_code)
+    _sum_up(tally, destination, options, exit_code)
     return tally.exit_code if exit_code is None else exit_code
+
+
+def _report_rest(sink: WrittenSink, tell: "Tell", tally: Tally) -> None:
+    """Report what was written while the run came to its end; where nobody reads any more, it is only counted."""
+    for record in sink.unreported():
+        if record is not tally.last:
+            with contextlib.suppress(BrokenPipeError, EnvironmentStop):
+                tell(record, before=False)
+
+
+def _report_all(
+    queue: Queue,
+    destination: Destination,
+    records: Generator[Mapping[str, Any]],
+    sink: WrittenSink,
+    tell: "Tell",
+    most_failures: int | None,
+) -> bool:
+    """Report the records in order, and say whether so many have failed that the run stops."""
+    failures = 0
+    with contextlib.closing(records) as explained:
+        for record, before in _in_line(queue, destination, explained):
+            tell(record, before=before)
+            sink.reported(record)
+            failures += record["status"] == "error"
+            if failures == most_failures:
+                return True
+    return False
 
 
 def _open(opener: Opener, batch_size: int) -> "tuple[Engine, Job]":
@@ -118,22 +170,21 @@ def _open(opener: Opener, batch_size: int) -> "tuple[Engine, Job]":
 
 
 def tell_finished(queue: Queue, destination: Destination, options: Mapping[str, Any]) -> int:
-    """Tell the records of a run in which nothing was left to do."""
-    tally = Tally()
+    """Report the records of a run in which nothing was left to do."""
+    tally = Tally(asked=len(queue.sources))
     with _telling(queue, destination, options, tally) as tell:
         for record, before in _in_line(queue, destination, iter(())):
             tell(record, before=before)
-    _sum_up(tally, queue, destination, options, None)
+    _sum_up(tally, destination, options, None)
     return tally.exit_code
 
 
 def _records(
-    left: "list[Source]", opener: Opener, engine: "Engine", job: "Job", destination: Destination
+    left: "list[Source]", opener: Opener, engine: "Engine", job: "Job", sink: "Sink"
 ) -> Generator[Mapping[str, Any]]:
     """Explain; where memory runs out, go on from there with half the batch, once."""
     from gradcam_cli.pipeline import explain
 
-    sink = _sink(destination)
     done = 0
     try:
         with contextlib.closing(explain(left, job, engine, sink)) as records:
@@ -166,11 +217,24 @@ def _in_line(
     for source in queue.sources:
         if source in queue.finished and destination.folder:
             record = read_sidecar(destination.folder.sidecar_path(source))
-            # Gone in this very moment: the next run will see.
-            if record is not None:
-                yield record, True
+            # Something removed the sidecar after it was looked at: the next run explains this image.
+            yield (_vanished(source) if record is None else record), record is not None
         else:
             yield next(explained), False
+
+
+def _vanished(source: "Source") -> Mapping[str, Any]:
+    from gradcam_cli.discovery import as_text
+
+    message = "its sidecar was removed during the run; the same command explains the image again"
+    return {
+        "status": "error",
+        "reason": Reason.VANISHED.value,
+        "message": message,
+        "input": {"path": as_text(source.relative)},
+        "classes": [],
+        "files": [],
+    }
 
 
 def _sink(destination: Destination) -> "Sink":
@@ -223,14 +287,11 @@ def _say(record: Mapping[str, Any], progress: Progress, *, verbose: bool) -> Non
         progress.say(f"{record['input']['path']!r}: {', '.join(seen)}")
 
 
-def _sum_up(
-    tally: Tally, queue: Queue, destination: Destination, options: Mapping[str, Any], exit_code: int | None
-) -> None:
-    missing = len(queue.sources) - tally.total
+def _sum_up(tally: Tally, destination: Destination, options: Mapping[str, Any], exit_code: int | None) -> None:
     if exit_code in {INTERRUPTED, TERMINATED}:
         say("Interrupted: what was finished stays valid, and the same command goes on from there.")
-    elif exit_code is None and missing:
-        say(f"Stopped after {tally.counts['error']} failures: {missing} images were not reached.")
+    elif tally.stopped:
+        say(f"Stopped after {counted(tally.counts['error'], 'failure')}: {counted(tally.left, 'image')} not reached.")
     if not options["quiet"] and exit_code != PIPE_CLOSED:
         where = f" -> {options['output']}" if destination.folder else ""
         say(f"{tally.summary()}{where}")

@@ -73,7 +73,8 @@ def _fill_closed_descriptors() -> Iterator[int]:
 
 def memory_stop(error: BaseException) -> tuple[int, str] | None:
     """Give the exit code and the message where memory ran out, whatever type or text a library has for that."""
-    current: BaseException | None = error
+    # A stop that was raised on purpose says more.
+    current: BaseException | None = None if isinstance(error, EnvironmentStop) else error
     while current is not None:
         if _is_out_of_memory(current):
             return EnvironmentStop.exit_code, _message()
@@ -86,7 +87,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    said = str(error).lower() if isinstance(error, (ImportError, RuntimeError, OSError)) else ""
+    said = str(error).lower() if isinstance(error, (ImportError, RuntimeError)) else ""
     return any(text in said for text in OUT_OF_MEMORY_TEXTS)
 
 

@@ -11,21 +11,33 @@ OK, FAILED = 0, 1
 
 @dataclass
 class Tally:
-    """Counts records as they come; nothing else is kept of an image."""
+    """Counts records as they come; only the `last` one is kept.
 
+    `asked` is how many images the run has, `stopped` whether it stopped because too many failed.
+    """
+
+    asked: int = 0
     started: float = field(default_factory=time.monotonic)
     counts: Counter[str] = field(default_factory=Counter)
     before: int = 0
+    last: Mapping[str, Any] | None = None
+    stopped: bool = False
 
     def add(self, record: Mapping[str, Any], *, before: bool = False) -> None:
         """Count one record by its status; `before` if an earlier run has made it."""
         self.counts[record["status"]] += 1
         self.before += before
+        self.last = record
 
     @property
     def total(self) -> int:
         """Images that came to an end, well or not."""
         return self.counts.total()
+
+    @property
+    def left(self) -> int:
+        """Images that were not reached."""
+        return self.asked - self.total
 
     @property
     def images_per_second(self) -> float:
@@ -44,7 +56,9 @@ class Tally:
         parts += [
             f"{self.counts[key]} {word}" for key, word in (("flat", "flat"), ("error", "failed")) if self.counts[key]
         ]
-        if self.before == self.total:
+        if not self.total:
+            return f"none of {self.asked} images was explained"
+        if self.before == self.total == self.asked:
             return f"{self.total} {noun}: {', '.join(parts)}; all were done before"
         parts += [f"{self.before} of them before"] if self.before else []
         return f"{self.total} {noun}: {', '.join(parts)} ({self.images_per_second:.1f} images/s)"
@@ -52,4 +66,13 @@ class Tally:
     def as_record(self) -> dict[str, int]:
         """The counts for `run.json`."""
         counts = {key: self.counts[key] for key in ("ok", "flat", "error")}
-        return {"total": self.total, **counts, "before": self.before}
+        done = self.total - self.counts["error"]
+        return {
+            "asked": self.asked,
+            "done": done,
+            "failed": self.counts["error"],
+            "left": self.left,
+            "total": self.total,
+            **counts,
+            "before": self.before,
+        }
