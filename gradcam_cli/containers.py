@@ -5,7 +5,9 @@ small file can cost them hours. Here parts are counted first. Nothing is decoded
 """
 
 import re
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
@@ -21,6 +23,13 @@ GIF_MAGIC: Final = b"GIF8"
 # In a JPEG: 0xff with anything but a stuffed zero, filling, or a restart mark.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
+# All of 0xc0 to 0xcf but tables of Huffman codes, an extension, and conditions of arithmetic coding.
+_JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# The property of an image's size in the ISO base media file format, which stands before the pixels.
+ISO_HEAD: Final = 2**20
+_ISO_SIZE = re.compile(rb"\0\0\0\x14ispe(?=.{12})", re.DOTALL)
+# The marks of a code stream and of its sizes, which follow each other.
+_J2K_START: Final = b"\xff\x4f\xff\x51"
 _PNM_GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_TOP = re.compile(rb"P[56]" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"(\d+)")
 _PNG_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
@@ -48,12 +57,48 @@ def _parts() -> Iterator[int]:
         yield number
 
 
-def _check_jpeg(data: bytes) -> None:
+@dataclass(frozen=True)
+class JpegFrame:
+    """What a JPEG's frame header says: its marker, bits of a sample, height, width and components."""
+
+    kind: int
+    precision: int
+    height: int
+    width: int
+    components: int
+
+
+def jpeg_frame(data: bytes) -> JpegFrame | None:
+    """Find the first frame header of a JPEG; None where there is none."""
+    position = len(JPEG_MAGIC)
+    for _ in _parts():
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None:
+            return None
+        kind, position = marker[0][1], marker.end()
+        if kind in _JPEG_FRAMES:
+            header = data[position + 2 : position + 8]
+            if len(header) < 6:
+                return None
+            height, width = int.from_bytes(header[1:3], "big"), int.from_bytes(header[3:5], "big")
+            return JpegFrame(kind, header[0], height, width, header[5])
+        if kind not in {_JPEG_START, _JPEG_TEMPORARY}:
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    return None
+
+
+def jpeg_is_ended(data: bytes) -> bool:
+    """Whether a JPEG has its end mark; some decoders fill what is missing with grey."""
+    return _check_jpeg(data)
+
+
+def _check_jpeg(data: bytes) -> bool:
+    """Count scans; gives whether the end mark is there."""
     position, scans = 0, 0
     for _ in _parts():
         marker = _JPEG_MARKER.search(data, position)
         if marker is None or marker[0][1] == _JPEG_END:
-            return
+            return marker is not None
         position = marker.end()
         if marker[0][1] in {_JPEG_START, _JPEG_TEMPORARY}:
             continue
@@ -61,6 +106,7 @@ def _check_jpeg(data: bytes) -> None:
         scans += marker[0][1] == _JPEG_SCAN
         if scans > MOST_SCANS:
             raise ImageError(Reason.UNSUPPORTED, f"a JPEG of more than {MOST_SCANS} scans")
+    return False
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
@@ -101,7 +147,8 @@ def gif_frames(data: bytes) -> int:
     parts, position, frames = _parts(), 13, 0
     try:
         position += _colours(data[10])
-        while (kind := data[position]) != _GIF_END:
+        # Without the mark of its end, a file that ends behind a whole frame is whole, as all readers take it.
+        while not (frames and position == len(data)) and (kind := data[position]) != _GIF_END:
             next(parts)
             if kind == _GIF_FRAME:
                 frames += 1
@@ -128,3 +175,44 @@ def pnm_top(data: bytes) -> int | None:
     """Find the number that means white in a binary PGM or PPM; cv2 itself reads it in those written as text."""
     found = _PNM_TOP.match(data)
     return int(found[1][:6]) if found else None
+
+
+def iso_size(data: bytes) -> tuple[int, int]:
+    """Find the largest width and height that an AVIF or HEIC names; (0, 0) where it names none."""
+    sizes = [struct.unpack_from(">II", data, found.end() + 4) for found in _ISO_SIZE.finditer(data[:ISO_HEAD])]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+
+
+@dataclass(frozen=True)
+class Jpeg2000Frame:
+    """What a JPEG 2000 says of its components; `boxed` in a JP2, `luminance` and two colours in place of RGB.
+
+    Where there is a palette, `precision` is that of the numbers of its colours.
+    """
+
+    components: int
+    precision: int
+    is_uniform: bool
+    boxed: bool
+    palette: bool
+    luminance: bool
+
+
+def jpeg2000_frame(data: bytes) -> Jpeg2000Frame | None:
+    """Read the header of a JPEG 2000's code stream; None where there is none."""
+    start = data.find(_J2K_START)
+    if start < 0 or len(data) < start + 42:
+        return None
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    described = data[start + 42 : start + 42 + 3 * components]
+    if components < 1 or len(described) < 3 * components:
+        return None
+    depths = {depth & 0x7F for depth in described[::3]}
+    signed = any(depth & 0x80 for depth in described[::3])
+    sizes = set(zip(described[1::3], described[2::3], strict=True))
+    precision = max(depths) + 1
+    # Pillow enlarges smaller components of 8 bits.
+    uniform = len(depths) == 1 and not signed and (len(sizes) == 1 or precision == 8)
+    boxes = data[:start]
+    luminance = b"colr\1" in boxes and boxes[boxes.index(b"colr\1") + 7 :][:4] == b"\0\0\0\x12"
+    return Jpeg2000Frame(components, precision, uniform, start > 0, b"pclr" in boxes, luminance)

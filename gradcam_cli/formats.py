@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.extras import install_hint
 
 # A tar archive has its mark at 257, a NIfTI volume at 344; the first directory of a raw photograph is within 4 kB.
 HEAD_BYTES: Final = 4096
@@ -168,7 +169,7 @@ _CONVERTIBLE: Final = (
 )
 _PICTURE_ADVICE: Final[Mapping[str, Advice]] = MappingProxyType(
     {
-        **dict.fromkeys(("HEIC", "HEIF"), Advice(picture=True, text="pip install 'gradcam-cli[heif]'")),
+        **dict.fromkeys(("HEIC", "HEIF"), Advice(picture=True, text=install_hint("heif"))),
         "DICOM": Advice(picture=True, text="export its pixels as PNG or TIFF, with the window you read it with"),
         "SVG": Advice(picture=True, text="draw it to PNG first"),
         "NIfTI volume": Advice(picture=True, text="export its slices as PNG or TIFF"),

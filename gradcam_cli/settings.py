@@ -37,12 +37,22 @@ COLORMAPS: tuple[str, ...] = (
 )
 
 
+# Which samples of more than 8 bits become 0 and 255: two numbers, each picture's lowest and highest sample, or its 2nd
+# and 98th percentile.
+SampleRange = tuple[float, float] | Literal["minmax", "percentile"]
+
+
 @dataclass(frozen=True)
 class Limits:
     """What an input may cost before it is refused unread: bytes of the file, pixels of the picture."""
 
     max_file_bytes: int = 256 * 2**20
     max_pixels: int = 100_000_000
+
+    @property
+    def max_decoded_bytes(self) -> int:
+        """Bytes of a picture's samples as its file has them: for so many pixels, five bytes each."""
+        return 5 * self.max_pixels
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.formats import HEAD_BYTES, PICTURES, format_of, is_picture, refusal
-from gradcam_cli.images import FORMATS, decode
+from gradcam_cli.images import decode
+from gradcam_cli.pillow_codec import FORMATS
 from gradcam_cli.settings import Limits
 
 WRITTEN = {

@@ -19,7 +19,8 @@ from PIL import Image
 from gradcam_cli.containers import PNG_MAGIC
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.geometry import Size
-from gradcam_cli.images import FORMATS, Needed, decode, encode_jpeg, read_file
+from gradcam_cli.images import Needed, decode, encode_jpeg, read_file
+from gradcam_cli.pillow_codec import FORMATS
 from gradcam_cli.settings import Limits
 
 LIMITS = Limits()
@@ -244,10 +245,7 @@ def test_cmyk_becomes_rgb() -> None:
 @pytest.mark.parametrize("samples", [np.float32, np.float64, np.int32])
 def test_samples_without_an_agreed_range(samples: Any) -> None:
     data = cv2.imencode(".tiff", np.array([[0, 0.25, 0.5, 1]], samples))[1].tobytes()
-    if samples is np.float64:  # which Pillow does not know, and so its header is not read
-        assert reason_of(data) is Reason.TRUNCATED_OR_CORRUPT
-    else:
-        assert reason_of(data) is Reason.UNSUPPORTED
+    assert reason_of(data) is Reason.UNSUPPORTED
     assert reason_of(b"Pf\n1 1\n-1.0\n\0\0\0\0") is Reason.UNSUPPORTED
 
 
@@ -314,6 +312,8 @@ def test_every_truncation_is_told(format_: str) -> None:
         cuts = {*np.linspace(1, len(data) - 1, 60).astype(int).tolist(), *range(max(1, len(data) - 16), len(data))}
         if kind == "pages":  # Pillow's last four bytes say that no page follows, and need not be there
             cuts -= set(range(len(data) - 4, len(data)))
+        if format_ == "GIF":  # without the mark of its end, every frame is whole
+            cuts -= {len(data) - 1}
         for length in cuts:
             assert reason_of(data[:length]) in {Reason.TRUNCATED_OR_CORRUPT, Reason.NOT_AN_IMAGE}, (kind, length)
 
@@ -349,8 +349,6 @@ def test_headers_that_lie_about_the_size() -> None:
     jpeg2000 = encoded(Image.fromarray(picture(64, 48)), "JPEG2000")
     at = jpeg2000.index(b"ihdr") + 4
     assert reason_of(jpeg2000[:at] + struct.pack(">II", 10, 10) + jpeg2000[at + 8 :]) is Reason.TRUNCATED_OR_CORRUPT
-    gif = encoded(Image.fromarray(picture(64, 48)), "GIF")
-    assert reason_of(gif[:6] + struct.pack("<HH", 10, 10) + gif[10:]) is Reason.TRUNCATED_OR_CORRUPT
     rows = b"\0" + bytes(3 * 4)
     assert reason_of(png((4, 5), 8, 2, rows)) is Reason.TRUNCATED_OR_CORRUPT
 
