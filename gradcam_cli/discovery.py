@@ -6,23 +6,29 @@ Paths are kept as `str` the way `os.fsdecode` gives them, so that a name which i
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradcam_cli.errors import UsageError
+from gradcam_cli.left_out import LeftOut
+from gradcam_cli.walk import Rules, walk
 
 STDIN = "-"
-OVERLAY_SUFFIX = ".overlay.jpg"
 RUN_RECORD = "run.json"
+# One letter and a colon is a drive.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One input: where it is, and its place in the output tree (relative, POSIX)."""
+    """One input: where it is, and its place in the output tree (relative, POSIX).
+
+    With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files.
+    """
 
     relative: str
     path: str
+    errno: int | None = field(default=None, compare=False)
 
     @property
     def is_stdin(self) -> bool:
@@ -49,77 +55,84 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
     return b"\\" if found[1] == b"\\" else bytes.fromhex(found[1][1:].decode("ascii"))
 
 
+@dataclass(frozen=True)
+class Found:
+    """The sources, sorted by their place in the output, and what was left out of the folders."""
+
+    sources: list[Source]
+    left_out: LeftOut
+
+
 def find_sources(
     inputs: Iterable[str],
     listed: Iterable[str] = (),
     *,
-    suffixes: frozenset[str],
-    recursive: bool = True,
+    rules: Rules,
     output: Path | None = None,
-) -> list[Source]:
+    keep_omissions: bool = False,
+) -> Found:
     """Turn arguments and a list of paths into sources, sorted by their place in the output.
 
-    A folder is walked and its tree mirrored; in it, only files with an image suffix count, symbolic links to
-    folders or out of the tree are not followed, and neither the output folder nor overlays are ever inputs. A
-    file given by name is taken whatever it is called, and lands at the top. Paths of a list are mirrored as
-    they are written, without a leading `/` or `..`.
+    A folder is walked by the rules and its tree mirrored; neither the output folder nor overlays are ever inputs. A
+    file given by name is taken whatever it is called, and lands at the top. Paths of a list are mirrored as they are
+    written, without a leading `/` or `..`; folders among them are walked.
 
     Raises:
-        UsageError: an argument does not exist, or two sources would write the same files.
+        UsageError: an argument does not exist, is a URL, or two sources would write the same files.
     """
+    left_out = LeftOut(keep_omissions)
+    folder = os.fspath(output) if output else None
     found: list[Source] = []
     for given in inputs:
-        found.extend(_from_argument(given, suffixes, recursive=recursive, output=output))
-    found.extend(Source(_mirrored(path), path) for path in listed)
-    sources = sorted(set(found))
-    _refuse_collisions(sources)
-    return sources
+        found.extend(_from_argument(given, rules, left_out, folder))
+    for path in listed:
+        found.extend(_from_list(path, rules, left_out, folder))
+    return Found(_without_collisions(sorted(set(found))), left_out)
 
 
-def read_list(data: bytes, *, null_separated: bool) -> list[str]:
-    """Split a list of paths at newlines, or at NUL bytes as `find -print0` writes them."""
-    separator = b"\0" if null_separated else b"\n"
-    entries = (entry if null_separated else entry.removesuffix(b"\r") for entry in data.split(separator))
-    return [os.fsdecode(entry) for entry in entries if entry]
+def refuse_url(text: str) -> None:
+    """Refuse a URL, of which the file system would make folders.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if _URL.match(text):
+        raise UsageError(
+            f"{text}: URLs are not supported. Copy the files to this machine and back; a path that looks like a URL "
+            f"is written ./{text.replace('//', '/', 1)}"
+        )
 
 
-def _from_argument(given: str, suffixes: frozenset[str], *, recursive: bool, output: Path | None) -> Iterator[Source]:
+def _from_argument(given: str, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[Source]:
     if given == STDIN:
-        return iter([Source("stdin", STDIN)])
+        yield Source("stdin", STDIN)
+        return
+    refuse_url(given)
     if not os.path.lexists(given):
         raise UsageError(f"{given}: there is no such file or folder.")
     if os.path.isdir(given):  # noqa: PTH112 - names that are not UTF-8 stay str
-        return _walk(given, suffixes, recursive=recursive, output=output)
-    return iter([Source(os.path.basename(given), given)])  # noqa: PTH119 - as above
+        name = os.path.basename(os.path.abspath(given)) or "root"  # noqa: PTH100, PTH119 - as above
+        yield from _walked(given, "", name, rules, left_out, output)
+    else:
+        yield Source(os.path.basename(given), given)  # noqa: PTH119 - as above
 
 
-def _walk(root: str, suffixes: frozenset[str], *, recursive: bool, output: Path | None) -> Iterator[Source]:
-    real_root = os.path.realpath(root)
-    real_output = os.path.realpath(output) if output else None
-    for folder, folders, files in os.walk(root):
-        real_folder = os.path.realpath(folder)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if recursive and real_output != os.path.join(real_folder, name)  # noqa: PTH118 - str paths
-        )
-        for name in files:
-            path = os.path.join(folder, name)  # noqa: PTH118 - str paths
-            if _is_input(name, suffixes) and _stays_inside(path, real_root):
-                yield Source(_posix(os.path.relpath(path, root)), path)
+def _from_list(path: str, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[Source]:
+    refuse_url(path)
+    place = _mirrored(path)
+    if os.path.isdir(path):  # noqa: PTH112 - as above
+        name = place or os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 - as above
+        yield from _walked(path, f"{place}/" if place else "", name, rules, left_out, output)
+    elif place:
+        yield Source(place, path)
+    else:
+        raise UsageError(f"{path!r} in the list names no file.")
 
 
-def _is_input(name: str, suffixes: frozenset[str]) -> bool:
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - str paths
-    return bool(stem) and suffix.lower() in suffixes and not name.endswith(OVERLAY_SUFFIX)
-
-
-def _stays_inside(path: str, real_root: str) -> bool:
-    """Whether a file met on a walk is in the tree: a link out of it is somebody else's file."""
-    if not os.path.islink(path):  # noqa: PTH114 - str paths
-        return True
-    target = os.path.realpath(path)
-    return os.path.commonpath([real_root, target]) == real_root
+def _walked(root: str, prefix: str, name: str, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[Source]:
+    """Walk a folder whose tree is mirrored below `prefix`; `name` is what a record calls the folder itself."""
+    for met in walk(root, rules, left_out, output):
+        yield Source(prefix + met.relative if met.relative else name, met.path, met.errno)
 
 
 def _mirrored(path: str) -> str:
@@ -132,15 +145,22 @@ def _posix(path: str) -> str:
     return path.replace(os.sep, "/")
 
 
-def _refuse_collisions(sources: list[Source]) -> None:
-    """Two different inputs with one place in the output, or one that would overwrite `run.json`."""
-    for first, second in pairwise(sources):
-        if first.relative == second.relative:
+def _without_collisions(sources: list[Source]) -> list[Source]:
+    """Refuse different inputs with one place in the output, or that of `run.json`; drop other spellings of one path."""
+    kept: list[Source] = []
+    for source in sources:
+        if kept and kept[-1].relative == source.relative and source.errno is None:
+            if _absolute(kept[-1]) == _absolute(source):
+                continue
             raise UsageError(
-                f"{first.path} and {second.path} would both be written as {first.relative}: give the folder "
+                f"{kept[-1].path} and {source.path} would both be written as {source.relative}: give the folder "
                 "above them as INPUT, or their paths by --files-from, and the tree is mirrored."
             )
-    reserved = RUN_RECORD.removesuffix(".json")
-    for source in sources:
-        if source.relative == reserved:
+        if f"{source.relative}.json" == RUN_RECORD and source.errno is None:
             raise UsageError(f"{source.path}: its sidecar would be {RUN_RECORD}, which is the run's own record.")
+        kept.append(source)
+    return kept
+
+
+def _absolute(source: Source) -> str:
+    return os.path.abspath(source.path)  # noqa: PTH100 - names that are not UTF-8 stay str

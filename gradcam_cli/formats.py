@@ -207,6 +207,11 @@ def is_picture(name: str | None) -> bool:
     return name is not None and (name in PICTURES or name in _PICTURE_ADVICE or name.startswith("raw photograph"))
 
 
+def advice(name: str) -> str:
+    """Say what to do with a picture in a format that is not decoded."""
+    return _PICTURE_ADVICE.get(name, _CONVERT).text
+
+
 def refusal(head: bytes) -> ImageError:
     """Say what a file is that no decoder takes, and what to do about it.
 
@@ -220,10 +225,9 @@ def refusal(head: bytes) -> ImageError:
         message = f"it begins like a {name}, but is truncated, corrupt, or of a kind that is not supported"
         return ImageError(Reason.TRUNCATED_OR_CORRUPT, message)
     if is_picture(name):
-        advice = _PICTURE_ADVICE.get(name, _CONVERT).text
-        return ImageError(Reason.UNSUPPORTED, f"{name}: {advice}")
-    advice = _OTHER_ADVICE.get(name, "")
-    return ImageError(Reason.NOT_AN_IMAGE, f"not an image but: {name}{advice and f'. {advice[0].upper()}{advice[1:]}'}")
+        return ImageError(Reason.UNSUPPORTED, f"{name}: {advice(name)}")
+    remedy = _OTHER_ADVICE.get(name, "")
+    return ImageError(Reason.NOT_AN_IMAGE, f"not an image but: {name}{remedy and f'. {remedy[0].upper()}{remedy[1:]}'}")
 
 
 def _by_brand(head: bytes) -> str:

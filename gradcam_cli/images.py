@@ -112,17 +112,34 @@ def read_file(path: str, limits: Limits) -> bytes:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            # `open` refuses the descriptor of a folder, and leaves it open.
+            os.close(descriptor)
+            raise ImageError(Reason.NOT_REGULAR, "not a regular file")
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(Reason.NOT_REGULAR, "not a regular file")
             if status.st_size > limits.max_file_bytes:
                 raise _too_large(limits)
             data = file.read(status.st_size)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, Reason.UNREADABLE)
+        if reason is Reason.VANISHED and os.path.islink(path):  # noqa: PTH114 - names that are not UTF-8 stay str
+            raise ImageError(reason, f"a broken link: {_target(path)} is not there") from error
         raise ImageError(reason, f"cannot be read: {error.strerror}") from error
     return _not_empty(data)
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115 - names that are not UTF-8 stay str
+    except OSError:
+        return "its target"
+
+
+def unlistable(number: int) -> ImageError:
+    """Say why a folder cannot be listed, by the error's number; what is in it is not explained."""
+    reason = _REASONS.get(number, Reason.UNREADABLE)
+    return ImageError(reason, f"a folder that cannot be listed: {os.strerror(number)}; what is in it was left out")
 
 
 def modified_ns(path: str) -> int | None:

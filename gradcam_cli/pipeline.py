@@ -23,7 +23,17 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evidence import explain_inputs
 from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
 from gradcam_cli.heatmap import Summary, scale, small, summarise
-from gradcam_cli.images import Needed, Photo, decode, encode_jpeg, modified_ns, read_file, read_stdin, sha256
+from gradcam_cli.images import (
+    Needed,
+    Photo,
+    decode,
+    encode_jpeg,
+    modified_ns,
+    read_file,
+    read_stdin,
+    sha256,
+    unlistable,
+)
 from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.network import Engine, Floats
@@ -227,6 +237,8 @@ def _in_order(
 
 def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     """Read, decode and fit one image."""
+    if source.errno is not None:
+        return Unexplained(source, InputCard(source.relative), unlistable(source.errno))
     card = InputCard(source.relative, mtime_ns=None if source.is_stdin else modified_ns(source.path))
     limits = job.settings.limits
     try:
@@ -334,10 +346,13 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
 
 
 def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
-    """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way."""
+    """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way.
+
+    A folder that could not be listed has no sidecar: it would stay when the folder can be read again.
+    """
     method = _method_card(job)
     record = failed(image.card, job.model, method, job.run, image.error)
-    if image.error.reason is not Reason.OUTPUT_NOT_OURS:
+    if image.error.reason is not Reason.OUTPUT_NOT_OURS and image.source.errno is None:
         with suppress(ImageError):
             sink.write_image(Names(image.source, several=job.several_targets), {}, record)
     return record

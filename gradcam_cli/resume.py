@@ -69,7 +69,9 @@ def is_finished(folder: OutputFolder, source: Source, wanted: Wanted) -> bool:
 
 
 def has_failed(folder: OutputFolder, source: Source) -> bool:
-    """Whether an earlier run could not explain this image, and said so in its sidecar."""
+    """Whether an earlier run could not explain this image, and said so in its sidecar; of folders it had none."""
+    if source.errno is not None:
+        return True
     record = read_sidecar(folder.sidecar_path(source))
     return record is not None and record.get("status") == "error"
 

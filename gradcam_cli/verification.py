@@ -12,13 +12,14 @@ import jsonschema
 import numpy as np
 
 from gradcam_cli.atomic import PREFIX, TEMPORARY_SUFFIX
-from gradcam_cli.discovery import OVERLAY_SUFFIX, RUN_RECORD, as_text
+from gradcam_cli.discovery import RUN_RECORD, as_text
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.images import decode, read_file, sha256
-from gradcam_cli.output import MAP_SUFFIX, SIDECAR_LIMITS
+from gradcam_cli.output import SIDECAR_LIMITS
 from gradcam_cli.ownership import is_damaged_sidecar, is_ours, parsed
 from gradcam_cli.settings import Limits
 from gradcam_cli.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, name_on_disk, schema_text
+from gradcam_cli.walk import MAP_SUFFIX, OVERLAY_SUFFIX
 
 # Overlays are as large as their photographs, which had limits of their own.
 LIMITS = Limits(max_file_bytes=2**31, max_pixels=2**32)

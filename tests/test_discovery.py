@@ -1,13 +1,13 @@
 """Which files are found, in which order, and where their outputs go."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from gradcam_cli.discovery import Source, find_sources, read_list
+from gradcam_cli.discovery import Source, find_sources
 from gradcam_cli.errors import UsageError
 from gradcam_cli.images import SUFFIXES
+from gradcam_cli.walk import Rules
 
 
 def touch(root: Path, *names: str) -> None:
@@ -18,8 +18,9 @@ def touch(root: Path, *names: str) -> None:
 
 
 def relatives(*inputs: Path, recursive: bool = True, output: Path | None = None) -> list[str]:
-    found = find_sources([str(i) for i in inputs], suffixes=SUFFIXES, recursive=recursive, output=output)
-    return [source.relative for source in found]
+    rules = Rules(SUFFIXES, recursive=recursive)
+    found = find_sources([str(i) for i in inputs], rules=rules, output=output)
+    return [source.relative for source in found.sources]
 
 
 def test_a_folder_is_walked_sorted_and_mirrored(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_our_own_outputs_are_never_inputs(tmp_path: Path) -> None:
     assert relatives(tmp_path, output=tmp_path) == ["a.jpg", "deep/out/c.jpg", "out/b.jpg"]
 
 
-def test_links_are_followed_inside_only(tmp_path: Path) -> None:
+def test_links_to_files_are_inputs_wherever_they_lead(tmp_path: Path) -> None:
     inside, outside = tmp_path / "in", tmp_path / "elsewhere"
     touch(inside, "a.jpg")
     touch(outside, "secret.jpg")
@@ -53,7 +54,8 @@ def test_links_are_followed_inside_only(tmp_path: Path) -> None:
     (inside / "folder").symlink_to(outside)
     (inside / "up").symlink_to("..")
     (inside / "loop.jpg").symlink_to("loop.jpg")
-    assert relatives(inside) == ["a.jpg", "loop.jpg", "same.jpg"]
+    (inside / "broken.jpg").symlink_to("nowhere.jpg")
+    assert relatives(inside) == ["a.jpg", "broken.jpg", "loop.jpg", "out.jpg", "same.jpg"]
 
 
 def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
@@ -92,11 +94,47 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_a_list_is_mirrored_as_it_is_written(listed: str, relative: str) -> None:
-    assert find_sources([], [listed], suffixes=SUFFIXES) == [Source(relative, listed)]
+    assert find_sources([], [listed], rules=Rules(SUFFIXES)).sources == [Source(relative, listed)]
 
 
-def test_lists_are_split_at_newlines_or_nul() -> None:
-    assert read_list(b"a.jpg\nb c.jpg\r\n\n", null_separated=False) == ["a.jpg", "b c.jpg"]
-    assert read_list(b"a\nb.jpg\0c.jpg\0", null_separated=True) == ["a\nb.jpg", "c.jpg"]
-    (odd,) = read_list(b"bad\xff.jpg", null_separated=False)
-    assert os.fsencode(odd) == b"bad\xff.jpg"
+@pytest.mark.parametrize("listed", [".", "./", "..", "sub/..", "sub/../"])
+def test_folders_of_a_list_are_walked(listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "here/a.jpg", "here/sub/b.jpg")
+    monkeypatch.chdir(tmp_path / "here")
+    expected = ["here/a.jpg", "here/sub/b.jpg"] if listed == ".." else ["a.jpg", "sub/b.jpg"]
+    found = find_sources([], [listed], rules=Rules(SUFFIXES)).sources
+    assert [source.relative for source in found] == expected
+    assert all(Path(source.path).is_file() for source in found)
+
+
+def test_a_folder_of_a_list_is_mirrored_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "x/y/a.jpg", "x/y/z/b.jpg", "c.jpg")
+    monkeypatch.chdir(tmp_path)
+    found = find_sources([], ["./x/y/", "c.jpg"], rules=Rules(SUFFIXES)).sources
+    assert [source.relative for source in found] == ["c.jpg", "x/y/a.jpg", "x/y/z/b.jpg"]
+
+
+def test_a_listed_path_that_names_no_file_is_refused() -> None:
+    with pytest.raises(UsageError, match="names no file"):
+        find_sources([], ["nosuch/.."], rules=Rules(SUFFIXES))
+
+
+def test_other_spellings_of_one_path_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    spellings = ["a/b.jpg", "./a/b.jpg", "a//b.jpg", "a/./b.jpg"]
+    (source,) = find_sources([], spellings, rules=Rules(SUFFIXES)).sources
+    assert source.relative == "a/b.jpg"
+    (source,) = find_sources(["a", "./a", "a/b.jpg"], rules=Rules(SUFFIXES)).sources
+    assert source.relative == "b.jpg"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a.jpg", "https://example.org/a.jpg", "file:///data/a.jpg", "GS://b"])
+def test_urls_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, url.replace("://", ":/") + "/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    for inputs, listed in (([url], []), ([], [url])):
+        with pytest.raises(UsageError, match="URLs are not supported"):
+            find_sources(inputs, listed, rules=Rules(SUFFIXES))
+    way_out = f"./{url.replace('//', '/', 1)}"
+    assert find_sources([way_out], rules=Rules(SUFFIXES)).sources

@@ -10,12 +10,15 @@ import nets
 import pytest
 from conftest import Runner, jpeg
 
-from gradcam_cli.discovery import Source, find_sources, read_list
+from gradcam_cli.discovery import Source, find_sources
 from gradcam_cli.images import SUFFIXES
 from gradcam_cli.output import Names
+from gradcam_cli.path_list import read_list
+from gradcam_cli.walk import Rules
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse or change such names")
 
+RULES = Rules(SUFFIXES)
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8_LOCALE = {"LC_ALL": "C.UTF-8"}
 ODD = [
@@ -51,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_name_is_found_and_keeps_its_bytes(folder: Path) -> None:
-    sources = find_sources([str(folder)], suffixes=SUFFIXES)
+    sources = find_sources([str(folder)], rules=RULES).sources
     assert sorted(os.fsencode(source.relative) for source in sources) == sorted([*ODD, LONG_OVERLAY, LONG_SIDECAR])
     for source in sources:
         assert os.fsencode(source.path) == os.fsencode(folder) + b"/" + os.fsencode(source.relative)
@@ -66,7 +69,7 @@ def test_twins_of_normalization_and_case_do_not_collide(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "É.jpg") for form in ("NFC", "NFD"))
     for name in (composed, decomposed, "a.jpg", "A.jpg"):
         (tmp_path / name).touch()
-    assert [s.relative for s in find_sources([str(tmp_path)], suffixes=SUFFIXES)] == sorted(
+    assert [s.relative for s in find_sources([str(tmp_path)], rules=RULES).sources] == sorted(
         [composed, decomposed, "a.jpg", "A.jpg"]
     )
 
@@ -74,7 +77,7 @@ def test_twins_of_normalization_and_case_do_not_collide(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_names_of_a_list_keep_their_bytes(name: bytes) -> None:
     (listed,) = read_list(name + b"\0", null_separated=True)
-    (source,) = find_sources([], [listed], suffixes=SUFFIXES)
+    (source,) = find_sources([], [listed], rules=RULES).sources
     assert source == Source(listed, listed)
     assert os.fsencode(source.path) == name
 

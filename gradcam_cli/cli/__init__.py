@@ -61,17 +61,20 @@ def _known(error: Exception) -> tuple[int, str] | None:
     return None
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Program,
+    epilog="""\b
+Example:
+  gradcam-cli explain photos/ -o out/ --model efficientnetlite0
+""",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="gradcam-cli")
 def program() -> None:
-    r"""What did the image classifier look at?
+    """What did the image classifier look at?
 
     Explains the predictions of Keras image classifiers with Grad-CAM++ and its family: overlays and JSON
     sidecars for photographs, folders and pipes.
-
-    \b
-    Example:
-      gradcam-cli explain photos/ -o out/ --model efficientnetlite0
     """
     # NumPy's products here are small, and the pipeline has threads enough: those of a BLAS would only spin beside
     # them (measured: a third of all images a second). It reads this when NumPy is imported, which no command has yet.

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import STDIO
-from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
-    from gradcam_cli.discovery import Source
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
@@ -33,34 +32,6 @@ OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-py
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: the run ends as it does for Ctrl-C, with another exit code."""
-
-
-def find_inputs(options: Mapping[str, Any]) -> "list[Source]":
-    """Find the pictures that the options name.
-
-    Raises:
-        UsageError: there are none, or the list of them cannot be read.
-    """
-    from gradcam_cli.discovery import find_sources, read_list
-    from gradcam_cli.images import SUFFIXES
-
-    listed = (
-        read_list(_list_bytes(options["files_from"]), null_separated=options["null"]) if options["files_from"] else []
-    )
-    folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
-    sources = find_sources(options["inputs"], listed, suffixes=SUFFIXES, recursive=options["recursive"], output=folder)
-    if not sources:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
-    return sources[: options["limit"]]
-
-
-def _list_bytes(name: str) -> bytes:
-    if name == STDIO:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
 
 
 def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":

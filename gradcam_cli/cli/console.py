@@ -124,7 +124,7 @@ class Progress:
             self._bar.update()
         elif self._lines and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            say(f"{self._done} of {self._total} images")
+            say(f"{self._done} of {counted(self._total, 'image')}")
 
     def say(self, message: str) -> None:
         """Print a line without breaking the bar."""

@@ -9,6 +9,7 @@ import click
 
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.evaluate_run import run
+from gradcam_cli.cli.inputs import refuse_contradictory_inputs
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
     STDIO,
@@ -150,12 +151,9 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _refuse_contradictions(options: Mapping[str, Any]) -> None:
-    if not options["inputs"] and not options["files_from"]:
-        raise UsageError("There is no INPUT. Name pictures or folders, or give a list by --files-from.")
+    refuse_contradictory_inputs(options)
     if STDIO in options["inputs"]:
         raise UsageError("A picture on stdin can be read only once: evaluate wants files.")
-    if options["null"] and not options["files_from"]:
-        raise UsageError("-0 is about the list of --files-from.")
     if options["output"] == STDIO:
         raise UsageError("The table goes to stdout by itself; -o is a folder.")
 

@@ -17,14 +17,14 @@ from gradcam_cli.cli.common import (
     Terminated,
     announce,
     chosen_fit,
-    find_inputs,
     locate,
     model_card,
     stopped_by_signals,
     versions,
 )
-from gradcam_cli.cli.console import Progress, say
+from gradcam_cli.cli.console import Progress, counted, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
+from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.table import table
 from gradcam_cli.cli.tally import FAILED, OK
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
@@ -90,7 +90,7 @@ class Findings:
 
 def run(options: Mapping[str, Any]) -> int:
     """Measure what the options ask for; gives the exit code."""
-    sources = find_inputs(options)
+    sources = find_inputs(options).sources
     boxes = _boxes(options["boxes_csv"], sources)
     with _folder(options["output"]) as folder:
         try:
@@ -345,7 +345,7 @@ def _tell(findings: Findings, benches: list[Bench], folder: "OutputFolder | None
         say(f"warning: {line}")
     if not options["quiet"]:
         failed = f", {summary.counts['error']} failed" if summary.counts["error"] else ""
-        say(f"{summary.counts.total()} images: {summary.counts['ok']} measured{failed}{_where(folder)}")
+        say(f"{counted(summary.counts.total(), 'image')}: {summary.counts['ok']} measured{failed}{_where(folder)}")
     for line in crossed:
         say(f"--fail-under: {line}")
     if crossed:
@@ -385,5 +385,5 @@ def _write(folder: "OutputFolder", record: dict[str, Any], summary: "Summary", o
         return
     from gradcam_cli.plot import Curves, curves_png
 
-    title = f"{options['model']}, {summary.counts['ok']} images, baseline {options['baseline']}"
+    title = f"{options['model']}, {counted(summary.counts['ok'], 'image')}, baseline {options['baseline']}"
     folder.write(PLOT, curves_png(title, [Curves(*curve) for curve in curves]))

@@ -8,6 +8,7 @@ import click
 
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.explain_run import run
+from gradcam_cli.cli.inputs import refuse_contradictory_inputs
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
     MODEL_DEFAULTS,
@@ -190,10 +191,7 @@ def _refuse_contradictions(options: Mapping[str, Any]) -> None:
     output, jsonl = options["output"], options["jsonl"]
     if options["inputs"].count(STDIO) and options["files_from"] == STDIO:
         raise UsageError("stdin can be a picture or a list of paths, not both.")
-    if not options["inputs"] and not options["files_from"]:
-        raise UsageError("There is no INPUT. Name pictures or folders, or give a list by --files-from.")
-    if options["null"] and not options["files_from"]:
-        raise UsageError("-0 is about the list of --files-from.")
+    refuse_contradictory_inputs(options)
     if output is None and jsonl is None and not options["dry_run"]:
         raise UsageError(
             "Say where the results go: -o FOLDER (or -o - for one overlay, or --jsonl - for records only)."

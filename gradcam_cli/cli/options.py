@@ -89,6 +89,20 @@ input_options = _with(
     click.option("--files-from", metavar="FILE|-", help="Read more inputs from a list, one path a line."),
     click.option("-0", "null", is_flag=True, help="The list is separated by NUL, as find -print0 writes it."),
     click.option("--recursive/--no-recursive", default=True, help="Walk into sub-folders.  [default: recursive]"),
+    click.option("--follow-links", is_flag=True, help="Walk folders behind symbolic links too, each folder once."),
+    click.option("--hidden", is_flag=True, help="Take hidden and system files and folders (.git, ._*, Thumbs.db) too."),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out files and folders of a walk that fit, as in a .gitignore; repeatable.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Of the files of a walk, take only those that fit, as in a .gitignore; repeatable.",
+    ),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N images."),
 )
 model_option = click.option(

@@ -1,0 +1,150 @@
+"""The inputs of a command: options become rules, lists are read, and what was left out is reported."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcam_cli.cli.console import counted, say
+from gradcam_cli.cli.options import STDIO
+from gradcam_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gradcam_cli.discovery import Found
+    from gradcam_cli.left_out import LeftOut, Why
+    from gradcam_cli.walk import Rules
+
+# More kinds of suffixes than this are summed up in one number.
+SUFFIXES_SHOWN = 12
+
+
+def refuse_contradictory_inputs(options: Mapping[str, Any]) -> None:
+    """Refuse inputs that cannot be read, and places that are URLs, before anything is done.
+
+    Raises:
+        UsageError: there is something to refuse.
+    """
+    from gradcam_cli.discovery import refuse_url
+
+    if not options["inputs"] and not options["files_from"]:
+        raise UsageError("There is no INPUT. Name pictures or folders, or give a list by --files-from.")
+    if options["null"] and not options["files_from"]:
+        raise UsageError("-0 is about the list of --files-from.")
+    if options["quiet"] and options["verbose"]:
+        raise UsageError("--quiet and --verbose contradict each other: give one of them.")
+    for name in ("output", "files_from", "jsonl"):
+        refuse_url(options.get(name) or "")
+    if STDIO in options["inputs"] and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")
+
+
+def find_inputs(options: Mapping[str, Any]) -> "Found":
+    """Find the pictures that the options name, and report what is left out.
+
+    Raises:
+        UsageError: there are none, or the list of them cannot be read.
+    """
+    from gradcam_cli.discovery import find_sources
+
+    folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
+    listed = _listed(options)
+    keep = options["verbose"] or (options.get("dry_run", False) and not options["quiet"])
+    found = find_sources(options["inputs"], listed, rules=_rules(options), output=folder, keep_omissions=keep)
+    if not options["quiet"]:
+        for line in left_out_lines(found.left_out):
+            say(line)
+    if not found.sources:
+        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+    return replace(found, sources=found.sources[: options["limit"]])
+
+
+def _rules(options: Mapping[str, Any]) -> "Rules":
+    from gradcam_cli.images import SUFFIXES
+    from gradcam_cli.walk import Rules, patterns
+
+    return Rules(
+        suffixes=SUFFIXES,
+        recursive=options["recursive"],
+        follow_links=options["follow_links"],
+        hidden=options["hidden"],
+        excluded=patterns(options["exclude"]),
+        included=patterns(options["include"]),
+    )
+
+
+def _listed(options: Mapping[str, Any]) -> list[str]:
+    from gradcam_cli.path_list import read_list
+
+    if not options["files_from"]:
+        return []
+    return read_list(_list_bytes(options["files_from"]), null_separated=options["null"])
+
+
+def _list_bytes(name: str) -> bytes:
+    if name == STDIO:
+        if sys.stdin.isatty():
+            say("Reading paths from the terminal, one a line; Ctrl-D ends the list.")
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
+
+
+def left_out_lines(left_out: "LeftOut") -> Iterator[str]:
+    """What was left out, one line a reason; the files and folders themselves follow where they were kept."""
+    from gradcam_cli.formats import advice
+    from gradcam_cli.left_out import Why
+
+    others = left_out.count_files(Why.OTHER)
+    if others:
+        yield f"{counted(others, 'other file')} left out: {', '.join(_suffixes(left_out))}"
+    for name in sorted(left_out.pictures):
+        yield f"{name}: {advice(name)}"
+    for why, files, folders, remark in (
+        (Why.HIDDEN, "hidden or system file", "hidden or system folder", " (--hidden takes them)"),
+        (Why.EXCLUDED, "excluded file", "excluded folder", ""),
+        (Why.NOT_INCLUDED, "file that no --include fits", "", ""),
+        (Why.OUTPUT, "output of an earlier run", "output folder", ""),
+        (Why.LINK_TARGET, "file that links here lead to", "", ""),
+        (Why.LINK_TO_FOLDER, "", "link to a folder", " (--follow-links walks them)"),
+        (Why.WALKED_BEFORE, "", "link to a folder that was walked already", ""),
+        (Why.NOT_RECURSIVE, "", "sub-folder", " (--no-recursive)"),
+    ):
+        line = _line(left_out, why, files, folders)
+        if line:
+            yield f"{line} left out{remark}"
+    for omission in sorted(left_out.omissions):
+        what = f", {omission.format}" if omission.format else ""
+        yield f"left out: {omission.path!r} ({omission.why.replace('_', ' ')}{what})"
+
+
+def _line(left_out: "LeftOut", why: "Why", files: str, folders: str) -> str:
+    counts = ((left_out.count_files(why), files), (left_out.folders[why], folders))
+    return " and ".join(_counted_of(count, noun) for count, noun in counts if count)
+
+
+def _counted_of(count: int, noun: str) -> str:
+    """Count the first noun of a phrase: `2 links to a folder`."""
+    for word in ("file", "folder", "output", "link"):
+        before, found, after = noun.partition(word)
+        if found:
+            return f"{counted(count, before + word)}{after}"
+    return counted(count, noun)
+
+
+def _suffixes(left_out: "LeftOut") -> Iterator[str]:
+    from gradcam_cli.left_out import Why
+
+    found = list(left_out.suffixes(Why.OTHER))
+    shown = found if len(found) <= SUFFIXES_SHOWN else found[: SUFFIXES_SHOWN - 1]
+    for suffix, count in shown:
+        yield f"{count} {_printable(suffix)}" if suffix else f"{count} without suffix"
+    if len(shown) < len(found):
+        yield f"{sum(count for _, count in found[len(shown) :])} of {len(found) - len(shown)} more kinds"
+
+
+def _printable(suffix: str) -> str:
+    """A terminal must not obey what a name tells it."""
+    return suffix if suffix.isprintable() and suffix.isascii() else ascii(suffix)[1:-1]

@@ -1,0 +1,89 @@
+"""What a walk leaves out, counted by reason: nothing below a folder is passed over in silence."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+# Longer endings, or such with spaces, are part of a name and no suffix.
+_SUFFIX = re.compile(r".\.([^\s.]{1,16})\Z")
+NO_SUFFIX = ""
+
+
+class Why(StrEnum):
+    """Why a file or a folder that a walk has met is no input: the words of `left_out` in `run.json`."""
+
+    OTHER = "other"
+    HIDDEN = "hidden"
+    EXCLUDED = "excluded"
+    NOT_INCLUDED = "not_included"
+    OUTPUT = "output"
+    LINK_TARGET = "link_target"
+    LINK_TO_FOLDER = "link_to_folder"
+    WALKED_BEFORE = "walked_before"
+    NOT_RECURSIVE = "not_recursive"
+
+
+@dataclass(frozen=True, order=True)
+class Omission:
+    """One file or folder that was left out; `format` is what its first bytes say, where they were read."""
+
+    path: str
+    why: Why
+    format: str | None = None
+
+
+@dataclass
+class LeftOut:
+    """Counts of what was left out: files by reason and suffix, folders by reason.
+
+    What lies in a folder that was left out is not counted. `pictures` counts formats that are not decoded here. The
+    omissions themselves are kept only where `keep` says so, since there may be millions.
+    """
+
+    keep: bool = False
+    files: Counter[tuple[Why, str]] = field(default_factory=Counter)
+    folders: Counter[Why] = field(default_factory=Counter)
+    pictures: Counter[str] = field(default_factory=Counter)
+    omissions: list[Omission] = field(default_factory=list)
+
+    def add_file(self, why: Why, path: str, format_name: str | None = None) -> None:
+        """Count a file."""
+        self.files[why, suffix_of(path)] += 1
+        if self.keep:
+            self.omissions.append(Omission(path, why, format_name))
+
+    def add_folder(self, why: Why, path: str) -> None:
+        """Count a folder, with all that is in it."""
+        self.folders[why] += 1
+        if self.keep:
+            self.omissions.append(Omission(path, why))
+
+    def count_files(self, why: Why) -> int:
+        """How many files were left out for one reason."""
+        return sum(count for (reason, _), count in self.files.items() if reason is why)
+
+    def suffixes(self, why: Why) -> Iterator[tuple[str, int]]:
+        """Suffixes left out for one reason with their counts, the commonest first, '' for none."""
+        found = [(suffix, count) for (reason, suffix), count in self.files.items() if reason is why]
+        yield from sorted(found, key=lambda pair: (-pair[1], pair[0] == NO_SUFFIX, pair[0]))
+
+    def as_record(self) -> dict[str, Any]:
+        """The counts as JSON: `files` by reason and suffix, `folders` by reason."""
+        files: dict[str, dict[str, int]] = {}
+        for (why, suffix), count in self.files.items():
+            files.setdefault(why.value, {})[_ascii(suffix)] = count
+        return {"files": files, "folders": {why.value: count for why, count in self.folders.items()}}
+
+
+def suffix_of(path: str) -> str:
+    """Give the suffix of a name in lower case, with its dot; '' where it has none."""
+    found = _SUFFIX.search(path.rsplit("/", 1)[-1])
+    return f".{found[1].lower()}" if found else NO_SUFFIX
+
+
+def _ascii(suffix: str) -> str:
+    """Write a suffix that may not be valid Unicode."""
+    return suffix.encode("ascii", "backslashreplace").decode("ascii")

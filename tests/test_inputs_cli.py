@@ -1,0 +1,183 @@
+"""What a shell user sees of inputs: what was left out, what is refused, and records of what cannot be read."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nets
+import pytest
+from click.testing import CliRunner
+from conftest import Runner, jpeg
+
+from gradcam_cli.cli import program
+from gradcam_cli.cli.console import counted
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are those of POSIX")
+
+
+def put(*names: str, data: bytes | None = None) -> None:
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(8, 8) if data is None else data)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def dry(*args: str, stdin: bytes = b"") -> tuple[int, list[str], list[str]]:
+    """The code, the sources and what is said of a dry run, without a process of its own."""
+    done = CliRunner().invoke(program, ["explain", *args, "-o", "out", "--dry-run"], input=stdin)
+    return done.exit_code, [line.split("\t")[0] for line in done.stdout.splitlines()], done.stderr.splitlines()
+
+
+def test_what_is_left_out_is_said(here: Path) -> None:
+    put("in/a.jpg")
+    put("in/b.jxl", data=b"\xff\x0a\xfa\x1f")
+    put("in/c.jpg_large", "in/d", data=b"no picture")
+    put("in/.e.jpg", "in/.git/f.jpg", "in/Thumbs.db", "far/g.jpg")
+    Path("in/link").symlink_to("../far")
+    code, sources, said = dry("in")
+    assert (code, sources) == (0, ["in/a.jpg"])
+    assert said == [
+        "3 other files left out: 1 .jpg_large, 1 .jxl, 1 without suffix",
+        "JPEG XL: convert it to PNG or JPEG",
+        "2 hidden or system files and 1 hidden or system folder left out (--hidden takes them)",
+        "1 link to a folder left out (--follow-links walks them)",
+        "left out: 'in/.e.jpg' (hidden)",
+        "left out: 'in/.git' (hidden)",
+        "left out: 'in/Thumbs.db' (hidden)",
+        "left out: 'in/b.jxl' (other, JPEG XL)",
+        "left out: 'in/c.jpg_large' (other, text file)",
+        "left out: 'in/d' (other, text file)",
+        "left out: 'in/link' (link to folder)",
+        "1 image would be explained; nothing was written.",
+    ]
+    assert dry("in", "-q")[2] == []
+    assert dry("in", "--hidden", "--follow-links", "-q")[1] == [
+        "in/.e.jpg",
+        "in/.git/f.jpg",
+        "in/a.jpg",
+        "in/link/g.jpg",
+    ]
+    assert dry("in", "--hidden", "--exclude", ".git", "--include", ".*", "-q")[1] == ["in/.e.jpg"]
+    code, _, said = dry("in", "--include", "*.png")
+    assert code == 2
+    assert "no pictures were found" in said[-1]
+    assert any("4 files that no --include fits left out" in line for line in said)
+
+
+def test_many_kinds_of_suffixes_are_summed_up(here: Path) -> None:
+    put("in/a.jpg")
+    put(*(f"in/a.{letter}xx" for letter in "bcdefghijklmnop"), "in/x.\x1bxx", data=b"")
+    line = dry("in")[2][0]
+    assert line.startswith("16 other files left out: ")
+    assert line.endswith("of 5 more kinds")
+    assert "\x1b" not in "".join(dry("in", "--exclude", "*.[b-m]xx")[2])
+
+
+def test_files_that_are_named_are_always_taken(here: Path) -> None:
+    put(".a.jpg", "._b.jpg", ".git/c", "Thumbs.db", "d.txt")
+    named = [".a.jpg", "._b.jpg", ".git/c", "Thumbs.db", "d.txt"]
+    assert sorted(dry(*named, "--exclude", "*")[1]) == sorted(named)
+    assert sorted(dry("--files-from", "-", "--exclude", "*", stdin="\n".join(named).encode())[1]) == sorted(named)
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "message"),
+    [
+        (["s3://bucket/a.jpg"], b"", "s3://bucket/a.jpg: URLs are not supported"),
+        (["--files-from", "-"], b"https://x/a.jpg\n", "https://x/a.jpg: URLs are not supported"),
+        (["--files-from", "s3://list"], b"", "s3://list: URLs are not supported"),
+        (["a.jpg", "--jsonl", "s3://b/r.jsonl"], b"", "s3://b/r.jsonl: URLs are not supported"),
+        (["--files-from", "-"], b"a.jpg\0b.jpg\0", "NUL bytes"),
+        (["--files-from", "-", "-0"], b"a.jpg\nb.jpg\n", "2 lines and no NUL bytes: leave out -0"),
+        (["--files-from", "-"], b"nosuch/..\n", "names no file"),
+        (["a.jpg", "-q", "-v"], b"", "contradict each other"),
+        (["a.jpg", "--exclude", ""], b"", "is not a pattern"),
+    ],
+)
+def test_what_is_refused(args: list[str], stdin: bytes, message: str, here: Path) -> None:
+    put("a.jpg")
+    code, sources, said = dry(*args, stdin=stdin)
+    assert (code, sources) == (2, [])
+    assert message in said[-1]
+    assert [path.name for path in here.iterdir()] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("command", [["explain", "a.jpg"], ["evaluate", "a.jpg"]])
+def test_a_url_is_no_output_folder(command: list[str], here: Path) -> None:
+    put("a.jpg")
+    done = CliRunner().invoke(program, [*command, "-o", "s3://bucket/out"])
+    assert done.exit_code == 2
+    assert "URLs are not supported" in done.stderr
+    assert [path.name for path in here.iterdir()] == ["a.jpg"]
+
+
+def test_a_dot_in_a_list_is_walked(here: Path) -> None:
+    put("a.jpg", "x/b.jpg")
+    for entry in (b".", b"./", b".\r\n"):
+        assert dry("--files-from", "-", stdin=entry)[:2] == (0, ["./a.jpg", "./x/b.jpg"])
+
+
+def test_a_terminal_is_not_waited_for(here: Path) -> None:
+    pty = pytest.importorskip("pty")
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "gradcam_cli", "explain", "-", "--jsonl", "-"]
+    done = subprocess.run(command, stdin=terminal, capture_output=True, timeout=60, check=False)
+    os.close(master)
+    os.close(terminal)
+    assert done.returncode == 2
+    assert b"is a terminal" in done.stderr
+
+
+def test_help_has_no_escapes() -> None:
+    for command in ([], *([name] for name in program.commands)):
+        assert "\\b" not in CliRunner().invoke(program, [*command, "--help"]).stdout
+
+
+def test_counts_have_their_nouns() -> None:
+    assert [counted(count, "image") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+UNREADABLE = """
+import os, runpy, sys
+real = os.scandir
+def scandir(path="."):
+    if str(path).endswith("secret"):
+        raise PermissionError(13, "Permission denied", path)
+    return real(path)
+os.scandir = scandir
+sys.argv[0] = "gradcam-cli"
+runpy.run_module("gradcam_cli", run_name="__main__")
+"""
+
+
+def test_what_cannot_be_read_has_a_record(run: Runner, here: Path) -> None:
+    """A folder without permission, folders and broken links in a list: records, exit code 1, and no leaks."""
+    put("in/a.jpg", "in/secret/b.jpg")
+    put("in/c.txt", data=b"text")
+    Path("in/gone.jpg").symlink_to("nowhere.jpg")
+    nets.gap_dense().save("m.keras")
+    command = [sys.executable, "-c", UNREADABLE, "explain", "in", "-o", "out", "--model", "m.keras"]
+    command += ["--engine", "tensorflow", "--jsonl", "-"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(here / "cache")}
+    for extra in ([], ["--retry-failed"]):
+        done = subprocess.run([*command, *extra], capture_output=True, check=False, env=environment)
+        assert done.returncode == 1, done.stderr
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        outcome = {record["input"]["path"]: record["reason"] for record in records}
+        failed = {"gone.jpg": "vanished", "secret": "permission"}
+        assert outcome == (failed if extra else {"a.jpg": None, **failed})
+    assert b"a broken link: nowhere.jpg is not there" in done.stderr
+    assert b"'secret': permission: a folder that cannot be listed" in done.stderr
+    written = sorted(str(path) for path in Path("out").rglob("*"))
+    assert written == ["out/a.jpg.json", "out/a.jpg.overlay.jpg", "out/gone.jpg.json", "out/run.json"]
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["counts"]["error"] == 2
+    assert record["left_out"] == {"files": {"other": {".txt": 1}}, "folders": {}}
