@@ -60,11 +60,14 @@ def find_inputs(options: Mapping[str, Any]) -> "Found":
 
 
 def _rules(options: Mapping[str, Any]) -> "Rules":
+    from gradcam_cli.formats import PICTURES
     from gradcam_cli.images import SUFFIXES
     from gradcam_cli.walk import Rules, patterns
 
     return Rules(
         suffixes=SUFFIXES,
+        # Without the extra for them, their records say what to install.
+        formats=PICTURES | {"HEIC", "HEIF"},
         recursive=options["recursive"],
         follow_links=options["follow_links"],
         hidden=options["hidden"],
