@@ -53,7 +53,7 @@ from gradcam_cli.sidecar import (
     explained,
     failed,
 )
-from gradcam_cli.stoppable import stoppable
+from gradcam_cli.watched_engine import stoppable
 
 # A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
 # batch some fifty images are on their way at once.

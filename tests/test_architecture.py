@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "label_tables": set(),
     "label_files": {"numpy"},
     "network": {"numpy"},
-    "stoppable": set(),
+    "watched_engine": set(),
     "methods": {"numpy"},
     "evidence": {"numpy"},
     "metrics": {"numpy"},

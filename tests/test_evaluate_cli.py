@@ -52,6 +52,10 @@ class Model:
     sha256: str = "0" * 64
     preprocessing: Any = PREPROCESSINGS["tf"]
     preprocess_guessed: bool = False
+    preprocess_reason: str = "fake"
+    preprocess_scores: Any = None
+    fit: str = "squash"
+    notes: tuple[str, ...] = ()
     labels: Any = LABELS
     warnings: tuple[str, ...] = ()
     input_shape: tuple[int, int, int] = (8, 8, 3)
@@ -211,7 +215,9 @@ def test_gates(invoke: Invoke, tmp_path: Path) -> None:
         (("photos", "--grid", "9x9"), "is not a grid"),
         (("photos", "--fail-under", "drop"), "METRIC=VALUE"),
         (("photos", "--fail-under", "sharpness=3"), "one of average-drop, increase"),
-        (("photos", "--fail-under", "adcc=high"), "'high' is no number"),
+        (("photos", "--fail-under", "increase=nan"), "no figure can be compared with 'nan'"),
+        (("photos", "--fail-under", "increase=-inf"), "no figure can be compared with '-inf'"),
+        (("photos", "--fail-under", "adcc=high"), "'high' is not a number"),
         (("photos", "--fail-under", "deletion=0.5"), "Turn it on: --metrics deletion"),
         (("photos", "--fail-under", "grid=0.5"), "Turn it on: --grid"),
         (("photos", "--fail-under", "layercam:adcc=0.5"), "there is no --method layercam"),

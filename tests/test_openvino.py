@@ -263,10 +263,12 @@ def test_the_second_one_liner_needs_no_tensorflow(run: Runner, tmp_path: Path, w
     assert first == second
     assert first["model"]["engine"] == "openvino"
     listed = run("cache", "list").expect(0).out.decode().splitlines()
-    assert len(listed) == 1
-    assert listed[0].endswith("efficientnetlite0\ttop_activation")
+    assert len(listed) == 2
+    assert listed[1].split()[:6:2] == ["plan", "MB", "efficientnetlite0"]
+    assert json.loads(run("cache", "list", "--json").expect(0).out)[0]["layer"] == "top_activation"
+    assert "0 plans removed" in run("cache", "clear", "--older-than", "1").expect(0).err
     assert run("cache", "path").expect(0).out.decode().strip() == str(tmp_path / "cache" / "gradcam-cli" / "plans")
-    assert "1 plans removed" in run("cache", "clear").expect(0).err
+    assert "1 plan removed" in run("cache", "clear").expect(0).err
     run(*args, "third", "--no-cache").expect(0)
     assert run("cache", "list").expect(0).out == b""
 

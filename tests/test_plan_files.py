@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +173,17 @@ def test_leftovers_of_killed_writers_are_found(tmp_path: Path, monkeypatch: pyte
     (cache.cache_folder() / ".gradcam-mine.tmp").touch()
     assert cache.leftovers() == [left]
     assert cache.cached_files() == [cache.cached_path(REQUEST)]
+
+
+def test_the_least_recently_used_plans_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    requests = [replace(REQUEST, sha256=f"{number}" * 64) for number in range(4)]
+    for age, request in enumerate(requests[:3]):
+        cache.keep_plan(request, PLAN)
+        os.utime(cache.cached_path(request), (age, age))
+    size = cache.cached_path(REQUEST).stat().st_size
+    # The oldest one is used, so the second one has now been unused for longest.
+    assert cache.cached_plan(requests[0]) is not None
+    monkeypatch.setattr(cache, "MOST_BYTES", 3 * size)
+    cache.keep_plan(requests[3], PLAN)
+    assert [cache.cached_path(request).exists() for request in requests] == [True, False, True, True]

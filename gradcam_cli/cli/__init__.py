@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from gradcam_cli import __version__
+from gradcam_cli.cli.cache import cache
 from gradcam_cli.cli.common import INTERRUPTED, PIPE_CLOSED
-from gradcam_cli.cli.compile import cache, compile_
+from gradcam_cli.cli.compile import compile_
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.evaluate import evaluate
 from gradcam_cli.cli.explain import explain

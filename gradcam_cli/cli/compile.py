@@ -1,4 +1,4 @@
-"""`gradcam-cli compile` and `gradcam-cli cache`."""
+"""`gradcam-cli compile`."""
 
 from pathlib import Path
 from typing import Any
@@ -52,66 +52,3 @@ def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
         except OSError as error:
             raise EnvironmentStop(f"{output}: cannot be written: {error.strerror}.") from error
         say(f"{plan.name}: layer {plan.layer.path} ({plan.layer.reason}) -> {output}")
-
-
-@click.group(
-    epilog="""\b
-Example:
-  gradcam-cli cache list
-"""
-)
-def cache() -> None:
-    """Look after the plans that make the second one-liner quick."""
-
-
-@cache.command(
-    "list",
-    epilog="""\b
-Example:
-  gradcam-cli cache list
-""",
-)
-def list_() -> None:
-    """List the plans: file, bytes, model and layer; and the models that stay with TensorFlow."""
-    from gradcam_cli.engines.cache import UNFIT, cached_files
-    from gradcam_cli.engines.plan import read_plan
-
-    for path in cached_files():
-        if path.suffix == UNFIT:
-            click.echo(f"{path.name}\t{path.stat().st_size}\t{path.read_text(encoding='utf-8')}\t")
-            continue
-        try:
-            plan = read_plan(path)
-            what = f"{plan.name}\t{plan.layer.path}"
-        except ModelError:
-            what = "damaged\t"
-        click.echo(f"{path.name}\t{path.stat().st_size}\t{what}")
-
-
-@cache.command(
-    epilog="""\b
-Example:
-  gradcam-cli cache clear
-"""
-)
-def clear() -> None:
-    """Remove all plans; they are compiled again when they are needed."""
-    from gradcam_cli.engines.cache import cached_files, leftovers
-
-    files = cached_files()
-    for path in (*files, *leftovers()):
-        path.unlink(missing_ok=True)
-    say(f"{len(files)} plans removed.")
-
-
-@cache.command(
-    epilog="""\b
-Example:
-  du -sh "$(gradcam-cli cache path)"
-"""
-)
-def path() -> None:
-    """Print the folder of the plans."""
-    from gradcam_cli.engines.cache import cache_folder
-
-    click.echo(str(cache_folder()))

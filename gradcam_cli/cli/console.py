@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -81,6 +82,21 @@ def _visible(character: str) -> str:
 
 
 @contextmanager
+def busy(what: str, *, quiet: bool) -> Iterator[None]:
+    """Show on a terminal, and on nothing else, what the program is doing, as long as it does it."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    sys.stderr.write(f"{what} ...\r")
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write(" " * (len(what) + 4) + "\r")
+        sys.stderr.flush()
+
+
+@contextmanager
 def download_bar(name: str, size: int) -> Iterator[Callable[[int], Any]]:
     """Show a download; takes the bytes of each chunk."""
     from tqdm import tqdm
@@ -90,10 +106,12 @@ def download_bar(name: str, size: int) -> Iterator[Callable[[int], Any]]:
 
 
 class Progress:
-    """Progress over images: a bar on a terminal, a plain line now and then elsewhere, nothing when not wanted."""
+    """Progress over images or passes: a bar on a terminal, a plain line now and then elsewhere, or nothing."""
 
-    def __init__(self, total: int, *, wanted: bool | None, quiet: bool) -> None:
+    def __init__(self, total: int, *, wanted: bool | None, quiet: bool, unit: str = "image") -> None:
         """`wanted` is --progress/--no-progress, None where neither was said."""
+        self._unit = unit
+        self._advancing = threading.Lock()
         terminal = sys.stderr.isatty()
         on = not quiet and wanted is not False
         self._total = total
@@ -104,7 +122,7 @@ class Progress:
         if on and not self._lines:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="image", file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Self:
         """Show it until the block ends."""
@@ -117,14 +135,24 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self) -> None:
-        """One more image is done."""
-        self._done += 1
-        if self._bar is not None:
-            self._bar.update()
-        elif self._lines and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            say(f"{self._done} of {counted(self._total, 'image')}")
+    def extend(self, count: int) -> None:
+        """Add to what there is to do; less where `count` is negative."""
+        with self._advancing:
+            self._total += count
+            if self._bar is not None:
+                self._bar.total = self._total
+                self._bar.refresh()
+
+    def advance(self, count: int = 1) -> None:
+        """So much more is done; from any thread."""
+        with self._advancing:
+            self._done += count
+            if self._bar is not None:
+                self._bar.update(count)
+            elif self._lines and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+                self._last = time.monotonic()
+                unit = f"{self._unit}es" if self._unit.endswith("s") else f"{self._unit}s"
+                say(f"{self._done} of {self._total} {unit}")
 
     def say(self, message: str) -> None:
         """Print a line without breaking the bar."""

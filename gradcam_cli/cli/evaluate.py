@@ -1,5 +1,6 @@
 """`gradcam-cli evaluate`: its options, and which of them contradict each other."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,7 +169,9 @@ def _gate(text: str, options: Mapping[str, Any]) -> tuple[str | None, str, float
     try:
         limit = float(match[3])
     except ValueError as error:
-        raise UsageError(f"--fail-under {text}: '{match[3]}' is no number.") from error
+        raise UsageError(f"--fail-under {text}: '{match[3]}' is not a number.") from error
+    if not math.isfinite(limit):
+        raise UsageError(f"--fail-under {text}: no figure can be compared with '{match[3]}'. Give a finite number.")
     turned_on = {*options["metrics"], *(name for name, key in SWITCHES.items() if options[key])}
     if measure.group not in turned_on:
         raise UsageError(f"--fail-under {text}: {measure.option} is not measured. Turn it on: {_switch(measure.group)}")

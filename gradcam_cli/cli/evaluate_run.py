@@ -22,7 +22,7 @@ from gradcam_cli.cli.common import (
     stopped_by_signals,
     versions,
 )
-from gradcam_cli.cli.console import Progress, counted, say
+from gradcam_cli.cli.console import Progress, busy, counted, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
 from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.table import table
@@ -109,7 +109,7 @@ def _run(
         with (
             stopped_by_signals(),
             folder.rows(ROWS) if folder else contextlib.nullcontext() as lines,
-            Progress(len(sources) * len(benches), wanted=options["progress"], quiet=quiet) as progress,
+            Progress(_passes(benches, len(sources)), wanted=options["progress"], quiet=quiet, unit="pass") as progress,
         ):
             findings = Findings(summary, lines, progress)
             _measure_images(benches, sources, findings, quiet=quiet)
@@ -119,6 +119,13 @@ def _run(
         say("Interrupted: the rows that were written stay valid, and there is no summary.")
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     return _tell(findings, benches, folder, options)
+
+
+def _passes(benches: list[Bench], images: int) -> int:
+    """Inputs that go through the network for all images; collages and the sanity check add theirs when they begin."""
+    from gradcam_cli.evaluation.images import passes_of_an_image
+
+    return images * sum(passes_of_an_image(bench.study, bench.engine) for bench in benches)
 
 
 def _boxes(path: Path | None, sources: "list[Source]") -> "dict[str, Boxes]":
@@ -184,7 +191,8 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     methods = tuple(METHODS[name] for name in settings.methods)
     choice = EngineChoice(options["engine"], options["precision"], options["cache"])
     work = Work(TargetSettings(top_k=1), methods, MethodOptions(), images, options["batch_size"])
-    engine, model = open_engine(request, choice, work)
+    with busy("loading the model", quiet=options["quiet"]):
+        engine, model = open_engine(request, choice, work)
     for method in methods:
         check_method(method, engine)
     fit = chosen_fit(model, options)
@@ -231,21 +239,25 @@ def _empty_summary(benches: list[Bench]) -> "Summary":
 
 
 def _measure_images(benches: list[Bench], sources: "list[Source]", findings: Findings, *, quiet: bool) -> None:
-    from gradcam_cli.evaluation.images import Measured, measure
+    from gradcam_cli.evaluation.images import Measured, measure, passes_of_an_image
     from gradcam_cli.evaluation.rows import image_rows
+    from gradcam_cli.watched_engine import counting
 
     started = time.monotonic()
     for bench in benches:
-        with contextlib.closing(measure(sources, bench.study, bench.engine)) as images:
+        engine = counting(bench.engine, findings.progress.advance)
+        with contextlib.closing(measure(sources, bench.study, engine)) as images:
             for image in images:
                 if isinstance(image, Measured):
                     findings.summary.add(bench.layer, image)
                     for row in image_rows(bench.layer, image, bench.study.job.labels):
                         findings.write(row)
                     _keep(bench, image, findings, first=bench is benches[0])
-                elif bench is benches[0]:
+                    continue
+                # Its passes are not made: they are no part of what there is to do.
+                findings.progress.extend(-passes_of_an_image(bench.study, engine))
+                if bench is benches[0]:
                     _report(image, findings)
-                findings.progress.advance()
     if not quiet:
         say(findings.summary.speed(time.monotonic() - started))
 
@@ -274,7 +286,9 @@ def _report(image: "Unexplained", findings: Findings) -> None:
 
 def _measure_grid(benches: list[Bench], findings: Findings) -> None:
     from gradcam_cli.evaluation.grid import SURE, Cell, collages, measure_grid
+    from gradcam_cli.evaluation.images import own_passes
     from gradcam_cli.evaluation.rows import cell_row
+    from gradcam_cli.watched_engine import counting
 
     grid = benches[0].study.settings.grid
     if grid is None:
@@ -286,7 +300,9 @@ def _measure_grid(benches: list[Bench], findings: Findings) -> None:
     for bench in benches:
         assert bench.grid_engine is not None  # noqa: S101 - _open made one for --grid
         methods = bench.study.settings.methods
-        with contextlib.closing(measure_grid(groups, methods, grid, bench.study.job, bench.grid_engine)) as cells:
+        findings.progress.extend(len(groups) * (1 + own_passes(methods, bench.grid_engine)))
+        engine = counting(bench.grid_engine, findings.progress.advance)
+        with contextlib.closing(measure_grid(groups, methods, grid, bench.study.job, engine)) as cells:
             for cell in cells:
                 if isinstance(cell, Cell):
                     findings.summary.add_cell(bench.layer, cell)
@@ -296,17 +312,20 @@ def _measure_grid(benches: list[Bench], findings: Findings) -> None:
 
 
 def _measure_sanity(benches: list[Bench], findings: Findings, *, quiet: bool) -> None:
+    from gradcam_cli.evaluation.images import own_passes
     from gradcam_cli.evaluation.rows import change_row
     from gradcam_cli.evaluation.sanity import measure_stage
+    from gradcam_cli.watched_engine import counting
 
     for bench in benches:
         kept = findings.kept.get(bench.layer)
         if not kept:
             continue
-        for stage, engine in _randomised(bench):
-            with contextlib.closing(
-                measure_stage(kept, bench.study.settings.methods, stage, bench.study.job, engine)
-            ) as changes:
+        methods = bench.study.settings.methods
+        for stage, randomised in _randomised(bench):
+            findings.progress.extend(len(kept) * (1 + own_passes(methods, randomised)))
+            engine = counting(randomised, findings.progress.advance)
+            with contextlib.closing(measure_stage(kept, methods, stage, bench.study.job, engine)) as changes:
                 for change in changes:
                     findings.summary.add_change(bench.layer, change)
                     findings.write(change_row(bench.layer, change))

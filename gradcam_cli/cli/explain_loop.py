@@ -59,8 +59,8 @@ class Queue:
 class Opener(Protocol):
     """Makes the engine and the job, with batches of a certain size where one is given."""
 
-    def open(self, batch_size: int | None = None) -> "tuple[Engine, Job]":
-        """Make them."""
+    def open(self, batch_size: int | None = None, *, again: bool = False) -> "tuple[Engine, Job]":
+        """Make them; `again` where the choice was announced before."""
 
 
 class WrittenSink:
@@ -199,7 +199,7 @@ def _records(
     if half == 0:
         raise EnvironmentStop(f"There is not enough memory for one image at a time. {STAYS}")
     say(f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}.")
-    engine, job = opener.open(half)
+    engine, job = opener.open(half, again=True)
     try:
         with contextlib.closing(explain(left[done:], job, engine, sink)) as records:
             yield from records

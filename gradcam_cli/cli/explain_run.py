@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradcam_cli.cli.common import announce, chosen_fit, locate, model_card, versions
-from gradcam_cli.cli.console import counted, say
+from gradcam_cli.cli.console import busy, counted, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
 from gradcam_cli.cli.inputs import find_inputs
@@ -61,17 +61,38 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
+    """Print what the run would explain, leaving out what an earlier run has finished; nothing is written."""
     from gradcam_cli.output import Names
 
-    for source in sources:
+    left = _left_to_explain(sources, options)
+    for source in left:
         folder = options["output"] if options["output"] not in {None, STDIO} else ""
         sidecar = Path(folder, source.relative).with_name(Names(source, several=False).sidecar)
         line = f"{source.path}\t{sidecar}"
         # A terminal must not obey what a name tells it; a pipe gets names as they are.
         click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
     if not options["quiet"]:
-        say(f"{counted(len(sources), 'image')} would be explained; nothing was written.")
+        before = len(sources) - len(left)
+        others = f", {before} are left out" if before else ""
+        say(f"{counted(len(left), 'image')} would be explained{others}; nothing was written.")
     return 0
+
+
+def _left_to_explain(sources: "list[Source]", options: Mapping[str, Any]) -> "list[Source]":
+    from gradcam_cli.models.named import NAMED_MODELS
+    from gradcam_cli.models.weights import weights_at_hand
+    from gradcam_cli.output import OutputFolder
+
+    output, model = options["output"], NAMED_MODELS.get(options["model"].lower())
+    folder = OutputFolder(Path(output)) if output not in {None, STDIO} else None
+    if folder is None or not folder.root.is_dir():
+        return sources
+    if model and not options["weights"] and not weights_at_hand(model):
+        # Nothing was finished without these weights, and a dry run downloads nothing.
+        return sources
+    request = locate(options, options["layer"])
+    destination = Destination(folder, overlay_to_stdout=False, jsonl=None)
+    return _queue(sources, destination, request, _options_sha256(request, options), options).left
 
 
 @contextlib.contextmanager
@@ -190,8 +211,8 @@ class Opening:
     overlays: bool
     decode: "Decode"
 
-    def open(self, batch_size: int | None = None) -> "tuple[Engine, Job]":
-        """Make the engine, and say what was chosen.
+    def open(self, batch_size: int | None = None, *, again: bool = False) -> "tuple[Engine, Job]":
+        """Make the engine, and say what was chosen, unless it was said before.
 
         Raises:
             ModelError: the model cannot be explained so.
@@ -207,14 +228,15 @@ class Opening:
         choice = EngineChoice(options["engine"], options["precision"], options["cache"])
         size = batch_size or settings.batch_size
         work = Work(_target_settings(options), (method,), settings.method_options, self.images, size)
-        engine, model = open_engine(self.request, choice, work)
+        with busy("loading the model", quiet=options["quiet"]):
+            engine, model = open_engine(self.request, choice, work)
         settings = replace(settings, fit=chosen_fit(model, options))
         engines = (engine, *engine.others)
         for each in engines:
             check_method(method, each)
         card = model_card(model, engine, settings.fit)
         layers = tuple(each.layer.path for each in engines) if engine.others else ()
-        if batch_size is None:
+        if not again:
             announce(card, model, options, layers)
         job = Job(
             settings=settings,

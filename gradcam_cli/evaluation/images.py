@@ -12,6 +12,7 @@ from gradcam_cli.evaluation.maps import class_scores, method_maps, over_input, p
 from gradcam_cli.geometry import Box, map_to_source
 from gradcam_cli.heatmap import scale, summarise
 from gradcam_cli.imputation import Colours, Imputation, colours_of, imputation, masked
+from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.metrics import (
     adcc,
     area_under,
@@ -25,7 +26,7 @@ from gradcam_cli.metrics import (
 )
 from gradcam_cli.network import Engine, Floats
 from gradcam_cli.pipeline import Fitted, Job, Unexplained, through
-from gradcam_cli.settings import StudySettings
+from gradcam_cli.settings import MethodOptions, StudySettings
 from gradcam_cli.truth import Boxes, box_mask, hits
 
 # The order in which pixels of equal heat go, the same for every map.
@@ -73,6 +74,26 @@ class Measured:
     methods: dict[str, MethodResult]
     wins: dict[tuple[str, str], float]
     passes: int
+
+
+def passes_of_an_image(study: Study, engine: Engine) -> int:
+    """Give how many inputs go through the network for each image, those that a method makes of its own included."""
+    settings = study.settings
+    methods = len(settings.methods)
+    own = own_passes(settings.methods, engine)
+    passes = 1 + own
+    if study.wants("drop", "adcc"):
+        passes += methods
+    if study.wants("adcc"):
+        passes += own
+    curves = sum(curve in settings.metrics for curve in CURVES)
+    return passes + (1 + methods * curves * (settings.steps - 1) if curves else 0)
+
+
+def own_passes(methods: Iterable[str], engine: Engine) -> int:
+    """Give how many inputs the methods themselves make of one image."""
+    masked = sum(METHODS[name].needs is Needs.MASKED_SCORES for name in methods)
+    return masked * min(MethodOptions().max_channels, engine.layer.channels)
 
 
 def measure(sources: Iterable[Source], study: Study, engine: Engine) -> Generator[Measured | Unexplained]:
