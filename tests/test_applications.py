@@ -1,7 +1,13 @@
-"""Every architecture of keras.applications: what `auto` chooses, and the gradient there by a second way."""
+"""Every architecture of keras.applications: what `auto` chooses, the gradient there by a second way, and the preflight.
+
+Each architecture is built once.
+"""
 
 import gc
+import json
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +18,10 @@ from nets import classifier
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.models.named import LITE0, NAMED_MODELS
+from gradcam_cli.models.preflight_config import check_config
+from gradcam_cli.models.preflight_hdf5 import Stored
+from gradcam_cli.models.preflight_sizes import check_sizes
+from gradcam_cli.models.preflight_walk import Walk, total
 from gradcam_cli.settings import TargetSettings
 
 # The smallest input at which the last stage still is a map, 2 x 2 or a little more.
@@ -63,11 +73,15 @@ GOLDEN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def fresh_names() -> Iterator[None]:
-    """Layers without a name are numbered from the beginning, and large networks are let go."""
+@pytest.fixture(scope="module", params=GOLDEN)
+def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
+    """One network at a time; layers without a name are numbered from the beginning."""
     keras.utils.clear_session()
-    yield
+    keras.utils.set_random_seed(0)
+    name = request.param
+    side = LARGER.get(name, SIDE)
+    builder = getattr(keras.applications, NAMED_MODELS[name].builder)
+    yield name, builder(weights=None, input_shape=(side, side, 3), classes=10)
     keras.utils.clear_session()
     gc.collect()
 
@@ -76,12 +90,9 @@ def test_the_table_is_whole() -> None:
     assert set(GOLDEN) == set(NAMED_MODELS) - {LITE0}
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_autos_choice_and_its_gradient(name: str) -> None:
-    keras.utils.set_random_seed(0)
+def test_autos_choice_and_its_gradient(built: tuple[str, Any]) -> None:
+    name, network = built
     side = LARGER.get(name, SIDE)
-    builder = getattr(keras.applications, NAMED_MODELS[name].builder)
-    network = builder(weights=None, input_shape=(side, side, 3), classes=10)
     made = TensorFlowEngine(classifier(network, side=side), "auto", TargetSettings(), batch_size=1)
     layer, dense = GOLDEN[name]
     assert made.layer.path == layer
@@ -105,3 +116,88 @@ def taped(network: Any, layer: str, activations: Any, target: int) -> Any:
         tape.watch(a)
         logit = tf.reshape(rest(a, training=False), (1, -1))[:, target]
     return tape.gradient(logit, a).numpy()
+
+
+SIDES = (96, 331, 1024)
+Head = list[tuple[str, dict[str, Any]]]
+POOL = {"data_format": "channels_last", "keepdims": False}
+HEADS: dict[str, Head] = {
+    "GAP": [("GlobalAveragePooling2D", POOL), ("Dense", {"units": 3})],
+    "GMP": [("GlobalMaxPooling2D", POOL), ("Dense", {"units": 3})],
+    "Flatten": [("Flatten", {}), ("Dense", {"units": 64}), ("Dense", {"units": 3})],
+    "GAP, Flatten": [
+        ("GlobalAveragePooling2D", POOL),
+        ("Flatten", {}),
+        ("Dense", {"units": 4096}),
+        ("Dense", {"units": 3}),
+    ],
+}
+
+
+def test_the_preflight_refuses_no_architecture(built: tuple[str, Any]) -> None:
+    """Whatever the size of the picture and the head: the shapes come from the layers' rules alone."""
+    name, network = built
+    config = without_shapes(json.loads(json.dumps(keras.saving.serialize_keras_object(network))))
+    check_config(Path(name), config, stored(network.layers, []))
+    infers_what_keras_built(config, network)
+    body = [layer.name for layer in network.layers].index(GOLDEN[name][0]) + 1
+    layers = config["config"]["layers"][:body]
+    channels = network.layers[body - 1].output.shape[-1]
+    for head in HEADS.values():
+        for side in SIDES:
+            layers[0]["config"]["batch_shape"] = [32, side, side, 3]
+            sides = max(1, side // 32) ** 2
+            config["config"]["layers"] = [*layers, *appended(layers[-1]["name"], head)]
+            config["config"]["output_layers"] = [[f"head_{len(head) - 1}", 0, 0]]
+            nodes = [(layer["name"], layer) for layer in config["config"]["layers"]]
+            check_sizes(Path(name), config, nodes, stored(network.layers[:body], kernels(head, sides, channels)))
+
+
+def infers_what_keras_built(config: dict[str, Any], network: Any) -> None:
+    walk = Walk()
+    assert walk.layer(config, ()) == ((10,),)
+    made = {operation.name: operation for operation in network.operations}
+    for node in config["config"]["layers"]:
+        if node["class_name"] == "Sequential":
+            continue  # its layers are measured one by one
+        layer, measured = made[node["name"]], walk.measured[id(node)]
+        assert measured.tensors == (tuple(layer.output.shape[1:]),), layer.name
+        allocated = sum(math.prod(v.shape) for v in getattr(layer, "weights", ()))
+        # Normalization counts its pictures in one number.
+        assert 0 <= allocated - total(measured.weights) <= 1, layer.name
+
+
+def without_shapes(config: Any) -> Any:
+    """Take away what Keras states beside the layers: shapes of tensors, and what layers were built for."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "__keras_tensor__":
+            config = {**config, "config": {**config["config"], "shape": None}}
+        return {key: without_shapes(value) for key, value in config.items() if key != "build_config"}
+    return [without_shapes(item) for item in config] if isinstance(config, list) else config
+
+
+def appended(source: str, head: Head) -> list[dict[str, Any]]:
+    """A head's layers as a config has them, in a row behind a layer."""
+    found = []
+    for number, (kind, config) in enumerate(head):
+        tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": [source, 0, 0]}}
+        source = f"head_{number}"
+        call = {"args": [tensor], "kwargs": {}}
+        entry = {"module": "keras.layers", "class_name": kind, "config": {"name": source, **config}}
+        found.append({**entry, "name": source, "inbound_nodes": [call]})
+    return found
+
+
+def kernels(head: Head, sides: int, channels: int) -> list[tuple[int, ...]]:
+    """What the file of such a model stores for its head."""
+    width = channels if head[0] != ("Flatten", {}) else sides * channels
+    shapes = []
+    for kind, config in head:
+        if kind == "Dense":
+            shapes += [(width, config["units"]), (config["units"],)]
+            width = config["units"]
+    return shapes
+
+
+def stored(layers: list[Any], more: list[tuple[int, ...]]) -> Stored:
+    return Stored((*(tuple(v.shape) for layer in layers for v in layer.weights), *more))

@@ -217,18 +217,26 @@ def _dot(config: Node, inputs: Inputs) -> Sizes:
 
 
 def _per_channel(count: int) -> Rule:
-    """Normalisations that keep vectors along their axis."""
+    """Normalisations that keep vectors along their axis: so many, and two more that they may do without."""
 
     def rule(config: Node, inputs: Inputs) -> Sizes:
         dims = inputs[0]
         kept = tuple(dims[axis] for axis in axes_of(config.get("axis", -1), len(dims)))
-        return Sizes((kept,) * count, (dims,))
+        learned = sum(bool(config.get(key, True)) for key in ("scale", "center"))
+        return Sizes((kept,) * (count + learned), (dims,))
 
     return rule
 
 
+def _rms(config: Node, inputs: Inputs) -> Sizes:
+    kept = tuple(inputs[0][axis] for axis in axes_of(config.get("axis", -1), len(inputs[0])))
+    return Sizes((kept,), (inputs[0],))
+
+
 def _normalization(config: Node, inputs: Inputs) -> Sizes:
     axis = config.get("axis", -1)
+    if config.get("mean") is not None:
+        return same_shape(config, inputs)
     kept = () if axis is None else tuple(inputs[0][at] for at in axes_of(axis, len(inputs[0])))
     return Sizes((kept, kept), (inputs[0],))
 
@@ -346,11 +354,11 @@ RULES: Final[dict[str, Rule]] = {
     "RepeatVector": _repeat,
     "Concatenate": _concatenate,
     "Dot": _dot,
-    "BatchNormalization": _per_channel(4),
-    "SyncBatchNormalization": _per_channel(4),
-    "LayerNormalization": _per_channel(2),
-    "GroupNormalization": _per_channel(2),
-    "RMSNormalization": _per_channel(1),
+    "BatchNormalization": _per_channel(2),
+    "SyncBatchNormalization": _per_channel(2),
+    "LayerNormalization": _per_channel(0),
+    "GroupNormalization": _per_channel(0),
+    "RMSNormalization": _rms,
     "Normalization": _normalization,
     "PReLU": _prelu,
     "Embedding": _embedding,

@@ -13,7 +13,7 @@ from gradcam_cli.models.preflight_shapes import RULE_ERRORS, Dims, Node, Shape, 
 # What --input-size is where nobody says it.
 OPEN_SIDE = 224
 PICTURE_RANK = 3
-MAX_STEPS = 200_000
+MAX_STEPS = 50_000
 MAX_NESTING = 40
 BATCHED, UNBATCHED = ("batch_shape", "batch_input_shape"), ("shape", "input_shape")
 OPERATION_MODULES = ("keras.ops", "keras.src.ops")
@@ -38,6 +38,7 @@ class Walk:
         """Begin with nothing."""
         self.measured: dict[int, Measured] = {}
         self.input_numbers = 0
+        self._models: dict[tuple[int, tuple[Shape, ...]], tuple[Shape, ...]] = {}
         self._steps = 0
         self._depth = 0
 
@@ -49,7 +50,7 @@ class Walk:
         """
         self._steps += 1
         if self._steps > MAX_STEPS or self._depth > MAX_NESTING:
-            raise WalkError("its layers are nested too deep, or call each other too often")
+            raise WalkError("it has too many layers, or they are nested too deep")
         self._depth += 1
         try:
             return self._measure(node, inputs, settings or {})
@@ -63,7 +64,10 @@ class Walk:
     def _measure(self, node: Node, inputs: tuple[Shape, ...], settings: Node) -> tuple[Shape, ...]:
         kind, config = kind_of(node), node.get("config")
         if is_model(node):
-            return self._model(node, inputs)
+            called = id(node), inputs
+            if called not in self._models:
+                self._models[called] = self._model(node, inputs)
+            return self._models[called]
         if not isinstance(config, dict):
             return (None,)
         if not inputs and (own := own_shape(config)) is not None:
@@ -96,7 +100,11 @@ class Walk:
         layers = [layer for layer in layers_of(config) if isinstance(layer, dict)]
         if isinstance(config, dict) and "input_layers" in config:
             return self._functional(config, layers, inputs)
-        return self._sequential(layers, inputs or sequential_input(node, layers))
+        own = sequential_input(node, layers)
+        if own and inputs and own != inputs:
+            # Keras builds it for what it says that it takes, and calls it with what reaches it.
+            self._sequential(layers, own)
+        return self._sequential(layers, inputs or own)
 
     def _sequential(self, layers: list[Node], inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         shapes = inputs
