@@ -587,12 +587,3 @@ def test_files_of_keras_2(name: str) -> None:
     linear = engine.head.kind == "linear"
     answer = forward.logits if linear else engine.head.probabilities(forward.logits)
     np.testing.assert_allclose(answer, KERAS_2[name], rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("keras2.keras", r"model\.save\('model\.h5'\)"), ("keras2_operation.h5", "put a Keras layer in its place")],
-)
-def test_what_keras_3_cannot_read_says_what_to_do(name: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        load(DATA / name)

@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.errors import ModelError
 from gradcam_cli.label_files import choose_beside
 from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
-from gradcam_cli.models.keras2 import readable
+from gradcam_cli.models.legacy.loading import load_network
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
 from gradcam_cli.models.request import ModelRequest, open_source
 from gradcam_cli.models.trace import is_channels_first, layer_paths
@@ -46,7 +46,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
     """
     settings = request.settings
     with open_source(path, request) as file:
-        network = _load(file)
+        network = load_network(file)
     channels_first = is_channels_first(network)
     shape = _input_shape(path, network, settings.input_size, channels_first=channels_first)
     own, why = _own_preprocessing(network)
@@ -70,20 +70,6 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         notes=notes,
         preprocess_reason=_reason(settings.preprocess, why),
     )
-
-
-def _load(path: Path) -> keras.Model:
-    try:
-        with readable(path) as file:
-            return keras.models.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:
-        unknown = re.search(r"Unknown layer: '(\w+)'", str(error))
-        reason = f"it holds '{unknown[1]}', which an .h5 file cannot bring back" if unknown else first_line(error)
-        raise ModelError(
-            f"{path}: Keras {keras.__version__} cannot load this model: {reason}.\n"
-            "  Where it was made, load it and save it in the newer format: model.save('model.keras').\n"
-            "  If it holds layers of your own, rebuild it from Keras's layers and copy the weights."
-        ) from error
 
 
 def _input_shape(

@@ -19,6 +19,7 @@ from typing import IO, Any, Final, cast
 import h5py
 
 from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.models.legacy.h5_weights import text
 from gradcam_cli.models.preflight_config import check_config
 from gradcam_cli.models.preflight_hdf5 import MAX_RATIO, SLACK_BYTES, Stored, Window, stored_tensors
 
@@ -100,11 +101,11 @@ def _refuse_misnamed(path: Path, start: bytes, own: bytes, other: bytes, other_s
 def _check_keras(path: Path) -> None:
     with _archive(path) as archive:
         _check_members(path, archive)
-        _refuse_keras_2(path, archive)
+        version = _version(path, archive)
         config = _read_config(path, archive)
         stored = _check_archived_weights(path, archive)
     config.pop("compile_config", None)  # how it was trained is never loaded
-    check_config(path, config, stored)
+    check_config(path, config, stored, version)
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
@@ -136,16 +137,12 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
         )
 
 
-def _refuse_keras_2(path: Path, archive: zipfile.ZipFile) -> None:
+def _version(path: Path, archive: zipfile.ZipFile) -> str:
+    """The version of the Keras that wrote the file; empty where the file does not say."""
     if METADATA not in archive.namelist():
-        return
+        return ""
     with archive.open(METADATA) as file:
-        version = str(_parsed(path, file.read(MAX_CONFIG_BYTES + 1)).get("keras_version", ""))
-    if version.startswith("2."):
-        raise ModelError(
-            f"{path}: written by Keras {version}, whose .keras files Keras 3 cannot read; its .h5 files it can. Load"
-            " the model with the TensorFlow (or tf_keras) that wrote it, and save it again: model.save('model.h5')"
-        )
+        return str(_parsed(path, file.read(MAX_CONFIG_BYTES + 1)).get("keras_version", ""))
 
 
 def _read_config(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -208,12 +205,13 @@ def _check_h5(path: Path) -> None:
     stored = _stored_in_h5(path)
     with _damage_told(path), h5py.File(path, "r") as file:
         config = _attribute(path, file, "model_config")
+        version = text(_attribute(path, file, "keras_version") or "")
     if config is None:
         raise ModelError(
             f"{path}: there are weights in it but no model. Give a named model its weights (--model NAME --weights "
             f"{path.name}), or save the whole model: model.save('model.keras')"
         )
-    check_config(path, _parsed(path, config), stored)
+    check_config(path, _parsed(path, config), stored, version)
 
 
 def _stored_in_h5(path: Path) -> Stored:

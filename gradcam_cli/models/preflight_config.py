@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models.legacy.config import for_keras_3_config
+from gradcam_cli.models.legacy.operations import TENSORFLOW_CALLS
 from gradcam_cli.models.preflight_hdf5 import Stored
 from gradcam_cli.models.preflight_shapes import Node
 from gradcam_cli.models.preflight_sizes import check_sizes
 
 # Classes that run code of their own, or of a file beside the model, when they are loaded or called.
-DANGEROUS = frozenset(
-    {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "TensorFlowOpLayer"}
-)
+DANGEROUS = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
 # What layers read files by: vocabularies, tokenizers, graphs. A list in its place is the thing itself.
 FILE_KEYS = frozenset({"vocabulary", "filepath", "merges", "proto", "idf_weights"})
 ALLOWED_MODULES = (
@@ -68,23 +68,68 @@ FUNCTION_MODULES = (
 # Here functions stand beside the classes; a class is told by its capital.
 MIXED_MODULES = frozenset({"keras", "keras.layers", "keras.models", "keras.random"})
 PACKAGES = frozenset({"keras", "Keras", "keras_hub"})
-# What Keras 2 made of bare TensorFlow calls in a functional model; Keras 3 cannot read them.
-KERAS_2_OPERATIONS = frozenset({"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod"})
+# Where Keras 2 and tf_keras had their classes. Keras 3 is given the class of the same name from keras.layers instead.
+FORMER_MODULES = (
+    "keras.engine",
+    "keras.mixed_precision",
+    "keras.src.engine",
+    "keras.src.mixed_precision",
+    "tensorflow.keras",
+    "tensorflow.python.keras",
+    "tf_keras",
+)
+# What Keras 2 made of method calls on tensors in a functional model; these are not translated.
+UNTRANSLATED_CALLS = TENSORFLOW_CALLS | {"ClassMethod", "InstanceMethod", "InstanceProperty"}
 # Keras's own marks for values; all other names are those of classes and functions.
 NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def check_config(path: Path, config: Node, stored: Stored) -> None:
+def check_config(path: Path, config: Node, stored: Stored, version: str = "") -> None:
     """Refuse a config that names what is not Keras's, or asks for far more memory than its weights.
+
+    Both the config as it is and what Keras will be given in its place are checked.
+
+    Args:
+        path: of the file, for messages.
+        config: of the model.
+        stored: what there is of weights.
+        version: of the Keras that wrote the config; empty where the file does not say.
 
     Raises:
         ModelError: with the file and the layer at fault.
     """
-    nodes = list(_nodes(config))
-    for layer, node in nodes:
-        _check_names(path, layer, node)
+    check_names(path, config, translated=False)
+    translated = for_keras_3_config(path, config, version)
+    check_names(path, translated)
+    check_sizes(path, translated, list(_nodes(translated)), stored)
+
+
+def check_names(path: Path, config: Node, *, translated: bool = True) -> None:
+    """Refuse a config that names classes, functions or files that are not Keras's own.
+
+    Args:
+        path: of the file, for messages.
+        config: of the model.
+        translated: False for the config of an old version, which has TensorFlow calls and former modules that Keras 3
+            is never given.
+
+    Raises:
+        ModelError: with the file and the layer at fault.
+    """
+    for layer, node in _nodes(config):
+        _check_names(path, layer, node if translated else _renamed(node))
         _check_files(path, layer, node)
-    check_sizes(path, config, nodes, stored)
+
+
+def _renamed(node: Node) -> Node:
+    """Read the class of an old version as the one that Keras 3 is given in its place."""
+    module, class_name = node.get("module"), node.get("class_name")
+    if isinstance(class_name, str) and class_name in TENSORFLOW_CALLS:
+        return {**node, "class_name": "Layer", "module": "keras.layers"}
+    if isinstance(module, str) and _is_within(module, FORMER_MODULES):
+        kind = "keras.activations" if class_name == "function" else "keras.layers"
+        return {**node, "module": kind}
+    return node
 
 
 def _nodes(config: Node) -> Iterator[tuple[str, Node]]:
@@ -111,7 +156,7 @@ def _check_names(path: Path, layer: str, node: Node) -> None:
     class_name, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
     if not isinstance(class_name, str) or not isinstance(module, str | None):
         raise ModelError(f"{path}: {layer} is of no class that could be named. Refused.")
-    if class_name in KERAS_2_OPERATIONS:
+    if class_name in UNTRANSLATED_CALLS:
         raise ModelError(
             f"{path}: {layer} is a bare TensorFlow call, which Keras 2 saved as {class_name} and Keras 3 cannot"
             " read. Load the model with the TensorFlow that wrote it, put a Keras layer in its place, and save again."

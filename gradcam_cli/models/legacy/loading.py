@@ -1,0 +1,121 @@
+"""Load a model file of any Keras version with this one."""
+
+import json
+import zipfile
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.models.legacy.arguments import trimmed
+from gradcam_cli.models.legacy.config import for_keras_3_config, is_keras_2
+from gradcam_cli.models.legacy.h5_weights import attribute, load_h5_weights, refuse_theano_padding
+from gradcam_cli.models.legacy.keras_weights import load_keras_2_archive
+from gradcam_cli.models.legacy.layers import FORMER_OBJECTS
+from gradcam_cli.models.preflight_config import check_names
+
+Node = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model file says of itself: its config, and the version and backend of the Keras that wrote it."""
+
+    config: Node
+    version: str
+    backend: str
+    is_archive: bool
+
+
+def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> keras.Model:
+    """Load a .keras or .h5 file that has passed the preflight.
+
+    A file that this Keras reads as it is goes to Keras. Otherwise Keras gets the translated config, and the weights are
+    read from the file itself: it is never copied.
+
+    Args:
+        path: of the file.
+        custom_objects: classes and functions by their names, for files that need them.
+
+    Raises:
+        ModelError: Keras cannot make a layer of the model; with the layer, its class and the cause.
+    """
+    source = read_source(path)
+    config = trimmed(for_keras_3_config(path, source.config, source.version))
+    own = {**FORMER_OBJECTS, **(custom_objects or {})}
+    try:
+        if config == source.config:
+            network = keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
+        else:
+            check_names(path, config)
+            # Keras takes the config apart while it reads it.
+            network = keras.saving.deserialize_keras_object(deepcopy(config), custom_objects=own, safe_mode=True)
+            _load_weights(path, source, network, config)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(_why_not(path, config, own, error)) from error
+    return network
+
+
+def read_source(path: Path) -> Source:
+    """Read the config of a model file, by its content."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            names = archive.namelist()
+            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+        config.pop("compile_config", None)  # how it was trained is never loaded
+        return Source(config, str(metadata.get("keras_version", "")), "", is_archive=True)
+    with h5py.File(path, "r") as file:
+        config = json.loads(file.attrs["model_config"])
+        return Source(config, attribute(file, "keras_version"), attribute(file, "backend"), is_archive=False)
+
+
+def _load_weights(path: Path, source: Source, network: Any, config: Node) -> None:
+    if not is_keras_2(source.config, source.version):
+        network.load_weights(path)
+    elif source.is_archive:
+        load_keras_2_archive(path, network, config)
+    else:
+        if source.backend == "theano":
+            refuse_theano_padding(path, network)
+        with h5py.File(path, "r") as file:
+            load_h5_weights(path, file, network, source.backend)
+
+
+def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
+    """Name the layer that cannot be made and the cause, and say what to do."""
+    culprit = _culprit(config, own)
+    reason = f"layer '{culprit[0]}' ({culprit[1]}): {culprit[2]}" if culprit else cause(error)
+    return (
+        f"{path}: Keras {keras.__version__} cannot load this model: {reason}\n"
+        "  Where the model was made, put a layer of Keras's own in its place, copy its weights, and save again."
+    )
+
+
+def _culprit(config: Node, own: Node) -> tuple[str, str, str] | None:
+    """The first layer that cannot be made by itself: its name, its class, and why."""
+    inner = config.get("config")
+    for layer in inner.get("layers", []) if isinstance(inner, dict) else []:
+        if found := _culprit(layer, own):
+            return found
+        if isinstance(layer.get("config"), dict) and "layers" not in layer["config"]:
+            try:
+                keras.saving.deserialize_keras_object(layer, custom_objects=own, safe_mode=True)
+            except Exception as error:  # noqa: BLE001 - whatever a constructor raises
+                return str(layer["config"].get("name")), str(layer["class_name"]), cause(error)
+    return None
+
+
+def cause(error: Exception) -> str:
+    """The sentence that says why: Keras puts it behind the whole config of a layer."""
+    text = str(error)
+    marker = "Exception encountered: "
+    if marker in text:
+        return first_line(ValueError(text.rsplit(marker, 1)[1]))
+    return first_line(error)
