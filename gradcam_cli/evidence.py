@@ -14,7 +14,7 @@ from gradcam_cli.methods import Evidence, Method, Needs
 from gradcam_cli.methods.fusion import fuse_layers
 from gradcam_cli.methods.scorecam import masks, strongest_channels
 from gradcam_cli.methods.softmax import Moments, dense_head_moments, sampled_moments
-from gradcam_cli.network import Engine, Floats, Forward
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward
 from gradcam_cli.settings import MethodOptions
 
 # A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
@@ -60,19 +60,20 @@ def check_method(method: Method, engine: Engine) -> None:
 
 
 def explain_inputs(
-    method: Method, engine: Engine, inputs: Floats, options: MethodOptions = PLAIN
+    method: Method, engine: Engine, inputs: Floats, options: MethodOptions = PLAIN, extras: Extras = NO_EXTRAS
 ) -> tuple[Forward, RawMaps]:
     """Run a batch of inputs (N, H, W, channels), and make the maps of its target classes as the options say.
 
     The pass over the inputs themselves chooses the classes. Maps are averaged over the copies that `smooth` and `flip`
-    make, at each layer, and then fused over the layers.
+    make, at each layer, and then fused over the layers. The `extras` stay as they are in every copy.
 
     Returns:
         That pass, and the maps.
     """
-    forward = engine.explain(inputs)
+    forward = engine.explain(inputs, extras=extras)
     found = [_averaged(method, engine, forward, options)]
-    found += [_averaged(method, other, other.explain(inputs, forward.targets), options) for other in engine.others]
+    for other in engine.others:
+        found.append(_averaged(method, other, other.explain(inputs, forward.targets, extras), options))
     if len(found) == 1:
         return forward, found[0]
     return forward, RawMaps(fuse_layers([raw.maps for raw in found]), _most(raw.classes_sampled for raw in found))
@@ -82,7 +83,7 @@ def _averaged(method: Method, engine: Engine, forward: Forward, options: MethodO
     """The mean of the raw maps of all copies of a batch, every one asked about the classes of the original."""
     total, sampled, count = np.zeros(()), [], 0
     for copy, mirrored in _copies(forward.inputs, options):
-        again = forward if copy is forward.inputs else engine.explain(copy, forward.targets)
+        again = forward if copy is forward.inputs else engine.explain(copy, forward.targets, forward.extras)
         raw = raw_maps(method, engine, again, options)
         total = total + (raw.maps[..., ::-1] if mirrored else raw.maps)
         sampled.append(raw.classes_sampled)
@@ -205,7 +206,9 @@ def _masked_scores(engine: Engine, forward: Forward, max_channels: int) -> Float
         images, channels = pairs[start : start + engine.batch_size].T
         mask = resize_maps(masks(forward.activations[images, :, :, channels]), Size(width, height))
         lit = forward.inputs[images] - engine.black
-        masked = engine.explain((engine.black + mask[..., np.newaxis] * lit).astype(np.float32, copy=False))
+        seen = (engine.black + mask[..., np.newaxis] * lit).astype(np.float32, copy=False)
+        extras = {name: values[images] for name, values in forward.extras.items()}
+        masked = engine.explain(seen, extras=extras)
         scores[images, :, channels] = np.take_along_axis(masked.logits, forward.targets[images], axis=1)
     return scores
 

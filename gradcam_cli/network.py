@@ -1,6 +1,8 @@
 """What a network tells the rest of the program: plain records, in which no framework appears."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from gradcam_cli.settings import Score
 
 Floats = NDArray[np.float32]
+# Values of a network's inputs besides the picture, by the input's name: (N, ...) for a batch, (...) for one image.
+Extras = Mapping[str, NDArray[Any]]
+NO_EXTRAS: Extras = MappingProxyType({})
 
 # softmax: one of many. sigmoid: any of many. binary: one sigmoid unit, seen as two classes with logits -S and S.
 # linear: no activation; probabilities are the softmax of what it gives.
@@ -124,7 +129,7 @@ class Forward:
 
     inputs (N, H, W, channels) as they were given, activations (N, h, w, K), logits (N, C), targets (N, T) class
     indices, gradients (N, T, h, w, K) of each target's score, or None where they were not asked for. `handle` is the
-    engine's own, for what goes through the head alone.
+    engine's own, for what goes through the head alone. `extras` are the other inputs that went in with `inputs`.
     """
 
     inputs: Floats
@@ -133,6 +138,7 @@ class Forward:
     targets: NDArray[np.intp]
     gradients: Floats | None
     handle: Any = None
+    extras: Extras = field(default=NO_EXTRAS)
 
 
 class Engine(Protocol):
@@ -181,11 +187,14 @@ class Engine(Protocol):
     def black(self) -> Floats:
         """What a black pixel is in the network's input: (channels,)."""
 
-    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+    def explain(
+        self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS
+    ) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
 
         `targets` (N, T) are explained in place of the engine's own choice: a noisy copy of a picture is asked about
-        the classes that were seen in the picture.
+        the classes that were seen in the picture. `extras` has an entry (N, ...) for each input of the network whose
+        value differs from image to image.
         """
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from gradcam_cli.images import (
 )
 from gradcam_cli.labels import Labels
 from gradcam_cli.methods import METHODS, Needs
-from gradcam_cli.network import Engine, Floats
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats
 from gradcam_cli.output import Names, npy_bytes
 from gradcam_cli.overlay import draw_boxes, mask, paint
 from gradcam_cli.preprocessing import Preprocessing
@@ -64,8 +64,15 @@ SPARE = 4
 PATIENCE = 3.0
 
 Decode = Callable[[bytes, Limits, Needed | None], Photo]
+ExtrasOf = Callable[[Source], Extras]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def no_extras(source: Source) -> Extras:
+    """Give what a network of one input wants besides the picture."""
+    del source
+    return NO_EXTRAS
 
 
 class Sink(Protocol):
@@ -81,7 +88,8 @@ class Job:
 
     Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
     last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there are
-    several. `decode` is where pictures are decoded: here, or in a process of its own.
+    several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's values
+    for the network's other inputs, or raises ImageError.
     """
 
     settings: RunSettings
@@ -95,6 +103,7 @@ class Job:
     asked_classes: int = 0
     layers: tuple[str, ...] = ()
     decode: Decode = decode
+    extras: ExtrasOf = no_extras
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +119,8 @@ class Unexplained:
 class Fitted:
     """An image on its way to the network: its input, how it was laid there, and what its overlay is painted on.
 
-    Of a large photograph the file's bytes (`data`) wait for the overlay in place of the pixels.
+    Of a large photograph the file's bytes (`data`) wait for the overlay in place of the pixels. `extras` are the values
+    of the network's other inputs.
     """
 
     source: Source
@@ -120,6 +130,7 @@ class Fitted:
     shown: Size
     pixels: NDArray[np.uint8] | None = None
     data: bytes | None = None
+    extras: Extras = NO_EXTRAS
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +256,7 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
         data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
         card = replace(card, sha256=sha256(data), bytes=len(data))
         photo = job.decode(data, limits, needed_of(job.settings.overlay, target))
+        extras = job.extras(source)
     except ImageError as error:
         return Unexplained(source, card, error)
     except MemoryError:
@@ -255,7 +267,7 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     laid = at_resolution(fit, Size(pixels.shape[1], pixels.shape[0]))
     inputs = job.preprocessing(apply_fit(pixels, laid))
     shown = shown_size(photo.size, job.settings.overlay.max_side)
-    fitted = Fitted(source, card, inputs, fit, shown)
+    fitted = Fitted(source, card, inputs, fit, shown, extras=extras)
     if not job.overlays:
         return fitted
     if shown.width * shown.height > PIXELS_KEPT:
@@ -305,7 +317,8 @@ def _run_batch(images: list[Fitted | Unexplained], engine: Engine, job: Job) -> 
 
 def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Explained]:
     inputs = np.stack([image.inputs for image in images])
-    forward, raw = explain_inputs(METHODS[job.settings.method], engine, inputs, job.settings.method_options)
+    method, options = METHODS[job.settings.method], job.settings.method_options
+    forward, raw = explain_inputs(method, engine, inputs, options, stacked_extras(images))
     probabilities = engine.head.probabilities(forward.logits)
     results = []
     for i, image in enumerate(images):
@@ -315,6 +328,11 @@ def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Expla
         logits = forward.logits[i, classes]
         results.append(Explained(image, classes, logits, probabilities[i, classes], raw.maps[i, keep], sampled))
     return results
+
+
+def stacked_extras(images: Sequence[Fitted]) -> Extras:
+    """Gather the values (N, ...) of each further input for a batch of images."""
+    return {name: np.stack([image.extras[name] for image in images]) for name in images[0].extras}
 
 
 def _kept(targets: NDArray[np.intp], probabilities: Floats, job: Job) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import first_line
-from gradcam_cli.network import Engine, Floats, Forward
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward
 from gradcam_cli.settings import Precision, Score, TargetSettings
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -56,8 +56,14 @@ class OpenVinoEngine:
             for request in infer_requests(plan, batch_size, streams, precision):
                 self._free.put(request)
 
-    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
-        """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are in closed form."""
+    def explain(
+        self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS
+    ) -> Forward:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are in closed form.
+
+        A plan has the constant values of other inputs in its network, and takes no `extras`.
+        """
+        assert not extras  # noqa: S101 - no plan is made of a network that wants any
         count = len(inputs)
         padded = inputs
         if count < self.batch_size:

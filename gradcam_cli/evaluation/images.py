@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.evaluation.maps import class_scores, method_maps, over_input, probability_of
+from gradcam_cli.evaluation.maps import Probe, class_scores, method_maps, over_input, probability_of
 from gradcam_cli.geometry import Box, map_to_source
 from gradcam_cli.heatmap import scale, summarise
 from gradcam_cli.imputation import Colours, Imputation, colours_of, imputation, masked
@@ -25,7 +25,7 @@ from gradcam_cli.metrics import (
     win,
 )
 from gradcam_cli.network import Engine, Floats
-from gradcam_cli.pipeline import Fitted, Job, Unexplained, through
+from gradcam_cli.pipeline import Fitted, Job, Unexplained, stacked_extras, through
 from gradcam_cli.settings import MethodOptions, StudySettings
 from gradcam_cli.truth import Boxes, box_mask, hits
 
@@ -145,7 +145,7 @@ class _Case:
 
 def _measure_batch(images: list[Fitted], study: Study, engine: Engine) -> list[Measured | Unexplained]:
     methods = study.settings.methods
-    forward = engine.explain(np.stack([image.inputs for image in images]))
+    forward = engine.explain(np.stack([image.inputs for image in images]), extras=stacked_extras(images))
     classes = forward.targets[:, 0]
     probabilities = probability_of(engine, forward, classes)
     maps = method_maps(methods, engine, forward)
@@ -186,7 +186,8 @@ def _measure_masked(
     """One more pass over pictures masked by the heat: what remains of the class, and of the map."""
     heats = [case.heat(method) for case in cases]
     inputs = [case.with_picture(masked(case.picture, heat, colours)) for case, heat in zip(cases, heats, strict=True)]
-    forward = engine.explain(np.stack(inputs), classes[:, None])
+    extras = stacked_extras([case.image for case in cases])
+    forward = engine.explain(np.stack(inputs), classes[:, None], extras)
     kept = probability_of(engine, forward, classes).tolist()
     for case, after in zip(cases, kept, strict=True):
         case.passes += 1
@@ -212,13 +213,14 @@ def _measure_curves(cases: list[_Case], study: Study, engine: Engine, colours: C
     settings = study.settings
     curves = [curve for curve in CURVES if curve in settings.metrics]
 
-    def probes() -> Iterator[tuple[int, Floats]]:
+    def probes() -> Iterator[Probe]:
         for case in cases:
+            extras = case.image.extras
             fill = imputation(settings.baseline, case.picture, colours)
-            yield case.index, case.with_picture(fill(np.ones(case.picture.shape[:2], np.bool_)))
+            yield case.index, case.with_picture(fill(np.ones(case.picture.shape[:2], np.bool_))), extras
             for method in settings.methods:
                 for picture in _steps(case.heat(method), curves, settings.steps, fill):
-                    yield case.index, case.with_picture(picture)
+                    yield case.index, case.with_picture(picture), extras
 
     scores = class_scores(engine, probes())
     for case in cases:

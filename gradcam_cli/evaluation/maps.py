@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from gradcam_cli.evidence import raw_maps
 from gradcam_cli.geometry import Size, resize_maps
 from gradcam_cli.methods import METHODS
-from gradcam_cli.network import Engine, Floats, Forward
+from gradcam_cli.network import Engine, Extras, Floats, Forward
 
 Classes = NDArray[np.intp]
+# A class, an input, and the values of the network's other inputs.
+Probe = tuple[int, Floats, Extras]
 
 
 def method_maps(methods: Iterable[str], engine: Engine, forward: Forward) -> dict[str, Floats]:
@@ -23,9 +25,9 @@ def over_input(heat: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(resize_maps(heat, Size(size[1], size[0])), np.float32)
 
 
-def class_scores(engine: Engine, probes: Iterable[tuple[int, Floats]]) -> Iterator[float]:
-    """Give the probability of a class on an input, for any number of (class, input), in full batches."""
-    waiting: list[tuple[int, Floats]] = []
+def class_scores(engine: Engine, probes: Iterable[Probe]) -> Iterator[float]:
+    """Give the probability of a class on an input, for any number of (class, input, extras), in full batches."""
+    waiting: list[Probe] = []
     for probe in probes:
         waiting.append(probe)
         if len(waiting) == engine.batch_size:
@@ -35,9 +37,10 @@ def class_scores(engine: Engine, probes: Iterable[tuple[int, Floats]]) -> Iterat
         yield from _scores(engine, waiting)
 
 
-def _scores(engine: Engine, probes: list[tuple[int, Floats]]) -> list[float]:
-    forward = engine.explain(np.stack([inputs for _, inputs in probes]))
-    classes = np.asarray([index for index, _ in probes], np.intp)
+def _scores(engine: Engine, probes: list[Probe]) -> list[float]:
+    extras = {name: np.stack([more[name] for _, _, more in probes]) for name in probes[0][2]}
+    forward = engine.explain(np.stack([inputs for _, inputs, _ in probes]), extras=extras)
+    classes = np.asarray([index for index, _, _ in probes], np.intp)
     return [float(score) for score in probability_of(engine, forward, classes)]
 
 

@@ -12,7 +12,7 @@ from gradcam_cli.discovery import Source
 from gradcam_cli.evaluation.maps import method_maps
 from gradcam_cli.metrics import spearman
 from gradcam_cli.network import Engine, Floats
-from gradcam_cli.pipeline import Fitted, Job, Unexplained, through
+from gradcam_cli.pipeline import Fitted, Job, Unexplained, stacked_extras, through
 
 # A method whose map correlates more than this with itself, in the median, has not reacted.
 UNCHANGED = 0.9
@@ -72,7 +72,7 @@ def measure_stage(
             return []
         before = [by_source[image.source] for image in fitted]
         classes = np.asarray([[image.index] for image in before], np.intp)
-        forward = engine.explain(np.stack([image.inputs for image in fitted]), classes)
+        forward = engine.explain(np.stack([image.inputs for image in fitted]), classes, stacked_extras(fitted))
         after = method_maps(methods, engine, forward)
         return [
             [

@@ -60,7 +60,7 @@ def choose_layer(trace: Trace, wanted: str) -> Target:
         raise ModelError(_why_not(trace, calls[-1]))
     if len(usable) > 1:
         reason += f", the last of its {len(usable)} calls"
-    return _target(*usable[-1], reason)
+    return _target(*usable[-1], reason + _shared(trace, usable[-1][0]))
 
 
 def explainable_layers(trace: Trace) -> list[LayerInfo]:
@@ -107,7 +107,14 @@ def _auto(trace: Trace) -> Target:
     call, layout = pictures[-1]
     reason = f"auto: the last {layout.size} output on the way to the logits"
     count = sum(other.path == call.path for other, _ in pictures)
-    return _target(call, layout, reason + (f", the last of its {count} calls" if count > 1 else ""))
+    reason += f", the last of its {count} calls" if count > 1 else ""
+    return _target(call, layout, reason + _shared(trace, call))
+
+
+def _shared(trace: Trace, call: Call) -> str:
+    """Say which call it is where a layer sees several inputs in turn, as in a siamese network."""
+    elsewhere = any(c.path == call.path and not trace.sees_picture(c.output) for c in trace.calls)
+    return f", called for the input '{trace.picture_name}'" if elsewhere else ""
 
 
 def _last_attended(trace: Trace) -> tuple[Call, Layout] | None:
@@ -136,7 +143,8 @@ def _layout(trace: Trace, call: Call) -> Layout | None:
 
 
 def _leads(trace: Trace, call: Call) -> bool:
-    return trace.leads_to_logits(call.output)
+    """Whether a call is on the way from the picture to the logits."""
+    return trace.leads_to_logits(call.output) and trace.sees_picture(call.output)
 
 
 def _maps(trace: Trace) -> list[tuple[Call, Layout]]:

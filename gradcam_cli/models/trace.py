@@ -7,7 +7,7 @@ gradient with respect to any layer's output is. The model is never changed, neve
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +23,8 @@ from gradcam_cli.network import HeadKind
 
 # Graph operations that hand a tensor on as it is, in another shape or another float format.
 PASSING = frozenset({"Identity", "IdentityN", "StopGradient", "Reshape", "Squeeze", "Cast", "CheckNumerics"})
+# Graph operations that read the shape of a tensor, and none of its values.
+MEASURING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 # Sub-layers of these work on (queries, heads): four axes, none of them a picture.
 ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention")
 # What Keras calls in a layer: the second one where its weights are quantised.
@@ -51,6 +53,8 @@ class Trace:
     kind: HeadKind
     channels_first: frozenset[Any] = field(repr=False)
     leading: frozenset[Any] = field(repr=False)
+    seeing: frozenset[Any] | None = field(default=None, repr=False)
+    picture_name: str = ""
 
     @cached_property
     def grids(self) -> list[tuple[int, int]]:
@@ -67,6 +71,22 @@ class Trace:
         """Whether the logits are computed from this tensor."""
         return tensor.ref() in self.leading
 
+    def sees_picture(self, tensor: Any) -> bool:
+        """Whether this tensor is computed from the picture that is explained, and not from other inputs alone."""
+        return self.seeing is None or tensor.ref() in self.seeing
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """What goes into a network of several inputs: `tensors` in the network's order, one of which is the `picture`.
+
+    `name` is that of the picture's input.
+    """
+
+    tensors: tuple[Any, ...]
+    picture: Any
+    name: str
+
 
 Substitute = Callable[[str, int, Any], Any]
 
@@ -77,8 +97,8 @@ def trace(
     """Run the model on a graph tensor, inside a function that is being traced.
 
     Args:
-        model: any Keras classifier of one input.
-        inputs: (N, H, W, channels) symbolic tensor, or (N, channels, H, W) if the model is of that kind.
+        model: any Keras classifier.
+        inputs: (N, H, W, channels) symbolic tensor, or (N, channels, H, W) if the model is of that kind; or a `Feed`.
         output_name: which output to explain, where there are several.
         substitute: given a layer's path, the index of its call and its output, gives what the layer is to hand on
             instead.
@@ -86,12 +106,14 @@ def trace(
     Raises:
         ModelError: the model's output is not one score for each class.
     """
+    feed = inputs if isinstance(inputs, Feed) else Feed((inputs,), inputs, "")
     with _recorded(model, substitute or (lambda _path, _index, output: output)) as calls:
-        output = _one_output(model, model(_as_declared(model, inputs), training=False), output_name)
+        output = _one_output(model, model(_as_declared(model, feed.tensors), training=False), output_name)
     logits, kind = _logits(output)
     classes = _class_count(model, output)
     first = channels_first_outputs(calls, input_first=is_channels_first(model))
-    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, first, _ancestors(logits))
+    seeing = _descendants(feed.picture) if len(feed.tensors) > 1 else None
+    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, first, _ancestors(logits), seeing, feed.name)
 
 
 def is_channels_first(model: keras.Model) -> bool:
@@ -118,11 +140,11 @@ def _one_output(model: keras.Model, outputs: Any, wanted: str | None) -> Any:
     return tensors[names.index(wanted)]
 
 
-def _as_declared(model: keras.Model, inputs: Any) -> Any:
-    """Hand the picture over the way a functional model declared it: bare, in a list, or in a dict."""
+def _as_declared(model: keras.Model, tensors: Sequence[Any]) -> Any:
+    """Hand the inputs over the way a functional model declared them: bare, in a list, or in a dict."""
     if not hasattr(model, "operations"):
-        return inputs
-    return keras.tree.pack_sequence_as(model.input, [inputs])
+        return tensors[0] if len(tensors) == 1 else list(tensors)
+    return keras.tree.pack_sequence_as(model.input, list(tensors))
 
 
 @contextmanager
@@ -220,6 +242,21 @@ def _ancestors(tensor: Any) -> frozenset[Any]:
         if current.ref() not in found:
             found.add(current.ref())
             waiting.extend(current.op.inputs)
+    return frozenset(found)
+
+
+def _descendants(tensor: Any) -> frozenset[Any]:
+    """All tensors of the graph whose values are computed from this one's, itself included."""
+    found: set[Any] = set()
+    waiting = [tensor]
+    while waiting:
+        current = waiting.pop()
+        if current.ref() in found:
+            continue
+        found.add(current.ref())
+        for operation in current.consumers():
+            if operation.type not in MEASURING:
+                waiting.extend(operation.outputs)
     return frozenset(found)
 
 
