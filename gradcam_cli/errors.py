@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not_finite"
     OVERLAY_TOO_LARGE = "overlay_too_large"
     NAME_TOO_LONG = "name_too_long"
+    NO_INPUT_VALUE = "no_input_value"
     OUTPUT_NOT_OURS = "output_not_ours"
 
 

@@ -72,8 +72,8 @@ def explain_inputs(
     """
     forward = engine.explain(inputs, extras=extras)
     found = [_averaged(method, engine, forward, options)]
-    for other in engine.others:
-        found.append(_averaged(method, other, other.explain(inputs, forward.targets, extras), options))
+    later = ((other, other.explain(inputs, forward.targets, extras)) for other in engine.others)
+    found += [_averaged(method, other, again, options) for other, again in later]
     if len(found) == 1:
         return forward, found[0]
     return forward, RawMaps(fuse_layers([raw.maps for raw in found]), _most(raw.classes_sampled for raw in found))

@@ -138,7 +138,7 @@ class Forward:
     targets: NDArray[np.intp]
     gradients: Floats | None
     handle: Any = None
-    extras: Extras = field(default=NO_EXTRAS)
+    extras: Extras = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -187,9 +187,7 @@ class Engine(Protocol):
     def black(self) -> Floats:
         """What a black pixel is in the network's input: (channels,)."""
 
-    def explain(
-        self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS
-    ) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
 
         `targets` (N, T) are explained in place of the engine's own choice: a noisy copy of a picture is asked about

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from threading import Event
 from typing import Protocol, TypeVar
@@ -130,7 +130,7 @@ class Fitted:
     shown: Size
     pixels: NDArray[np.uint8] | None = None
     data: bytes | None = None
-    extras: Extras = NO_EXTRAS
+    extras: Extras = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

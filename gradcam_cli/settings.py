@@ -72,6 +72,11 @@ class ModelSettings:
     input_size: tuple[int, int] | None = None
     output_name: str | None = None
     sha256: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    image_input: str | None = None
+    pairs: Path | None = None
+    custom_objects: Path | None = None
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,15 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class GivenCard:
+    """What a sidecar says of an input besides the picture: its name, what was given, and the hash of the values."""
+
+    name: str | None
+    value: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a sidecar says of the model: the same for every image of a run."""
 
@@ -46,6 +55,8 @@ class ModelCard:
     input_size: tuple[int, int]
     preprocess_reason: str = ""
     preprocess_scores: Mapping[str, float] | None = None
+    image_input: str | None = None
+    inputs: tuple[GivenCard, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,6 +205,8 @@ def _model(model: ModelCard) -> Record:
         "preprocess_reason": model.preprocess_reason,
         "preprocess_scores": model.preprocess_scores and dict(model.preprocess_scores),
         "fit": model.fit,
+        "image_input": model.image_input,
+        "inputs": [asdict(given) for given in model.inputs],
         "input_size": {"width": model.input_size[1], "height": model.input_size[0]},
     }
 

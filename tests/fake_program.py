@@ -14,7 +14,7 @@ from test_pipeline import CARD, LABELS
 from gradcam_cli import cli
 from gradcam_cli.cli import explain_run
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.network import Floats, Forward
+from gradcam_cli.network import NO_EXTRAS, Extras, Floats, Forward
 from gradcam_cli.pipeline import Job
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import ModelSettings
@@ -22,9 +22,9 @@ from gradcam_cli.sidecar import RunCard
 
 
 class SlowEngine(FakeEngine):
-    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         time.sleep(float(os.environ.get("SECONDS_A_PASS", "0")))
-        return super().explain(inputs, targets)
+        return super().explain(inputs, targets, extras)
 
 
 def locate_fake(options: Any, layer: str) -> ModelRequest:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.network import Engine, Floats, Forward, Head, TargetLayer
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
 
 CHANNELS = 6
 CLASSES = 5
@@ -37,7 +37,7 @@ class FakeEngine:
         self.head = Head("softmax", CLASSES, self.kernel)
         self.target_count = self.top_k + len(self.targets)
 
-    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         self.calls.append(len(inputs))
         n, block = len(inputs), self.side // self.cells
         both = np.concatenate([np.maximum(inputs, 0), np.maximum(-inputs, 0)], axis=3)

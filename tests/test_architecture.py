@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "label_files": {"numpy"},
     "network": {"numpy"},
     "watched_engine": set(),
+    "other_inputs": {"numpy"},
     "methods": {"numpy"},
     "evidence": {"numpy"},
     "metrics": {"numpy"},

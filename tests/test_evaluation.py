@@ -23,7 +23,7 @@ from gradcam_cli.heatmap import scale
 from gradcam_cli.measures import GROUPS, MEASURES
 from gradcam_cli.methods import METHODS, Evidence, Method, Needs
 from gradcam_cli.metrics import pearson
-from gradcam_cli.network import Floats, Forward
+from gradcam_cli.network import NO_EXTRAS, Extras, Floats, Forward
 from gradcam_cli.pipeline import Job, Unexplained
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import RunSettings, StudySettings
@@ -157,7 +157,7 @@ def test_heat_over_the_input() -> None:
 def test_scores_come_in_the_order_of_the_probes() -> None:
     engine, alone = FakeEngine(batch_size=4), FakeEngine(batch_size=1)
     inputs = np.random.default_rng(0).normal(size=(10, 8, 8, 3)).astype(np.float32)
-    found = list(class_scores(engine, ((i % 5, x) for i, x in enumerate(inputs))))
+    found = list(class_scores(engine, ((i % 5, x, NO_EXTRAS) for i, x in enumerate(inputs))))
     expected = [alone.head.probabilities(alone.explain(x[None]).logits)[0, i % 5] for i, x in enumerate(inputs)]
     assert found == pytest.approx(expected, rel=1e-5)
     assert engine.calls == [4, 4, 2]
@@ -167,7 +167,7 @@ def test_scores_come_in_the_order_of_the_probes() -> None:
 class LightEngine(FakeEngine):
     """Its class 0 wants light in the left half of the picture, class 1 in the right; maps say where light is wanted."""
 
-    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         self.seen = [*getattr(self, "seen", []), *inputs]
         half = self.side // 2
         left, right = inputs[:, :, :half].mean((1, 2, 3)), inputs[:, :, half:].mean((1, 2, 3))

@@ -17,7 +17,7 @@ from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.evidence import explain_inputs, raw_maps
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.fusion import fuse_layers
-from gradcam_cli.network import Floats, Forward
+from gradcam_cli.network import NO_EXTRAS, Floats, Forward
 from gradcam_cli.settings import MethodOptions, TargetSettings
 
 GRADCAM = METHODS["gradcam"]
@@ -29,10 +29,10 @@ class Watched(FakeEngine):
 
     asked: list[tuple[Any, Any]] = field(default_factory=list)
 
-    def explain(self, inputs: Floats, targets: Any = None) -> Forward:
+    def explain(self, inputs: Floats, targets: Any = None, extras: Any = NO_EXTRAS) -> Forward:
         self.asked.append((inputs, targets))
         leaning = inputs * np.linspace(1, 0.5, inputs.shape[2], dtype=np.float32)[:, None]
-        found = super().explain(leaning, targets)
+        found = super().explain(leaning, targets, extras)
         return type(found)(inputs, found.activations, found.logits, found.targets, found.gradients)
 
 

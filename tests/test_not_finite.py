@@ -15,7 +15,7 @@ from test_pipeline import explained, job, sources
 from gradcam_cli.evaluation.images import Measured, Study, measure
 from gradcam_cli.evidence import raw_maps
 from gradcam_cli.methods import METHODS
-from gradcam_cli.network import Floats, Forward, Head
+from gradcam_cli.network import NO_EXTRAS, Floats, Forward, Head
 from gradcam_cli.settings import StudySettings
 
 SICK = 1
@@ -34,7 +34,7 @@ class SickEngine(FakeEngine):
         if self.any_head:
             self.head = Head("softmax", CLASSES)
 
-    def explain(self, inputs: Floats, targets: Any = None) -> Forward:
+    def explain(self, inputs: Floats, targets: Any = None, extras: Any = NO_EXTRAS) -> Forward:
         found = super().explain(inputs, targets)
         if self.patient is None:
             self.patient = inputs[SICK]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import EnvironmentStop
-from gradcam_cli.settings import ModelSettings, RunSettings
+from gradcam_cli.settings import Limits, ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
+    from gradcam_cli.pipeline import Decode, ExtrasOf
     from gradcam_cli.settings import FitMode
     from gradcam_cli.sidecar import ModelCard
 
@@ -49,6 +50,9 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         input_size=options["input_size"],
         output_name=options["output_name"],
         sha256=options["sha256"],
+        inputs=options["inputs_given"],
+        pairs=options["pairs"],
+        image_input=options["image_input"],
     )
     if not options["cache"]:
         return locate_model(settings, download_bar)
@@ -57,9 +61,9 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
     return locate_model(settings, download_bar, may_wait=has_plan)
 
 
-def model_card(model: "Classifier | Plan", engine: "Engine", fit: str) -> "ModelCard":
+def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: "ModelRequest") -> "ModelCard":
     """What records say of the model."""
-    from gradcam_cli.sidecar import ModelCard
+    from gradcam_cli.sidecar import GivenCard, ModelCard
 
     return ModelCard(
         name=model.name,
@@ -74,7 +78,18 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str) -> "Model
         input_size=engine.input_size,
         preprocess_reason=model.preprocess_reason,
         preprocess_scores=model.preprocess_scores,
+        image_input=request.settings.image_input,
+        inputs=tuple(GivenCard(given.name or None, given.shown, given.digest) for given in request.inputs),
     )
+
+
+def extras_of(model: "Classifier | Plan", decode: "Decode", fit: "FitMode", limits: Limits) -> "ExtrasOf":
+    """Tell where each image's values for the network's further inputs come from."""
+    from gradcam_cli.other_inputs import ExtrasReader
+    from gradcam_cli.pipeline import no_extras
+
+    others = getattr(model, "varying", ())
+    return ExtrasReader(others, decode, model.preprocessing, fit, limits) if others else no_extras
 
 
 def chosen_fit(model: "Classifier | Plan", options: Mapping[str, Any]) -> "FitMode":

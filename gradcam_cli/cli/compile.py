@@ -39,14 +39,19 @@ def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.models.request import locate_model
 
-        request = locate_model(ModelSettings(model=model, **options), download_bar)
+        settings = ModelSettings(model=model, inputs=options.pop("inputs_given"), **options)
+        request = locate_model(settings, download_bar)
         if request.plan:
             raise ModelError(f"{model}: a plan already.")
         from gradcam_cli.engines.compiling import compile_plan
         from gradcam_cli.engines.plan import write_plan
         from gradcam_cli.models.loading import load_classifier
 
-        plan = compile_plan(load_classifier(request), request.settings.layer)
+        if request.inputs_vary:
+            raise ModelError("A plan has one value for each further input: inputs that differ cannot be compiled.")
+        classifier = load_classifier(request)
+        classifier.check_inputs()
+        plan = compile_plan(classifier, request.settings.layer)
         try:
             write_plan(plan, output)
         except OSError as error:

@@ -81,13 +81,20 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineChoice) -> None:
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
     if request.settings.layers and (choice.engine == "openvino" or request.plan):
         raise ModelError("--layers needs the engine tensorflow: a plan is compiled for one layer.")
+    if request.inputs_vary and choice.engine == "openvino":
+        raise ModelError("Inputs that differ from picture to picture need the engine tensorflow.")
+    if request.plan and (request.inputs or request.settings.image_input):
+        raise ModelError(
+            f"{request.plan}: a plan has the values of further inputs in it. Compile the model with others."
+        )
     if request.plan and choice.engine == "tensorflow":
         raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
 
 
 def _can_compile(request: "ModelRequest", choice: EngineChoice) -> bool:
     """Whether a plan could serve, as far as it is known without the model."""
-    return choice.engine != "tensorflow" and not request.settings.layers and openvino_installed()
+    stays = request.settings.layers or request.inputs_vary
+    return choice.engine != "tensorflow" and not stays and openvino_installed()
 
 
 def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None":
@@ -142,6 +149,7 @@ def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "t
 
     streams = configure_threads(batches=work.batches)
     classifier = load_classifier(request)
+    classifier.check_inputs()
     plan = _compiled(request, classifier, choice)
     if plan:
         return _openvino(plan, choice, work), plan

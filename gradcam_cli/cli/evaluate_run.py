@@ -17,6 +17,7 @@ from gradcam_cli.cli.common import (
     Terminated,
     announce,
     chosen_fit,
+    extras_of,
     locate,
     model_card,
     stopped_by_signals,
@@ -29,7 +30,7 @@ from gradcam_cli.cli.table import table
 from gradcam_cli.cli.tally import FAILED, OK
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.measures import MEASURES
-from gradcam_cli.settings import MethodOptions, RunSettings, StudySettings, TargetSettings
+from gradcam_cli.settings import Limits, MethodOptions, RunSettings, StudySettings, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
@@ -181,11 +182,16 @@ def _open_all(options: Mapping[str, Any], images: int, boxes: "dict[str, Boxes]"
 def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxes: "dict[str, Boxes]") -> Bench:
     from gradcam_cli.evaluation.images import Study
     from gradcam_cli.evidence import check_method
+    from gradcam_cli.images import decode
     from gradcam_cli.methods import METHODS
     from gradcam_cli.pipeline import Job
     from gradcam_cli.sidecar import RunCard
 
     settings = _study_settings(options)
+    if request.inputs_vary and settings.grid:
+        raise UsageError(
+            "--grid lays several pictures into one: it takes no inputs that differ from picture to picture."
+        )
     if request.plan and "sanity" in settings.metrics:
         raise ModelError(f"{request.plan}: the weights of a plan cannot be randomised. Give the model it came from.")
     methods = tuple(METHODS[name] for name in settings.methods)
@@ -196,7 +202,7 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     for method in methods:
         check_method(method, engine)
     fit = chosen_fit(model, options)
-    card = model_card(model, engine, fit)
+    card = model_card(model, engine, fit, request)
     announce(card, model, options)
     job = Job(
         settings=RunSettings(fit=fit, batch_size=options["batch_size"]),
@@ -207,6 +213,7 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
         several_targets=False,
         overlays=False,
         channels=model.input_shape[2],
+        extras=extras_of(model, decode, fit, Limits()),
     )
     grid_engine = _grid_engine(request, choice, work, engine, settings.grid) if settings.grid else None
     return Bench(request, card, Study(settings, job, boxes), engine, grid_engine)

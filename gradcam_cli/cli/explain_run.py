@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.common import announce, chosen_fit, locate, model_card, versions
+from gradcam_cli.cli.common import announce, chosen_fit, extras_of, locate, model_card, versions
 from gradcam_cli.cli.console import busy, counted, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
@@ -234,7 +234,7 @@ class Opening:
         engines = (engine, *engine.others)
         for each in engines:
             check_method(method, each)
-        card = model_card(model, engine, settings.fit)
+        card = model_card(model, engine, settings.fit, self.request)
         layers = tuple(each.layer.path for each in engines) if engine.others else ()
         if not again:
             announce(card, model, options, layers)
@@ -250,5 +250,6 @@ class Opening:
             asked_classes=len(options["classes"]),
             layers=layers,
             decode=self.decode,
+            extras=extras_of(model, self.decode, settings.fit, settings.limits),
         )
         return engine, job

@@ -73,6 +73,21 @@ input_size_option = click.option(
 )
 
 
+def _input_value(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Read `NAME=VALUE` as (name, value)."""
+    for value in values:
+        if not re.fullmatch(r"[^=]+=.+", value, re.DOTALL):
+            raise click.BadParameter(f"'{value}' is not NAME=VALUE, such as age=30", ctx, param)
+    return tuple((name, text) for name, _, text in (value.partition("=") for value in values))
+
+
+image_input_option = click.option(
+    "--image-input",
+    metavar="NAME|all",
+    help="Which input takes the explained picture, where several take pictures; all: the same picture in each.",
+)
+
+
 def _with(*options: Decorator) -> Decorator:
     """Several options as one decorator, listed in `--help` in this order."""
 
@@ -129,6 +144,24 @@ layers_option = click.option(
 )
 
 
+further_inputs_options = _with(
+    click.option(
+        "--input",
+        "inputs_given",
+        multiple=True,
+        callback=_input_value,
+        metavar="NAME=VALUE",
+        help="Value of a further input: a number, several as 0.1,0.2, FILE.npy, or FILE.csv:COLUMN[,COLUMN...] with a "
+        "row for each picture; repeatable.",
+    ),
+    click.option(
+        "--pairs",
+        type=click.Path(path_type=Path),
+        metavar="FILE.csv",
+        help="The second picture of each: columns file and partner.",
+    ),
+    image_input_option,
+)
 labels_options = _with(
     click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON."),
     click.option(
@@ -150,6 +183,7 @@ def _model_options(layer: Decorator) -> Decorator:
         ),
         input_size_option,
         output_option,
+        further_inputs_options,
         click.option(
             "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."
         ),

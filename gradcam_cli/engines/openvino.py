@@ -56,9 +56,7 @@ class OpenVinoEngine:
             for request in infer_requests(plan, batch_size, streams, precision):
                 self._free.put(request)
 
-    def explain(
-        self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS
-    ) -> Forward:
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are in closed form.
 
         A plan has the constant values of other inputs in its network, and takes no `extras`.

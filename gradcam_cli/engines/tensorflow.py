@@ -1,6 +1,7 @@
 """The TensorFlow engine: forward and as far back as the target layer, in one traced function of fixed shape."""
 
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
 from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
 from gradcam_cli.models.trace import trace
-from gradcam_cli.network import Engine, Floats, Forward, Head, LayerInfo, TargetLayer
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, LayerInfo, TargetLayer
 from gradcam_cli.settings import Score, TargetSettings
 
 # In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
@@ -69,9 +70,9 @@ class TensorFlowEngine:
         self.head: Head
         self.target_count = 0
 
-        def explain(inputs: Any, given: Any) -> tuple[Any, ...]:
+        def explain(inputs: Any, given: Any, *extras: Any) -> tuple[Any, ...]:
             with self._constants():
-                run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+                run = trace(classifier.network, classifier.arranged(inputs, extras), classifier.output)
             self._target = choose_layer(run, layer)
             self.layer = self._target.layer
             self.precision = self._target.call.output.dtype.name
@@ -91,9 +92,18 @@ class TensorFlowEngine:
 
         self._with_gradients = gradients
         self._score = score
-        self._explain = classifier.traced(explain, batch_size, tf.TensorSpec((batch_size, None), tf.int32))
+        given = tf.TensorSpec((batch_size, None), tf.int32)
+        self._explain = classifier.traced(explain, batch_size, given, *self._extra_specs)
 
-    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None) -> Forward:
+    @property
+    def _extra_specs(self) -> list[Any]:
+        """What the batches of the inputs look like whose value varies."""
+        return [
+            tf.TensorSpec((self.batch_size, *o.shape), o.dtype, name=f"extra_{o.place}")
+            for o in self._classifier.varying
+        ]
+
+    def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
 
         Raises:
@@ -102,10 +112,11 @@ class TensorFlowEngine:
         """
         count = len(inputs)
         tensor = tf.constant(self._padded(inputs))
+        more = [tf.constant(self._padded(extras[other.name])) for other in self._classifier.varying]
         given = np.full((count, self.target_count), OWN_CHOICE) if targets is None else targets
         try:
             wanted = tf.constant(self._padded(given), tf.int32)
-            raw, activations, logits, chosen, gradients = self._explain(tensor, wanted)
+            raw, activations, logits, chosen, gradients = self._explain(tensor, wanted, *more)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_line(error)) from error
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
@@ -116,7 +127,8 @@ class TensorFlowEngine:
         if self._with_gradients:
             dense = self.head.dense_score_gradients(self._score, scores, classes, self.layer)
             slopes = np.asarray(gradients)[:count] if dense is None else dense
-        return Forward(inputs, np.asarray(activations)[:count], scores, classes, slopes, handle=(tensor, raw))
+        shown = np.asarray(activations)[:count]
+        return Forward(inputs, shown, scores, classes, slopes, handle=((tensor, *more), raw), extras=extras)
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
@@ -128,7 +140,7 @@ class TensorFlowEngine:
         with self._tracing:
             # Two traces at once would hook each other's layers.
             head_gradient = self._head_gradient
-        return np.asarray(head_gradient(inputs, activations, wanted).numpy()[: len(classes)], np.float32)
+        return np.asarray(head_gradient(activations, wanted, *inputs).numpy()[: len(classes)], np.float32)
 
     def ablation_drops(self, forward: Forward) -> Floats:
         """Give what each target's logit loses with each channel, through the head alone: (N, T, K)."""
@@ -145,7 +157,7 @@ class TensorFlowEngine:
         for start in range(0, len(pairs), ABLATION_BATCH):
             part = pairs[start : start + ABLATION_BATCH]
             full = np.resize(part, (ABLATION_BATCH, 2))
-            logits = ablated_logits(inputs, raw, tf.constant(full, tf.int32)).numpy()[: len(part)]
+            logits = ablated_logits(raw, tf.constant(full, tf.int32), *inputs).numpy()[: len(part)]
             scores.append(np.take_along_axis(logits, forward.targets[part[:, 0]], axis=1))
         by_channel = np.concatenate(scores).reshape(count, channels + 1, -1).transpose(0, 2, 1)
         return np.asarray(by_channel[:, :, :1] - by_channel[:, :, 1:], np.float32)
@@ -158,7 +170,7 @@ class TensorFlowEngine:
     def _head_gradient(self) -> Any:
         """The gradient of any class's logit, from kept activations on."""
 
-        def gradient(inputs: Any, raw: Any, classes: Any) -> Any:
+        def gradient(raw: Any, classes: Any, *inputs: Any) -> Any:
             return self._gradient(_score(self._head_logits(inputs, raw), classes, self.head, "logit"), raw)
 
         return self._traced_head(gradient, tf.TensorSpec((self.batch_size,), tf.int32))
@@ -167,21 +179,21 @@ class TensorFlowEngine:
     def _ablated_logits(self) -> Any:
         """The logits (P, C) of pairs (P, 2) of an image and a channel that it has to do without."""
 
-        def logits(inputs: Any, raw: Any, pairs: Any) -> Any:
+        def logits(raw: Any, pairs: Any, *inputs: Any) -> Any:
             images, channels = pairs[:, 0], pairs[:, 1]
             ablated = self._target.layout.without(tf.gather(raw, images), channels)
-            return self._head_logits(tf.gather(inputs, images), ablated)
+            return self._head_logits([tf.gather(tensor, images) for tensor in inputs], ablated)
 
         return self._traced_head(logits, tf.TensorSpec((ABLATION_BATCH, 2), tf.int32))
 
     def _traced_head(self, function: Any, *more: Any) -> Any:
-        """Trace a function of a batch, what the target layer gave for it, and more."""
-        inputs = tf.TensorSpec((self.batch_size, *self._classifier.input_shape), tf.float32)
+        """Trace a function of what the target layer gave for a batch, more, and the inputs of that batch."""
+        picture = tf.TensorSpec((self.batch_size, *self._classifier.input_shape), tf.float32)
         output = self._target.call.output
-        signature = [inputs, tf.TensorSpec(output.shape, output.dtype), *more]
+        signature = [tf.TensorSpec(output.shape, output.dtype), *more, picture, *self._extra_specs]
         return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
 
-    def _head_logits(self, inputs: Any, raw: Any) -> Any:
+    def _head_logits(self, inputs: Sequence[Any], raw: Any) -> Any:
         """The network from the target layer on: its output is replaced, so nothing before it is left to compute."""
         target, classifier = self._target.call, self._classifier
 
@@ -189,7 +201,8 @@ class TensorFlowEngine:
             return raw if (path, index) == (target.path, target.index) else output
 
         with self._constants():
-            run = trace(classifier.network, classifier.arranged(inputs), classifier.output, substitute)
+            feed = classifier.arranged(inputs[0], inputs[1:])
+            run = trace(classifier.network, feed, classifier.output, substitute)
         return tf.cast(_both_sides(run.logits, self.head), tf.float32)
 
     def _gradient(self, score: Any, raw: Any) -> Any:

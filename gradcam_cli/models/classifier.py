@@ -1,15 +1,18 @@
 """A classifier: the network, what its input is, and what its classes are called."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from gradcam_cli.errors import GradcamError, ModelError, first_line
 from gradcam_cli.labels import Labels
+from gradcam_cli.models.trace import Feed
+from gradcam_cli.other_inputs import OtherInput, missing_values
 from gradcam_cli.preprocessing import Preprocessing
 from gradcam_cli.settings import FitMode
 
@@ -25,6 +28,8 @@ class Classifier:
     explain where there are several. `warnings` are for people: what about its input looks wrong; so are `notes`: what
     was found out about it. `preprocess_scores` are distances between what the network remembers of its training data
     and what it meets under each preprocessing; `fit` is how its training pictures were laid into the input.
+    `picture_input` is the place and the name of the explained picture among several inputs, the rest of which are
+    `other_inputs`.
     """
 
     name: str
@@ -41,10 +46,38 @@ class Classifier:
     preprocess_scores: Mapping[str, float] | None = None
     fit: FitMode = "squash"
     notes: tuple[str, ...] = ()
+    picture_input: tuple[int, str] = (0, "")
+    other_inputs: tuple[OtherInput, ...] = ()
 
-    def arranged(self, inputs: Any) -> Any:
-        """Lay a batch (N, H, W, channels) out as the network wants it."""
-        return tf.transpose(inputs, (0, 3, 1, 2)) if self.channels_first else inputs
+    @property
+    def varying(self) -> tuple[OtherInput, ...]:
+        """Inputs whose value differs from image to image."""
+        return tuple(other for other in self.other_inputs if other.varies)
+
+    def check_inputs(self) -> None:
+        """Refuse to go on while an input has no value.
+
+        Raises:
+            ModelError: with the names and shapes of such inputs.
+        """
+        missing = missing_values(self.other_inputs)
+        if missing:
+            raise ModelError(f"{self.name}: {missing}.")
+
+    def arranged(self, inputs: Any, extras: Sequence[Any] = ()) -> Any:
+        """Lay a batch (N, H, W, channels) out as the network wants it, with the batches of what varies besides.
+
+        Without `extras`, inputs that vary or have no value yet are zeros: good for the shape of the network only.
+        """
+        picture = tf.transpose(inputs, (0, 3, 1, 2)) if self.channels_first else inputs
+        if not self.other_inputs:
+            return picture
+        place, name = self.picture_input
+        tensors = {place: picture}
+        varying = dict(zip((other.name for other in self.varying), extras, strict=bool(extras)))
+        for other in self.other_inputs:
+            tensors[other.place] = varying.get(other.name) if other.name in varying else _filled(other, picture)
+        return Feed(tuple(tensors[i] for i in sorted(tensors)), picture, name)
 
     def constants(self) -> Callable[[], AbstractContextManager[Any]]:
         """Read the weights, and give what makes them constants wherever the network is traced inside of it.
@@ -81,3 +114,14 @@ class Classifier:
             raise ModelError(
                 f"{self.name}: the network cannot be run on a {height}x{width}x{channels} picture: {first_line(error)}"
             ) from error
+
+
+def _filled(other: OtherInput, picture: Any) -> Any:
+    """A batch for an input that is the picture once more, or that has one value for all images."""
+    if other.same:
+        return picture
+    value = other.constant
+    if value is None:
+        value = np.zeros([size or 1 for size in other.shape], other.dtype)
+    count = picture.shape[0] or tf.shape(picture)[0]
+    return tf.repeat(tf.constant(value)[None], count, axis=0)

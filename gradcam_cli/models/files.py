@@ -14,13 +14,13 @@ from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.legacy.loading import load_network
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
+from gradcam_cli.models.picture_input import CHANNELS, Shape, picture_input, sized
 from gradcam_cli.models.request import ModelRequest, open_source
 from gradcam_cli.models.trace import is_channels_first, layer_paths
 from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 
 IMAGENET_CLASSES = 1000
 FALLBACK_SIDE = 224
-CHANNELS = (1, 3, 4)
 GUESS = "unit"
 # Bare operations that scale or shift a picture: what keras.applications' preprocess_input leaves in a network.
 ARITHMETIC = frozenset({"Subtract", "TrueDivide", "Divide", "Multiply", "Add"})
@@ -48,7 +48,8 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
     with open_source(path, request) as file:
         network = load_network(file)
     channels_first = is_channels_first(network)
-    shape = _input_shape(path, network, settings.input_size, channels_first=channels_first)
+    found = picture_input(path, network, settings.image_input, request.inputs)
+    shape = _input_shape(path, found.picture.shape, settings.input_size, channels_first=channels_first)
     own, why = _own_preprocessing(network)
     preprocessing = PREPROCESSINGS[(own or GUESS) if settings.preprocess == "auto" else settings.preprocess]
     if not preprocessing.takes(shape[2]):
@@ -66,21 +67,18 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         labels=labels,
         output=settings.output_name,
         channels_first=channels_first,
-        warnings=(*_size_warnings(network, settings.input_size), *_range_warnings(own, why, preprocessing)),
-        notes=notes,
+        warnings=(*_size_warnings(found.picture.shape, settings.input_size), *_range_warnings(own, why, preprocessing)),
+        notes=(*notes, *([found.note] if found.note else [])),
+        picture_input=(found.picture.place, found.picture.name),
+        other_inputs=sized(found.others, shape[:2]),
         preprocess_reason=_reason(settings.preprocess, why),
     )
 
 
 def _input_shape(
-    path: Path, network: keras.Model, wanted: tuple[int, int] | None, *, channels_first: bool
+    path: Path, shape: Shape, wanted: tuple[int, int] | None, *, channels_first: bool
 ) -> tuple[int, int, int]:
     """Find height, width and channels of the one picture that goes in."""
-    inputs = getattr(network, "inputs", None) or []
-    if len(inputs) != 1:
-        count = len(inputs) or "no known"
-        raise ModelError(f"{path}: the model has {count} inputs; models of exactly one picture are explained.")
-    shape = tuple(inputs[0].shape)
     if len(shape) != 4:
         raise ModelError(f"{path}: its input is {shape}; pictures (N, height, width, channels) are explained.")
     own = (shape[2], shape[3], shape[1]) if channels_first else tuple(shape[1:])
@@ -158,8 +156,8 @@ def named_like(name: str) -> NamedModel | None:
     return NAMED_MODELS[max(fitting, key=len)] if fitting else None
 
 
-def _size_warnings(network: keras.Model, wanted: tuple[int, int] | None) -> Iterator[str]:
-    if wanted is None and None in network.inputs[0].shape[1:]:
+def _size_warnings(shape: Shape, wanted: tuple[int, int] | None) -> Iterator[str]:
+    if wanted is None and None in shape[1:]:
         yield f"its input size is open; {FALLBACK_SIDE} was taken. Say another with --input-size HxW."
 
 

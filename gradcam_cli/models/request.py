@@ -14,6 +14,7 @@ from gradcam_cli.labels import Labels
 from gradcam_cli.models.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
 from gradcam_cli.models.weights import ensure_weights
+from gradcam_cli.other_inputs import GivenInput, read_inputs
 from gradcam_cli.settings import ModelSettings
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -29,7 +30,7 @@ class ModelRequest:
     `source` is the file, or the weights, as they were hashed: what is checked and loaded must be the same bytes.
     `is_checked` is False while a file has not passed the preflight: see `checked`.
     Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
-    count only if they are one for each class.
+    count only if they are one for each class. `inputs` are the values of a network's inputs besides the picture.
     """
 
     settings: ModelSettings
@@ -42,6 +43,12 @@ class ModelRequest:
     labels_beside: tuple[Labels, ...] = ()
     source: HashedFile | None = None
     is_checked: bool = False
+    inputs: tuple[GivenInput, ...] = ()
+
+    @property
+    def inputs_vary(self) -> bool:
+        """Whether some input besides the picture differs from image to image."""
+        return any(given.constant is None for given in self.inputs)
 
     def depends(self) -> dict[str, Any]:
         """Tell what the model depends on, as far as it can be told before it is loaded."""
@@ -55,6 +62,8 @@ class ModelRequest:
             "output": settings.output_name,
             "preprocess": settings.preprocess,
             "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
+            "inputs": [(given.name, given.digest) for given in self.inputs],
+            "image_input": settings.image_input,
             "labels_beside": [[(label.name, label.wnid) for label in found.entries] for found in self.labels_beside],
         }
 
@@ -79,16 +88,19 @@ def locate_model(
         ModelError: there is no such model, file of weights or labels, or the weights cannot be had.
     """
     labels = _asked_labels(settings)
+    if not _is_file(settings.model) and (settings.inputs or settings.pairs or settings.image_input):
+        raise UsageError(f"{settings.model}: a named model has one input, the picture.")
     if _is_file(settings.model):
         if settings.weights:
             raise ModelError("--weights goes with a named model; a model file brings its own.")
         path = _model_file(settings.model)
         labels = labels or _own_labels(path)
         found = () if labels else beside(path)
+        inputs = read_inputs(settings)
         source = _hashed(path, settings)
         if path.suffix.lower() == PLAN_SUFFIX:
-            return ModelRequest(settings, None, None, None, labels, source.sha256, path, found, source)
-        request = ModelRequest(settings, None, path, None, labels, source.sha256, None, found, source)
+            return ModelRequest(settings, None, None, None, labels, source.sha256, path, found, source, inputs=inputs)
+        request = ModelRequest(settings, None, path, None, labels, source.sha256, None, found, source, inputs=inputs)
         return request if may_wait(request) else checked(request)
     named = find_named(settings.model)
     weights, hashed = None, None
