@@ -78,7 +78,7 @@ def test_the_example_runs_as_it_is_written(run: Runner, tmp_path: Path) -> None:
     shown = README.split("$ gradcam-cli layers pets.keras | tail -4\n")[1].split("\n\n")[0].splitlines()
     assert listed[-4:] == shown
     done = run("explain", SAMPLES, "-o", "out", "--model", "pets.keras").expect(0)
-    assert done.err.splitlines()[0] in README
+    assert next(line for line in done.err.splitlines() if line.startswith("pets.keras: ")) in README
     record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
     assert record["classes"][0]["label"] in {"cat", "dog", "rabbit"}
     assert record["model"]["preprocess"] == "none"
