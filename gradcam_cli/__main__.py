@@ -1,6 +1,18 @@
-"""`python -m gradcam_cli` is the same program as `gradcam-cli`."""
+"""The program's entry: `gradcam-cli`, and `python -m gradcam_cli`."""
 
-from gradcam_cli.cli import main
+import os
+
+
+def main() -> None:
+    """Run the program; Ctrl-C ends it in one line from the first import on."""
+    try:
+        from gradcam_cli.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        os.write(2, b"Interrupted.\n")
+        os._exit(130)
+
 
 if __name__ == "__main__":
     main()

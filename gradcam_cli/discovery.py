@@ -11,10 +11,9 @@ from pathlib import Path
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.left_out import LeftOut
-from gradcam_cli.walk import Rules, walk
+from gradcam_cli.walk import RUN_RECORD, Rules, walk
 
 STDIN = "-"
-RUN_RECORD = "run.json"
 # One letter and a colon is a drive.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 

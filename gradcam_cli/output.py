@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside
-from gradcam_cli.discovery import RUN_RECORD, Source
+from gradcam_cli.discovery import Source
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.images import read_file
 from gradcam_cli.ownership import are_rows, belongs_to, is_ours
 from gradcam_cli.settings import Limits
 from gradcam_cli.sidecar import Record, files_of, to_json
-from gradcam_cli.walk import MAP_SUFFIX, OVERLAY_SUFFIX
+from gradcam_cli.walk import MAP_SUFFIX, OVERLAY_SUFFIX, RUN_RECORD
 
 fcntl: ModuleType | None
 try:

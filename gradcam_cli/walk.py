@@ -19,6 +19,7 @@ from gradcam_cli.left_out import LeftOut, Why, suffix_of
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
 SIDECAR_SUFFIX: Final = ".json"
+RUN_RECORD: Final = "run.json"
 # Files and folders that systems and devices make for themselves; compared in lower case.
 SYSTEM_NAMES: Final = frozenset(
     {
@@ -226,8 +227,9 @@ class _Walk:
             self.odd.append((identity, Met(prefix + entry.name, entry.path)))
 
     def _count_others(self, others: Others, taken: set[str]) -> None:
+        sidecars = {name + SIDECAR_SUFFIX for name in taken} & {entry.name for entry, _ in others}
         for entry, format_name in others:
-            if entry.name.endswith(SIDECAR_SUFFIX) and entry.name.removesuffix(SIDECAR_SUFFIX) in taken:
+            if entry.name in sidecars or (sidecars and entry.name == RUN_RECORD):
                 self.left_out.add_file(Why.OUTPUT, entry.path)
                 continue
             self.left_out.add_file(Why.OTHER, entry.path, format_name)

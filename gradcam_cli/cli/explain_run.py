@@ -16,6 +16,7 @@ from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_in
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
 from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.options import STDIO
+from gradcam_cli.cli.tally import FAILED, OK
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, TargetSettings
 
@@ -65,7 +66,11 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
     from gradcam_cli.output import Names
 
     left = _left_to_explain(sources, options)
+    pictures = [source for source in left if source.errno is None]
     for source in left:
+        if source.errno is not None:
+            say(f"{source.path!r}: a folder that cannot be listed: {os.strerror(source.errno)}")
+    for source in pictures:
         folder = options["output"] if options["output"] not in {None, STDIO} else ""
         sidecar = Path(folder, source.relative).with_name(Names(source, several=False).sidecar)
         line = f"{source.path}\t{sidecar}"
@@ -74,8 +79,8 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
     if not options["quiet"]:
         before = len(sources) - len(left)
         others = f", {before} are left out" if before else ""
-        say(f"{counted(len(left), 'image')} would be explained{others}; nothing was written.")
-    return 0
+        say(f"{counted(len(pictures), 'image')} would be explained{others}; nothing was written.")
+    return OK if len(pictures) == len(left) else FAILED
 
 
 def _left_to_explain(sources: "list[Source]", options: Mapping[str, Any]) -> "list[Source]":
