@@ -69,7 +69,7 @@ def test_what_is_left_out_is_said(here: Path) -> None:
     code, _, said = dry("in", "--include", "*.png")
     assert code == 2
     assert "no pictures were found" in said[-1]
-    assert any("4 files that no --include fits left out" in line for line in said)
+    assert any("4 files left out by --include" in line for line in said)
 
 
 def test_many_kinds_of_suffixes_are_summed_up(here: Path) -> None:

@@ -1,5 +1,6 @@
 """The inputs of a command: options become rules, lists are read, and what was left out is reported."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ from gradcam_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Found
-    from gradcam_cli.left_out import LeftOut, Why
+    from gradcam_cli.left_out import LeftOut
     from gradcam_cli.walk import Rules
 
 # More kinds of suffixes than this are summed up in one number.
@@ -105,36 +106,29 @@ def left_out_lines(left_out: "LeftOut") -> Iterator[str]:
         yield f"{counted(others, 'other file')} left out: {', '.join(_suffixes(left_out))}"
     for name in sorted(left_out.pictures):
         yield f"{name}: {advice(name)}"
-    for why, files, folders, remark in (
+    for why, file, folder, ending in (
         (Why.HIDDEN, "hidden or system file", "hidden or system folder", " (--hidden takes them)"),
-        (Why.EXCLUDED, "excluded file", "excluded folder", ""),
-        (Why.NOT_INCLUDED, "file that no --include fits", "", ""),
-        (Why.OUTPUT, "output of an earlier run", "output folder", ""),
-        (Why.LINK_TARGET, "file that links here lead to", "", ""),
+        (Why.EXCLUDED, "file", "folder", " by --exclude"),
+        (Why.NOT_INCLUDED, "file", "", " by --include"),
+        (Why.OUTPUT, "output file of an earlier run", "output folder", ""),
+        (Why.LINK_TARGET, "file", "", " because a link to it is taken"),
         (Why.LINK_TO_FOLDER, "", "link to a folder", " (--follow-links walks them)"),
-        (Why.WALKED_BEFORE, "", "link to a folder that was walked already", ""),
-        (Why.NOT_RECURSIVE, "", "sub-folder", " (--no-recursive)"),
+        (Why.WALKED_BEFORE, "", "folder", " because it was walked already"),
+        (Why.NOT_RECURSIVE, "", "sub-folder", " by --no-recursive"),
     ):
-        line = _line(left_out, why, files, folders)
+        counts = ((left_out.count_files(why), file), (left_out.folders[why], folder))
+        line = " and ".join(_counted_of(count, noun) for count, noun in counts if count)
         if line:
-            yield f"{line} left out{remark}"
+            yield f"{line} left out{ending}"
     for omission in sorted(left_out.omissions):
         what = f", {omission.format}" if omission.format else ""
         yield f"left out: {omission.path!r} ({omission.why.replace('_', ' ')}{what})"
 
 
-def _line(left_out: "LeftOut", why: "Why", files: str, folders: str) -> str:
-    counts = ((left_out.count_files(why), files), (left_out.folders[why], folders))
-    return " and ".join(_counted_of(count, noun) for count, noun in counts if count)
-
-
-def _counted_of(count: int, noun: str) -> str:
-    """Count the first noun of a phrase: `2 links to a folder`."""
-    for word in ("file", "folder", "output", "link"):
-        before, found, after = noun.partition(word)
-        if found:
-            return f"{counted(count, before + word)}{after}"
-    return counted(count, noun)
+def _counted_of(count: int, phrase: str) -> str:
+    """Count the noun before `of` or `to` in a phrase: `2 links to a folder`."""
+    noun, *rest = re.split(r"( of | to )", phrase, maxsplit=1)
+    return counted(count, noun) + "".join(rest)
 
 
 def _suffixes(left_out: "LeftOut") -> Iterator[str]:
