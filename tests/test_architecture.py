@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
     "sidecar": {"numpy"},
     "output": {"numpy"},
     "resume": set(),
+    "earlier_run": set(),
     "verification": {"numpy", "jsonschema"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},

@@ -167,6 +167,16 @@ def test_files_that_are_no_longer_made_are_removed(invoke: Invoke, photos: Path,
     assert sorted(contents(tmp_path / "out")) == sorted(names)
 
 
+def test_what_a_run_with_other_options_replaces_is_announced(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    assert "earlier run" not in invoke("explain", "photos", "-o", "out").stderr
+    assert "earlier run" not in invoke("explain", "photos", "-o", "out", "--batch-size", "2").stderr
+    assert "earlier run" not in invoke("explain", "photos/a.jpg", "-o", "out").stderr
+    said = invoke("explain", "photos/a.jpg", "-o", "out", "--method", "gradcam", "--mask", "0.5").stderr
+    assert re.search(r"had other options \(method: gradcam\+\+, now gradcam; .*overlay.mask: None, now 0.5\)", said)
+    assert "1 sidecar will be replaced; 2 others stay as they are" in said
+    assert "earlier run" not in invoke("explain", "photos", "-o", "out", "--method", "layercam", "-q").stderr
+
+
 def test_another_time_of_the_same_bytes_changes_nothing(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     invoke("explain", "photos", "-o", "out")
     before = stamps(tmp_path / "out")

@@ -1,6 +1,7 @@
 """`gradcam-cli explain`: inputs, model and output are checked in this order, and what is left is explained."""
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
+    from gradcam_cli.output import OutputFolder
     from gradcam_cli.pipeline import Decode, Job
 
 # Weights that come in a package have no hash before they are read: the package's version stands for them.
@@ -44,6 +46,8 @@ def run(options: Mapping[str, Any]) -> int:
         digest = _options_sha256(request, options)
         queue = _queue(sources, destination, request, digest, options)
         queue = replace(queue, left_out=found.left_out.as_record())
+        if destination.folder and not options["quiet"]:
+            _announce_replacement(destination.folder, queue, request, digest, options)
         if not queue.sources:
             say("Nothing has failed before; there is nothing to do again.")
             return 0
@@ -52,6 +56,28 @@ def run(options: Mapping[str, Any]) -> int:
             return tell_finished(queue, destination, options)
         opening = Opening(request, options, len(sources), digest, destination.has_overlays, decode)
         return explain_queue(queue, opening, destination, options)
+
+
+def _announce_replacement(
+    folder: "OutputFolder", queue: Queue, request: "ModelRequest", digest: str, options: Mapping[str, Any]
+) -> None:
+    """Say what is replaced where the folder holds a run with other options; nothing is mixed without a word."""
+    from gradcam_cli.earlier_run import MOST_CHANGES, replacement
+
+    known = {**asdict(_run_settings(options)), "classes": options["classes"], "top_k": options["top_k"]}
+    if not request.plan:
+        known["model"] = request.depends()["model"]
+    # These change no result, or are not known before the model is loaded.
+    for name in ("batch_size", "limits", "fit"):
+        del known[name]
+    now = json.loads(json.dumps(known))
+    found = replacement(folder, queue.left, now, digest)
+    if found is None:
+        return
+    changes = "; ".join(found.changes[:MOST_CHANGES]) or "the model, its layer or the versions differ"
+    say(f"{folder.root}: an earlier run there had other options ({changes}).")
+    stays = f"; {counted(found.others, 'other')} stay as they are" if found.others else ""
+    say(f"{folder.root}: {counted(found.replaced, 'sidecar')} will be replaced{stays}.")
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
