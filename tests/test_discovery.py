@@ -1,12 +1,14 @@
 """Which files are found, in which order, and where their outputs go."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from gradcam_cli.discovery import Source, find_sources
-from gradcam_cli.errors import UsageError
-from gradcam_cli.images import SUFFIXES
+from gradcam_cli.errors import ImageError, UsageError
+from gradcam_cli.images import SUFFIXES, read_file
+from gradcam_cli.settings import Limits
 from gradcam_cli.walk import Rules
 
 
@@ -138,3 +140,27 @@ def test_urls_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             find_sources(inputs, listed, rules=Rules(SUFFIXES))
     way_out = f"./{url.replace('//', '/', 1)}"
     assert find_sources([way_out], rules=Rules(SUFFIXES)).sources
+
+
+def test_a_folder_that_is_given_and_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a name of its own in the records, and does not end the run."""
+    touch(tmp_path, "photos/a.jpg", "b.jpg")
+    monkeypatch.chdir(tmp_path)
+
+    def scandir(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for inputs, listed in ((["photos/", "b.jpg"], []), ([], ["photos", "./b.jpg"])):
+        found = find_sources(inputs, listed, rules=Rules(SUFFIXES)).sources
+        assert [(source.relative, source.errno) for source in found] == [("b.jpg", None), ("photos", 13)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted in /proc")
+def test_what_is_no_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for name in ("", "pipe", "nosuch") * 20:
+        with pytest.raises(ImageError):
+            read_file(str(tmp_path / name), Limits())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gradcam_cli.cli.console import printable, say
+from gradcam_cli.cli.console import counted, printable, say
 
 PROBLEMS = 1
 
@@ -38,6 +38,7 @@ def verify(ctx: click.Context, folder: Path, as_json: bool, quiet: bool) -> None
         for problem in findings.problems:
             click.echo(f"{json.dumps(problem.file)[1:-1]}\t{printable(problem.problem)}")
     if not quiet:
-        left = f", {findings.foreign} JSON files of others" if findings.foreign else ""
-        say(f"{findings.sidecars} sidecars, {findings.files} files{left}: {len(findings.problems) or 'no'} problems.")
+        left = f", {counted(findings.foreign, 'JSON file')} of others" if findings.foreign else ""
+        problems = counted(len(findings.problems), "problem") if findings.problems else "no problems"
+        say(f"{counted(findings.sidecars, 'sidecar')}, {counted(findings.files, 'file')}{left}: {problems}.")
     ctx.exit(PROBLEMS if findings.problems else 0)

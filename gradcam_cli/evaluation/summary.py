@@ -125,7 +125,8 @@ class Summary:
         """Say how fast images were measured, and how many inputs the network took for them."""
         images = max((line.images for line in self.lines.values()), default=0)
         layers, methods = len(self.layers()), len(self.methods())
-        what = f"{images} images x {methods} methods" + (f" x {layers} layers" if layers > 1 else "")
+        plural = "" if images == 1 else "s"
+        what = f"{images} image{plural} x {methods} methods" + (f" x {layers} layers" if layers > 1 else "")
         seconds = max(seconds, 1e-9)
         masking = [name for name in self.methods() if METHODS[name].needs is Needs.MASKED_SCORES]
         own = f" ({', '.join(masking)}'s own not counted)" if masking else ""
