@@ -199,6 +199,14 @@ def map_to_source(heat: NDArray[np.float32], fit: Fit, size: Size | None = None)
     return np.asarray(_read(heat, horizontal, vertical, size), np.float32)
 
 
+def map_rows(heat: NDArray[np.float32], fit: Fit, size: Size, rows: slice) -> NDArray[np.float32]:
+    """Carry a map back onto some rows of the photograph, as `map_to_source` does onto all of them."""
+    horizontal, vertical = axes(fit)
+    down = interpolation(vertical, heat.shape[-2], size.height)[rows]
+    across = interpolation(horizontal, heat.shape[-1], size.width)
+    return np.asarray(down @ heat @ across.T, np.float32)
+
+
 def _read(maps: NDArray[np.floating[Any]], horizontal: Axis, vertical: Axis, size: Size) -> NDArray[np.floating[Any]]:
     """Read maps (..., h, w) along both axes at the centres of pixels: (..., size.height, size.width)."""
     rows = interpolation(vertical, maps.shape[-2], size.height)

@@ -22,7 +22,21 @@ from gradcam_cli.samples import Levels, Samples, eight_bits, on_white, with_opac
 from gradcam_cli.settings import Limits, SampleRange
 from gradcam_cli.tiff_codec import decode_jpeg, decode_tiff
 
-__all__ = ["Header", "Needed", "Photo", "decode", "encode_jpeg", "read_file", "read_stdin", "sha256"]
+__all__ = [
+    "Admit",
+    "Header",
+    "Needed",
+    "Photo",
+    "at_once",
+    "decode",
+    "encode_jpeg",
+    "file_size",
+    "modified_ns",
+    "read_file",
+    "read_stdin",
+    "sha256",
+    "unlistable",
+]
 
 # Told, with the bytes of memory that decoding takes, before a pixel is decoded; it may wait until there is room.
 Admit = Callable[[int], None]
@@ -153,6 +167,14 @@ def modified_ns(path: str) -> int | None:
         return None
 
 
+def file_size(path: str) -> int:
+    """Give a file's size in bytes, 0 where it cannot be known."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - names that are not UTF-8 stay str
+    except OSError:
+        return 0
+
+
 def read_stdin(limits: Limits) -> bytes:
     """Read a whole picture from a pipe.
 
@@ -180,7 +202,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _at_once(_: int) -> None:
+def at_once(_: int) -> None:
     """Admit every picture."""
 
 
@@ -189,7 +211,7 @@ def decode(
     limits: Limits,
     needed: Needed | None = None,
     sample_range: SampleRange | None = None,
-    admit: Admit = _at_once,
+    admit: Admit = at_once,
 ) -> Photo:
     """Decode the first frame of an image file to upright RGB.
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.geometry import Size
-from gradcam_cli.images import Header, Needed, Photo, decode
-from gradcam_cli.settings import Limits
+from gradcam_cli.images import Admit, Header, Needed, Photo, at_once, decode
+from gradcam_cli.settings import Limits, SampleRange
 from gradcam_cli.subprogram import subprogram
 
 LENGTH: Final = struct.Struct(">I")
@@ -41,21 +41,37 @@ class Decoders:
         for _ in range(count):
             self._idle.put(None)
 
-    def decode(self, data: bytes, limits: Limits, needed: Needed | None = None) -> Photo:
+    def decode(
+        self,
+        data: bytes,
+        limits: Limits,
+        needed: Needed | None = None,
+        sample_range: SampleRange | None = None,
+        admit: Admit = at_once,
+    ) -> Photo:
         """Decode as `images.decode` does.
 
         Raises:
             ImageError: what that raises, or `decoder_crashed`.
+            MemoryError: there is not enough memory for the picture here.
         """
         child = self._idle.get()
         try:
             if child is None or not child.is_alive():
                 child = _Child()
-            return child.decode(data, limits, needed)
+            return child.decode(_request(data, limits, needed, sample_range), data, limits, admit)
+        except ImageError:
+            raise
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             ended = child.close() if child else None
             child = None
             raise ImageError(Reason.DECODER_CRASHED, f"the decoder did not survive this picture ({ended})") from error
+        except BaseException:
+            # What it has not read, or not been asked, would be taken for the next picture's.
+            if child:
+                child.close()
+            child = None
+            raise
         finally:
             self._idle.put(child)
 
@@ -85,10 +101,13 @@ class _Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, data: bytes, limits: Limits, needed: Needed | None) -> Photo:
-        request = {"bytes": len(data), "limits": asdict(limits), "needed": asdict(needed) if needed else None}
+    def decode(self, request: dict[str, Any], data: bytes, limits: Limits, admit: Admit) -> Photo:
         _send(self._requests, request, data)
         answer = _receive(self._answers)
+        if "cost" in answer:
+            admit(int(answer["cost"]))
+            _send(self._requests, {})
+            answer = _receive(self._answers)
         if "reason" in answer:
             raise ImageError(Reason(answer["reason"]), str(answer["message"]))
         return _photo(answer, self._answers, limits)
@@ -106,6 +125,11 @@ class _Child:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
+def _request(data: bytes, limits: Limits, needed: Needed | None, sample_range: SampleRange | None) -> dict[str, Any]:
+    asked = asdict(needed) if needed else None
+    return {"bytes": len(data), "limits": asdict(limits), "needed": asked, "range": sample_range}
+
+
 def _photo(answer: dict[str, Any], stream: IO[bytes], limits: Limits) -> Photo:
     height, width = (int(side) for side in answer["pixels"])
     if not 0 < height * width <= limits.max_pixels:
@@ -113,7 +137,9 @@ def _photo(answer: dict[str, Any], stream: IO[bytes], limits: Limits) -> Photo:
     header = Header(**{**answer["header"], "size": Size(**answer["header"]["size"])})
     pixels = _pixels(stream, (height, width, 3))
     rgba = _pixels(stream, (height, width, 4)) if answer["rgba"] else None
-    return Photo(pixels, header, Size(**answer["size"]), rgba, int(answer["reduction"]))
+    low_high = answer["levels"]
+    levels = (float(low_high[0]), float(low_high[1])) if low_high else None
+    return Photo(pixels, header, Size(**answer["size"]), rgba, int(answer["reduction"]), levels)
 
 
 def _pixels(stream: IO[bytes], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -158,37 +184,51 @@ def _serve() -> None:
     with suppress(EOFError, OSError):
         while True:
             request = _receive(requests)
-            _answer(request, _exactly(requests, request["bytes"]), answers)
+            _answer(request, _exactly(requests, request["bytes"]), requests, answers)
 
 
-def _answer(request: dict[str, Any], data: bytes, answers: IO[bytes]) -> None:
+def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: IO[bytes]) -> None:
     needed = Needed(**request["needed"]) if request["needed"] else None
+    asked = request["range"]
+    sample_range = (float(asked[0]), float(asked[1])) if isinstance(asked, list) else asked
+
+    def admit(cost: int) -> None:
+        """Ask the parent, whose memory is shared out; the wait is no time of decoding."""
+        _pause_limit()
+        _send(answers, {"cost": cost})
+        _receive(requests)
+        _start_limit()
+
     try:
-        with _limited_time():
-            photo = decode(data, Limits(**request["limits"]), needed)
+        _start_limit()
+        photo = decode(data, Limits(**request["limits"]), needed, sample_range, admit)
     except ImageError as error:
         _send(answers, {"reason": error.reason, "message": str(error)})
         return
+    except MemoryError:
+        _send(answers, {"reason": Reason.OUT_OF_MEMORY, "message": "there is not enough memory to decode it"})
+        return
+    finally:
+        _pause_limit()
     described = {
         "pixels": photo.pixels.shape[:2],
         "rgba": photo.rgba is not None,
         "header": asdict(photo.header),
         "size": asdict(photo.size),
         "reduction": photo.reduction,
+        "levels": photo.levels,
     }
     _send(answers, described, photo.pixels.data, b"" if photo.rgba is None else photo.rgba.data)
 
 
-@contextmanager
-def _limited_time() -> Iterator[None]:
+def _start_limit() -> None:
     """End this process when a decoder does not come to an end, whether somebody waits for it or not."""
-    if not hasattr(signal, "alarm"):  # Windows
-        yield
-        return
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(SECONDS)
+
+
+def _pause_limit() -> None:
+    if hasattr(signal, "alarm"):
         signal.alarm(0)
 
 

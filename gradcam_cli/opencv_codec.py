@@ -79,8 +79,8 @@ def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
 
 
-def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """Encode RGB (H, W, 3) uint8 as a JPEG without any metadata.
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int, *, blue_first: bool = False) -> bytes:
+    """Encode RGB (H, W, 3) uint8, or BGR with `blue_first`, as a JPEG without any metadata.
 
     Raises:
         ImageError: `overlay_too_large` where a side is longer than a JPEG can hold.
@@ -90,7 +90,7 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
             Reason.OVERLAY_TOO_LARGE,
             f"a JPEG ends at {JPEG_LONGEST_SIDE:,} pixels a side: use --max-side for a smaller overlay",
         )
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    bgr = pixels if blue_first else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ImageError(Reason.UNSUPPORTED, "the overlay cannot be encoded as a JPEG")

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason, UsageError
 from gradcam_cli.geometry import Size, apply_fit, at_resolution, plan_fit
-from gradcam_cli.images import Needed, Photo, modified_ns, read_file
+from gradcam_cli.images import Admit, Needed, Photo, at_once, modified_ns, read_file
 from gradcam_cli.network import Extras, Floats
 from gradcam_cli.preprocessing import Preprocessing
-from gradcam_cli.settings import FitMode, Limits, ModelSettings
+from gradcam_cli.settings import FitMode, Limits, ModelSettings, SampleRange
 
 KEYS = ("file", "path", "image", "filename")
 PARTNERS = ("partner", "pair", "second", "other", "image2", "file2", "path2")
@@ -33,7 +33,7 @@ MAX_ARRAY_BYTES = 2**30
 Row = TypeVar("Row")
 Numbers = NDArray[np.float64]
 
-Decode = Callable[[bytes, Limits, Needed | None], Photo]
+Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Photo]
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +279,7 @@ class ExtrasReader:
         path = os.fspath(folder / name)
         try:
             modified_ns(path)
-            photo = self.decode(read_file(path, self.limits), self.limits, None)
+            photo = self.decode(read_file(path, self.limits), self.limits, None, None, at_once)
         except ImageError as error:
             raise ImageError(error.reason, f"its partner {name!r}: {error}") from error
         height, width, channels = other.shape

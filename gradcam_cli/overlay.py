@@ -42,6 +42,8 @@ def paint(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, style
         (H, W, 3) uint8 RGB, a new array.
     """
     window = (slice(seen.top, seen.bottom), slice(seen.left, seen.right))
+    if seen.top >= seen.bottom:
+        return pixels.copy()
     index = cv2.convertScaleAbs(heat[window], alpha=255.0)
     # One lookup in a table of 256 colours; cv2 does not mind in which order their channels are.
     colour = cv2.applyColorMap(index, colour_table(style.colormap)[:, None])
@@ -70,6 +72,8 @@ def mask(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, thresh
     light = cv2.convertScaleAbs(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), alpha=DIMMED)
     masked = np.asarray(cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), np.uint8)
     window = (slice(seen.top, seen.bottom), slice(seen.left, seen.right))
+    if seen.top >= seen.bottom:
+        return masked
     level = level_of(heat[window], threshold)
     kept = np.clip(1.0 - (level - heat[window]) / min(FADE, level), 0.0, 1.0)
     masked[window] = cv2.blendLinear(pixels[window], masked[window], kept, 1.0 - kept)
@@ -91,6 +95,12 @@ def draw_boxes(pixels: NDArray[np.uint8], regions: Iterable[Region], source: Siz
         (H, W, 3) uint8 RGB, a new array.
     """
     drawn = pixels.copy()
+    draw_boxes_into(drawn, regions, source)
+    return drawn
+
+
+def draw_boxes_into(drawn: NDArray[np.uint8], regions: Iterable[Region], source: Size) -> None:
+    """Draw as `draw_boxes` does, into the picture itself; boxes are black and white, so it may be RGB or BGR."""
     height, width = drawn.shape[:2]
     unit = round(0.004 * (width * height) ** 0.5)
     line, rim = max(1, unit), (unit + 1) // 2
@@ -101,7 +111,6 @@ def draw_boxes(pixels: NDArray[np.uint8], regions: Iterable[Region], source: Siz
             cv2.rectangle(drawn, *corners, BLACK, line + 2 * rim)
         cv2.rectangle(drawn, *corners, WHITE, line)
         _label(drawn, box, f"{region.share:.0%}")
-    return drawn
 
 
 def _label(drawn: NDArray[np.uint8], box: Box, text: str) -> None:

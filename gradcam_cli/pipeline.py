@@ -1,6 +1,7 @@
 """The whole job as one generator: read and decode ahead, run batches, paint and write behind, in order.
 
-Memory is bounded: so many images are ahead, so many in the batch, so many behind, and nothing else is kept.
+Memory is bounded: so many images are ahead, so many in the batch, so many behind, nothing else is kept, and pictures
+that are decoded, painted or kept share a budget of bytes.
 """
 
 import math
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evidence import explain_inputs
-from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, map_to_source, plan_fit, resize, seen_box
-from gradcam_cli.heatmap import Summary, scale, small, summarise
+from gradcam_cli.geometry import Fit, Size, apply_fit, at_resolution, plan_fit, resize
+from gradcam_cli.heatmap import scale, small
 from gradcam_cli.images import (
+    Admit,
     Needed,
     Photo,
     decode,
-    encode_jpeg,
+    file_size,
     modified_ns,
     read_file,
     read_stdin,
@@ -35,13 +37,13 @@ from gradcam_cli.images import (
     unlistable,
 )
 from gradcam_cli.labels import Labels
+from gradcam_cli.memory_budget import Lease, MemoryBudget
 from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats
 from gradcam_cli.output import Names, npy_bytes
-from gradcam_cli.overlay import draw_boxes, mask, paint
+from gradcam_cli.painting import PAINTING_BYTES, find_heat, paint_overlay
 from gradcam_cli.preprocessing import Preprocessing
-from gradcam_cli.regions import Region, find_regions
-from gradcam_cli.settings import Limits, OverlaySettings, RunSettings, Threshold
+from gradcam_cli.settings import Limits, OverlaySettings, RunSettings, SampleRange
 from gradcam_cli.sidecar import (
     ClassResult,
     FileCard,
@@ -58,12 +60,14 @@ from gradcam_cli.watched_engine import stoppable
 # A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
 # batch some fifty images are on their way at once.
 PIXELS_KEPT = 6_000_000
+# Larger files are read one at a time.
+LARGE_FILE = 32 * 2**20
 MOST_THREADS = 8
 SPARE = 4
 # Seconds that the end of an interrupted run waits for passes that cannot be stopped.
 PATIENCE = 3.0
 
-Decode = Callable[[bytes, Limits, Needed | None], Photo]
+Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Photo]
 ExtrasOf = Callable[[Source], Extras]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,7 +93,7 @@ class Job:
     Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
     last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there are
     several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's values
-    for the network's other inputs, or raises ImageError.
+    for the network's other inputs, or raises ImageError. All pictures share `memory`.
     """
 
     settings: RunSettings
@@ -104,6 +108,7 @@ class Job:
     layers: tuple[str, ...] = ()
     decode: Decode = decode
     extras: ExtrasOf = no_extras
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +124,9 @@ class Unexplained:
 class Fitted:
     """An image on its way to the network: its input, how it was laid there, and what its overlay is painted on.
 
-    Of a large photograph the file's bytes (`data`) wait for the overlay in place of the pixels. `extras` are the values
-    of the network's other inputs.
+    Of a large photograph the file's bytes (`data`) wait for the overlay in place of the pixels, and nothing where too
+    many wait: its file is read again. `kept` bytes of the job's memory are taken for it. `extras` are the values of the
+    network's other inputs.
     """
 
     source: Source
@@ -131,6 +137,7 @@ class Fitted:
     pixels: NDArray[np.uint8] | None = None
     data: bytes | None = None
     extras: Extras = field(default_factory=dict)
+    kept: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,28 +258,49 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     if source.errno is not None:
         return Unexplained(source, InputCard(source.relative), unlistable(source.errno))
     card = InputCard(source.relative, mtime_ns=None if source.is_stdin else modified_ns(source.path))
-    limits = job.settings.limits
+    limits, needed = job.settings.limits, needed_of(job.settings.overlay, target)
     try:
-        data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
-        card = replace(card, sha256=sha256(data), bytes=len(data))
-        photo = job.decode(data, limits, needed_of(job.settings.overlay, target))
-        extras = job.extras(source)
+        with job.memory.lease() as lease:
+            if not source.is_stdin and LARGE_FILE < file_size(source.path) <= limits.max_file_bytes:
+                lease.take_all()
+            data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
+            card = replace(card, sha256=sha256(data), bytes=len(data))
+            photo = job.decode(data, limits, needed, job.settings.sample_range, lease.take)
+            return _fitted(Pending(source, card, data, job.extras(source)), photo, job, target)
     except ImageError as error:
         return Unexplained(source, card, error)
     except MemoryError:
         return Unexplained(source, card, ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to decode it"))
-    card = replace(card, size=photo.size, header=photo.header, reduction=photo.reduction)
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """An image whose file has been read."""
+
+    source: Source
+    card: InputCard
+    data: bytes
+    extras: Extras
+
+
+def _fitted(image: Pending, photo: Photo, job: Job, target: Size) -> Fitted:
+    source = image.source
+    card = replace(image.card, size=photo.size, header=photo.header, reduction=photo.reduction, levels=photo.levels)
     fit = plan_fit(photo.size, target, job.settings.fit)
     pixels = photo.with_channels(job.channels)
     laid = at_resolution(fit, Size(pixels.shape[1], pixels.shape[0]))
     inputs = job.preprocessing(apply_fit(pixels, laid))
     shown = shown_size(photo.size, job.settings.overlay.max_side)
-    fitted = Fitted(source, card, inputs, fit, shown, extras=extras)
+    fitted = Fitted(source, card, inputs, fit, shown, extras=image.extras)
     if not job.overlays:
         return fitted
-    if shown.width * shown.height > PIXELS_KEPT:
-        return replace(fitted, data=data)
-    return replace(fitted, pixels=resize(photo.pixels, shown))
+    size = 3 * shown.width * shown.height
+    if size <= 3 * PIXELS_KEPT and job.memory.keep(size):
+        return replace(fitted, pixels=resize(photo.pixels, shown), kept=size)
+    if job.memory.keep(len(image.data)):
+        return replace(fitted, data=image.data, kept=len(image.data))
+    # A pipe cannot be read twice; it holds one picture.
+    return replace(fitted, data=image.data) if source.is_stdin else fitted
 
 
 def needed_of(style: OverlaySettings, target: Size) -> Needed | None:
@@ -351,7 +379,8 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
     names = Names(image.image.source, several=job.several_targets)
     method = _method_card(job, image.classes_sampled)
     try:
-        files, classes = _outputs(image, job, names)
+        with job.memory.lease() as lease:
+            files, classes = _outputs(image, job, names, lease)
         cards = [FileCard(name, len(data), sha256(data)) for name, data in files.items()]
         record = explained(image.image.card, job.model, method, job.run, classes, cards)
         sink.write_image(names, files, record)
@@ -360,6 +389,8 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
     except MemoryError:
         small = ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to paint its overlay")
         return _record_failure(Unexplained(image.image.source, image.image.card, small), job, sink)
+    finally:
+        job.memory.free(image.image.kept)
     return record
 
 
@@ -391,60 +422,38 @@ def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
     )
 
 
-def _outputs(result: Explained, job: Job, names: Names) -> tuple[dict[str, bytes], list[ClassResult]]:
+def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[dict[str, bytes], list[ClassResult]]:
     """Make the files, and the record's entry, of every target class."""
     if not all(np.isfinite(found).all() for found in (result.logits, result.probabilities, result.maps)):
         raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
     files: dict[str, bytes] = {}
     classes = []
-    pixels = _shown_pixels(result.image, job) if job.overlays else None
+    pixels = _shown_pixels(result.image, job, lease) if job.overlays else None
     for i, index in enumerate(int(c) for c in result.classes):
-        look = _look(result.image, result.maps[i], job.settings.boxes)
+        scaled = scale(result.maps[i])
+        summary, regions = find_heat(scaled, result.image.fit, job.settings.boxes)
         overlay = names.overlay(index) if pixels is not None else None
         if overlay is not None and pixels is not None:
-            files[overlay] = _overlay(result.image.fit, pixels, look, job.settings.overlay)
+            files[overlay] = paint_overlay(pixels, scaled, result.image.fit, job.settings.overlay, regions)
         map_name = names.map(index) if job.settings.save_maps else None
         if map_name is not None:
             files[map_name] = npy_bytes(result.maps[i])
         logit, probability = float(result.logits[i]), float(result.probabilities[i])
         label = job.labels.get(index)
         heat = small(result.maps[i])
-        classes.append(
-            ClassResult(index, label, logit, probability, None, overlay, map_name, heat, look.summary, look.regions)
-        )
+        classes.append(ClassResult(index, label, logit, probability, None, overlay, map_name, heat, summary, regions))
     return files, classes
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """Where the model looked for one class: in source pixels, and as heat at the overlay's resolution."""
-
-    summary: Summary
-    regions: list[Region] | None
-    heat: Floats
-
-
-def _look(image: Fitted, raw: Floats, boxes: Threshold | None) -> Look:
-    scaled = scale(raw)
-    heat = map_to_source(scaled, image.fit)
-    summary = summarise(heat, flat=not scaled.any())
-    regions = None if boxes is None else find_regions(heat, image.fit.seen, boxes)
-    if image.shown != image.fit.source:
-        heat = map_to_source(scaled, image.fit, image.shown)
-    return Look(summary, regions, heat)
-
-
-def _shown_pixels(image: Fitted, job: Job) -> NDArray[np.uint8]:
+def _shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
+    lease.take(PAINTING_BYTES * image.shown.width * image.shown.height)
     if image.pixels is not None:
         return image.pixels
-    needed = needed_of(job.settings.overlay, image.fit.input)
-    return resize(job.decode(image.data or b"", job.settings.limits, needed).pixels, image.shown)
-
-
-def _overlay(fit: Fit, pixels: NDArray[np.uint8], look: Look, style: OverlaySettings) -> bytes:
-    height, width = pixels.shape[:2]
-    seen = seen_box(fit, Size(width, height))
-    overlay = paint(pixels, look.heat, seen, style) if style.mask is None else mask(pixels, look.heat, seen, style.mask)
-    if style.draw_boxes:
-        overlay = draw_boxes(overlay, look.regions or [], fit.source)
-    return encode_jpeg(overlay, style.quality)
+    settings = job.settings
+    data = image.data
+    if data is None:
+        data = read_file(image.source.path, settings.limits)
+        if sha256(data) != image.card.sha256:
+            raise ImageError(Reason.UNREADABLE, "the file changed while it was being explained")
+    needed = needed_of(settings.overlay, image.fit.input)
+    return resize(job.decode(data, settings.limits, needed, settings.sample_range, lease.take).pixels, image.shown)

@@ -125,6 +125,7 @@ class RunSettings:
 
     `min_score` is the probability below which a predicted class is not explained; classes asked for always are.
     `boxes` is the level of heat at which connected regions are boxed; None: they are not looked for.
+    `sample_range` says which samples deeper than 8 bits become 0 and 255.
     """
 
     method: str = "gradcam++"
@@ -134,6 +135,7 @@ class RunSettings:
     save_maps: bool = False
     min_score: float = 0.0
     boxes: Threshold | None = None
+    sample_range: SampleRange | None = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)
 

@@ -115,7 +115,10 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class InputCard:
-    """What a sidecar says of its image, as far as it is known; `mtime_ns` is its time of modification."""
+    """What a sidecar says of its image, as far as it is known; `mtime_ns` is its time of modification.
+
+    `levels` are the samples that became 0 and 255, where a range was used.
+    """
 
     path: str
     sha256: str | None = None
@@ -124,6 +127,7 @@ class InputCard:
     size: Size | None = None
     header: Header | None = None
     reduction: int | None = None
+    levels: tuple[float, float] | None = None
 
 
 def explained(
@@ -185,6 +189,7 @@ def _input(image: InputCard) -> Record:
         "frames": header.frames if header else None,
         "alpha": header.alpha if header else None,
         "reduction": image.reduction,
+        "range": list(image.levels) if image.levels else None,
     }
 
 

@@ -52,6 +52,8 @@ ROOMS: dict[str, set[str]] = {
     "regions": {"numpy"},
     "overlay": {"numpy"},
     "ownership": set(),
+    "painting": {"numpy"},
+    "memory_budget": set(),
     "sidecar": {"numpy"},
     "output": {"numpy"},
     "resume": set(),

@@ -16,10 +16,10 @@ from conftest import ROOT, jpeg, picture
 
 from gradcam_cli import isolation
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.images import Needed, decode
+from gradcam_cli.images import Needed, at_once, decode
 from gradcam_cli.isolation import Decoders, decoders
 from gradcam_cli.opencv import cv2
-from gradcam_cli.settings import Limits
+from gradcam_cli.settings import Limits, SampleRange
 
 LIMITS = Limits()
 # A child whose decoder has one more format: the word says what becomes of the process.
@@ -28,7 +28,7 @@ import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from gradcam_cli import isolation
 true_decode = isolation.decode
-def decode(data, limits, needed):
+def decode(data, limits, *more):
     if data.startswith(b"segfault"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if data.startswith(b"exit"):
@@ -40,7 +40,10 @@ def decode(data, limits, needed):
     if data.startswith(b"chatter"):
         print("to stdout"); os.write(1, b"from C")
         data = data[7:]
-    return true_decode(data, limits, needed)
+    if data.startswith(b"memory"):
+        more[2](10**6)
+        raise MemoryError
+    return true_decode(data, limits, *more)
 isolation.decode = decode
 isolation.SECONDS = 1
 isolation._serve()
@@ -147,3 +150,40 @@ def test_a_child_is_light() -> None:
     code = "import gradcam_cli.isolation, sys; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"keras", "tensorflow", "h5py", "openvino", "click"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("kind", ["here", "there", "asking"])
+def test_a_lack_of_memory_is_one_pictures(odd: Decoders, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Bytes that were not read of one picture would be taken for the next one's answer."""
+
+    def lacking(*_: Any) -> Any:
+        raise MemoryError
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            if kind == "here":
+                patched.setattr(np, "empty", lacking)
+            admit = lacking if kind == "asking" else at_once
+            with pytest.raises((MemoryError, ImageError)) as caught:
+                odd.decode(b"memory" if kind == "there" else jpeg(), LIMITS, None, None, admit)
+        assert kind != "there" or (isinstance(caught.value, ImageError) and caught.value.reason is Reason.OUT_OF_MEMORY)
+        assert np.array_equal(odd.decode(jpeg(), LIMITS).pixels, decode(jpeg(), LIMITS).pixels)
+
+
+def test_a_child_says_what_a_picture_costs(pool: Decoders) -> None:
+    here: list[int] = []
+    apart: list[int] = []
+    decode(jpeg(400, 300), LIMITS, None, None, here.append)
+    pool.decode(jpeg(400, 300), LIMITS, None, None, apart.append)
+    assert here == apart
+    assert here[0] >= 3 * 400 * 300
+
+
+def test_a_range_is_the_same_apart(pool: Decoders) -> None:
+    deep = cv2.imencode(".png", picture().astype(np.uint16) * 200)[1].tobytes()
+    ranges: tuple[SampleRange, ...] = ((100.0, 30000.0), "minmax", "percentile")
+    for asked in ranges:
+        here, apart = decode(deep, LIMITS, None, asked), pool.decode(deep, LIMITS, None, asked)
+        assert np.array_equal(here.pixels, apart.pixels)
+        assert here.levels == apart.levels
+        assert here.levels

@@ -18,6 +18,7 @@ from gradcam_cli.cli.options import (
     input_options,
     inputs_argument,
     model_option,
+    range_option,
     several_layers_model_options,
     talk_options,
 )
@@ -138,6 +139,7 @@ crossed, 130 Ctrl-C.
     "repeatable.",
 )
 @engine_options
+@range_option
 @talk_options
 @click.pass_context
 def evaluate(ctx: click.Context, /, **options: Any) -> None:

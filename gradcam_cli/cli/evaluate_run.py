@@ -205,7 +205,7 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     card = model_card(model, engine, fit, request)
     announce(card, model, options)
     job = Job(
-        settings=RunSettings(fit=fit, batch_size=options["batch_size"]),
+        settings=RunSettings(fit=fit, batch_size=options["batch_size"], sample_range=options["sample_range"]),
         preprocessing=model.preprocessing,
         labels=model.labels,
         model=card,

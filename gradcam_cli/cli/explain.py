@@ -18,6 +18,7 @@ from gradcam_cli.cli.options import (
     inputs_argument,
     model_option,
     model_options,
+    range_option,
     talk_options,
     threshold,
 )
@@ -148,6 +149,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
 @click.option("--overwrite", is_flag=True, help="Explain everything anew, also what an earlier run has finished.")
 @click.option("--retry-failed", is_flag=True, help="Take only the inputs whose sidecar tells of a failure.")
 @click.option("--verify", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
+@range_option
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),

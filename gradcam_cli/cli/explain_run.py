@@ -214,6 +214,7 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
         save_maps=options["save_maps"],
         min_score=options["min_score"],
         boxes=options["boxes"],
+        sample_range=options["sample_range"],
         overlay=overlay,
         limits=Limits(max_file_bytes=options["max_file_bytes"], max_pixels=options["max_pixels"]),
     )

@@ -1,5 +1,6 @@
 """Options that several commands share, and how they become settings."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.engines import EngineChoice
-from gradcam_cli.settings import ENGINES, FIT_CHOICES, PRECISIONS, ModelSettings, RunSettings, Threshold
+from gradcam_cli.settings import ENGINES, FIT_CHOICES, PRECISIONS, ModelSettings, RunSettings, SampleRange, Threshold
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -59,6 +60,33 @@ def threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return level
 
 
+def _sample_range(ctx: click.Context, param: click.Parameter, value: str | None) -> SampleRange | None:
+    """Read `LOW:HIGH`, `minmax` or `percentile`."""
+    if value is None:
+        return None
+    if value == "minmax":
+        return "minmax"
+    if value == "percentile":
+        return "percentile"
+    low, _, high = value.partition(":")
+    try:
+        levels = float(low), float(high)
+    except ValueError:
+        levels = 0.0, 0.0
+    if not (levels[0] < levels[1] and all(math.isfinite(level) for level in levels)):
+        message = f"'{value}' is neither LOW:HIGH, two numbers of which the first is lower, nor minmax nor percentile"
+        raise click.BadParameter(message, ctx, param)
+    return levels
+
+
+range_option = click.option(
+    "--range",
+    "sample_range",
+    metavar="LOW:HIGH|minmax|percentile",
+    callback=_sample_range,
+    help="Which samples become black and white in pictures of more than 8 bits or of floating point.  [default: all of"
+    " 16 bits; floating point is refused]",
+)
 output_option = click.option(
     "--output",
     "output_name",
