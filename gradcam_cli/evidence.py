@@ -14,7 +14,7 @@ from gradcam_cli.methods import Evidence, Method, Needs
 from gradcam_cli.methods.fusion import fuse_layers
 from gradcam_cli.methods.scorecam import masks, strongest_channels
 from gradcam_cli.methods.softmax import Moments, dense_head_moments, sampled_moments
-from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward, probabilities_of
 from gradcam_cli.settings import MethodOptions
 
 # A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
@@ -46,16 +46,23 @@ def check_options(method: Method, options: MethodOptions) -> None:
         )
 
 
-def check_method(method: Method, engine: Engine) -> None:
+def check_method(method: Method, engine: Engine, options: MethodOptions = PLAIN) -> None:
     """Refuse a method that this network and layer cannot serve, before any image is read.
 
     Raises:
-        ModelError: the method needs a GAP -> Dense head on the target layer.
+        ModelError: the method needs a GAP -> Dense head on the target layer, or probabilities that there are not.
     """
+    if options.score == "probability" and not engine.head.has_probabilities:
+        raise ModelError(f"There is no probability to differentiate: this model's output is {engine.head.reason}.")
     if method.needs is Needs.CLASS_WEIGHTS and engine.head.weights is None:
         raise ModelError(
             f"--method {method.name} needs a network whose target layer is followed by global average pooling and one "
             f"dense layer; '{engine.layer.path}' is not. --method gradcam works for any layer."
+        )
+    if method.needs is Needs.MOMENTS and engine.head.kind in {"probabilities", "score", "value"}:
+        raise ModelError(
+            f"--method {method.name} needs logits that a softmax or a sigmoid follows; this model's output is "
+            f"{engine.head.reason}. --method gradcam++ works for any output."
         )
 
 
@@ -155,7 +162,7 @@ def _needs_sample(method: Method, engine: Engine) -> bool:
 
 
 def _classes_to_sample(engine: Engine, forward: Forward) -> _Sample:
-    probabilities = engine.head.probabilities(forward.logits)
+    probabilities = probabilities_of(engine.head, forward)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :MOST_CLASSES]
     ranked = np.take_along_axis(probabilities, order, axis=1)
     before = np.cumsum(ranked, axis=1) - ranked
@@ -214,7 +221,7 @@ def _masked_scores(engine: Engine, forward: Forward, max_channels: int) -> Float
 
 
 def _moments(engine: Engine, forward: Forward, classes: Classes, sample: _Sample | None) -> Moments:
-    probabilities = engine.head.probabilities(forward.logits)
+    probabilities = probabilities_of(engine.head, forward)
     if engine.head.weights is not None and engine.head.kind in {"softmax", "linear"}:
         area = forward.activations.shape[1] * forward.activations.shape[2]
         return dense_head_moments(engine.head.weights, probabilities, classes, area)

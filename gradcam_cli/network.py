@@ -16,8 +16,10 @@ Extras = Mapping[str, NDArray[Any]]
 NO_EXTRAS: Extras = MappingProxyType({})
 
 # softmax: one of many. sigmoid: any of many. binary: one sigmoid unit, seen as two classes with logits -S and S.
-# linear: no activation; probabilities are the softmax of what it gives.
-HeadKind = Literal["softmax", "sigmoid", "binary", "linear"]
+# linear: no activation; probabilities are the softmax of what it gives. probabilities: the output is probabilities
+# that do not follow from the scores. score: one score a class, without probabilities. value: a number for its own sake.
+HeadKind = Literal["softmax", "sigmoid", "binary", "linear", "probabilities", "score", "value"]
+WITHOUT_PROBABILITIES = frozenset({"score", "value"})
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,21 @@ class TargetLayer:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """How logits become probabilities; `weights` (K, C) only where the head is GAP -> Dense on the target layer."""
+    """How logits become probabilities; `weights` (K, C) only where the head is GAP -> Dense on the target layer.
+
+    `reason` says how `kind` was found; `assumed` that nothing told it.
+    """
 
     kind: HeadKind
     class_count: int
     weights: Floats | None = None
+    reason: str = ""
+    assumed: bool = False
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the output says how probable a class is."""
+        return self.kind not in WITHOUT_PROBABILITIES
 
     def dense_gradients(self, classes: NDArray[np.intp], layer: TargetLayer) -> Floats | None:
         """Give the gradient of the logits of classes (N, T), in closed form, where the head is GAP -> Dense.
@@ -101,7 +113,8 @@ class Head:
     def probabilities(self, logits: Floats) -> Floats:
         """Turn logits (N, C) into probabilities (N, C): softmax over the classes, or a sigmoid for each.
 
-        One logit that is NaN or +inf makes all probabilities of a softmax NaN, and of sigmoids its own only.
+        Not for kinds whose probabilities do not follow from the logits: see `Forward.probabilities`. One logit that is
+        NaN or +inf makes all probabilities of a softmax NaN, and of sigmoids its own only.
         """
         # Not finite: found by whoever shows the image, and no reason to warn.
         with np.errstate(invalid="ignore"):
@@ -130,6 +143,7 @@ class Forward:
     inputs (N, H, W, channels) as they were given, activations (N, h, w, K), logits (N, C), targets (N, T) class
     indices, gradients (N, T, h, w, K) of each target's score, or None where they were not asked for. `handle` is the
     engine's own, for what goes through the head alone. `extras` are the other inputs that went in with `inputs`.
+    `probabilities` (N, C) are there where they do not follow from the logits: see `probabilities_of`.
     """
 
     inputs: Floats
@@ -139,6 +153,12 @@ class Forward:
     gradients: Floats | None
     handle: Any = None
     extras: Extras = field(default_factory=dict)
+    probabilities: Floats | None = None
+
+
+def probabilities_of(head: Head, forward: Forward) -> Floats:
+    """Give the probabilities (N, C) of a pass, of a head that has them."""
+    return head.probabilities(forward.logits) if forward.probabilities is None else forward.probabilities
 
 
 class Engine(Protocol):

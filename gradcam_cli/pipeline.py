@@ -39,7 +39,7 @@ from gradcam_cli.images import (
 from gradcam_cli.labels import Labels
 from gradcam_cli.memory_budget import Lease, MemoryBudget
 from gradcam_cli.methods import METHODS, Needs
-from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats
+from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, probabilities_of
 from gradcam_cli.output import Names, npy_bytes
 from gradcam_cli.painting import PAINTING_BYTES, find_heat, paint_overlay
 from gradcam_cli.preprocessing import Preprocessing
@@ -147,7 +147,7 @@ class Explained:
     image: Fitted
     classes: NDArray[np.intp]
     logits: Floats
-    probabilities: Floats
+    probabilities: Floats | None
     maps: Floats
     classes_sampled: int | None
 
@@ -347,14 +347,16 @@ def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Expla
     inputs = np.stack([image.inputs for image in images])
     method, options = METHODS[job.settings.method], job.settings.method_options
     forward, raw = explain_inputs(method, engine, inputs, options, stacked_extras(images))
-    probabilities = engine.head.probabilities(forward.logits)
+    probabilities = probabilities_of(engine.head, forward) if engine.head.has_probabilities else None
     results = []
     for i, image in enumerate(images):
-        keep = _kept(forward.targets[i], probabilities[i], job)
+        likely = None if probabilities is None else probabilities[i]
+        keep = _kept(forward.targets[i], likely, job)
         classes = forward.targets[i, keep]
         sampled = None if raw.classes_sampled is None else int(raw.classes_sampled[i])
         logits = forward.logits[i, classes]
-        results.append(Explained(image, classes, logits, probabilities[i, classes], raw.maps[i, keep], sampled))
+        told = None if likely is None else likely[classes]
+        results.append(Explained(image, classes, logits, told, raw.maps[i, keep], sampled))
     return results
 
 
@@ -363,11 +365,12 @@ def stacked_extras(images: Sequence[Fitted]) -> Extras:
     return {name: np.stack([image.extras[name] for image in images]) for name in images[0].extras}
 
 
-def _kept(targets: NDArray[np.intp], probabilities: Floats, job: Job) -> NDArray[np.intp]:
+def _kept(targets: NDArray[np.intp], probabilities: Floats | None, job: Job) -> NDArray[np.intp]:
     """Which targets of an image are explained: those likely enough or asked for, each class once."""
     asked = np.arange(len(targets)) >= len(targets) - job.asked_classes
     # Put so that a score which is no number is kept, and told.
-    wanted = np.flatnonzero(asked | ~(probabilities[targets] < job.settings.min_score))
+    unlikely = False if probabilities is None else probabilities[targets] < job.settings.min_score
+    wanted = np.flatnonzero(asked | ~np.broadcast_to(unlikely, targets.shape))
     # The same class may have been predicted and asked for: its first mention counts.
     return wanted[np.sort(np.unique(targets[wanted], return_index=True)[1])]
 
@@ -424,7 +427,8 @@ def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
 
 def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[dict[str, bytes], list[ClassResult]]:
     """Make the files, and the record's entry, of every target class."""
-    if not all(np.isfinite(found).all() for found in (result.logits, result.probabilities, result.maps)):
+    told = result.logits if result.probabilities is None else result.probabilities
+    if not all(np.isfinite(found).all() for found in (result.logits, told, result.maps)):
         raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
     files: dict[str, bytes] = {}
     classes = []
@@ -438,10 +442,11 @@ def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[d
         map_name = names.map(index) if job.settings.save_maps else None
         if map_name is not None:
             files[map_name] = npy_bytes(result.maps[i])
-        logit, probability = float(result.logits[i]), float(result.probabilities[i])
+        logit = float(result.logits[i])
+        probability, value = (None, logit) if result.probabilities is None else (float(told[i]), None)
         label = job.labels.get(index)
         heat = small(result.maps[i])
-        classes.append(ClassResult(index, label, logit, probability, None, overlay, map_name, heat, summary, regions))
+        classes.append(ClassResult(index, label, logit, probability, value, overlay, map_name, heat, summary, regions))
     return files, classes
 
 

@@ -18,6 +18,10 @@ Score = Literal["logit", "probability"]
 SCORES: tuple[Score, ...] = ("logit", "probability")
 ENGINES = ("auto", "tensorflow", "openvino")
 
+# What the model's output is, where neither its operations nor its stored loss say so.
+OutputKind = Literal["auto", "softmax-logits", "sigmoid-logits", "probabilities", "value"]
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("auto", "softmax-logits", "sigmoid-logits", "probabilities", "value")
+
 # A level of heat in (0, 1), or Otsu's.
 Threshold = float | Literal["otsu"]
 
@@ -71,6 +75,7 @@ class ModelSettings:
     preprocess: str = "auto"
     input_size: tuple[int, int] | None = None
     output_name: str | None = None
+    output_kind: OutputKind = "auto"
     sha256: str | None = None
     inputs: tuple[tuple[str, str], ...] = ()
     image_input: str | None = None

@@ -57,6 +57,9 @@ class ModelCard:
     preprocess_scores: Mapping[str, float] | None = None
     image_input: str | None = None
     inputs: tuple[GivenCard, ...] = ()
+    output_kind: str = "softmax"
+    output_reason: str = ""
+    output_assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,9 @@ def _model(model: ModelCard) -> Record:
         "preprocess_guessed": model.preprocess_guessed,
         "preprocess_reason": model.preprocess_reason,
         "preprocess_scores": model.preprocess_scores and dict(model.preprocess_scores),
+        "output_kind": model.output_kind,
+        "output_reason": model.output_reason,
+        "output_assumed": model.output_assumed,
         "fit": model.fit,
         "image_input": model.image_input,
         "inputs": [asdict(given) for given in model.inputs],

@@ -49,6 +49,7 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         weights=options["weights"],
         input_size=options["input_size"],
         output_name=options["output_name"],
+        output_kind=options["output_kind"],
         sha256=options["sha256"],
         inputs=options["inputs_given"],
         pairs=options["pairs"],
@@ -80,6 +81,9 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: 
         preprocess_scores=model.preprocess_scores,
         image_input=request.settings.image_input,
         inputs=tuple(GivenCard(given.name or None, given.shown, given.digest) for given in request.inputs),
+        output_kind=engine.head.kind,
+        output_reason=engine.head.reason,
+        output_assumed=engine.head.assumed,
     )
 
 
@@ -122,6 +126,8 @@ def announce(
         )
     if card.fit != DEFAULT_FIT and options["fit"] == "auto":
         say(f"{card.name}: fit '{card.fit}', as the tool that made the model does (change it with --fit)")
+    for line in _about_output(card):
+        say(f"{card.name}: {line}")
     for note in model.notes:
         say(f"{card.name}: {note}")
     for warning in model.warnings:
@@ -129,6 +135,18 @@ def announce(
     if options["verbose"]:
         height, width = card.input_size
         say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
+
+
+def _about_output(card: "ModelCard") -> Iterator[str]:
+    """What a person has to know of the output before reading its numbers."""
+    if card.output_assumed:
+        yield f"what the output means is {card.output_reason}. Say it with --output-kind."
+    if card.output_kind in {"value", "score"}:
+        yield f"the output is {card.output_reason}: there are no probabilities, and the map explains its increase"
+    if card.output_kind == "probabilities":
+        yield f"the output is probabilities: {card.output_reason}"
+    if card.output_reason == "softmax of a softmax":
+        yield "a softmax of a softmax ends this model, which makes its probabilities nearly equal"
 
 
 @contextlib.contextmanager

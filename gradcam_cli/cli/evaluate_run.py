@@ -199,6 +199,11 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     work = Work(TargetSettings(top_k=1), methods, MethodOptions(), images, options["batch_size"])
     with busy("loading the model", quiet=options["quiet"]):
         engine, model = open_engine(request, choice, work)
+    if not engine.head.has_probabilities:
+        raise ModelError(
+            f"{model.name}: evaluate measures how a probability changes, and this model's output is "
+            f"{engine.head.reason}. If it is logits, say so: --output-kind softmax-logits or sigmoid-logits."
+        )
     for method in methods:
         check_method(method, engine)
     fit = chosen_fit(model, options)

@@ -284,8 +284,13 @@ def _say(record: Mapping[str, Any], progress: Progress, *, verbose: bool) -> Non
     if record["status"] == "error":
         progress.say(f"{record['input']['path']!r}: {record['reason']}: {record['message']}")
     elif verbose:
-        seen = [f"{c['label'] or c['index']} {c['probability']:.3f}" for c in record["classes"]]
+        seen = [f"{c['label'] or c['index']} {_told(c):.3f}" for c in record["classes"]]
         progress.say(f"{record['input']['path']!r}: {', '.join(seen)}")
+
+
+def _told(entry: Mapping[str, Any]) -> float:
+    number: float = entry["value"] if entry["probability"] is None else entry["probability"]
+    return number
 
 
 def _sum_up(tally: Tally, destination: Destination, options: Mapping[str, Any], exit_code: int | None) -> None:
@@ -293,6 +298,9 @@ def _sum_up(tally: Tally, destination: Destination, options: Mapping[str, Any], 
         say("Interrupted: what was finished stays valid, and the same command goes on from there.")
     elif tally.stopped:
         say(f"Stopped after {counted(tally.counts['error'], 'failure')}: {counted(tally.left, 'image')} not reached.")
+    if tally.nothing_likely:
+        lowest = f"--min-score {options['min_score']:g}"
+        say(f"In {tally.nothing_likely} of {tally.total} images no class reaches {lowest}: they have no overlay.")
     if not options["quiet"] and exit_code != PIPE_CLOSED:
         where = f" -> {options['output']}" if destination.folder else ""
         say(f"{tally.summary()}{where}")

@@ -265,7 +265,7 @@ class Opening:
         settings = replace(settings, fit=chosen_fit(model, options))
         engines = (engine, *engine.others)
         for each in engines:
-            check_method(method, each)
+            check_method(method, each, settings.method_options)
         card = model_card(model, engine, settings.fit, self.request)
         layers = tuple(each.layer.path for each in engines) if engine.others else ()
         if not again:

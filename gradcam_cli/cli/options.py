@@ -9,7 +9,16 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.engines import EngineChoice
-from gradcam_cli.settings import ENGINES, FIT_CHOICES, PRECISIONS, ModelSettings, RunSettings, SampleRange, Threshold
+from gradcam_cli.settings import (
+    ENGINES,
+    FIT_CHOICES,
+    OUTPUT_KINDS,
+    PRECISIONS,
+    ModelSettings,
+    RunSettings,
+    SampleRange,
+    Threshold,
+)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -98,6 +107,15 @@ input_size_option = click.option(
     metavar="HxW",
     callback=_size,
     help="Height and width of the input, where the model leaves them open.",
+)
+
+
+output_kind_option = click.option(
+    "--output-kind",
+    type=click.Choice(OUTPUT_KINDS),
+    default=MODEL_DEFAULTS.output_kind,
+    show_default=True,
+    help="What the output is, where the model file does not say so.",
 )
 
 
@@ -212,6 +230,7 @@ def _model_options(layer: Decorator) -> Decorator:
         input_size_option,
         output_option,
         further_inputs_options,
+        output_kind_option,
         click.option(
             "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."
         ),

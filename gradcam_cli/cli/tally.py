@@ -22,12 +22,14 @@ class Tally:
     before: int = 0
     last: Mapping[str, Any] | None = None
     stopped: bool = False
+    nothing_likely: int = 0
 
     def add(self, record: Mapping[str, Any], *, before: bool = False) -> None:
         """Count one record by its status; `before` if an earlier run has made it."""
         self.counts[record["status"]] += 1
         self.before += before
         self.last = record
+        self.nothing_likely += record["status"] != "error" and not record["classes"]
 
     @property
     def total(self) -> int:

@@ -55,13 +55,19 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
     def forward(inputs: Any) -> tuple[Any, Any]:
         # What has no variables left needs not be frozen, which costs more than all the rest.
         with constants():
-            run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+            run = trace(
+                classifier.network, classifier.arranged(inputs), classifier.output, hints=classifier.output_hints
+            )
         target = choose_layer(run, layer)
-        found.append((target, head_of(run, target.call)))
+        found.append((target, head_of(run, target)))
         return tf.cast(target.layout.fold(target.call.output), tf.float32), tf.cast(run.logits, tf.float32)
 
     function = classifier.traced(forward, None)
     target, head = found[-1]
+    if head.kind == "probabilities":
+        raise NotCompilableError(
+            f"The probabilities of {classifier.name} do not follow from its logits ({head.reason}): --engine tensorflow"
+        )
     if head.weights is None:
         raise NotCompilableError(
             f"Layer '{target.layer.path}' is not followed by global average pooling and one dense layer alone, so its "
@@ -85,6 +91,8 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
         preprocess_scores=classifier.preprocess_scores,
         fit=classifier.fit,
         notes=classifier.notes,
+        head_reason=head.reason,
+        head_assumed=head.assumed,
     )
 
 

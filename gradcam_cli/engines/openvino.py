@@ -97,7 +97,9 @@ class OpenVinoEngine:
 
     def _targets(self, logits: Floats) -> NDArray[np.intp]:
         """The most probable classes, then the ones asked for: (N, T)."""
-        top = np.argsort(-logits, axis=1, kind="stable")[:, : self._top_k]
+        # Values are no candidates, and keep their order.
+        ranked = np.zeros_like(logits) if self.head.kind == "value" else -logits
+        top = np.argsort(ranked, axis=1, kind="stable")[:, : self._top_k]
         return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
 
 

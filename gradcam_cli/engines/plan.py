@@ -24,7 +24,7 @@ from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
 from gradcam_cli.settings import FIT_MODES, FitMode
 
 SUFFIX = ".plan"
-VERSION = 2
+VERSION = 3
 DESCRIPTION = "plan.json"
 MEMBERS = ("network.xml", "network.bin", "head.npy")
 
@@ -53,11 +53,13 @@ class Plan:
     preprocess_scores: Mapping[str, float] | None = None
     fit: FitMode = "squash"
     notes: tuple[str, ...] = ()
+    head_reason: str = ""
+    head_assumed: bool = False
 
     @property
     def head(self) -> Head:
         """From logits to probabilities, and the closed-form gradient."""
-        return Head(self.head_kind, self.head_weights.shape[1], self.head_weights)
+        return Head(self.head_kind, self.head_weights.shape[1], self.head_weights, self.head_reason, self.head_assumed)
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -91,6 +93,8 @@ def _described(plan: Plan, members: dict[str, bytes]) -> dict[str, Any]:
         "warnings": plan.warnings,
         "layer": asdict(plan.layer),
         "head_kind": plan.head_kind,
+        "head_reason": plan.head_reason,
+        "head_assumed": plan.head_assumed,
         "members": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
     }
 
@@ -156,6 +160,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         described["preprocess_reason"],
         layer.path,
         layer.reason,
+        described["head_reason"],
         *described["warnings"],
         *described["notes"],
     )
@@ -177,6 +182,8 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         preprocess_scores=described["preprocess_scores"],
         fit=described["fit"],
         notes=tuple(described["notes"]),
+        head_reason=described["head_reason"],
+        head_assumed=bool(described["head_assumed"]),
     )
 
 

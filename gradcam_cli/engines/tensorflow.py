@@ -72,23 +72,27 @@ class TensorFlowEngine:
 
         def explain(inputs: Any, given: Any, *extras: Any) -> tuple[Any, ...]:
             with self._constants():
-                run = trace(classifier.network, classifier.arranged(inputs, extras), classifier.output)
+                feed = classifier.arranged(inputs, extras)
+                run = trace(classifier.network, feed, classifier.output, hints=classifier.output_hints)
             self._target = choose_layer(run, layer)
             self.layer = self._target.layer
             self.precision = self._target.call.output.dtype.name
-            self.head = head_of(run, self._target.call)
+            self.head = head_of(run, self._target)
             classifier.labels.check(classifier.name, self.head.class_count)
             asked = [classifier.labels.find(name, self.head.class_count) for name in targets.classes]
             logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
-            chosen = _chosen_classes(logits, min(targets.top_k, self.head.class_count), asked)
+            told = run.read.probabilities
+            ranked = _ranked(logits, told, self.head)
+            chosen = _chosen_classes(ranked, min(targets.top_k, self.head.class_count), asked)
             self.target_count = int(chosen.shape[1])
             chosen = tf.ensure_shape(tf.where(given == OWN_CHOICE, chosen, given), chosen.shape)
             # A dense head's gradient is known without taking it.
             wanted = range(self.target_count) if gradients and self.head.weights is None else ()
             raw = self._target.call.output
-            slopes = [self._gradient(_score(logits, chosen[:, t], self.head, score), raw) for t in wanted]
+            slopes = [self._gradient(_score(logits, chosen[:, t], self.head, score, told), raw) for t in wanted]
             stacked = tf.stack(slopes, axis=1) if slopes else tf.zeros(0)
-            return raw, tf.cast(self._target.layout.fold(raw), tf.float32), logits, chosen, stacked
+            activations = tf.cast(self._target.layout.fold(raw), tf.float32)
+            return raw, activations, logits, chosen, stacked, tf.zeros(0) if told is None else told
 
         self._with_gradients = gradients
         self._score = score
@@ -116,7 +120,7 @@ class TensorFlowEngine:
         given = np.full((count, self.target_count), OWN_CHOICE) if targets is None else targets
         try:
             wanted = tf.constant(self._padded(given), tf.int32)
-            raw, activations, logits, chosen, gradients = self._explain(tensor, wanted, *more)
+            raw, activations, logits, chosen, gradients, told = self._explain(tensor, wanted, *more)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_line(error)) from error
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
@@ -127,8 +131,9 @@ class TensorFlowEngine:
         if self._with_gradients:
             dense = self.head.dense_score_gradients(self._score, scores, classes, self.layer)
             slopes = np.asarray(gradients)[:count] if dense is None else dense
-        shown = np.asarray(activations)[:count]
-        return Forward(inputs, shown, scores, classes, slopes, handle=((tensor, *more), raw), extras=extras)
+        probabilities = np.asarray(told)[:count] if self.head.kind == "probabilities" else None
+        known = np.asarray(activations)[:count]
+        return Forward(inputs, known, scores, classes, slopes, ((tensor, *more), raw), extras, probabilities)
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
@@ -202,7 +207,7 @@ class TensorFlowEngine:
 
         with self._constants():
             feed = classifier.arranged(inputs[0], inputs[1:])
-            run = trace(classifier.network, feed, classifier.output, substitute)
+            run = trace(classifier.network, feed, classifier.output, substitute, classifier.output_hints)
         return tf.cast(_both_sides(run.logits, self.head), tf.float32)
 
     def _gradient(self, score: Any, raw: Any) -> Any:
@@ -238,7 +243,14 @@ def _both_sides(logits: Any, head: Head) -> Any:
     return tf.concat([-logits, logits], axis=1) if head.kind == "binary" else logits
 
 
-def _score(logits: Any, classes: Any, head: Head, score: Score) -> Any:
+def _ranked(logits: Any, probabilities: Any, head: Head) -> Any:
+    """What the first classes are the largest of; values are no candidates, and keep their order."""
+    if head.kind == "value":
+        return tf.zeros_like(logits) - tf.range(head.class_count, dtype=tf.float32)
+    return logits if probabilities is None else probabilities
+
+
+def _score(logits: Any, classes: Any, head: Head, score: Score, probabilities: Any = None) -> Any:
     """What is differentiated, for one class a row: its logit, or what has the derivatives of its probability.
 
     The slopes of the probability with respect to the logits are those of `Head.probability_slopes`, for its reasons.
@@ -246,6 +258,8 @@ def _score(logits: Any, classes: Any, head: Head, score: Score) -> Any:
     logit = tf.gather(logits, classes, axis=1, batch_dims=1)
     if score == "logit":
         return logit
+    if probabilities is not None:
+        return tf.gather(probabilities, classes, axis=1, batch_dims=1)
     if head.kind in {"sigmoid", "binary"}:
         return tf.stop_gradient(tf.sigmoid(logit) * tf.sigmoid(-logit)) * logit
     probabilities = tf.nn.softmax(logits)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gradcam_cli.evidence import raw_maps
 from gradcam_cli.geometry import Size, resize_maps
 from gradcam_cli.methods import METHODS
-from gradcam_cli.network import Engine, Extras, Floats, Forward
+from gradcam_cli.network import Engine, Extras, Floats, Forward, probabilities_of
 
 Classes = NDArray[np.intp]
 # A class, an input, and the values of the network's other inputs.
@@ -46,4 +46,4 @@ def _scores(engine: Engine, probes: list[Probe]) -> list[float]:
 
 def probability_of(engine: Engine, forward: Forward, classes: Classes) -> Floats:
     """Give each image's probability (N,) of its class (N,)."""
-    return engine.head.probabilities(forward.logits)[np.arange(len(classes)), classes]
+    return probabilities_of(engine.head, forward)[np.arange(len(classes)), classes]

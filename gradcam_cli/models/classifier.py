@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from gradcam_cli.errors import GradcamError, ModelError, first_line
 from gradcam_cli.labels import Labels
+from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.trace import Feed
 from gradcam_cli.other_inputs import OtherInput, missing_values
 from gradcam_cli.preprocessing import Preprocessing
@@ -48,6 +49,7 @@ class Classifier:
     notes: tuple[str, ...] = ()
     picture_input: tuple[int, str] = (0, "")
     other_inputs: tuple[OtherInput, ...] = ()
+    output_hints: OutputHints = field(default_factory=OutputHints)
 
     @property
     def varying(self) -> tuple[OtherInput, ...]:

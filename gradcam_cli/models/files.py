@@ -14,8 +14,10 @@ from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.legacy.loading import load_network
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
+from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.picture_input import CHANNELS, Shape, picture_input, sized
 from gradcam_cli.models.request import ModelRequest, open_source
+from gradcam_cli.models.stored_loss import Loss, stored_loss
 from gradcam_cli.models.trace import is_channels_first, layer_paths
 from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 
@@ -72,7 +74,14 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         picture_input=(found.picture.place, found.picture.name),
         other_inputs=sized(found.others, shape[:2]),
         preprocess_reason=_reason(settings.preprocess, why),
+        output_hints=OutputHints(settings.output_kind, _loss(path, network, request)),
     )
+
+
+def _loss(path: Path, network: keras.Model, request: ModelRequest) -> Loss | None:
+    names = [str(name) for name in getattr(network, "output_names", None) or []]
+    with open_source(path, request) as source:
+        return stored_loss(source, names, request.settings.output_name)
 
 
 def _input_shape(

@@ -11,6 +11,7 @@ from gradcam_cli.labels import imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.files import classifier_from_file
 from gradcam_cli.models.named import LITE0, NamedModel
+from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.request import ModelRequest, checked, open_source
 from gradcam_cli.models.weights import is_imagenet_file
 from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
@@ -45,6 +46,7 @@ def _from_name(named: NamedModel, request: ModelRequest, *, need_weights: bool) 
         preprocess_guessed=False,
         preprocess_reason=f"that of {named.name}" if wanted == "auto" else ASKED_FOR,
         labels=request.labels or imagenet_labels(),
+        output_hints=OutputHints(request.settings.output_kind),
     )
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.classifier import Classifier
-from gradcam_cli.models.trace import passed_on, trace
+from gradcam_cli.models.graph import passed_on
+from gradcam_cli.models.trace import trace
 
 SEED = 0
 

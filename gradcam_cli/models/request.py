@@ -60,6 +60,7 @@ class ModelRequest:
             "layers": settings.layers,
             "input_size": settings.input_size,
             "output": settings.output_name,
+            "output_kind": settings.output_kind,
             "preprocess": settings.preprocess,
             "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
             "inputs": [(given.name, given.digest) for given in self.inputs],

@@ -18,11 +18,10 @@ import tensorflow as tf
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.axes import channels_first_outputs, input_is_channels_first
+from gradcam_cli.models.graph import ancestors, size_of_one
 from gradcam_cli.models.layout import picture_layout
-from gradcam_cli.network import HeadKind
+from gradcam_cli.models.output_kind import Output, OutputHints, read_output
 
-# Graph operations that hand a tensor on as it is, in another shape or another float format.
-PASSING = frozenset({"Identity", "IdentityN", "StopGradient", "Reshape", "Squeeze", "Cast", "CheckNumerics"})
 # Graph operations that read the shape of a tensor, and none of its values.
 MEASURING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 # Sub-layers of these work on (queries, heads): four axes, none of them a picture.
@@ -50,7 +49,7 @@ class Trace:
     calls: list[Call]
     output: Any
     logits: Any
-    kind: HeadKind
+    read: Output
     channels_first: frozenset[Any] = field(repr=False)
     leading: frozenset[Any] = field(repr=False)
     seeing: frozenset[Any] | None = field(default=None, repr=False)
@@ -92,7 +91,11 @@ Substitute = Callable[[str, int, Any], Any]
 
 
 def trace(
-    model: keras.Model, inputs: Any, output_name: str | None = None, substitute: Substitute | None = None
+    model: keras.Model,
+    inputs: Any,
+    output_name: str | None = None,
+    substitute: Substitute | None = None,
+    hints: OutputHints | None = None,
 ) -> Trace:
     """Run the model on a graph tensor, inside a function that is being traced.
 
@@ -102,6 +105,7 @@ def trace(
         output_name: which output to explain, where there are several.
         substitute: given a layer's path, the index of its call and its output, gives what the layer is to hand on
             instead.
+        hints: what is known of the output beside the graph.
 
     Raises:
         ModelError: the model's output is not one score for each class.
@@ -109,11 +113,13 @@ def trace(
     feed = inputs if isinstance(inputs, Feed) else Feed((inputs,), inputs, "")
     with _recorded(model, substitute or (lambda _path, _index, output: output)) as calls:
         output = _one_output(model, model(_as_declared(model, feed.tensors), training=False), output_name)
-    logits, kind = _logits(output)
     classes = _class_count(model, output)
+    read = read_output(output, classes, hints or OutputHints())
+    # One unit may have become two classes.
+    logits = tf.reshape(read.scores, (-1, size_of_one(read.scores) or classes))
     first = channels_first_outputs(calls, input_first=is_channels_first(model))
     seeing = _descendants(feed.picture) if len(feed.tensors) > 1 else None
-    return Trace(calls, output, tf.reshape(logits, (-1, classes)), kind, first, _ancestors(logits), seeing, feed.name)
+    return Trace(calls, output, logits, read, first, ancestors(logits), seeing, feed.name)
 
 
 def is_channels_first(model: keras.Model) -> bool:
@@ -213,36 +219,12 @@ def _children(parent: Any) -> list[Any]:
     return list(operations or parent._flatten_layers(include_self=False, recursive=False))  # noqa: SLF001 - there is no public walk
 
 
-def _logits(output: Any) -> tuple[Any, HeadKind]:
-    """Step back from the output over the softmax or sigmoid, if there is one, to what it was given."""
-    tensor = output
-    while tensor.op.type in PASSING:
-        tensor = tensor.op.inputs[0]
-    if tensor.op.type == "Softmax":
-        return tensor.op.inputs[0], "softmax"
-    if tensor.op.type == "Sigmoid":
-        return tensor.op.inputs[0], "binary" if output.shape[-1] == 1 else "sigmoid"
-    return output, "binary" if output.shape[-1] == 1 else "linear"
-
-
 def _class_count(model: keras.Model, output: Any) -> int:
     sizes = output.shape[1:].as_list()
     if not sizes or any(size is None for size in sizes) or any(size != 1 for size in sizes[:-1]):
         shape = tuple(output.shape.as_list())
         raise ModelError(f"{model.name}: its output has shape {shape}, not one score for each class.")
     return int(sizes[-1])
-
-
-def _ancestors(tensor: Any) -> frozenset[Any]:
-    """All tensors of the graph that this one is computed from, itself included."""
-    found: set[Any] = set()
-    waiting = [tensor]
-    while waiting:
-        current = waiting.pop()
-        if current.ref() not in found:
-            found.add(current.ref())
-            waiting.extend(current.op.inputs)
-    return frozenset(found)
 
 
 def _descendants(tensor: Any) -> frozenset[Any]:
@@ -258,11 +240,3 @@ def _descendants(tensor: Any) -> frozenset[Any]:
             if operation.type not in MEASURING:
                 waiting.extend(operation.outputs)
     return frozenset(found)
-
-
-def passed_on(tensor: Any) -> list[Any]:
-    """The tensor and those it was before it was merely reshaped, cast or handed on, newest first."""
-    chain = [tensor]
-    while chain[-1].op.type in PASSING:
-        chain.append(chain[-1].op.inputs[0])
-    return chain
