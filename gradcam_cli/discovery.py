@@ -148,7 +148,7 @@ def _without_collisions(sources: list[Source]) -> list[Source]:
     """Refuse different inputs with one place in the output, or that of `run.json`; drop other spellings of one path."""
     kept: list[Source] = []
     for source in sources:
-        if kept and kept[-1].relative == source.relative and source.errno is None:
+        if kept and kept[-1].relative == source.relative and source.errno is kept[-1].errno is None:
             if _absolute(kept[-1]) == _absolute(source):
                 continue
             raise UsageError(

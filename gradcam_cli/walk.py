@@ -211,7 +211,7 @@ class _Walk:
             others.append((entry, None))
             return
         try:
-            identity, format_name = _first_bytes(entry.path)
+            identity, format_name = _first_bytes(entry)
         except OSError:
             # A name that speaks of a picture gets a record that says why it cannot be read.
             if says_picture:
@@ -271,13 +271,16 @@ def _leaves_it_open(name: str) -> bool:
     return _PLAIN_SUFFIX.search(suffix_of(name)) is None
 
 
-def _first_bytes(path: str) -> tuple[Identity, str | None]:
-    """Name the format of a regular file, never waiting for a FIFO or a device.
+def _first_bytes(entry: os.DirEntry[str]) -> tuple[Identity, str | None]:
+    """Name the format of a regular file; a FIFO or a device is not opened, since that alone may disturb others.
 
     Raises:
-        OSError: it cannot be opened or read.
+        OSError: it is a broken link, or cannot be opened or read.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    status = os.stat(entry.path)  # noqa: PTH116 - names that are not UTF-8 stay str
+    if not stat.S_ISREG(status.st_mode):
+        return (status.st_dev, status.st_ino), None
+    descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         head = os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b""
