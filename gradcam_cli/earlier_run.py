@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradcam_cli.discovery import Source
@@ -25,10 +26,10 @@ class Replacement:
     others: int
 
 
-def run_record(folder: OutputFolder) -> Record | None:
+def run_record_of(root: Path) -> Record | None:
     """Read the `run.json` of a folder; None where there is none of this program."""
     try:
-        record = parsed(read_file(os.fspath(folder.root / RUN_RECORD), SIDECAR_LIMITS))
+        record = parsed(read_file(os.fspath(root / RUN_RECORD), SIDECAR_LIMITS))
     except (ImageError, ValueError):
         return None
     return record if is_record(record) and isinstance(record.get("options"), dict) else None
@@ -45,7 +46,7 @@ def replacement(
         options: the options of this run, as `run.json` records them, as far as they are known, and its `model`.
         options_sha256: their hash, with all else that the results depend on.
     """
-    before = run_record(folder)
+    before = run_record_of(folder.root)
     if before is None or before["options_sha256"] == options_sha256:
         return None
     replaced = {os.fspath(path) for source in left if (path := folder.sidecar_path(source)).is_file()}

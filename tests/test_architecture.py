@@ -58,6 +58,7 @@ ROOMS: dict[str, set[str]] = {
     "output": {"numpy"},
     "resume": set(),
     "earlier_run": set(),
+    "runs_found": set(),
     "verification": {"numpy", "jsonschema"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},

@@ -366,6 +366,8 @@ def test_verify_names_every_problem(invoke: Invoke, photos: Path, tmp_path: Path
         "files": 6,
         "foreign": 0,
         "problems": [],
+        "unchecked": [],
+        "pruned": 0,
     }
     (out / "mine.json").write_text("[1, 2]")
     (out / "a.jpg.overlay.jpg").unlink()
@@ -392,7 +394,7 @@ def test_verify_names_every_problem(invoke: Invoke, photos: Path, tmp_path: Path
     assert "contents" in problems["b.jpg.map.npy"]
     assert "b.jpg" in problems["moved.jpg.json"]
     lines = invoke("verify", "out", code=1).stdout.splitlines()
-    assert len(lines) == len(found["problems"])
+    assert len(lines) == len(found["problems"]) + 1, "a line a problem, and the verdict"
     invoke("verify", "nowhere", code=2)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradcam_cli.network import Engine
     from gradcam_cli.output import Names, OutputFolder
     from gradcam_cli.pipeline import Job, Sink
+    from gradcam_cli.sidecar import Record
 
 
 STAYS = "What was finished stays valid."
@@ -109,6 +110,8 @@ class NoFiles:
 
 def explain_queue(queue: Queue, opener: Opener, destination: Destination, options: Mapping[str, Any]) -> int:
     """Explain what is left, and give the exit code."""
+    from gradcam_cli.earlier_run import run_record_of
+
     engine, job = _open(opener, options["batch_size"])
     if destination.overlay_to_stdout and engine.target_count != 1:
         raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
@@ -129,7 +132,9 @@ def explain_queue(queue: Queue, opener: Opener, destination: Destination, option
     except BrokenPipeError:
         exit_code = PIPE_CLOSED
     if destination.folder:
-        destination.folder.write_run(_run_record(tally, queue, job, options, interrupted=exit_code is not None))
+        before = run_record_of(destination.folder.root)
+        record = _run_record(tally, queue, job, options, before, interrupted=exit_code is not None)
+        destination.folder.write_run(record)
     _sum_up(tally, destination, options, exit_code)
     return tally.exit_code if exit_code is None else exit_code
 
@@ -307,13 +312,22 @@ def _sum_up(tally: Tally, destination: Destination, options: Mapping[str, Any], 
 
 
 def _run_record(
-    tally: Tally, queue: Queue, job: "Job", options: Mapping[str, Any], *, interrupted: bool
+    tally: Tally,
+    queue: Queue,
+    job: "Job",
+    options: Mapping[str, Any],
+    before: "Record | None",
+    *,
+    interrupted: bool,
 ) -> dict[str, Any]:
+    from gradcam_cli.discovery import as_text
+    from gradcam_cli.runs_found import as_given
     from gradcam_cli.sidecar import SCHEMA_VERSION
 
     return {
         "schema_version": SCHEMA_VERSION,
         "counts": tally.as_record(),
+        "inputs": as_given([as_text(path) for path in options["inputs"]], options["files_from"], before),
         "images_per_second": round(tally.images_per_second, 3),
         "interrupted": interrupted,
         "left_out": queue.left_out,

@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gradcam_cli.cli.console import counted, printable, say
+
+if TYPE_CHECKING:
+    from gradcam_cli.verification import Findings
 
 PROBLEMS = 1
 
@@ -15,30 +19,51 @@ PROBLEMS = 1
 Examples:
   gradcam-cli verify out/
   gradcam-cli verify out/ --json | jq .problems
+  gradcam-cli verify out/ --prune
 \b
 Exit codes: 0 all is whole, 1 something is not, 2 there is no such folder.
 """
 )
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--inputs",
+    multiple=True,
+    metavar="PATH",
+    help="Where the inputs are now, if not where run.json names them; repeatable.",
+)
+@click.option("--prune", is_flag=True, help="Remove the outputs whose input is gone.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is wrong.")
 @click.pass_context
-def verify(ctx: click.Context, folder: Path, as_json: bool, quiet: bool) -> None:
+def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[str, ...], prune: bool, quiet: bool) -> None:
     """Verify that the output folder OUT is whole.
 
-    Every sidecar is valid by its schema, every overlay and map has the hash its sidecar tells and can be read, and
-    nothing lies there that no sidecar names. Prints one problem a line: the file, a tab, what is wrong with it.
+    Every sidecar is valid by its schema, every overlay and map has the hash its sidecar tells and can be read,
+    nothing lies there that no sidecar names, every sidecar has the options of its run.json, and its input is still
+    there. Prints one problem a line (the file, a tab, what is wrong with it), and a verdict.
     """
-    from gradcam_cli.verification import verify_folder
+    from gradcam_cli import verification
 
-    findings = verify_folder(folder)
+    findings = verification.verify_folder(folder, inputs)
+    removed = 0
+    if prune:
+        removed = verification.prune(folder, findings)
+        findings = verification.verify_folder(folder, inputs)
     if as_json:
-        click.echo(json.dumps(findings.as_record(), sort_keys=True))
+        click.echo(json.dumps(findings.as_record() | {"pruned": removed}, sort_keys=True))
     else:
-        for problem in findings.problems:
-            click.echo(f"{json.dumps(problem.file)[1:-1]}\t{printable(problem.problem)}")
-    if not quiet:
-        left = f", {counted(findings.foreign, 'JSON file')} of others" if findings.foreign else ""
-        problems = counted(len(findings.problems), "problem") if findings.problems else "no problems"
-        say(f"{counted(findings.sidecars, 'sidecar')}, {counted(findings.files, 'file')}{left}: {problems}.")
+        _print(findings, removed, quiet=quiet)
     ctx.exit(PROBLEMS if findings.problems else 0)
+
+
+def _print(findings: "Findings", removed: int, *, quiet: bool) -> None:
+    for problem in findings.problems:
+        click.echo(f"{json.dumps(problem.file)[1:-1]}\t{printable(problem.problem)}")
+    if quiet:
+        return
+    for remark in findings.unchecked:
+        say(remark)
+    others = f", {counted(findings.foreign, 'JSON file')} of others" if findings.foreign else ""
+    pruned = f"; {counted(removed, 'sidecar')} removed" if removed else ""
+    verdict = counted(len(findings.problems), "problem") if findings.problems else "no problems"
+    click.echo(f"{counted(findings.sidecars, 'sidecar')}, {counted(findings.files, 'file')}{others}: {verdict}{pruned}")

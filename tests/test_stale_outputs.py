@@ -1,0 +1,89 @@
+"""Outputs of another run, or of inputs that are gone: named by verify, and removed by verify --prune."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from test_cli import Invoke
+from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
+from test_cli import photos as photos  # noqa: PLC0414 - a fixture
+
+from gradcam_cli import verification
+
+
+def problems(invoke: Invoke, *args: str, code: int = 1) -> dict[str, str]:
+    found = json.loads(invoke("verify", "out", "--json", *args, code=code).stdout)
+    return {problem["file"]: problem["problem"] for problem in found["problems"]}
+
+
+def test_sidecars_with_other_options_are_named(invoke: Invoke, photos: Path) -> None:
+    invoke("explain", "photos", "-o", "out")
+    invoke("explain", "photos/a.jpg", "-o", "out", "--method", "gradcam")
+    found = problems(invoke)
+    assert found.keys() == {"b.jpg.json", "sub/a.jpg.json"}
+    assert all("options differ" in problem for problem in found.values())
+
+
+def test_outputs_whose_input_is_gone_are_named_and_pruned(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos", "-o", "out", "--save-maps")
+    (photos / "b.jpg").unlink()
+    shutil.rmtree(photos / "sub")
+    (tmp_path / "out/mine.txt").write_text("precious")
+    assert problems(invoke) == {"b.jpg.json": "its input is gone", "sub/a.jpg.json": "its input is gone"}
+    assert "2 problems; 0" not in invoke("verify", "out", code=1).stdout
+    assert "no problems; 2 sidecars removed" in invoke("verify", "out", "--prune").stdout
+    left = sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert left == ["a.jpg.json", "a.jpg.map.npy", "a.jpg.overlay.jpg", "mine.txt", "run.json"]
+
+
+def test_a_run_over_part_of_the_inputs_makes_none_of_them_gone(invoke: Invoke, photos: Path) -> None:
+    invoke("explain", "photos", "-o", "out")
+    invoke("explain", "photos/a.jpg", "-o", "out")
+    invoke("explain", "photos/sub", "-o", "out")
+    assert not problems(invoke, code=0)
+
+
+def test_inputs_that_cannot_be_found_are_not_gone(
+    invoke: Invoke, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("explain", "photos", "-o", "out")
+    photos.rename(tmp_path / "moved")
+    result = invoke("verify", "out", "--prune")
+    assert "photos cannot be found from this folder" in result.stderr
+    assert "3 sidecars, 3 files: no problems" in result.stdout
+    (tmp_path / "moved/b.jpg").unlink()
+    assert problems(invoke, "--inputs", "moved") == {"b.jpg.json": "its input is gone"}
+
+
+def test_a_list_says_nothing_about_what_is_gone(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("photos/a.jpg\nphotos/b.jpg\n")
+    invoke("explain", "--files-from", "list", "-o", "out")
+    (photos / "b.jpg").unlink()
+    assert not problems(invoke, code=0)
+
+
+def test_a_planted_sidecar_prunes_nothing_of_the_user(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos", "-o", "out")
+    (photos / "b.jpg").unlink()
+    (tmp_path / "out/thesis.docx").write_text("precious")
+    sidecar = tmp_path / "out/b.jpg.json"
+    record = json.loads(sidecar.read_text())
+    record["files"].append({**record["files"][0], "name": "thesis.docx"})
+    sidecar.write_text(json.dumps(record))
+    invoke("verify", "out", "--prune", code=0)
+    assert (tmp_path / "out/thesis.docx").read_text() == "precious"
+    assert not sidecar.exists()
+
+
+def test_without_jsonschema_the_main_fields_are_verified(
+    invoke: Invoke, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("explain", "photos", "-o", "out")
+    monkeypatch.setattr(verification, "find_spec", lambda _: None)
+    result = invoke("verify", "out")
+    assert "jsonschema is not installed" in result.stderr
+    assert "no problems" in result.stdout
+    record = json.loads((tmp_path / "out/a.jpg.json").read_text())
+    (tmp_path / "out/a.jpg.json").write_text(json.dumps({**record, "files": [7]}))
+    assert "not valid" in problems(invoke)["a.jpg.json"]
