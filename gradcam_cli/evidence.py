@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.errors import ModelError, UsageError
-from gradcam_cli.geometry import Size, resize_maps
+from gradcam_cli.geometry import MapGeometry, Size, over_input, regridded
 from gradcam_cli.methods import Evidence, Method, Needs
 from gradcam_cli.methods.fusion import fuse_layers
 from gradcam_cli.methods.scorecam import masks, strongest_channels
@@ -20,6 +20,8 @@ from gradcam_cli.settings import MethodOptions
 # A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
 ENOUGH_PROBABILITY = 0.9999
 MOST_CLASSES = 50
+# Input pixels by which a grid may miss its mirror image.
+SYMMETRIC = 1e-3
 PLAIN = MethodOptions()
 
 Classes = NDArray[np.intp]
@@ -83,7 +85,14 @@ def explain_inputs(
     found += [_averaged(method, other, again, options) for other, again in later]
     if len(found) == 1:
         return forward, found[0]
-    return forward, RawMaps(fuse_layers([raw.maps for raw in found]), _most(raw.classes_sampled for raw in found))
+    return forward, RawMaps(
+        fuse_layers([raw.maps for raw in found], _places(engine)), _most(raw.classes_sampled for raw in found)
+    )
+
+
+def _places(engine: Engine) -> list[MapGeometry]:
+    """Say where the cells of each fused layer lie in the input."""
+    return [each.layer.placed(engine.input_size) for each in (engine, *engine.others)]
 
 
 def _averaged(method: Method, engine: Engine, forward: Forward, options: MethodOptions) -> RawMaps:
@@ -92,10 +101,21 @@ def _averaged(method: Method, engine: Engine, forward: Forward, options: MethodO
     for copy, mirrored in _copies(forward.inputs, options):
         again = forward if copy is forward.inputs else engine.explain(copy, forward.targets, forward.extras)
         raw = raw_maps(method, engine, again, options)
-        total = total + (raw.maps[..., ::-1] if mirrored else raw.maps)
+        total = total + (_mirrored_back(raw.maps, engine) if mirrored else raw.maps)
         sampled.append(raw.classes_sampled)
         count += 1
     return RawMaps((total / count).astype(np.float32), _most(sampled))
+
+
+def _mirrored_back(maps: Floats, engine: Engine) -> Floats:
+    """Turn maps of mirrored inputs round; where cells do not lie symmetrically, read them at the cells' own centres."""
+    place, width = engine.layer.placed(engine.input_size), engine.input_size[1]
+    mirrored = place.columns.mirrored(width)
+    cells = Size(maps.shape[-1], maps.shape[-2])
+    last = mirrored.offset + (cells.width - 1) * mirrored.stride
+    if abs(last - place.columns.offset) < SYMMETRIC:
+        return maps[..., ::-1]
+    return np.asarray(regridded(maps, MapGeometry(place.rows, mirrored), place, cells), np.float32)
 
 
 def _copies(inputs: Floats, options: MethodOptions) -> Iterator[tuple[Floats, bool]]:
@@ -211,7 +231,9 @@ def _masked_scores(engine: Engine, forward: Forward, max_channels: int) -> Float
     pairs = np.argwhere(strongest_channels(forward.activations, max_channels))
     for start in range(0, len(pairs), engine.batch_size):
         images, channels = pairs[start : start + engine.batch_size].T
-        mask = resize_maps(masks(forward.activations[images, :, :, channels]), Size(width, height))
+        mask = over_input(
+            masks(forward.activations[images, :, :, channels]), Size(width, height), engine.layer.geometry
+        )
         lit = forward.inputs[images] - engine.black
         seen = (engine.black + mask[..., np.newaxis] * lit).astype(np.float32, copy=False)
         extras = {name: values[images] for name, values in forward.extras.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.geometry import MapGeometry, Size
 from gradcam_cli.settings import Score
 
 Floats = NDArray[np.float32]
@@ -38,13 +39,24 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class TargetLayer:
-    """The layer whose activations are explained, and why that one."""
+    """The layer whose activations are explained, and why that one.
+
+    `geometry` is where its cells lie in the input; None where that could not be followed, and the map is stretched over
+    all of it. `notes` are for people: what else they should know of the choice.
+    """
 
     path: str
     reason: str
     height: int
     width: int
     channels: int
+    geometry: MapGeometry | None = None
+    notes: tuple[str, ...] = ()
+
+    def placed(self, input_size: tuple[int, int]) -> MapGeometry:
+        """Say where the cells lie in an input of (height, width)."""
+        whole = Size(input_size[1], input_size[0])
+        return self.geometry or MapGeometry.over(whole, Size(self.width, self.height))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,3 +235,8 @@ class Engine(Protocol):
 
         `S^c - S^c(A_k = 0)`: the head is run from the kept activations, one channel of the map set to 0 at a time.
         """
+
+
+def map_layer(engine: Engine) -> TargetLayer:
+    """Give the layer on whose grid an engine's maps are: of several fused ones, the finest."""
+    return max((each.layer for each in (engine, *engine.others)), key=lambda layer: layer.height * layer.width)

@@ -286,7 +286,7 @@ class Pending:
 def _fitted(image: Pending, photo: Photo, job: Job, target: Size) -> Fitted:
     source = image.source
     card = replace(image.card, size=photo.size, header=photo.header, reduction=photo.reduction, levels=photo.levels)
-    fit = plan_fit(photo.size, target, job.settings.fit)
+    fit = replace(plan_fit(photo.size, target, job.settings.fit), geometry=job.model.geometry)
     pixels = photo.with_channels(job.channels)
     laid = at_resolution(fit, Size(pixels.shape[1], pixels.shape[0]))
     inputs = job.preprocessing(apply_fit(pixels, laid))

@@ -82,6 +82,7 @@ class ModelSettings:
     pairs: Path | None = None
     custom_objects: Path | None = None
     trust_code: bool = False
+    token_grid: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

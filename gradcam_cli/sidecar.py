@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.discovery import as_text, from_text
 from gradcam_cli.errors import ImageError
-from gradcam_cli.geometry import Size
+from gradcam_cli.geometry import CellLine, MapGeometry, Size
 from gradcam_cli.heatmap import Summary
 from gradcam_cli.images import Header
 from gradcam_cli.labels import Label
@@ -60,6 +60,8 @@ class ModelCard:
     output_kind: str = "softmax"
     output_reason: str = ""
     output_assumed: bool = False
+    geometry: MapGeometry | None = None
+    layer_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def _model(model: ModelCard) -> Record:
         "sha256": model.sha256,
         "layer": model.layer,
         "layer_reason": model.layer_reason,
+        "layer_notes": list(model.layer_notes),
         "engine": model.engine,
         "precision": model.precision,
         "preprocess": model.preprocess,
@@ -219,7 +222,12 @@ def _model(model: ModelCard) -> Record:
         "image_input": model.image_input,
         "inputs": [asdict(given) for given in model.inputs],
         "input_size": {"width": model.input_size[1], "height": model.input_size[0]},
+        "geometry": model.geometry and {name: _line(line) for name, line in vars(model.geometry).items()},
     }
+
+
+def _line(line: CellLine) -> Record:
+    return {name: round(value, 6) for name, value in vars(line).items()}
 
 
 def _class(result: ClassResult) -> Record:

@@ -117,9 +117,9 @@ def test_closed_form_equals_the_heads_own_run() -> None:
 @pytest.mark.parametrize(
     ("layout", "shape"),
     [
-        (Layout("channels_last", 2, 3, 4), (3, 2, 3, 4)),
-        (Layout("channels_first", 2, 3, 4), (3, 4, 2, 3)),
-        (Layout("tokens", 2, 3, 4, prefix=2), (3, 8, 4)),
+        (Layout("channels_last", 2, 3, 4, (1, 2, 3)), (3, 2, 3, 4)),
+        (Layout("channels_first", 2, 3, 4, (2, 3, 1)), (3, 4, 2, 3)),
+        (Layout("tokens", 2, 3, 4, (1, 2), prefix=2), (3, 8, 4)),
     ],
 )
 def test_a_channel_is_taken_away_in_any_layout(layout: Layout, shape: tuple[int, ...]) -> None:

@@ -54,6 +54,7 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         inputs=options["inputs_given"],
         pairs=options["pairs"],
         image_input=options["image_input"],
+        token_grid=options["token_grid"],
     )
     if not options["cache"]:
         return locate_model(settings, download_bar)
@@ -64,6 +65,7 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
 
 def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: "ModelRequest") -> "ModelCard":
     """What records say of the model."""
+    from gradcam_cli.network import map_layer
     from gradcam_cli.sidecar import GivenCard, ModelCard
 
     return ModelCard(
@@ -84,6 +86,8 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: 
         output_kind=engine.head.kind,
         output_reason=engine.head.reason,
         output_assumed=engine.head.assumed,
+        geometry=map_layer(engine).geometry,
+        layer_notes=tuple(dict.fromkeys(note for each in (engine, *engine.others) for note in each.layer.notes)),
     )
 
 
@@ -128,7 +132,7 @@ def announce(
         say(f"{card.name}: fit '{card.fit}', as the tool that made the model does (change it with --fit)")
     for line in _about_output(card):
         say(f"{card.name}: {line}")
-    for note in model.notes:
+    for note in (*model.notes, *card.layer_notes):
         say(f"{card.name}: {note}")
     for warning in model.warnings:
         say(f"{card.name}: warning: {warning}")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import download_bar, printable, quiet_libraries
-from gradcam_cli.cli.options import image_input_option, input_size_option, output_option
+from gradcam_cli.cli.options import image_input_option, input_size_option, output_option, token_grid_option
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import ModelSettings
 
@@ -23,6 +23,7 @@ Example:
 @input_size_option
 @output_option
 @image_input_option
+@token_grid_option
 @click.option("--json", "as_json", is_flag=True, help="A list for programs.")
 @click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
 def layers(
@@ -30,6 +31,7 @@ def layers(
     input_size: tuple[int, int] | None,
     output_name: str | None,
     image_input: str | None,
+    token_grid: tuple[int, int] | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -40,7 +42,13 @@ def layers(
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.models.request import locate_model
 
-        settings = ModelSettings(model=model, input_size=input_size, output_name=output_name, image_input=image_input)
+        settings = ModelSettings(
+            model=model,
+            input_size=input_size,
+            output_name=output_name,
+            image_input=image_input,
+            token_grid=token_grid,
+        )
         request = locate_model(settings, download_bar, need_weights=False)
         if request.plan:
             raise ModelError(f"{model}: a plan is compiled for one layer. List those of the model it came from.")

@@ -57,6 +57,14 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return size
 
 
+def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read `14x14` as (height, width)."""
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", (value or "").lower())
+    if value is not None and not match:
+        raise click.BadParameter(f"'{value}' is not a grid such as 14x14 (height x width)", ctx, param)
+    return (int(match[1]), int(match[2])) if match else None
+
+
 def threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> Threshold | None:
     """Read a level of heat between 0 and 1, or `otsu`."""
     if value is None:
@@ -172,6 +180,12 @@ model_option = click.option(
     show_default=True,
     metavar="NAME|FILE",
     help="Architecture (see `gradcam-cli models`), or a .keras or .h5 file.",
+)
+token_grid_option = click.option(
+    "--token-grid",
+    metavar="HxW",
+    callback=_grid,
+    help="Grid of a transformer's tokens, where the network does not show it.",
 )
 layer_option = click.option(
     "--layer",

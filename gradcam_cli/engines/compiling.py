@@ -58,7 +58,7 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
             run = trace(
                 classifier.network, classifier.arranged(inputs), classifier.output, hints=classifier.output_hints
             )
-        target = choose_layer(run, layer)
+        target = choose_layer(run, layer, classifier.token_grid)
         found.append((target, head_of(run, target)))
         return tf.cast(target.layout.fold(target.call.output), tf.float32), tf.cast(run.logits, tf.float32)
 

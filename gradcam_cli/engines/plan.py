@@ -18,6 +18,7 @@ import numpy as np
 
 from gradcam_cli.atomic import atomically
 from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.geometry import CellLine, MapGeometry
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.network import Floats, Head, HeadKind, TargetLayer
 from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
@@ -148,7 +149,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         ValueError, KeyError, TypeError: a value is missing, or is not what a plan has there.
     """
     height, width, channels = described["input_shape"]
-    layer = TargetLayer(**described["layer"])
+    layer = _layer(described["layer"])
     head = np.load(io.BytesIO(members["head.npy"]), allow_pickle=False)
     _demand(head.dtype == np.float32 and head.ndim == 2 and head.shape[0] == layer.channels, "the weights of its head")
     sides = (height, width, channels, layer.height, layer.width, layer.channels)
@@ -163,6 +164,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         described["head_reason"],
         *described["warnings"],
         *described["notes"],
+        *layer.notes,
     )
     _demand(all(isinstance(text, str) for text in texts), "its texts")
     return Plan(
@@ -190,3 +192,17 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
 def _demand(holds: bool, what: str) -> None:
     if not holds:
         raise ValueError(f"{what} cannot be understood")
+
+
+def _layer(described: dict[str, Any]) -> TargetLayer:
+    placed = described.pop("geometry")
+    notes = tuple(str(note) for note in described.pop("notes"))
+    geometry = None if placed is None else MapGeometry(_line(placed["rows"]), _line(placed["columns"]))
+    return TargetLayer(**described, geometry=geometry, notes=notes)
+
+
+def _line(described: dict[str, Any]) -> CellLine:
+    line = CellLine(**{name: float(value) for name, value in described.items()})
+    numbers = (line.offset, line.stride, line.seen_from, line.seen_to)
+    _demand(bool(np.isfinite(numbers).all()) and line.stride != 0 and line.seen_from < line.seen_to, "its geometry")
+    return line

@@ -74,7 +74,7 @@ class TensorFlowEngine:
             with self._constants():
                 feed = classifier.arranged(inputs, extras)
                 run = trace(classifier.network, feed, classifier.output, hints=classifier.output_hints)
-            self._target = choose_layer(run, layer)
+            self._target = choose_layer(run, layer, classifier.token_grid)
             self.layer = self._target.layer
             self.precision = self._target.call.output.dtype.name
             self.head = head_of(run, self._target)
@@ -285,7 +285,8 @@ def list_layers(classifier: Classifier) -> list[LayerInfo]:
     found: list[LayerInfo] = []
 
     def survey(inputs: Any) -> Any:
-        found.extend(explainable_layers(trace(classifier.network, classifier.arranged(inputs), classifier.output)))
+        run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+        found.extend(explainable_layers(run, classifier.token_grid))
         return inputs
 
     classifier.traced(survey, 1)

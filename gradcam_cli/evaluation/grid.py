@@ -13,7 +13,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evaluation.maps import method_maps, over_input
 from gradcam_cli.heatmap import scale
 from gradcam_cli.metrics import share_inside
-from gradcam_cli.network import Engine, Floats
+from gradcam_cli.network import Engine, Floats, map_layer
 from gradcam_cli.pipeline import Fitted, Job, Unexplained, through
 
 # A picture stands for its class where the network is this sure of it.
@@ -104,7 +104,8 @@ def _measure_batch(
                     error = ImageError(Reason.NOT_FINITE, "the gradients for a collage with it are not finite numbers")
                     yield Unexplained(candidate.source, waiting[i][1][place].card, error)
                     continue
-                share = share_in_cell(over_input(scale(raw), engine.input_size), grid, row, column)
+                heat = over_input(scale(raw), engine.input_size, map_layer(engine).geometry)
+                share = share_in_cell(heat, grid, row, column)
                 yield Cell(candidate, number, row, column, method, share, not raw.any())
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evaluation.maps import Probe, class_scores, method_maps, over_input, probability_of
-from gradcam_cli.geometry import Box, map_to_source
+from gradcam_cli.geometry import Box, MapGeometry, map_to_source
 from gradcam_cli.heatmap import scale, summarise
 from gradcam_cli.imputation import Colours, Imputation, colours_of, imputation, masked
 from gradcam_cli.methods import METHODS, Needs
@@ -24,7 +24,7 @@ from gradcam_cli.metrics import (
     share_inside,
     win,
 )
-from gradcam_cli.network import Engine, Floats
+from gradcam_cli.network import Engine, Floats, map_layer
 from gradcam_cli.pipeline import Fitted, Job, Unexplained, stacked_extras, through
 from gradcam_cli.settings import MethodOptions, StudySettings
 from gradcam_cli.truth import Boxes, box_mask, hits
@@ -116,6 +116,7 @@ class _Case:
     probability: float
     raw: dict[str, Floats]
     window: Box
+    geometry: MapGeometry | None
     figures: dict[str, dict[str, float]]
     curves: dict[str, dict[str, Floats]]
     kept: dict[str, float] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class _Case:
 
     def heat(self, method: str) -> Floats:
         """A method's heat over the picture without padding."""
-        whole = over_input(scale(self.raw[method]), self.image.inputs.shape[:2])
+        whole = over_input(scale(self.raw[method]), self.image.inputs.shape[:2], self.geometry)
         return whole[self.window.top : self.window.bottom, self.window.left : self.window.right]
 
     def with_picture(self, picture: Floats) -> Floats:
@@ -156,6 +157,7 @@ def _measure_batch(images: list[Fitted], study: Study, engine: Engine) -> list[M
             probability=float(probabilities[i]),
             raw={name: maps[name][i, 0] for name in methods},
             window=image.fit.filled,
+            geometry=map_layer(engine).geometry,
             figures={name: {} for name in methods},
             curves={name: {} for name in methods},
         )

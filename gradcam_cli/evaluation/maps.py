@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.evidence import raw_maps
-from gradcam_cli.geometry import Size, resize_maps
+from gradcam_cli.geometry import MapGeometry, Size
+from gradcam_cli.geometry import over_input as spread
 from gradcam_cli.methods import METHODS
 from gradcam_cli.network import Engine, Extras, Floats, Forward, probabilities_of
 
@@ -20,9 +21,9 @@ def method_maps(methods: Iterable[str], engine: Engine, forward: Forward) -> dic
     return {name: raw_maps(METHODS[name], engine, forward).maps for name in methods}
 
 
-def over_input(heat: Floats, size: tuple[int, int]) -> Floats:
-    """Spread a map (h, w) over an input of (height, width): bilinear between the centres of cells."""
-    return np.asarray(resize_maps(heat, Size(size[1], size[0])), np.float32)
+def over_input(heat: Floats, size: tuple[int, int], geometry: MapGeometry | None = None) -> Floats:
+    """Spread a map (h, w) over an input of (height, width), its cells where `geometry` says."""
+    return np.asarray(spread(heat, Size(size[1], size[0]), geometry), np.float32)
 
 
 def class_scores(engine: Engine, probes: Iterable[Probe]) -> Iterator[float]:

@@ -6,27 +6,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.geometry import Size, resize_maps
+from gradcam_cli.geometry import MapGeometry, Size, regridded
 
 Floats = NDArray[np.floating[Any]]
+UNIT = Size(1, 1)
 
 
-def fuse_layers(maps: Sequence[Floats]) -> Floats:
+def fuse_layers(maps: Sequence[Floats], places: Sequence[MapGeometry] | None = None) -> Floats:
     """Fuse the maps of several layers, as LayerCAM does: scaled each by its own maximum, the largest at each place.
 
-    Smaller grids are resized to the finest one, bilinearly between cell centres. Jiang et al. 2021, IEEE TIP 30,
-    "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization".
+    Smaller grids are read at the cells of the finest one, bilinearly between cell centres. Jiang et al. 2021, IEEE TIP
+    30, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization".
 
     Differs from the paper in that maps of early layers are scaled as all others are, not by a tanh.
 
     Args:
         maps: for each layer (N, T, h, w), non-negative.
+        places: where the cells of each layer lie in the input; all share the whole of it unless told.
 
     Returns:
         (N, T, H, W) in [0, 1], on the finest of the grids; a map of zeros takes no part.
     """
-    height, width = max((layer.shape[2:] for layer in maps), key=lambda grid: grid[0] * grid[1])
-    scaled = [resize_maps(_scaled(layer), Size(width, height)) for layer in maps]
+    finest = max(range(len(maps)), key=lambda i: maps[i].shape[2] * maps[i].shape[3])
+    height, width = maps[finest].shape[2:]
+    cells = Size(width, height)
+    places = places or [MapGeometry.over(UNIT, Size(layer.shape[3], layer.shape[2])) for layer in maps]
+    scaled = [
+        _scaled(layer) if place == places[finest] else regridded(_scaled(layer), place, places[finest], cells)
+        for layer, place in zip(maps, places, strict=True)
+    ]
     fused: Floats = np.maximum.reduce(scaled)
     return fused
 

@@ -43,6 +43,7 @@ class Classifier:
     output: str | None = None
     channels_first: bool = False
     warnings: tuple[str, ...] = ()
+    token_grid: tuple[int, int] | None = None
     preprocess_reason: str = ""
     preprocess_scores: Mapping[str, float] | None = None
     fit: FitMode = "squash"

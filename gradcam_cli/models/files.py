@@ -69,6 +69,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         labels=labels,
         output=settings.output_name,
         channels_first=channels_first,
+        token_grid=settings.token_grid,
         warnings=(*_size_warnings(found.picture.shape, settings.input_size), *_range_warnings(own, why, preprocessing)),
         notes=(*notes, *([found.note] if found.note else [])),
         picture_input=(found.picture.place, found.picture.name),

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.layout import Layout, picture_layout, token_layout
-from gradcam_cli.models.trace import ATTENTION, Call, Trace
+from gradcam_cli.models.candidates import Candidates
+from gradcam_cli.models.geometry_walk import map_geometry
+from gradcam_cli.models.layer_notes import layer_notes
+from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens
+from gradcam_cli.models.trace import Call, Trace
 from gradcam_cli.network import LayerInfo, TargetLayer
 
 AUTO = "auto"
@@ -37,38 +40,54 @@ class Target:
     layer: TargetLayer
 
 
-def choose_layer(trace: Trace, wanted: str) -> Target:
+def choose_layer(trace: Trace, wanted: str, token_grid: Grid | None = None) -> Target:
     """Resolve `--layer`.
 
-    `auto` is the last 4-D output with height and width above 1 on the way to the logits: after its activation or
-    merge, and before anything is pooled away. Where self-attention over tokens comes later than that, it is the
-    tokens which the last attention reads: what follows them is dead but for the class token in most transformers.
+    `auto` is the last 4-D output with height or width above 1 on the way to the logits: after its activation or
+    merge, before anything is pooled away, and never mere padding, cropping or resizing. Where self-attention over
+    tokens comes later than that, it is the tokens which the last attention reads: what follows them is dead but for the
+    class token in most transformers. Where tokens are mixed in another way, it is the last tokens.
+
+    Args:
+        trace: the network.
+        wanted: a name, a path, a pattern or `auto`.
+        token_grid: height and width of tokens whose grid the network does not show.
 
     Raises:
         ModelError: no such layer, or its output is no map that the logits depend on.
     """
+    found = Candidates(trace, token_grid)
     if wanted == AUTO:
-        return _auto(trace)
+        return _checked(_auto(found), found)
     wanted, _, number = wanted.partition("@")
-    path, reason = _resolve(trace, wanted)
+    path, reason = _resolve(found, wanted)
     calls = [call for call in trace.calls if call.path == path]
-    usable = [(call, layout) for call in calls if (layout := _layout(trace, call)) and _leads(trace, call)]
+    usable = [(call, layout) for call in calls if (layout := found.layout(call)) and found.leads(call)]
     if number:
         usable = _numbered(path, number, usable)
         reason += f", its call {number}"
     if not usable:
-        raise ModelError(_why_not(trace, calls[-1]))
+        raise ModelError(_why_not(found, calls[-1]))
     if len(usable) > 1:
         reason += f", the last of its {len(usable)} calls"
-    return _target(*usable[-1], reason + _shared(trace, usable[-1][0]))
+    return _checked(_target(found, *usable[-1], reason + _shared(trace, usable[-1][0])), found)
 
 
-def explainable_layers(trace: Trace) -> list[LayerInfo]:
+def _checked(target: Target, found: Candidates) -> Target:
+    """Refuse a grid of tokens that was given and is not used."""
+    grid = found.token_grid
+    if grid and (target.layout.kind != "tokens" or (target.layout.height, target.layout.width) != grid):
+        asked = f"{grid[0]}x{grid[1]}"
+        raise ModelError(f"--token-grid {asked}: layer '{target.layer.path}' has no tokens of that grid. Leave it out.")
+    return target
+
+
+def explainable_layers(trace: Trace, token_grid: Grid | None = None) -> list[LayerInfo]:
     """List every layer whose output is a map on the way to the logits, in the order of the network."""
-    found = _maps(trace)
-    chosen = _auto(trace).call if found else None
-    calls = Counter(call.path for call, _ in found)
-    last = {call.path: (call, layout) for call, layout in found}
+    found = Candidates(trace, token_grid)
+    chosen = _auto(found).call if found.pictures or found.maps else None
+    calls = Counter(call.path for call, _ in found.maps)
+    last = {call.path: (call, layout) for call, layout in found.maps}
     return [
         LayerInfo(
             path=path,
@@ -78,37 +97,47 @@ def explainable_layers(trace: Trace) -> list[LayerInfo]:
             channels=layout.channels,
             calls=calls[path],
             auto=call is chosen,
-            note=_note(call, layout, chosen),
+            note=_note(call, layout, chosen, found),
         )
         for path, (call, layout) in last.items()
     ]
 
 
-def _note(call: Call, layout: Layout, chosen: Call | None) -> str:
+def _note(call: Call, layout: Layout, chosen: Call | None, found: Candidates) -> str:
     """What `auto` thinks of a layer."""
     if call is chosen:
         return "chosen"
+    if not found.makes_features(call):
+        return "padding, cropping or resizing" if layout.kind != "tokens" else "tokens"
     if chosen is not None and call.order > chosen.order:
         return "behind the last attention" if layout.kind == "tokens" else "later"
     return "tokens" if layout.kind == "tokens" else "earlier"
 
 
-def _auto(trace: Trace) -> Target:
-    pictures = [(call, layout) for call, layout in _maps(trace) if layout.kind != "tokens"]
-    attended = _last_attended(trace)
-    if attended and (not pictures or attended[0].order > pictures[-1][0].order):
-        call, layout = attended
-        return _target(call, layout, f"auto: the {layout.size} tokens that the last attention reads")
-    if not pictures:
+def _auto(found: Candidates) -> Target:
+    picture = found.pictures[-1] if found.pictures else None
+    after = -1 if picture is None else picture[0].order
+    attended = found.attended
+    notes: tuple[str, ...] = ()
+    if attended and attended.call.order > after:
+        if attended.layout:
+            reason = f"auto: the {attended.layout.size} tokens that the last attention reads"
+            return _target(found, attended.call, attended.layout, reason)
+        notes = (_unclear(attended.call),)
+    elif found.mixed and found.mixed[0].order > after:
+        return _target(found, *found.mixed, f"auto: the last {found.mixed[1].size} tokens on the way to the logits")
+    if picture is None:
         raise ModelError(
-            "No layer of this model gives a map (height and width above 1) on the way to its logits: "
+            notes[0]
+            if notes
+            else "No layer of this model gives a map (height or width above 1) on the way to its logits: "
             "Grad-CAM has nothing to show here."
         )
-    call, layout = pictures[-1]
+    call, layout = picture
     reason = f"auto: the last {layout.size} output on the way to the logits"
-    count = sum(other.path == call.path for other, _ in pictures)
+    count = sum(other.path == call.path for other, _ in found.maps)
     reason += f", the last of its {count} calls" if count > 1 else ""
-    return _target(call, layout, reason + _shared(trace, call))
+    return _target(found, call, layout, reason + _shared(found.trace, call), notes)
 
 
 def _shared(trace: Trace, call: Call) -> str:
@@ -117,43 +146,19 @@ def _shared(trace: Trace, call: Call) -> str:
     return f", called for the input '{trace.picture_name}'" if elsewhere else ""
 
 
-def _last_attended(trace: Trace) -> tuple[Call, Layout] | None:
-    """The tokens that the last self-attention over a picture's tokens reads, and the layer that made them."""
-    made_by = {call.output.ref(): call for call in reversed(trace.calls)}
-    for attention in reversed(trace.calls):
-        if type(attention.layer).__name__ not in ATTENTION or not _leads(trace, attention):
-            continue
-        out = attention.output
-        for tensor in attention.inputs:
-            layout = token_layout(tensor, trace.grids)
-            # One query pooling over all tokens is a head, not a transformer's block.
-            same = layout and out.shape.rank == 3 and out.shape[1] == tensor.shape[1]
-            if layout and same and tensor.ref() in made_by:
-                return made_by[tensor.ref()], layout
-    return None
+def _unclear(call: Call) -> str:
+    return (
+        f"Layer '{call.path}' gives {call.output.shape[1]} tokens, and the operations that made them do not show which "
+        "grid they form. Give it with --token-grid HEIGHTxWIDTH."
+    )
 
 
-def _target(call: Call, layout: Layout, reason: str) -> Target:
-    return Target(call, layout, TargetLayer(call.path, reason, layout.height, layout.width, layout.channels))
-
-
-def _layout(trace: Trace, call: Call) -> Layout | None:
-    picture = picture_layout(call.output, channels_first=trace.is_channels_first(call.output))
-    return picture or token_layout(call.output, trace.grids)
-
-
-def _leads(trace: Trace, call: Call) -> bool:
-    """Whether a call is on the way from the picture to the logits."""
-    return trace.leads_to_logits(call.output) and trace.sees_picture(call.output)
-
-
-def _maps(trace: Trace) -> list[tuple[Call, Layout]]:
-    """Calls whose output is a map on the way to the logits; where several hand on one tensor, the first made it."""
-    by_tensor: dict[object, tuple[Call, Layout]] = {}
-    for call in trace.calls:
-        if _leads(trace, call) and (layout := _layout(trace, call)):
-            by_tensor.setdefault(call.output.ref(), (call, layout))
-    return list(by_tensor.values())
+def _target(found: Candidates, call: Call, layout: Layout, reason: str, notes: tuple[str, ...] = ()) -> Target:
+    place = found.trace.place(call.output)
+    geometry = map_geometry(layout, place)
+    notes += layer_notes(found, call, layout, followed=geometry is not None)
+    layer = TargetLayer(call.path, reason, layout.height, layout.width, layout.channels, geometry, notes)
+    return Target(call, layout, layer)
 
 
 def _numbered(path: str, number: str, usable: list[tuple[Call, Layout]]) -> list[tuple[Call, Layout]]:
@@ -164,36 +169,38 @@ def _numbered(path: str, number: str, usable: list[tuple[Call, Layout]]) -> list
     return found
 
 
-def _resolve(trace: Trace, wanted: str) -> tuple[str, str]:
+def _resolve(found: Candidates, wanted: str) -> tuple[str, str]:
     """Find the path a person means, and say how it was found."""
-    paths = list(dict.fromkeys(call.path for call in trace.calls))
+    paths = list(dict.fromkeys(call.path for call in found.trace.calls))
     if wanted in paths:
         return wanted, "asked for"
-    found = [path for path in paths if path.endswith(f"/{wanted}")]
-    if not found and re.search(r"[*?\[]", wanted):
-        found = [path for path in paths if fnmatchcase(path, wanted)]
-    if len(found) == 1:
-        return found[0], f"asked for as '{wanted}'"
-    if found:
-        shown = ", ".join(found[:SHOWN_MATCHES]) + (", ..." if len(found) > SHOWN_MATCHES else "")
-        raise ModelError(f"'{wanted}' fits {len(found)} layers: {shown}. Give one by its path.")
+    named = [path for path in paths if path.endswith(f"/{wanted}")]
+    if not named and re.search(r"[*?\[]", wanted):
+        named = [path for path in paths if fnmatchcase(path, wanted)]
+    if len(named) == 1:
+        return named[0], f"asked for as '{wanted}'"
+    if named:
+        shown = ", ".join(named[:SHOWN_MATCHES]) + (", ..." if len(named) > SHOWN_MATCHES else "")
+        raise ModelError(f"'{wanted}' fits {len(named)} layers: {shown}. Give one by its path.")
     today = FORMER_NAMES.get(wanted)
     now = [path for path in paths if today and (path == today or path.endswith(f"/{today}"))]
     if len(now) == 1:
         return now[0], f"asked for as '{wanted}', which is called '{now[0]}' today"
-    raise ModelError(f"There is no layer '{wanted}'.{_suggestions(trace, wanted)}")
+    raise ModelError(f"There is no layer '{wanted}'.{_suggestions(found, wanted)}")
 
 
-def _suggestions(trace: Trace, wanted: str) -> str:
-    paths = [call.path for call, _ in _maps(trace)]
+def _suggestions(found: Candidates, wanted: str) -> str:
+    paths = [call.path for call, _ in found.maps]
     by_name = {path.rsplit("/", 1)[-1]: path for path in paths} | {path: path for path in paths}
     close = [by_name[name] for name in difflib.get_close_matches(wanted, by_name, n=SUGGESTIONS)]
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
     return f"{hint} `gradcam-cli layers MODEL` lists what can be explained; `auto` chooses by itself."
 
 
-def _why_not(trace: Trace, call: Call) -> str:
-    if _layout(trace, call):
+def _why_not(found: Candidates, call: Call) -> str:
+    if found.layout(call):
         return f"Layer '{call.path}': the logits do not depend on its output, so there is nothing to explain."
+    if are_unclear_tokens(call.output, found.trace.place(call.output)):
+        return _unclear(call)
     shape = "x".join(str(size) for size in call.output.shape[1:])
-    return f"Layer '{call.path}': its output ({shape}) is no map with height and width above 1."
+    return f"Layer '{call.path}': its output ({shape}) is no map of the picture with height or width above 1."

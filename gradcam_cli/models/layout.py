@@ -1,71 +1,179 @@
-"""How a layer's output is laid out as a map: channels last, channels first, or a row of tokens."""
+"""How a layer's output is laid out as a map: which axes are rows, columns and channels, or a row of tokens."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import tensorflow as tf
 
-# Class token, distillation token, registers: what transformers put before their picture's tokens.
+from gradcam_cli.models.placement import Axis, Placement, Side, is_spatial, sides_in, simplified, size_of
+from gradcam_cli.models.sliding import finer, one_side
+
+# Class token, distillation token, registers: what transformers put beside their picture's tokens.
 MOST_PREFIX_TOKENS = 8
+PICTURE, TOKENS = 4, 3
+Grid = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The map that a raw output is: its grid, its channels, and the tokens before it."""
+    """The map that a raw output is: its grid, its channels, and the axes they are on.
+
+    `axes` are those of rows, columns and channels of a picture, or those of tokens and channels. `prefix` and `suffix`
+    tokens stand before and after those of the picture, which go row by row, or with `transposed` column by column.
+    """
 
     kind: Literal["channels_last", "channels_first", "tokens"]
     height: int
     width: int
     channels: int
+    axes: tuple[int, ...]
     prefix: int = 0
+    suffix: int = 0
+    transposed: bool = False
 
     @property
     def size(self) -> str:
         """The grid for people: `7x7`."""
         return f"{self.height}x{self.width}"
 
+    @property
+    def cells(self) -> int:
+        """Cells of the grid."""
+        return self.height * self.width
+
     def without(self, raw: Any, channels: Any) -> Any:
         """Set one channel (N,) of each image's map to 0, in a raw output; of channel -1, none."""
         keep = 1 - tf.one_hot(channels, self.channels, dtype=raw.dtype)
-        if self.kind == "channels_last":
-            return raw * keep[:, None, None, :]
-        if self.kind == "channels_first":
-            return raw * keep[:, :, None, None]
-        # What comes before the picture's tokens is no part of the map.
-        return tf.concat([raw[:, : self.prefix], raw[:, self.prefix :] * keep[:, None, :]], axis=1)
+        shape = [-1 if axis == 0 else self.channels if axis == self.axes[-1] else 1 for axis in range(len(raw.shape))]
+        keep = tf.reshape(keep, shape)
+        if self.kind != "tokens":
+            return raw * keep
+        # What stands beside the picture's tokens is no part of the map.
+        inside = tf.reshape(
+            [0.0] * self.prefix + [1.0] * self.cells + [0.0] * self.suffix,
+            [-1 if axis == self.axes[0] else 1 for axis in range(TOKENS)],
+        )
+        inside = tf.cast(inside, raw.dtype)
+        return raw * (keep * inside + (1 - inside))
 
     def fold(self, raw: Any) -> Any:
         """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only."""
-        if self.kind == "channels_last":
-            return raw
-        if self.kind == "channels_first":
-            return tf.transpose(raw, (0, 2, 3, 1))
-        return tf.reshape(raw[:, self.prefix :], (-1, self.height, self.width, self.channels))
+        order = (0, *self.axes)
+        laid = raw if order == tuple(range(len(order))) else tf.transpose(raw, order)
+        if self.kind != "tokens":
+            return laid
+        own = laid[:, self.prefix : self.prefix + self.cells]
+        if not self.transposed:
+            return tf.reshape(own, (-1, self.height, self.width, self.channels))
+        return tf.transpose(tf.reshape(own, (-1, self.width, self.height, self.channels)), (0, 2, 1, 3))
 
 
-def picture_layout(tensor: Any, *, channels_first: bool) -> Layout | None:
-    """Read a 4-D output as a map; None where it is none, or has no height and width above 1."""
-    if tensor.shape.rank != 4 or not tensor.dtype.is_floating or None in tensor.shape[1:]:
+def layout_of(
+    tensor: Any, place: Placement | None, *, channels_first: bool, token_grid: Grid | None = None
+) -> Layout | None:
+    """Read an output as a map of the picture; None where it is none, or has a single cell.
+
+    Args:
+        tensor: the output.
+        place: where its cells lie; None where it is not computed from the picture.
+        channels_first: how a picture is laid out whose way from the input could not be followed.
+        token_grid: height and width of tokens, as a person said; wins over what the graph shows.
+    """
+    if place is None or not tensor.dtype.is_floating or tensor.shape.rank != len(place.axes):
         return None
-    first, second, third = tensor.shape[1:]
-    found = Layout("channels_last", first, second, third)
-    if channels_first:
-        found = Layout("channels_first", second, third, first)
-    return found if found.height > 1 and found.width > 1 else None
-
-
-def token_layout(tensor: Any, grids: Iterable[tuple[int, int]]) -> Layout | None:
-    """Read tokens (N, tokens, channels) as a map; a grid the network had before wins over any square."""
-    if tensor.shape.rank != 3 or not tensor.dtype.is_floating or None in tensor.shape[1:]:
+    if None in tensor.shape[1:] or is_spatial(place.axes[0]):
+        # A batch that holds parts of the picture is made of windows.
         return None
+    found = None
+    if tensor.shape.rank == PICTURE:
+        found = _picture(place) or _unfollowed_picture(tensor, place, channels_first=channels_first)
+    elif tensor.shape.rank == TOKENS:
+        found = _given_tokens(tensor, place, token_grid) if token_grid else _tokens(place)
+    return found if found and found.cells > 1 else None
+
+
+def are_unclear_tokens(tensor: Any, place: Placement | None) -> bool:
+    """Whether these may be tokens of the picture whose grid is unknown."""
+    if place is None or tensor.shape.rank != TOKENS or not tensor.dtype.is_floating or None in tensor.shape[1:]:
+        return False
+    return tensor.shape[1] > 1 and _tokens(place) is None and any(f.kind != "other" for f in place.axes[1])
+
+
+def refined(place: Placement) -> Placement:
+    """Read the axes of a picture that were repeated as finer ones."""
+    for index in range(1, len(place.axes)):
+        if len(place.axes) == PICTURE:
+            place = finer(place, index)
+    return place
+
+
+def _picture(place: Placement) -> Layout | None:
+    place = refined(place)
+    found = {side[0]: index for index, axis in enumerate(place.axes) if index and (side := one_side(axis))}
+    rows, columns = found.get("row"), found.get("column")
+    if rows is None and columns is None:
+        return None
+    # One of both may have been pooled away: an axis of size 1 stands for it.
+    single = [i for i in (1, 2, 3) if size_of(place.axes[i]) == 1 and i not in found.values()]
+    if rows is None or columns is None:
+        if not single:
+            return None
+        rows, columns = (single[0], columns) if rows is None else (rows, single[0])
+    assert columns is not None  # noqa: S101 - one was there, the other has just been found
+    (channels,) = {1, 2, 3} - {rows, columns}
+    return _pictured((rows, columns, channels), [size_of(axis) for axis in place.axes])
+
+
+def _unfollowed_picture(tensor: Any, place: Placement, *, channels_first: bool) -> Layout | None:
+    """Read what an unknown operation has made the way such networks lay pictures out."""
+    rows, columns, channels = (2, 3, 1) if channels_first else (1, 2, 3)
+    if not all(_is_unknown(place.axes[i]) or size_of(place.axes[i]) == 1 for i in (rows, columns)):
+        return None
+    return _pictured((rows, columns, channels), tensor.shape.as_list())
+
+
+def _pictured(axes: tuple[int, int, int], sizes: list[int]) -> Layout:
+    height, width, channels = (sizes[axis] for axis in axes)
+    return Layout("channels_first" if axes[2] == 1 else "channels_last", height, width, channels, axes)
+
+
+def _is_unknown(axis: Axis) -> bool:
+    return any(factor.kind == "unknown" for factor in axis)
+
+
+def _tokens(place: Placement) -> Layout | None:
+    tokens = next((i for i in (1, 2) if is_spatial(place.axes[i]) and size_of(place.axes[i]) > 1), None)
+    if tokens is None:
+        return None
+    axis = simplified(place.axes[tokens])
+    row = axis[0] if len(axis) == 1 and axis[0].kind == "tokens" else None
+    cells = simplified(row.inner) if row else axis
+    sides = [factor.kind for factor in cells if factor.size > 1]
+    if sides not in (["row", "column"], ["column", "row"], ["row"], ["column"]):
+        return None
+    sizes = {factor.kind: factor.size for factor in cells if factor.size > 1}
+    return Layout(
+        "tokens", sizes.get("row", 1), sizes.get("column", 1), size_of(place.axes[3 - tokens]), (tokens, 3 - tokens),
+        row.before if row else 0, row.after if row else 0, transposed=sides == ["column", "row"],
+    )  # fmt: skip
+
+
+def _given_tokens(tensor: Any, place: Placement, grid: Grid) -> Layout | None:
+    height, width = grid
+    found = _tokens(place)
+    if found and found.cells == height * width:
+        return Layout("tokens", height, width, found.channels, found.axes, found.prefix, found.suffix, found.transposed)
     count, channels = tensor.shape[1:]
-    for height, width in grids:
-        if 0 <= count - height * width <= MOST_PREFIX_TOKENS:
-            return Layout("tokens", height, width, channels, count - height * width)
-    for prefix in range(min(MOST_PREFIX_TOKENS, count) + 1):
-        side = math.isqrt(count - prefix)
-        if side > 1 and side * side == count - prefix:
-            return Layout("tokens", side, side, channels, prefix)
-    return None
+    prefix = count - height * width
+    return Layout("tokens", height, width, channels, (1, 2), prefix) if 0 <= prefix <= MOST_PREFIX_TOKENS else None
+
+
+def map_axes(layout: Layout, place: Placement) -> dict[Side, Iterable[Any]]:
+    """Give the factors of the map's own rows and columns; those on other axes are parts of a cell."""
+    if layout.kind == "tokens":
+        axis = simplified(place.axes[layout.axes[0]])
+        cells = axis[0].inner if len(axis) == 1 and axis[0].kind == "tokens" else axis
+        return {"row": [f for f in cells if f.kind == "row"], "column": [f for f in cells if f.kind == "column"]}
+    rows, columns = (place.axes[i] for i in layout.axes[:2])
+    return {"row": rows if "row" in sides_in(rows) else (), "column": columns if "column" in sides_in(columns) else ()}

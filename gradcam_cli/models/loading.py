@@ -47,6 +47,7 @@ def _from_name(named: NamedModel, request: ModelRequest, *, need_weights: bool) 
         preprocess_reason=f"that of {named.name}" if wanted == "auto" else ASKED_FOR,
         labels=request.labels or imagenet_labels(),
         output_hints=OutputHints(request.settings.output_kind),
+        token_grid=request.settings.token_grid,
     )
 
 

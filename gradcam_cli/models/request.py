@@ -58,6 +58,7 @@ class ModelRequest:
             "sha256": self.sha256,
             "layer": settings.layer,
             "layers": settings.layers,
+            "token_grid": settings.token_grid,
             "input_size": settings.input_size,
             "output": settings.output_name,
             "output_kind": settings.output_kind,

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import keras
@@ -18,12 +17,12 @@ import tensorflow as tf
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.axes import channels_first_outputs, input_is_channels_first
+from gradcam_cli.models.geometry_walk import walk_graph
 from gradcam_cli.models.graph import ancestors, size_of_one
-from gradcam_cli.models.layout import picture_layout
+from gradcam_cli.models.graph_walk import GraphWalk
 from gradcam_cli.models.output_kind import Output, OutputHints, read_output
+from gradcam_cli.models.placement import Placement
 
-# Graph operations that read the shape of a tensor, and none of its values.
-MEASURING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 # Sub-layers of these work on (queries, heads): four axes, none of them a picture.
 ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention")
 # What Keras calls in a layer: the second one where its weights are quantised.
@@ -52,15 +51,12 @@ class Trace:
     read: Output
     channels_first: frozenset[Any] = field(repr=False)
     leading: frozenset[Any] = field(repr=False)
-    seeing: frozenset[Any] | None = field(default=None, repr=False)
+    walk: GraphWalk = field(repr=False)
     picture_name: str = ""
 
-    @cached_property
-    def grids(self) -> list[tuple[int, int]]:
-        """Heights and widths that the network's pictures had, the latest first, each once."""
-        outputs = (call.output for call in reversed(self.calls))
-        found = (picture_layout(output, channels_first=self.is_channels_first(output)) for output in outputs)
-        return list(dict.fromkeys((layout.height, layout.width) for layout in found if layout))
+    def place(self, tensor: Any) -> Placement | None:
+        """Tell where the cells of a tensor lie in the picture; None where it does not come from the picture."""
+        return self.walk.of(tensor)
 
     def is_channels_first(self, tensor: Any) -> bool:
         """Whether this output of a layer is (N, channels, height, width)."""
@@ -72,7 +68,7 @@ class Trace:
 
     def sees_picture(self, tensor: Any) -> bool:
         """Whether this tensor is computed from the picture that is explained, and not from other inputs alone."""
-        return self.seeing is None or tensor.ref() in self.seeing
+        return self.place(tensor) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +113,10 @@ def trace(
     read = read_output(output, classes, hints or OutputHints())
     # One unit may have become two classes.
     logits = tf.reshape(read.scores, (-1, size_of_one(read.scores) or classes))
-    first = channels_first_outputs(calls, input_first=is_channels_first(model))
-    seeing = _descendants(feed.picture) if len(feed.tensors) > 1 else None
-    return Trace(calls, output, logits, read, first, ancestors(logits), seeing, feed.name)
+    input_first = is_channels_first(model)
+    first = channels_first_outputs(calls, input_first=input_first)
+    walk = walk_graph(feed.picture, channels_first=input_first)
+    return Trace(calls, output, logits, read, first, ancestors(logits), walk, feed.name)
 
 
 def is_channels_first(model: keras.Model) -> bool:
@@ -225,18 +222,3 @@ def _class_count(model: keras.Model, output: Any) -> int:
         shape = tuple(output.shape.as_list())
         raise ModelError(f"{model.name}: its output has shape {shape}, not one score for each class.")
     return int(sizes[-1])
-
-
-def _descendants(tensor: Any) -> frozenset[Any]:
-    """All tensors of the graph whose values are computed from this one's, itself included."""
-    found: set[Any] = set()
-    waiting = [tensor]
-    while waiting:
-        current = waiting.pop()
-        if current.ref() in found:
-            continue
-        found.add(current.ref())
-        for operation in current.consumers():
-            if operation.type not in MEASURING:
-                waiting.extend(operation.outputs)
-    return frozenset(found)

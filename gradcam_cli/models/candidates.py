@@ -1,0 +1,150 @@
+"""Which calls of a network could be explained: maps of the picture, tokens that attention reads, parallel branches."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gradcam_cli.models.graph import ancestors
+from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens, layout_of
+from gradcam_cli.models.trace import ATTENTION, Call, Trace
+
+# These move numbers, or repeat and blend neighbours: they make no features.
+SHIFTING = frozenset(
+    """
+    Pad PadV2 MirrorPad StridedSlice Slice Split SplitV ResizeBilinear ResizeNearestNeighbor ResizeBicubic
+    ResizeArea ScaleAndTranslate CropAndResize Tile BroadcastTo ReverseV2 Roll If StatelessIf
+    """.split()  # noqa: SIM905 - as in picture_ops
+)
+HANDING_ON = frozenset({"Identity", "IdentityN", "StopGradient", "Cast", "CheckNumerics"})
+REGROUPING = frozenset({"Reshape", "ExpandDims", "Squeeze", "Transpose"})
+# A projection to queries, keys and values at once has so many times the channels of what it reads.
+QUERY_KEY_VALUE = 3
+
+Found = tuple[Call, Layout]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The calls of one trace, and what they could be explained as; `token_grid` as a person said."""
+
+    trace: Trace
+    token_grid: Grid | None = None
+
+    def layout(self, call: Call) -> Layout | None:
+        """Read a call's output as a map of the picture."""
+        tensor, trace = call.output, self.trace
+        first = trace.is_channels_first(tensor)
+        return layout_of(tensor, trace.place(tensor), channels_first=first, token_grid=self.token_grid)
+
+    def leads(self, call: Call) -> bool:
+        """Whether the logits are computed from a call's output."""
+        return self.trace.leads_to_logits(call.output)
+
+    @cached_property
+    def maps(self) -> list[Found]:
+        """Calls whose output is a map on the way to the logits; where several hand on one tensor, the first made it."""
+        by_tensor: dict[object, Found] = {}
+        for call in self.trace.calls:
+            if self.leads(call) and (layout := self.layout(call)):
+                by_tensor.setdefault(call.output.ref(), (call, layout))
+        return list(by_tensor.values())
+
+    @cached_property
+    def pictures(self) -> list[Found]:
+        """Maps with features of their own that are no tokens."""
+        return [(call, layout) for call, layout in self.maps if layout.kind != "tokens" and self.makes_features(call)]
+
+    def makes_features(self, call: Call) -> bool:
+        """Whether a call computes anything: padding, cropping, resizing and handing on do not."""
+        given = {tensor.ref() for tensor in call.inputs}
+        waiting, seen, types = [call.output], set(), set()
+        while waiting:
+            tensor = waiting.pop()
+            if tensor.ref() in given or tensor.ref() in seen or self.trace.place(tensor) is None:
+                continue
+            seen.add(tensor.ref())
+            types.add(tensor.op.type)
+            waiting.extend(tensor.op.inputs)
+        if not types or not types <= SHIFTING | HANDING_ON | REGROUPING:
+            return True
+        return not types & SHIFTING and bool(types & REGROUPING)
+
+    @cached_property
+    def attended(self) -> "Attended | None":
+        """What the last attention over a picture's tokens reads: they are all that reaches queries, keys and values."""
+        self.trace.place(self.trace.logits)
+        walk = self.trace.walk
+        order = {op: i for i, op in enumerate(self.trace.logits.graph.get_operations())}
+        leading = [op for op in walk.attentions if op in order and self.trace.leads_to_logits(op.outputs[0])]
+        if not leading:
+            return self._unclear_attention()
+        last = max(leading, key=lambda op: order[op])
+        weights, values = (ancestors(tensor) for tensor in last.inputs[:2])
+        common = [call for call in self.trace.calls if call.output.ref() in weights & values]
+        common = [call for call in common if self.layout(call) or are_unclear_tokens(call.output, self._place(call))]
+        if len(common) > 1 and _projects_all(common[-1]) and common[-1].inputs[0].ref() == common[-2].output.ref():
+            common.pop()
+        return Attended(common[-1], self.layout(common[-1])) if common else None
+
+    def _place(self, call: Call) -> Any:
+        return self.trace.place(call.output)
+
+    def _unclear_attention(self) -> "Attended | None":
+        """The tokens that Keras's own attention reads, where nothing is known of their order."""
+        made_by = {call.output.ref(): call for call in reversed(self.trace.calls)}
+        for attention in reversed(self.trace.calls):
+            if type(attention.layer).__name__ not in ATTENTION or not self.leads(attention):
+                continue
+            for tensor in attention.inputs:
+                same = tensor.shape.rank == attention.output.shape.rank and tensor.shape[1] == attention.output.shape[1]
+                call = made_by.get(tensor.ref())
+                if same and call and (self.layout(call) or are_unclear_tokens(tensor, self._place(call))):
+                    return Attended(call, self.layout(call))
+        return None
+
+    @cached_property
+    def mixed(self) -> Found | None:
+        """The last tokens of a network that mixes them without attention, as MLP-Mixer does."""
+        self.trace.place(self.trace.logits)
+        tokens = [(call, layout) for call, layout in self.maps if layout.kind == "tokens" and self.makes_features(call)]
+        if not tokens or not self.trace.walk.mixtures:
+            return None
+        before = ancestors(tokens[-1][0].output)
+        return tokens[-1] if any(op.outputs[0].ref() in before for op in self.trace.walk.mixtures) else None
+
+    def branches_beside(self, target: Call) -> list[Found]:
+        """Find the last map of every other branch: of each that neither leads to the target nor comes from it."""
+        before = ancestors(target.output)
+        found: list[Found] = []
+        covered: set[Any] = set(before)
+        for call, layout in reversed(self.pictures):
+            if call.output.ref() in covered:
+                continue
+            own = ancestors(call.output)
+            if target.output.ref() not in own:
+                found.append((call, layout))
+                covered |= own
+        return found
+
+    def finer_than(self, layout: Layout, target: Call, least: int) -> Found | None:
+        """Find the last map before the target with at least so many cells each way, or else the last finer one."""
+        before = ancestors(target.output)
+        earlier = [each for each in self.pictures if each[0].output.ref() in before and each[1].cells > layout.cells]
+        wide = [each for each in earlier if min(each[1].height, each[1].width) >= least]
+        return next(reversed(wide or earlier), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """Tokens that attention reads, and their grid where it is known."""
+
+    call: Call
+    layout: Layout | None
+
+
+def _projects_all(call: Call) -> bool:
+    """Whether a call makes queries, keys and values from the same tokens at once."""
+    if not call.inputs or call.inputs[0].shape.rank != call.output.shape.rank:
+        return False
+    before, after = call.inputs[0].shape[-1], call.output.shape[-1]
+    return bool(before and after == QUERY_KEY_VALUE * before)

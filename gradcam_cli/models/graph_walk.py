@@ -1,0 +1,155 @@
+"""Walk a traced graph from the picture on: which tensors are maps of the picture, and where their cells lie."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradcam_cli.models.placement import Factor, Placement, flat_picture, other, size_of, unknown
+from gradcam_cli.models.sliding import lost
+from gradcam_cli.models.static_values import StaticValues
+
+# What these give depends on the shape of what they are given alone.
+SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+CONDITIONS = frozenset({"If", "StatelessIf"})
+# What is filled with a constant goes through these before it is put beside a picture.
+SAME_SIZES = frozenset({"Mul", "Cast", "Identity", "ZerosLike", "OnesLike"})
+# These move cells in ways that are not followed here.
+WARPS = frozenset({"CropAndResize", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3", "ExtractGlimpse"})
+
+Handler = Callable[["GraphWalk", Any, int], Placement | None]
+
+
+class GraphWalk:
+    """Places of the tensors of one graph; a tensor that is not computed from the picture has none.
+
+    `attentions` are the operations that mix a picture's tokens by each other (operands: weights, values), `mixtures`
+    those that add to a picture's tokens what was computed from all of them.
+    """
+
+    def __init__(self, picture: Any, handlers: Mapping[str, Handler], *, channels_first: bool) -> None:
+        """Begin at the picture, (N, H, W, channels) or (N, channels, H, W); `handlers` know operations by type."""
+        self._handlers = handlers
+        self.attentions: list[Any] = []
+        self.mixtures: list[Any] = []
+        self._outer: dict[Any, Any] = {}
+        self.values = StaticValues(self._outer, self.sizes)
+        self._known: dict[Any, Placement | None] = {picture.ref(): _picture(picture.shape.as_list(), channels_first)}
+
+    def of(self, tensor: Any) -> Placement | None:
+        """Give the place of a tensor; None where it is not computed from the picture."""
+        waiting = [tensor]
+        while waiting:
+            current = waiting[-1]
+            if current.ref() in self._known:
+                waiting.pop()
+                continue
+            missing = [each for each in self._sources(current) if each.ref() not in self._known]
+            if missing:
+                waiting.extend(missing)
+            else:
+                self._known[current.ref()] = self._placed(current)
+        return self._known[tensor.ref()]
+
+    def sizes(self, tensor: Any) -> list[int] | None:
+        """Give the sizes of a tensor, where a batch of unknown size counts as one image; None: they are unknown."""
+        place = self.of(tensor)
+        if place is not None:
+            return [size_of(axis) for axis in place.axes]
+        if tensor.ref() in self._outer:
+            return self.sizes(self._outer[tensor.ref()])
+        if tensor.shape.rank is not None and None not in tensor.shape[1:]:
+            return [size or 1 for size in tensor.shape.as_list()]
+        if tensor.op.type == "Fill":
+            return self.values.integers(tensor.op.inputs[0])
+        if tensor.op.type in SAME_SIZES and tensor.op.inputs:
+            found = [self.sizes(each) for each in tensor.op.inputs]
+            return max((sizes for sizes in found if sizes is not None), key=len, default=None)
+        return None
+
+    def inputs(self, op: Any) -> list[Placement]:
+        """Give the places of an operation's inputs, of those that have one."""
+        return [place for place in map(self.place, op.inputs) if place is not None]
+
+    def place(self, tensor: Any) -> Placement | None:
+        """Give a place that is known already."""
+        return self._known[tensor.ref()]
+
+    def _sources(self, tensor: Any) -> list[Any]:
+        if tensor.ref() in self._outer:
+            return [self._outer[tensor.ref()]]
+        op = tensor.op
+        if op.type in SHAPES:
+            return []
+        inner = self._inner_result(tensor)
+        return list(op.inputs) if inner is None else [inner]
+
+    def _placed(self, tensor: Any) -> Placement | None:
+        if tensor.ref() in self._outer:
+            return self.place(self._outer[tensor.ref()])
+        op = tensor.op
+        if op.type in SHAPES:
+            return None
+        inner = self._inner_result(tensor)
+        if inner is not None:
+            return self.place(inner)
+        if not self.inputs(op):
+            return None
+        handler = self._handlers.get(op.type)
+        place = handler(self, op, tensor.value_index) if handler else None
+        return self.unfollowed(tensor) if place is None else place
+
+    def unfollowed(self, tensor: Any) -> Placement:
+        """Place what an operation that is not known here has made: axes of its first input's sizes are kept."""
+        places = self.inputs(tensor.op)
+        altered = tensor.op.type in WARPS or any(place.altered for place in places)
+        sizes = [size or 1 for size in tensor.shape.as_list()] if tensor.shape.rank is not None else []
+        same = next((place for place in places if [size_of(a) for a in place.axes[1:]] == sizes[1:]), None)
+        if same is not None and sizes:
+            return replace(lost(same), altered=altered)
+        return Placement(tuple(unknown(size) for size in sizes), None, None, altered=True)
+
+    def _inner_result(self, tensor: Any) -> Any:
+        """Give the tensor inside a called function that the call hands out; its arguments are noted."""
+        op = tensor.op
+        graph = self._called(op)
+        if graph is None:
+            return None
+        given = list(op.inputs)[1:] if op.type in CONDITIONS else list(op.inputs)
+        if len(graph.inputs) != len(given) or tensor.value_index >= len(graph.outputs):
+            return None
+        for argument, value in zip(graph.inputs, given, strict=True):
+            self._outer[argument.ref()] = value
+        return graph.outputs[tensor.value_index]
+
+    def _called(self, op: Any) -> Any:
+        if op.type in CALLS:
+            return _function_graph(op, op.get_attr("f"))
+        if op.type in CONDITIONS:
+            chosen = self.values.of(op.inputs[0])
+            if chosen is not None:
+                return _function_graph(op, op.get_attr("then_branch" if bool(np.all(chosen)) else "else_branch"))
+        return None
+
+
+def _function_graph(op: Any, attribute: Any) -> Any:
+    name = attribute.name if hasattr(attribute, "name") else attribute
+    if isinstance(name, bytes):
+        name = name.decode()
+    # There is no public way from a call to the graph of what it calls.
+    function = op.graph._get_function(name)  # noqa: SLF001 - see above
+    return getattr(function, "graph", None)
+
+
+def _picture(shape: list[int | None], channels_first: bool) -> Placement:
+    batch, *sizes = shape
+    channels, height, width = sizes if channels_first else (sizes[2], sizes[0], sizes[1])
+    height, width = height or 1, width or 1
+    row, column = flat_picture(height, width)
+    rows, columns = (Factor(height, "row", 1.0),), (Factor(width, "column", 1.0),)
+    first = (Factor(batch or 1, "batch"),)
+    colours = other(channels or 1)
+    axes = (first, colours, rows, columns) if channels_first else (first, rows, columns, colours)
+    return Placement(axes, row, column)

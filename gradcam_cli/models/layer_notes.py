@@ -1,0 +1,45 @@
+"""What people should know of a target layer: its map is small, another branch is left out, its place is unknown."""
+
+from gradcam_cli.models.candidates import Candidates
+from gradcam_cli.models.layout import Layout
+from gradcam_cli.models.trace import Call
+
+# So many cells each way, or fewer, show next to nothing.
+SMALL = 3
+NAMED_BRANCHES = 3
+
+
+def layer_notes(found: Candidates, call: Call, layout: Layout, *, followed: bool) -> tuple[str, ...]:
+    """Collect what has to be said, once each."""
+    notes = (_small(found, call, layout), _branches(found, call), _place(found, call, followed=followed))
+    return tuple(note for note in notes if note)
+
+
+def _small(found: Candidates, call: Call, layout: Layout) -> str | None:
+    if max(layout.height, layout.width) > SMALL:
+        return None
+    finer = found.finer_than(layout, call, SMALL + 1)
+    hint = f": try --layer {finer[0].path} ({finer[1].size})" if finer else ""
+    return f"the map has only {layout.size} cells and shows little of where the model looked{hint}"
+
+
+def _branches(found: Candidates, call: Call) -> str | None:
+    others = [f"{other.path} ({layout.size})" for other, layout in found.branches_beside(call)]
+    if not others:
+        return None
+    more = f" and {len(others) - NAMED_BRANCHES} more" if len(others) > NAMED_BRANCHES else ""
+    named = ", ".join(others[:NAMED_BRANCHES]) + more
+    return (
+        f"the model has parallel branches: the map shows the one that ends at {call.path}, and not {named}. "
+        "Give the layer of another branch with --layer"
+    )
+
+
+def _place(found: Candidates, call: Call, *, followed: bool) -> str | None:
+    place = found.trace.place(call.output)
+    if followed or place is None or not place.altered:
+        return None
+    return (
+        "the model crops, pads or resizes the picture in a way that cannot be followed: the heat is stretched over the "
+        "whole input and may lie beside what caused it"
+    )
