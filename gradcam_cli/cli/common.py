@@ -54,7 +54,7 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         inputs=options["inputs_given"],
         pairs=options["pairs"],
         image_input=options["image_input"],
-        token_grid=options["token_grid"],
+        token_grid=options.get("token_grid"),
     )
     if not options["cache"]:
         return locate_model(settings, download_bar)
