@@ -171,6 +171,7 @@ _PICTURE_ADVICE: Final[Mapping[str, Advice]] = MappingProxyType(
     {
         **dict.fromkeys(("HEIC", "HEIF"), Advice(picture=True, text=install_hint("heif"))),
         "DICOM": Advice(picture=True, text="export its pixels as PNG or TIFF, with the window you read it with"),
+        **dict.fromkeys(("PDF", "PostScript"), Advice(picture=True, text="export its pages as PNG")),
         "SVG": Advice(picture=True, text="draw it to PNG first"),
         "NIfTI volume": Advice(picture=True, text="export its slices as PNG or TIFF"),
         **dict.fromkeys(_CONVERTIBLE, _CONVERT),
@@ -178,8 +179,6 @@ _PICTURE_ADVICE: Final[Mapping[str, Advice]] = MappingProxyType(
 )
 _OTHER_ADVICE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "PDF": "export its pages as PNG",
-        "PostScript": "export its pages as PNG",
         LFS_POINTER: "the picture itself is not here: git lfs pull",
         ANNEX_POINTER: "the picture itself is not here: git annex get",
         "HTML page": "a download may have saved an error page in place of the picture",

@@ -57,7 +57,7 @@ LITERAL = [
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", Reason.UNSUPPORTED),
     (b"\xff\x0a\xfa\x1f", "JPEG XL", Reason.UNSUPPORTED),
     (bytes(128) + b"DICM" + bytes(40), "DICOM", Reason.UNSUPPORTED),
-    (b"%PDF-1.7\n", "PDF", Reason.NOT_AN_IMAGE),
+    (b"%PDF-1.7\n", "PDF", Reason.UNSUPPORTED),
     (b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg xmlns="x"/>', "SVG", Reason.UNSUPPORTED),
     (b"<svg width='1'>", "SVG", Reason.UNSUPPORTED),
     (b"8BPS\0\x01", "Photoshop document", Reason.UNSUPPORTED),
