@@ -4,14 +4,18 @@
 """
 
 import io
+import json
 import tarfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
+import keras
 import numpy as np
 import pytest
 from conftest import DATA
+from keras import layers
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.legacy.loading import load_network
@@ -22,8 +26,13 @@ MIXED_PRECISION = 3e-3
 # No layer of Keras 3 computes what these did.
 REFUSED = {
     "tf115/resized.h5": "alignment of pixels",
+    "keras224/upsampled.h5": "UpSampling2D of Keras 2.2.4",
     "tf23/random_crop.h5": "RandomCrop of Keras 2.4.0",
 }
+
+
+# TensorFlow cannot run it on every processor.
+THEANO = "theano224/channels_first.h5"
 
 
 @cache
@@ -35,9 +44,8 @@ def members(archive: str) -> dict[str, bytes]:
 
 def models() -> list[str]:
     archives = sorted(path.name.split(".")[0] for path in ZOO.glob("*.tar.xz"))
-    return [
-        f"{archive}/{name}" for archive in archives for name in members(archive) if name.endswith((".h5", ".keras"))
-    ]
+    found = [f"{archive}/{name}" for archive in archives for name in members(archive)]
+    return [which for which in found if which.endswith((".h5", ".keras")) and which != THEANO]
 
 
 def written(which: str, folder: Path) -> Path:
@@ -68,3 +76,33 @@ def test_an_old_file_predicts_what_its_version_predicted(which: str, tmp_path: P
     x, wanted = predicted(which)
     tolerance = MIXED_PRECISION if "mixed_precision" in which else 2e-6
     np.testing.assert_allclose(network(x, training=False), wanted, rtol=1e-5, atol=tolerance)
+
+
+def test_kernels_of_theano_are_flipped(tmp_path: Path) -> None:
+    path = written(THEANO, tmp_path)
+    check_model_file(path)
+    network = load_network(path)
+    x, wanted = predicted(THEANO)
+    same = keras.Sequential(
+        [
+            layers.Input((16, 16, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Permute((3, 1, 2)),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    same.set_weights(network.get_weights())
+    np.testing.assert_allclose(same(x.transpose(0, 2, 3, 1)), wanted, rtol=1e-5, atol=2e-6)
+
+
+def test_padding_of_theano_that_tensorflow_does_otherwise_is_refused(tmp_path: Path) -> None:
+    path = written(THEANO, tmp_path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        first = (config["config"] if isinstance(config["config"], list) else config["config"]["layers"])[0]
+        first["config"].update(padding="same", strides=[2, 2])
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(ModelError, match=r"trained with Theano, and layer '.*' pads"):
+        load_network(path)

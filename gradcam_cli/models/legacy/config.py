@@ -19,7 +19,9 @@ SEQUENTIAL = "Sequential"
 FUNCTIONAL = frozenset({"Functional", "Model"})
 # Where the classes of Keras itself were, from Keras 2.0 to tf_keras.
 KERAS_PACKAGES = frozenset({"keras", "tf_keras", "tensorflow", "tensorflow_core", "tensorflow_keras"})
+# Minor numbers of Keras 2.
 RANDOM_CROP_SINCE = 9
+HALF_PIXELS_SINCE = 4
 UNNAMED = "unnamed_sequential_"
 WRAPPED = ("layer", "forward_layer", "backward_layer", "activation")
 
@@ -46,7 +48,7 @@ def for_keras_3_config(path: Path, config: Node, version: str) -> Node:
         )
     if not is_keras_2(config, version):
         return config
-    _refuse_former_random_crop(path, config, version)
+    _refuse_former_pixels(path, config, version)
     try:
         return translated(config)
     except ModelError as error:
@@ -58,20 +60,27 @@ def for_keras_3_config(path: Path, config: Node, version: str) -> Node:
         ) from error
 
 
-def _refuse_former_random_crop(path: Path, config: Node, version: str) -> None:
-    """Before Keras 2.9 the layer resized first and cropped then, which no layer of Keras 3 does."""
-    numbers = version.split(".")
-    if len(numbers) < 2 or not numbers[1].isdigit() or int(numbers[1]) >= RANDOM_CROP_SINCE:
-        return
+def _refuse_former_pixels(path: Path, config: Node, version: str) -> None:
+    """Refuse layers that resized in another way at that time, which no layer of Keras 3 does.
+
+    Before Keras 2.9, RandomCrop resized first and cropped then. Keras 2.2 and 2.3 without TensorFlow's own name aligned
+    the corners of pixels in bilinear UpSampling2D, not their centres.
+    """
+    numbers = version.split("-", maxsplit=1)[0].split(".")
+    minor = int(numbers[1]) if len(numbers) > 1 and numbers[1].isdigit() else RANDOM_CROP_SINCE
     waiting: list[Any] = [config]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, dict) and node.get("class_name") == "RandomCrop":
-            name = node.get("config", {}).get("name")
-            raise ModelError(
-                f"{path}: layer '{name}' is a RandomCrop of Keras {version}, which resizes"
-                " in a way that Keras 3 does not have. Put a Resizing layer in its place where the model was made."
-            )
+        inner = node.get("config") if isinstance(node, dict) else None
+        if isinstance(inner, dict):
+            crops = node.get("class_name") == "RandomCrop" and minor < RANDOM_CROP_SINCE
+            bilinear = node.get("class_name") == "UpSampling2D" and inner.get("interpolation") == "bilinear"
+            if crops or (bilinear and minor < HALF_PIXELS_SINCE and not version.endswith("-tf")):
+                raise ModelError(
+                    f"{path}: layer '{inner.get('name')}' is a {node['class_name']} of Keras {version}, which resized"
+                    " in a way that Keras 3 does not have. Its predictions would differ. Put a Resizing layer or"
+                    " nearest interpolation in its place where the model was made, train it, and save again."
+                )
         waiting.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
 
 
