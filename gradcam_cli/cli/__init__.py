@@ -12,6 +12,7 @@ import click
 
 from gradcam_cli import __version__
 from gradcam_cli.cli.cache import cache
+from gradcam_cli.cli.check_preprocess import check_preprocess
 from gradcam_cli.cli.common import INTERRUPTED, PIPE_CLOSED
 from gradcam_cli.cli.compile import compile_
 from gradcam_cli.cli.console import say
@@ -83,7 +84,7 @@ def program() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
-for command in (explain, evaluate, layers, methods, models, compile_, cache, verify, schema):
+for command in (explain, evaluate, layers, methods, models, compile_, cache, check_preprocess, verify, schema):
     program.add_command(command)
 
 

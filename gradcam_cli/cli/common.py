@@ -125,8 +125,8 @@ def announce(
         say(f"{card.name}: fused with {', '.join(layers[1:])}")
     if card.preprocess_guessed:
         say(
-            f"{card.name}: preprocess '{card.preprocess}' is a guess: {card.preprocess_reason}. "
-            "Say it with --preprocess."
+            f"{card.name}: preprocess '{card.preprocess}' is a guess: {card.preprocess_reason}. Check it: "
+            f"gradcam-cli check-preprocess {options['model']} PHOTOS --truth-from-folders"
         )
     if card.fit != DEFAULT_FIT and options["fit"] == "auto":
         say(f"{card.name}: fit '{card.fit}', as the tool that made the model does (change it with --fit)")

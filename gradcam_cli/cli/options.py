@@ -263,15 +263,16 @@ def _model_options(layer: Decorator) -> Decorator:
 model_options = _model_options(layer_option)
 several_layers_model_options = _model_options(layers_option)
 
+fit_option = click.option(
+    "--fit",
+    type=click.Choice(FIT_CHOICES),
+    default="auto",
+    show_default=True,
+    help="How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or what "
+    "the tool that made the model does.",
+)
 engine_options = _with(
-    click.option(
-        "--fit",
-        type=click.Choice(FIT_CHOICES),
-        default="auto",
-        show_default=True,
-        help="How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or what "
-        "the tool that made the model does.",
-    ),
+    fit_option,
     click.option(
         "--engine",
         type=click.Choice(ENGINES),

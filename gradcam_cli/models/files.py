@@ -1,10 +1,8 @@
 """From a model file to a classifier: loaded safely, its input, preprocessing and labels found out."""
 
-import re
 from collections.abc import Iterator
-from itertools import takewhile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -12,32 +10,18 @@ from gradcam_cli.errors import ModelError
 from gradcam_cli.label_files import choose_beside
 from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.families import is_as_it_came
+from gradcam_cli.models.input_choice import choose_input
 from gradcam_cli.models.legacy.loading import load_network
-from gradcam_cli.models.named import NAMED_MODELS, NamedModel
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.picture_input import CHANNELS, Shape, picture_input, sized
+from gradcam_cli.models.probe import Feeder
 from gradcam_cli.models.request import ModelRequest, open_source
 from gradcam_cli.models.stored_loss import Loss, stored_loss
-from gradcam_cli.models.trace import is_channels_first, layer_paths
-from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
+from gradcam_cli.models.trace import is_channels_first
+from gradcam_cli.preprocessing import PREPROCESSINGS
 
-IMAGENET_CLASSES = 1000
 FALLBACK_SIDE = 224
-GUESS = "unit"
-# Bare operations that scale or shift a picture: what keras.applications' preprocess_input leaves in a network.
-ARITHMETIC = frozenset({"Subtract", "TrueDivide", "Divide", "Multiply", "Add"})
-# A layer that only this family has, for networks in which the backbone was laid flat.
-FINGERPRINTS = {
-    "conv2_block1_preact_bn": "resnet50v2",
-    "conv5_block3_out": "resnet50",
-    "block5_conv3": "vgg16",
-    "block_16_project": "mobilenetv2",
-    "conv_pw_13_relu": "mobilenet",
-    "mixed10": "inceptionv3",
-    "block14_sepconv2_act": "xception",
-    "pool4_conv": "densenet121",
-    "conv_7b_ac": "inceptionresnetv2",
-}
 
 
 def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
@@ -52,30 +36,37 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
     channels_first = is_channels_first(network)
     found = picture_input(path, network, settings.image_input, request.inputs)
     shape = _input_shape(path, found.picture.shape, settings.input_size, channels_first=channels_first)
-    own, why = _own_preprocessing(network)
-    preprocessing = PREPROCESSINGS[(own or GUESS) if settings.preprocess == "auto" else settings.preprocess]
-    if not preprocessing.takes(shape[2]):
+    if settings.preprocess != "auto" and not PREPROCESSINGS[settings.preprocess].takes(shape[2]):
         raise ModelError(
-            f"{path}: --preprocess {preprocessing.name} is for three channels; the model's input has {shape[2]}."
+            f"{path}: --preprocess {settings.preprocess} is for three channels; the model's input has {shape[2]}."
         )
     labels, notes = _labels(network, request)
-    return Classifier(
+    loaded = Classifier(
         name=path.name,
         sha256=request.sha256,
         network=network,
         input_shape=shape,
-        preprocessing=preprocessing,
-        preprocess_guessed=settings.preprocess == "auto" and own is None,
+        preprocessing=PREPROCESSINGS["none"],
+        preprocess_guessed=True,
         labels=labels,
         output=settings.output_name,
         channels_first=channels_first,
         token_grid=settings.token_grid,
-        warnings=(*_size_warnings(found.picture.shape, settings.input_size), *_range_warnings(own, why, preprocessing)),
+        warnings=tuple(_size_warnings(found.picture.shape, settings.input_size)),
         notes=(*notes, *([found.note] if found.note else [])),
         picture_input=(found.picture.place, found.picture.name),
         other_inputs=sized(found.others, shape[:2]),
-        preprocess_reason=_reason(settings.preprocess, why),
         output_hints=OutputHints(settings.output_kind, _loss(path, network, request)),
+    )
+    choice = choose_input(network, shape, path, settings.preprocess, Feeder(found.picture.place, loaded.arranged))
+    return replace(
+        loaded,
+        preprocessing=choice.preprocessing,
+        preprocess_guessed=choice.guessed,
+        preprocess_reason=choice.reason,
+        preprocess_scores=choice.scores,
+        fit=choice.fit,
+        warnings=(*loaded.warnings, *choice.warnings),
     )
 
 
@@ -100,12 +91,6 @@ def _input_shape(
     return height, width, own[2]
 
 
-def _reason(wanted: str, why: str) -> str:
-    if wanted != "auto":
-        return ASKED_FOR
-    return why or "nothing in the model shows how pixels become its input"
-
-
 def _labels(network: keras.Model, request: ModelRequest) -> tuple[Labels, tuple[str, ...]]:
     """Take the labels that were asked for, those beside the model, or ImageNet's; and what is to be said of them."""
     if request.labels:
@@ -125,62 +110,9 @@ def _class_count(network: keras.Model, output: str | None) -> int | None:
 
 def _known_labels(network: keras.Model) -> Labels:
     """ImageNet's labels where the model is an application as it came."""
-    shape = network.output_shape if hasattr(network, "outputs") else None
-    thousand = isinstance(shape, tuple) and shape[-1] == IMAGENET_CLASSES
-    return imagenet_labels() if thousand and named_like(str(network.name)) else Labels()
-
-
-def _own_preprocessing(network: keras.Model) -> tuple[str | None, str]:
-    """What the network itself tells of its input: None where it tells nothing; and how it tells."""
-    for _, layer in _before_weights(network):
-        if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
-            return "none", f"it scales for itself ('{layer.name}')"
-        if type(layer).__name__ in ARITHMETIC and not isinstance(layer, keras.Layer):
-            return "none", f"it scales for itself ('{layer.name}')"
-    family = _family(network)
-    return (family.preprocess, f"it is built on {family.name}") if family else (None, "")
-
-
-def _before_weights(network: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Layers in front of the first one that computes with a kernel."""
-    return takewhile(lambda item: not hasattr(item[1], "kernel"), layer_paths(network))
-
-
-def _family(network: keras.Model) -> NamedModel | None:
-    """Recognise a backbone by its name, or a flat one by the names of its layers."""
-    layers = list(layer_paths(network))
-    names = [network.name, *(layer.name for _, layer in layers if isinstance(layer, keras.Model))]
-    for name in names:
-        if found := named_like(name):
-            return found
-    present = {layer.name for _, layer in layers}
-    return next((NAMED_MODELS[family] for name, family in FINGERPRINTS.items() if name in present), None)
-
-
-def named_like(name: str) -> NamedModel | None:
-    """The architecture whose name begins this one, as Keras calls its models: `mobilenetv2_1.00_96`."""
-    key = re.sub(r"[^a-z0-9]", "", name.lower())
-    if key == "nasnet":
-        return NAMED_MODELS["nasnetmobile"]
-    fitting = [named for named in NAMED_MODELS if key.startswith(named)]
-    return NAMED_MODELS[max(fitting, key=len)] if fitting else None
+    return imagenet_labels() if is_as_it_came(network) else Labels()
 
 
 def _size_warnings(shape: Shape, wanted: tuple[int, int] | None) -> Iterator[str]:
     if wanted is None and None in shape[1:]:
         yield f"its input size is open; {FALLBACK_SIDE} was taken. Say another with --input-size HxW."
-
-
-def _range_warnings(own: str | None, why: str, chosen: Preprocessing) -> Iterator[str]:
-    if own is not None and own != chosen.name:
-        yield (
-            f"--preprocess {chosen.name} gives the model numbers from {_range(chosen)}, but {why}: "
-            f"it expects '{own}', {_range(PREPROCESSINGS[own])}."
-        )
-    if own is None and chosen.name == "none":
-        yield "the model meets raw numbers from 0 to 255, and nothing in it seems to scale them."
-
-
-def _range(preprocessing: Preprocessing) -> str:
-    low, high = preprocessing.range
-    return f"{low:.4g} to {high:.4g}"

@@ -108,7 +108,7 @@ def trace(
     """
     feed = inputs if isinstance(inputs, Feed) else Feed((inputs,), inputs, "")
     with _recorded(model, substitute or (lambda _path, _index, output: output)) as calls:
-        output = _one_output(model, model(_as_declared(model, feed.tensors), training=False), output_name)
+        output = _one_output(model, model(as_declared(model, feed.tensors), training=False), output_name)
     classes = _class_count(model, output)
     read = read_output(output, classes, hints or OutputHints())
     # One unit may have become two classes.
@@ -143,7 +143,7 @@ def _one_output(model: keras.Model, outputs: Any, wanted: str | None) -> Any:
     return tensors[names.index(wanted)]
 
 
-def _as_declared(model: keras.Model, tensors: Sequence[Any]) -> Any:
+def as_declared(model: keras.Model, tensors: Sequence[Any]) -> Any:
     """Hand the inputs over the way a functional model declared them: bare, in a list, or in a dict."""
     if not hasattr(model, "operations"):
         return tensors[0] if len(tensors) == 1 else list(tensors)

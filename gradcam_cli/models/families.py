@@ -1,0 +1,49 @@
+"""Which architecture of keras.applications a network is built on."""
+
+import re
+
+import keras
+
+from gradcam_cli.models.named import NAMED_MODELS, NamedModel
+from gradcam_cli.models.trace import layer_paths
+
+IMAGENET_CLASSES = 1000
+# A layer that only this family has, for networks in which the backbone was laid flat.
+FINGERPRINTS = {
+    "conv2_block1_preact_bn": "resnet50v2",
+    "conv5_block3_out": "resnet50",
+    "block5_conv3": "vgg16",
+    "block_16_project": "mobilenetv2",
+    "conv_pw_13_relu": "mobilenet",
+    "mixed10": "inceptionv3",
+    "block14_sepconv2_act": "xception",
+    "pool4_conv": "densenet121",
+    "conv_7b_ac": "inceptionresnetv2",
+}
+
+
+def family_of(network: keras.Model) -> NamedModel | None:
+    """Recognise a backbone by its name, or a flat one by the names of its layers."""
+    layers = list(layer_paths(network))
+    names = [network.name, *(layer.name for _, layer in layers if isinstance(layer, keras.Model))]
+    for name in names:
+        if found := named_like(name):
+            return found
+    present = {layer.name for _, layer in layers}
+    return next((NAMED_MODELS[family] for name, family in FINGERPRINTS.items() if name in present), None)
+
+
+def is_as_it_came(network: keras.Model) -> bool:
+    """Whether a network has the name of an architecture and a head for ImageNet's classes."""
+    shape = network.output_shape if hasattr(network, "outputs") else None
+    thousand = isinstance(shape, tuple) and shape[-1] == IMAGENET_CLASSES
+    return thousand and named_like(str(network.name)) is not None
+
+
+def named_like(name: str) -> NamedModel | None:
+    """The architecture whose name begins this one, as Keras calls its models: `mobilenetv2_1.00_96`."""
+    key = re.sub(r"[^a-z0-9]", "", name.lower())
+    if key == "nasnet":
+        return NAMED_MODELS["nasnetmobile"]
+    fitting = [named for named in NAMED_MODELS if key.startswith(named)]
+    return NAMED_MODELS[max(fitting, key=len)] if fitting else None

@@ -1,0 +1,129 @@
+"""Run the front of a network on pictures, and look at what its layers meet there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.models.trace import Feed, as_declared, is_channels_first, layer_paths
+
+Array = NDArray[np.float32]
+# So many pixels are run at a time.
+PIXELS_AT_ONCE = 8 * 224 * 224
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """How pictures (N, H, W, channels) go into a network: the place of their input, and the other inputs' values."""
+
+    place: int = 0
+    arranged: Callable[[Any], Any] | None = None
+
+    def __call__(self, network: keras.Model, pictures: Array) -> Any:
+        """Give what the network is to be called on."""
+        if self.arranged is None:
+            tensor = keras.ops.convert_to_tensor(
+                np.moveaxis(pictures, -1, 1) if is_channels_first(network) else pictures
+            )
+        else:
+            tensor = self.arranged(keras.ops.convert_to_tensor(pictures))
+        return as_declared(network, tensor.tensors if isinstance(tensor, Feed) else (tensor,))
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """A layer that has weights, and what it was given: (N, ...) in the network's own arrangement."""
+
+    path: str
+    layer: Any
+    inputs: Array
+
+
+ONLY_PICTURES = Feeder()
+
+
+class _Reached(BaseException):
+    """The run has come far enough. No Exception: Keras would rewrite it."""
+
+
+def first_met(
+    network: keras.Model, pictures: Array, wanted: Callable[[Any], bool], feeder: Feeder = ONLY_PICTURES
+) -> Met | None:
+    """Run pictures (N, H, W, channels) as far as the first layer that is wanted; None if there is none on the way.
+
+    A layer whose input is the same for all pictures is passed over: it computes with something else.
+    """
+    found: list[Met] = []
+
+    def stop(path: str, layer: Any, inputs: Array) -> None:
+        if wanted(layer) and (len(inputs) == 1 or np.ptp(inputs, axis=0).any()):
+            found.append(Met(path, layer, inputs))
+            raise _Reached
+
+    with _watched(network, stop):
+        try:
+            network(feeder(network, pictures), training=False)
+        except _Reached:
+            return found[0]
+    return None
+
+
+def statistics_met(
+    network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
+) -> tuple[Array, Array]:
+    """Give mean and variance, for each channel, of what a layer meets for pictures (N, H, W, channels)."""
+    axis = channel_axis(layer)
+    each = max(1, PIXELS_AT_ONCE // (pictures.shape[1] * pictures.shape[2]))
+    total = squares = count = 0.0
+    for start in range(0, len(pictures), each):
+        met = first_met(network, pictures[start : start + each], lambda each_layer: each_layer is layer, feeder)
+        if met is None:
+            raise ValueError("the layer is not reached")
+        values = np.moveaxis(met.inputs, axis, -1).astype(np.float64)
+        values = values.reshape(-1, values.shape[-1])
+        total, squares, count = total + values.sum(0), squares + (values**2).sum(0), count + len(values)
+    mean = np.asarray(total / count)
+    return np.asarray(mean, np.float32), np.asarray(np.maximum(squares / count - mean**2, 0), np.float32)
+
+
+def channel_axis(layer: Any) -> int:
+    """The axis of the channels of a normalisation layer."""
+    axis = layer.axis
+    return int(axis if isinstance(axis, int) else next(iter(axis)))
+
+
+def is_leaf(layer: Any) -> bool:
+    """Whether a layer holds no other layers."""
+    return isinstance(layer, keras.Layer) and not list(layer._flatten_layers(include_self=False))  # noqa: SLF001 - no public walk
+
+
+@contextmanager
+def _watched(network: keras.Model, seen: Callable[[str, Any, Array], None]) -> Iterator[None]:
+    """Call `seen` with the first tensor that each layer with weights is given, before the layer is run."""
+    hooked: list[Any] = []
+
+    def hook(path: str, layer: Any) -> None:
+        original = layer.call
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            tensors = [t for t in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(t)]
+            if tensors:
+                seen(path, layer, np.asarray(keras.ops.convert_to_numpy(tensors[0]), np.float32))
+            return original(*args, **kwargs)
+
+        hooked.append(layer)
+        # Past Keras's own __setattr__, which would try to track what it is given.
+        object.__setattr__(layer, "call", call)
+
+    try:
+        for path, layer in layer_paths(network):
+            if is_leaf(layer) and layer.weights and "call" not in layer.__dict__:
+                hook(path, layer)
+        yield
+    finally:
+        for layer in hooked:
+            object.__delattr__(layer, "call")

@@ -1,0 +1,252 @@
+"""Which numbers a network was trained on, found out from the network: scaling, batch statistics, backbone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from conftest import DATA
+from keras import layers
+
+from gradcam_cli.models.batch_statistics import distance, is_clear
+from gradcam_cli.models.families import family_of
+from gradcam_cli.models.input_choice import choose_input
+from gradcam_cli.models.preprocess_evidence import Evidence, find_evidence
+from gradcam_cli.models.probe import statistics_met
+from gradcam_cli.models.sample_pictures import sample_pictures
+from gradcam_cli.preprocessing import PREPROCESSINGS
+
+SIDE = 48
+SHAPE = (SIDE, SIDE, 3)
+IMAGENET = ([0.485, 0.456, 0.406], [0.229**2, 0.224**2, 0.225**2])
+Front = Callable[[Any], Any]
+
+
+def head(x: Any) -> Any:
+    return layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+
+
+def network(front: Front, dtype: str = "float32", normalise: bool = False) -> Any:
+    keras.utils.set_random_seed(3)
+    inputs = layers.Input(SHAPE, dtype=dtype)
+    x = layers.Conv2D(8, 3, use_bias=not normalise)(front(inputs))
+    if normalise:
+        x = layers.BatchNormalization(name="memory")(x)
+    return keras.Model(inputs, head(layers.ReLU()(x)))
+
+
+def evidence(model: Any, *, as_it_came: bool = False) -> Evidence:
+    return find_evidence(model, SHAPE, family_of(model), as_it_came=as_it_came)
+
+
+def adapted(low: float, high: float) -> Any:
+    layer = layers.Normalization()
+    layer.adapt(np.random.default_rng(0).uniform(low, high, (20, SIDE, SIDE, 3)).astype(np.float32))
+    return layer
+
+
+def floats(values: list[float]) -> Any:
+    return np.asarray(values, np.float32)
+
+
+def nested(x: Any) -> Any:
+    return keras.Sequential([layers.Input(SHAPE), layers.Resizing(32, 32), layers.Rescaling(2.0, -1)])(x)
+
+
+def reversed_less_mean(x: Any) -> Any:
+    return x[..., ::-1] - floats([103.939, 116.779, 123.68])
+
+
+SCALINGS: dict[str, tuple[Front, str]] = {
+    "255": (layers.Rescaling(1 / 255), "none"),
+    "127.5": (layers.Rescaling(1 / 127.5, -1), "none"),
+    "half": (layers.Rescaling(1 / 255, -0.5), "none"),
+    "operations": (lambda x: x / 127.5 - 1.0, "none"),
+    "imagenet of raw": (lambda x: layers.Normalization(mean=IMAGENET[0], variance=IMAGENET[1])(x / 255.0), "none"),
+    "adapted raw": (adapted(0, 255), "none"),
+    "adapted dark raw": (adapted(0, 80), "none"),
+    "caffe": (reversed_less_mean, "none"),
+    "2x-1": (layers.Rescaling(2.0, -1), "unit"),
+    "2x-1 operations": (lambda x: x * 2.0 - 1.0, "unit"),
+    "imagenet": (layers.Normalization(mean=IMAGENET[0], variance=IMAGENET[1]), "unit"),
+    "imagenet operations": (
+        lambda x: (x - np.asarray(IMAGENET[0], np.float32)) / np.asarray(IMAGENET[1], np.float32) ** 0.5,
+        "unit",
+    ),
+    "adapted": (adapted(0, 1), "unit"),
+    "back to raw": (layers.Rescaling(255.0), "unit"),
+    "nested": (nested, "unit"),
+    "padded": (lambda x: layers.Rescaling(2.0, -1)(layers.ZeroPadding2D(4)(x)), "unit"),
+    "from [-1, 1]": (lambda x: (x + 1.0) * 127.5, "tf"),
+    "half from [-1, 1]": (layers.Rescaling(0.5, 0.5), "tf"),
+}
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+def test_the_range_that_a_scaling_was_made_for(name: str) -> None:
+    front, expected = SCALINGS[name]
+    found = evidence(network(front))
+    assert (found.preprocess, found.certain) == (expected, True), found
+    assert found.contradicts("caffe")
+    assert not found.contradicts(expected)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        lambda x: x,
+        lambda x: layers.RandomFlip()(layers.Resizing(32, 32)(x)),
+        lambda x: layers.ZeroPadding2D(2)(x[..., ::-1]),
+    ],
+)
+def test_what_scales_nothing_shows_nothing(front: Front) -> None:
+    found = evidence(network(front))
+    assert (found.preprocess, found.certain, found.scores) == ("unit", False, None)
+    assert not found.contradicts("none")
+
+
+def test_whole_numbers_are_raw() -> None:
+    found = evidence(network(lambda x: keras.ops.cast(x, "float32"), dtype="uint8"))
+    assert (found.preprocess, found.certain) == ("none", True)
+
+
+def photographs() -> list[Any]:
+    """Real ones, other than the program's sample pictures, with the mean colour of many photographs."""
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    read = [np.asarray(cv2.imread(str(DATA / f"{name}.png")))[..., ::-1] for name in names]
+    small = [cv2.resize(np.ascontiguousarray(photo), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for photo in read]
+    usual = 255 * np.asarray(IMAGENET[0])
+    return [np.clip(photo - photo.mean((0, 1)) + usual, 0, 255).astype(np.uint8) for photo in small]
+
+
+def trained_on(model: Any, preprocess: str, settled: float = 1.0) -> Any:
+    """Give the model's first normalisation the memory that training on photographs leaves."""
+    memory = next(layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization))
+    given = np.stack([PREPROCESSINGS[preprocess](photo) for photo in photographs()])
+    # A fresh memory is passed over by nothing here: the layer itself is named.
+    mean, variance = statistics_met(model, given, memory)
+    memory.moving_mean.assign(settled * mean)
+    memory.moving_variance.assign(settled * variance + 1 - settled)
+    return model
+
+
+@pytest.mark.parametrize("settled", [1.0, 0.7])
+@pytest.mark.parametrize("preprocess", ["unit", "none", "tf", "caffe", "torch"])
+def test_the_memory_of_batch_normalisation(preprocess: str, settled: float) -> None:
+    model = trained_on(network(lambda x: x, normalise=True), preprocess, settled)
+    found = evidence(model)
+    assert found.scores is not None
+    # Nothing wrong in silence: either right, or said to be a guess.
+    assert found.preprocess in {preprocess, "lite" if preprocess == "tf" else preprocess} or not found.certain
+    assert found.scores[preprocess] < 2.5 * min(found.scores.values()) + 0.05
+    raw = {"none", "caffe"}
+    assert (found.preprocess in raw) == (preprocess in raw)
+
+
+def test_a_fresh_memory_shows_nothing_and_the_choice_is_repeatable() -> None:
+    assert evidence(network(lambda x: x, normalise=True)).scores is None
+    model = trained_on(network(lambda x: x, normalise=True), "unit")
+    assert evidence(model) == evidence(model)
+    np.testing.assert_array_equal(sample_pictures(8, 8, 3), sample_pictures.__wrapped__(8, 8, 3))
+
+
+def test_scaled_twice_is_not_certain() -> None:
+    """Rescaling in the network, and pixels / 255 in the training all the same: the memory says so."""
+    model = network(layers.Rescaling(1 / 255), normalise=True)
+    assert evidence(trained_on(model, "none")).preprocess == "none"
+    assert evidence(trained_on(model, "none")).certain
+    assert not evidence(trained_on(model, "unit")).certain
+    assert evidence(trained_on(model, "unit")).preprocess == "unit"
+
+
+def backbone(name: str) -> Any:
+    inner = network(lambda x: x, normalise=True)
+    inputs = layers.Input(SHAPE)
+    return keras.Model(inputs, head(keras.Model(inner.input, inner.layers[-3].output, name=name)(inputs)))
+
+
+def test_a_known_backbone_with_its_own_statistics_is_a_guess() -> None:
+    own = evidence(trained_on(backbone("mobilenetv2_1.00_96"), "tf"))
+    assert (own.preprocess, own.certain) == ("tf", False)
+    assert "whatever its head" in own.reason
+    other = evidence(trained_on(backbone("mobilenetv2_1.00_96"), "unit"))
+    assert (other.preprocess, other.certain) == ("unit", True)
+    assert other.contradicts("tf")
+    assert evidence(trained_on(backbone("mobilenetv2_1.00_96"), "tf"), as_it_came=True).certain
+
+
+def test_a_frozen_layer_of_an_unknown_backbone_is_a_guess() -> None:
+    model = trained_on(backbone("mine"), "unit")
+    assert evidence(model).certain
+    model.layers[1].trainable = False
+    assert not evidence(model).certain
+
+
+def test_a_backbone_without_memory_is_a_guess() -> None:
+    inputs = layers.Input(SHAPE)
+    inner = keras.Sequential([layers.Input(SHAPE), layers.Conv2D(4, 3)], name="vgg16")
+    found = evidence(keras.Model(inputs, head(inner(inputs))))
+    assert (found.preprocess, found.certain, found.scores) == ("caffe", False, None)
+    assert "vgg16" in found.reason
+
+
+def test_an_explicit_choice_is_warned_against_only_by_certain_evidence() -> None:
+    path = Path("m.keras")
+    scaled = network(SCALINGS["2x-1"][0])
+    assert choose_input(scaled, SHAPE, path, "unit").warnings == ()
+    (warning,) = choose_input(scaled, SHAPE, path, "none").warnings
+    assert "0 to 255" in warning
+    assert "0 to 1" in warning
+    for wanted in ("unit", "none"):
+        assert choose_input(backbone("resnet50"), SHAPE, path, wanted).warnings == ()
+
+
+def test_distance_by_a_slow_loop() -> None:
+    rng = np.random.default_rng(0)
+    mu, mm = rng.normal(size=(2, 5))
+    va, mv = rng.uniform(0.5, 2, (2, 5))
+    found = []
+    for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1):
+        each = [
+            abs(share * mu[k] - mm[k]) / mv[k] ** 0.5 + 0.5 * abs(np.log((share * va[k] + 1 - share) / mv[k]))
+            for k in range(5)
+        ]
+        found.append(sorted(each)[2])
+    assert distance(mu, va, mm, mv) == pytest.approx(min(found))
+    dead = np.append(mv, 1e-12)
+    assert distance(np.append(mu, 9), np.append(va, 9), np.append(mm, 0), dead) == pytest.approx(min(found))
+
+
+def test_what_is_clear() -> None:
+    assert is_clear({"tf": 0.2, "lite": 0.2, "unit": 0.4})
+    assert not is_clear({"tf": 0.2, "unit": 0.25})
+    assert not is_clear({"tf": 2.0, "unit": 9.0})
+
+
+def teachable_machine(units: int = 100, bias: bool = False) -> Any:
+    inner = keras.Sequential(
+        [layers.Input(SHAPE), layers.Conv2D(4, 3), layers.DepthwiseConv2D(3), layers.GlobalAveragePooling2D()]
+    )
+    last = [layers.Dense(units, activation="relu"), layers.Dense(2, use_bias=bias, activation="softmax")]
+    return keras.Sequential([layers.Input(SHAPE), inner, keras.Sequential([layers.Input((4,)), *last])])
+
+
+def test_teachable_machine_by_its_structure(tmp_path: Path) -> None:
+    choice = choose_input(teachable_machine(), SHAPE, tmp_path / "m.h5", "auto")
+    assert (choice.preprocessing.name, choice.guessed, choice.fit) == ("tf", False, "crop")
+    for other in (teachable_machine(64), teachable_machine(bias=True), network(lambda x: x)):
+        choice = choose_input(other, SHAPE, tmp_path / "m.h5", "auto")
+        assert (choice.guessed, choice.fit) == (True, "squash")
+
+
+def test_teachable_machine_by_its_files_is_a_guess(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("0 cat\n1 dog\n")
+    choice = choose_input(network(lambda x: x), SHAPE, tmp_path / "keras_model.h5", "auto")
+    assert (choice.preprocessing.name, choice.guessed, choice.fit) == ("tf", True, "crop")
+    for name, front in (("other.h5", "255"), ("other.h5", "2x-1"), ("keras_model.h5", "255")):
+        assert choose_input(network(SCALINGS[front][0]), SHAPE, tmp_path / name, "auto").fit == "squash"
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    assert choose_input(network(lambda x: x), SHAPE, tmp_path / "keras_model.h5", "auto").fit == "squash"
