@@ -65,13 +65,17 @@ def _check_input(path: Path, layer: str, node: Node) -> None:
 
 
 def _check_weights(path: Path, nodes: list[tuple[str, Node]], walk: Walk, stored: Stored) -> None:
-    widest = max((size for _, node in nodes for size in _sizes(node)), default=1)
+    entries = [(layer, node) for layer, node in nodes if "class_name" in node and isinstance(node.get("config"), dict)]
+    unreached = [node["config"] for _, node in entries if id(node) not in walk.measured]
+    widest = max((size for config in unreached for size in _sizes(config)), default=stored.largest)
     batch = max((size for _, node in nodes for size in _batches(node)), default=1)
     asked, most, at_fault = 0, 0, ""
-    for layer, node in nodes:
+    for layer, node in entries:
         tensors = _weights(node, walk, stored, widest, batch)
-        largest = max(tensors, key=numbers, default=())
-        if tensors and numbers(largest) > MAX_RATIO * stored.largest_tensor + FREE_NUMBERS:
+        if not tensors:
+            continue
+        largest = max(tensors, key=numbers)
+        if numbers(largest) > MAX_RATIO * stored.largest_tensor + FREE_NUMBERS:
             raise ModelError(
                 f"{path}: {layer} declares {numbers(largest):,} weights ({_text(largest)}), and the largest tensor that"
                 f" the file stores has {stored.largest_tensor:,}. Refused. {WAY_OUT}"
@@ -89,8 +93,8 @@ def _check_weights(path: Path, nodes: list[tuple[str, Node]], walk: Walk, stored
 
 def _weights(node: Node, walk: Walk, stored: Stored, widest: int, batch: int) -> tuple[Dims, ...]:
     """What Keras allocates for one node: by the shapes that reach it, or by what it says that it was built for."""
-    config = node.get("config")
-    if "class_name" not in node or not isinstance(config, dict) or is_model(node):
+    config = node["config"]
+    if is_model(node):
         return ()
     measured = walk.measured.get(id(node))
     inferred = measured.weights if measured else ()
@@ -141,7 +145,9 @@ def _check_activations(path: Path, nodes: list[tuple[str, Node]], walk: Walk) ->
     limit = min(MAX_ACTIVATIONS, max(FREE_ACTIVATIONS, MAX_GROWTH * walk.input_numbers))
     for layer, node in nodes:
         measured = walk.measured.get(id(node))
-        largest = max(measured.tensors, key=numbers, default=()) if measured else ()
+        if measured is None:
+            continue
+        largest = max(measured.tensors, key=numbers, default=())
         if numbers(largest) > limit:
             raise ModelError(
                 f"{path}: {layer} makes {numbers(largest):,} numbers of one picture ({_text(largest)}), and no more"
