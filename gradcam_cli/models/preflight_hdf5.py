@@ -107,10 +107,11 @@ def _datasets(path: Path, root: Any) -> Iterator[Any]:
     waiting, seen = [root], {_address(root)}
     while waiting:
         group = waiting.pop()
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ModelError(f"{path}: {group.name}/{name} is a link to another place or file. Refused.")
-            item = group[name]
+        for name in group.id:
+            if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+                text = name.decode(errors="replace")
+                raise ModelError(f"{path}: {group.name}/{text} is a link to another place or file. Refused.")
+            item = _item(h5py.h5o.open(group.id, name))
             address = _address(item)
             if address in seen:
                 continue
@@ -121,6 +122,13 @@ def _datasets(path: Path, root: Any) -> Iterator[Any]:
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):
                 yield item
+
+
+def _item(identifier: Any) -> Any:
+    """Wrap an open object. `group[name]` does the same, and looks the name up three times."""
+    if isinstance(identifier, h5py.h5g.GroupID):
+        return h5py.Group(identifier)
+    return h5py.Dataset(identifier) if isinstance(identifier, h5py.h5d.DatasetID) else h5py.Datatype(identifier)
 
 
 def _address(item: Any) -> Any:
