@@ -186,7 +186,11 @@ def _classes_to_sample(engine: Engine, forward: Forward) -> _Sample:
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :MOST_CLASSES]
     ranked = np.take_along_axis(probabilities, order, axis=1)
     before = np.cumsum(ranked, axis=1) - ranked
-    return _Sample(order, ranked, np.count_nonzero(before < ENOUGH_PROBABILITY, axis=1))
+    count = np.count_nonzero(before < ENOUGH_PROBABILITY, axis=1)
+    if engine.head.class_count <= MOST_CLASSES:
+        # Of so few none is left out: a class of little probability may have the largest slope.
+        count = np.full_like(count, engine.head.class_count)
+    return _Sample(order, ranked, count)
 
 
 def _evidence(
@@ -199,7 +203,9 @@ def _evidence(
             return (Evidence(activations) for _ in forward.targets.T)
         case Needs.GRADIENTS:
             assert forward.gradients is not None  # noqa: S101 - the engine was made for this method
-            return (Evidence(activations, gradients=g) for g in _by_target(forward.gradients))
+            curved = method.takes_curvature and engine.head.linearity == "pooled" and options.score == "logit"
+            plain = (Evidence(activations, gradients=g) for g in _by_target(forward.gradients))
+            return _with_curvature(engine, forward) if curved else plain
         case Needs.CLASS_WEIGHTS:
             assert engine.head.weights is not None  # noqa: S101 - check_method has been asked
             weights = engine.head.weights.T[forward.targets]
@@ -213,6 +219,15 @@ def _evidence(
         case Needs.MASKED_SCORES:
             masked = _masked_scores(engine, forward, options.max_channels)
             return (Evidence(activations, masked_scores=m) for m in _by_target(masked))
+
+
+def _with_curvature(engine: Engine, forward: Forward) -> Iterator[Evidence]:
+    """Gradients with the second and third derivatives by the elements: those by the means, over Z^2 and Z^3."""
+    assert forward.gradients is not None  # noqa: S101 - the engine was made for this method
+    area = np.float64(forward.activations.shape[1] * forward.activations.shape[2])
+    second, third = (_by_target(found) for found in engine.pooled_derivatives(forward))
+    for rank, g in enumerate(_by_target(forward.gradients)):
+        yield Evidence(forward.activations, g, second=second[rank] / area**2, third=third[rank] / area**3)
 
 
 def _by_target(values: Floats) -> Floats:

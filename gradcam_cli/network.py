@@ -20,6 +20,8 @@ NO_EXTRAS: Extras = MappingProxyType({})
 # linear: no activation; probabilities are the softmax of what it gives. probabilities: the output is probabilities
 # that do not follow from the scores. score: one score a class, without probabilities. value: a number for its own sake.
 HeadKind = Literal["softmax", "sigmoid", "binary", "linear", "probabilities", "score", "value"]
+# How the scores depend on the target layer's output, see `models.linearity`.
+Linearity = Literal["piecewise", "pooled", "smooth"]
 WITHOUT_PROBABILITIES = frozenset({"score", "value"})
 
 
@@ -63,7 +65,8 @@ class TargetLayer:
 class Head:
     """How logits become probabilities; `weights` (K, C) only where the head is GAP -> Dense on the target layer.
 
-    `reason` says how `kind` was found; `assumed` that nothing told it.
+    `reason` says how `kind` was found; `assumed` that nothing told it. `linearity` is that of the scores in the layer's
+    output.
     """
 
     kind: HeadKind
@@ -71,6 +74,7 @@ class Head:
     weights: Floats | None = None
     reason: str = ""
     assumed: bool = False
+    linearity: Linearity = "piecewise"
 
     @property
     def has_probabilities(self) -> bool:
@@ -229,6 +233,12 @@ class Engine(Protocol):
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class's logit (N,) for each image, through the head alone."""
+
+    def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
+        """Give the second and third derivative of each target's logit by each channel's mean: twice (N, T, K).
+
+        Only for heads whose `linearity` is `pooled`.
+        """
 
     def ablation_drops(self, forward: Forward) -> Floats:
         """Give what each target's logit loses with each channel, through the head alone: (N, T, K).

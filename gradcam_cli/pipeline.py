@@ -105,6 +105,7 @@ class Job:
     overlays: bool = True
     channels: int = 3
     asked_classes: int = 0
+    derivatives: str | None = None
     layers: tuple[str, ...] = ()
     decode: Decode = decode
     extras: ExtrasOf = no_extras
@@ -422,6 +423,7 @@ def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
         noise=options.noise if options.smooth else None,
         flip=options.flip,
         layers=job.layers,
+        derivatives=job.derivatives,
     )
 
 

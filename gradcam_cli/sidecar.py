@@ -80,6 +80,7 @@ class MethodCard:
     noise: float | None = None
     flip: bool = False
     layers: tuple[str, ...] = ()
+    derivatives: str | None = None
 
 
 @dataclass(frozen=True)

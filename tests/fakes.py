@@ -55,6 +55,10 @@ class FakeEngine:
         slopes = self.kernel[:, classes].T / self.cells**2
         return np.broadcast_to(slopes[:, None, None, :], forward.activations.shape)
 
+    def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
+        none = np.zeros((*forward.targets.shape, CHANNELS), np.float32)
+        return none, none
+
     def ablation_drops(self, forward: Forward) -> Floats:
         drops = self.head.dense_drops(forward.activations, forward.targets)
         assert drops is not None

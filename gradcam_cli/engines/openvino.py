@@ -89,6 +89,11 @@ class OpenVinoEngine:
         assert gradients is not None  # noqa: S101 - every plan has the weights of its head
         return gradients[:, 0]
 
+    def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
+        """Give the second and third derivatives of the logits: 0, as every plan's head is linear."""
+        none = np.zeros((*forward.targets.shape, self.layer.channels), np.float32)
+        return none, none
+
     def ablation_drops(self, forward: Forward) -> Floats:
         """Give what each target's logit loses with each channel: (N, T, K)."""
         drops = self.head.dense_drops(forward.activations, forward.targets)

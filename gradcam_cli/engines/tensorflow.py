@@ -167,6 +167,23 @@ class TensorFlowEngine:
         by_channel = np.concatenate(scores).reshape(count, channels + 1, -1).transpose(0, 2, 1)
         return np.asarray(by_channel[:, :, :1] - by_channel[:, :, 1:], np.float32)
 
+    def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
+        """Give the second and third derivative of each target's logit by each channel's mean: twice (N, T, K)."""
+        inputs, raw = forward.handle
+        with self._tracing:
+            derivatives = self._derivatives
+        count, targets = forward.targets.shape
+        channels = self.layer.channels
+        pairs = np.stack(np.unravel_index(np.arange(count * targets * channels), (count, targets, channels)), axis=1)
+        found = []
+        for start in range(0, len(pairs), ABLATION_BATCH):
+            part = pairs[start : start + ABLATION_BATCH]
+            asked = np.stack([part[:, 0], part[:, 2], forward.targets[part[:, 0], part[:, 1]]], axis=1)
+            full = tf.constant(np.resize(asked, (ABLATION_BATCH, 3)), tf.int32)
+            found.append(derivatives(raw, full, *inputs).numpy()[:, : len(part)])
+        both = np.concatenate(found, axis=1).reshape(2, count, targets, channels).astype(np.float32)
+        return both[0], both[1]
+
     def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
         missing = self.batch_size - len(rows)
         return np.concatenate([rows, np.zeros_like(rows, shape=(missing, *rows.shape[1:]))]) if missing else rows
@@ -190,6 +207,28 @@ class TensorFlowEngine:
             return self._head_logits([tf.gather(tensor, images) for tensor in inputs], ablated)
 
         return self._traced_head(logits, tf.TensorSpec((ABLATION_BATCH, 2), tf.int32))
+
+    @cached_property
+    def _derivatives(self) -> Any:
+        """Second and third derivative (2, P), for rows (P, 3) of an image, a channel and a class.
+
+        What is added to all cells of a channel is added to its mean, so that these are derivatives by one number a row.
+        """
+
+        def derivatives(raw: Any, rows: Any, *inputs: Any) -> Any:
+            images, channels, classes = rows[:, 0], rows[:, 1], rows[:, 2]
+            step = tf.zeros(ABLATION_BATCH, tf.float32)
+            moved = self._target.layout.shifted(tf.gather(raw, images), channels, step)
+            logits = self._head_logits([tf.gather(tensor, images) for tensor in inputs], moved)
+            slope = tf.gather(logits, classes, axis=1, batch_dims=1)
+            orders = []
+            for _ in range(3):
+                (found,) = tf.gradients(slope, [step])
+                slope = tf.zeros_like(step) if found is None else found
+                orders.append(slope)
+            return tf.stack(orders[1:])
+
+        return self._traced_head(derivatives, tf.TensorSpec((ABLATION_BATCH, 3), tf.int32))
 
     def _traced_head(self, function: Any, *more: Any) -> Any:
         """Trace a function of what the target layer gave for a batch, more, and the inputs of that batch."""

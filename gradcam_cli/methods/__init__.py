@@ -22,6 +22,8 @@ from gradcam_cli.methods.gradcam import (
 )
 from gradcam_cli.methods.scorecam import scorecam
 from gradcam_cli.methods.softmax import Moments, gradcam_plus_plus_softmax
+from gradcam_cli.network import Linearity
+from gradcam_cli.settings import Score
 
 Array = NDArray[np.float32]
 
@@ -48,13 +50,24 @@ class Evidence:
     scores: Array | None = None
     drops: Array | None = None
     masked_scores: Array | None = None
+    second: NDArray[np.floating] | None = None
+    third: NDArray[np.floating] | None = None
 
     def finite(self) -> NDArray[np.bool_]:
         """Tell for each image (N,) whether all of it are finite numbers; -inf marks a channel that was not taken."""
         masked = (
             None if self.masked_scores is None else np.where(np.isneginf(self.masked_scores), 0, self.masked_scores)
         )
-        arrays = (self.activations, self.gradients, self.class_weights, self.scores, self.drops, masked)
+        arrays = (
+            self.activations,
+            self.gradients,
+            self.class_weights,
+            self.scores,
+            self.drops,
+            masked,
+            self.second,
+            self.third,
+        )
         known = [array for array in (*arrays, *self._moments()) if array is not None]
         found = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in known]
         return np.asarray(np.logical_and.reduce(found), np.bool_)
@@ -108,6 +121,22 @@ class Method:
         return HEADS[self.needs]
 
     @property
+    def assumes_linearity(self) -> bool:
+        """Whether its alpha is derived for heads that are piecewise linear in the layer's output."""
+        return self.name.startswith("gradcam++")
+
+    @property
+    def takes_curvature(self) -> bool:
+        """Whether it takes the second and third derivatives where they can be had."""
+        return self.name == "gradcam++-paper"
+
+    def is_exact(self, linearity: Linearity, score: Score) -> bool:
+        """Whether its derivatives are exact for such a head and score."""
+        if not self.assumes_linearity:
+            return True
+        return score == "logit" and (linearity == "piecewise" or (linearity == "pooled" and self.differentiates))
+
+    @property
     def differentiates(self) -> bool:
         """Whether it takes the gradient of one score, so that one can choose of which."""
         return self.needs is Needs.GRADIENTS
@@ -119,6 +148,11 @@ def _from_gradients(function: Callable[[Floats, Floats], Floats]) -> Callable[[E
         return function(evidence.activations, evidence.gradients)
 
     return maps
+
+
+def _paper(evidence: Evidence) -> Floats:
+    assert evidence.gradients is not None  # noqa: S101 - the registry says what each method needs
+    return gradcam_plus_plus_paper(evidence.activations, evidence.gradients, evidence.second, evidence.third)
 
 
 def _cam(evidence: Evidence) -> Floats:
@@ -160,8 +194,8 @@ METHODS = {
         Method(
             "gradcam++-paper",
             Needs.GRADIENTS,
-            "the same by the paper's equations to the letter (alpha not normalised)",
-            _from_gradients(gradcam_plus_plus_paper),
+            "the same by the paper's equations (alpha not normalised)",
+            _paper,
         ),
         Method(
             "gradcam++-softmax",

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
+# Below this share of its own terms the denominator of alpha is rounding noise: a pole, where alpha is set to 0.
+POLE = 1e-12
+
 
 def gradcam(activations: Floats, gradients: Floats) -> Floats:
     """Grad-CAM: channels weighted by their mean gradient.
@@ -29,8 +32,13 @@ def gradcam_plus_plus(activations: Floats, gradients: Floats) -> Floats:
     `a_ijk = [g_ijk > 0] / (2 + S_k g_ijk)`, `S_k = sum_ij max(A_ijk, 0)`.
     Chattopadhyay et al. 2018, arXiv:1710.11063, equations 10, 11 and 19.
 
+    The closed form of alpha is exact for heads that are piecewise linear in A (ReLU, max pooling), and an
+    approximation for smooth ones (swish, GELU, tanh, LayerNorm between the layer and the logits). Where such a head
+    sees A through its spatial means alone, g and alpha are the same in all cells of a channel, alpha cancels, and the
+    map is exact again.
+
     Differs from the paper in that alpha is normalised to sum to 1 over the positive gradients of a channel,
-    as its authors' own program does: see `gradcam_plus_plus_paper` for the equations to the letter. `S_k` is
+    as its authors' own program does: see `gradcam_plus_plus_paper` for the equations. `S_k` is
     taken over `max(A, 0)`, which is the paper's sum wherever the layer ends in a ReLU, and keeps the
     denominator at 2 or more where it does not.
     """
@@ -41,12 +49,27 @@ def gradcam_plus_plus(activations: Floats, gradients: Floats) -> Floats:
     return weighted_map(activations, np.divide(weights, total, out=np.zeros_like(weights), where=total > 0))
 
 
-def gradcam_plus_plus_paper(activations: Floats, gradients: Floats) -> Floats:
-    """Grad-CAM++ by its equations to the letter: alpha is not normalised.
+def gradcam_plus_plus_paper(
+    activations: Floats, gradients: Floats, second: Floats | None = None, third: Floats | None = None
+) -> Floats:
+    """Grad-CAM++ by its equations: alpha is not normalised.
 
-    `relu(sum_k w_k A_k)` with `w_k = sum_ij a_ijk relu(g_ijk)` and `a_ijk` as in `gradcam_plus_plus`.
-    Chattopadhyay et al. 2018, arXiv:1710.11063, equations 10, 11 and 19.
+    `relu(sum_k w_k A_k)` with `w_k = sum_ij a_ijk relu(g_ijk)`. Chattopadhyay et al. 2018, arXiv:1710.11063,
+    equations 10, 11 and 19. `a_ijk` is as in `gradcam_plus_plus`, which is exact for heads that are piecewise linear in
+    A, and an approximation for others.
+
+    With the second and third derivatives h and q of S by the elements of A, it is exact for smooth heads too:
+    `a = Y'' / (2 Y'' + S_k Y''')` with `Y'' = g^2 + h` and `Y''' = g^3 + 3 g h + q` (the common factor exp(S) cancels).
+    There alpha can be negative and has poles: where the denominator is below 1e-12 of its terms, alpha is 0.
+
+    Args:
+        activations: A, (N, h, w, K).
+        gradients: g, of the same shape.
+        second: h, (N, K), where the head sees A through its K spatial means: the same for all cells of a channel.
+        third: q, likewise.
     """
+    if second is not None and third is not None:
+        return weighted_map(activations, _exact_weights(activations, gradients, second, third))
     alpha, positive = _alpha_and_positive_gradients(activations, gradients)
     return weighted_map(activations, _spatial_dot(alpha, positive))
 
@@ -122,6 +145,19 @@ def _alpha_and_positive_gradients(activations: Floats, gradients: Floats) -> tup
     positive: Floats = np.maximum(gradients, 0)
     alpha: Floats = (gradients > 0) / (2 + positive_mass(activations) * positive)
     return alpha, positive
+
+
+def _exact_weights(activations: Floats, gradients: Floats, second: Floats, third: Floats) -> Floats:
+    """`sum_ij a_ijk relu(g_ijk)` with alpha from all three derivatives, (N, K), in the activations' dtype."""
+    g = gradients.astype(np.float64)
+    h, q = (derivative.astype(np.float64)[:, None, None, :] for derivative in (second, third))
+    mass = positive_mass(activations).astype(np.float64)
+    twice, thrice = g**2 + h, g**3 + 3 * g * h + q
+    denominator = 2 * twice + mass * thrice
+    size = 2 * (g**2 + np.abs(h)) + mass * (np.abs(g) ** 3 + 3 * np.abs(g * h) + np.abs(q))
+    regular = np.abs(denominator) > POLE * size
+    alpha = np.divide(twice, denominator, out=np.zeros_like(denominator), where=regular)
+    return _spatial_dot(alpha, np.maximum(g, 0)).astype(activations.dtype)
 
 
 def _spatial_dot(a: Floats, b: Floats) -> Floats:

@@ -15,12 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.methods.gradcam import Floats, positive_mass, weighted_map
+from gradcam_cli.methods.gradcam import POLE, Floats, positive_mass, weighted_map
 
 Array = NDArray[np.float64]
-
-# Below this share of its own terms the denominator of alpha is rounding noise: a pole, where alpha is set to 0.
-POLE = 1e-12
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.models.graph import PASSING, ancestors, constant, size_of_one
 from gradcam_cli.models.layout import Layout
+from gradcam_cli.models.linearity import is_spatial_mean
 
 Weights = NDArray[np.float32]
 # What hands on numbers and gradients.
@@ -76,17 +77,7 @@ class _Walk:
         op = tensor.op
         if op.type in HANDED_ON:
             return _keeps_rows(tensor, op.inputs[0]) and self._is_pooled(op.inputs[0])
-        spatial = [2, 3] if self.layout.kind == "channels_first" else [1, 2]
-        if op.type == "Mean":
-            axes = tf.get_static_value(op.inputs[1])
-            whole = axes is not None and sorted(int(axis) % 4 for axis in np.ravel(axes)) == spatial
-        elif op.type == "AvgPool":
-            size = op.get_attr("ksize")
-            whole = self.layout.kind == "channels_last" and size_of_one(tensor) == self.layout.channels
-            whole = whole and size[1:3] == [self.layout.height, self.layout.width]
-        else:
-            return False
-        return whole and self._is_target(op.inputs[0])
+        return is_spatial_mean(op, self.layout) and self._is_target(op.inputs[0])
 
     def _is_target(self, tensor: Any) -> bool:
         if tensor.ref() == self.key:

@@ -4,6 +4,7 @@ import numpy as np
 
 from gradcam_cli.models.dense_head import dense_weights
 from gradcam_cli.models.layers import Target
+from gradcam_cli.models.linearity import linearity
 from gradcam_cli.models.trace import Trace
 from gradcam_cli.network import Head
 
@@ -18,4 +19,8 @@ def head_of(trace: Trace, target: Target) -> Head:
     if read.kind == "binary":
         class_count = 2
         weights = None if weights is None else np.concatenate([-weights, weights], axis=1)
-    return Head(read.kind, class_count, weights, read.reason, read.assumed)
+    # The third derivative does not fit into half precision.
+    slopes = linearity(trace.logits, target.call.output, target.layout) if weights is None else "piecewise"
+    if slopes == "pooled" and target.call.output.dtype != "float32":
+        slopes = "smooth"
+    return Head(read.kind, class_count, weights, read.reason, read.assumed, slopes)

@@ -57,6 +57,11 @@ class Layout:
         inside = tf.cast(inside, raw.dtype)
         return raw * (keep * inside + (1 - inside))
 
+    def shifted(self, raw: Any, channels: Any, steps: Any) -> Any:
+        """Add a step (N,) to all cells of one channel (N,) of each image's map, in a raw output of a picture."""
+        added = tf.cast(tf.one_hot(channels, self.channels) * steps[:, None], raw.dtype)
+        return raw + (added[:, :, None, None] if self.kind == "channels_first" else added[:, None, None, :])
+
     def fold(self, raw: Any) -> Any:
         """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only."""
         order = (0, *self.axes)
