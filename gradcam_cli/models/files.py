@@ -11,13 +11,16 @@ from gradcam_cli.label_files import choose_beside
 from gradcam_cli.labels import Labels, imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.families import is_as_it_came
+from gradcam_cli.models.held_file import held
 from gradcam_cli.models.input_choice import choose_input
-from gradcam_cli.models.legacy.loading import load_network
+from gradcam_cli.models.legacy.loading import load_network, load_parts, read_source
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.picture_input import CHANNELS, Shape, picture_input, sized
+from gradcam_cli.models.preflight import read_architecture
 from gradcam_cli.models.probe import Feeder
 from gradcam_cli.models.request import ModelRequest, open_source
 from gradcam_cli.models.stored_loss import Loss, stored_loss
+from gradcam_cli.models.subclasses import as_graphs
 from gradcam_cli.models.trace import is_channels_first
 from gradcam_cli.preprocessing import PREPROCESSINGS
 
@@ -31,8 +34,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         ModelError: the file is refused, cannot be loaded, or its input is no picture.
     """
     settings = request.settings
-    with open_source(path, request) as file:
-        network = load_network(file)
+    network, own_notes = _network(path, request)
     channels_first = is_channels_first(network)
     found = picture_input(path, network, settings.image_input, request.inputs)
     shape = _input_shape(path, found.picture.shape, settings.input_size, channels_first=channels_first)
@@ -53,7 +55,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         channels_first=channels_first,
         token_grid=settings.token_grid,
         warnings=tuple(_size_warnings(found.picture.shape, settings.input_size)),
-        notes=(*notes, *([found.note] if found.note else [])),
+        notes=(*own_notes, *notes, *([found.note] if found.note else [])),
         picture_input=(found.picture.place, found.picture.name),
         other_inputs=sized(found.others, shape[:2]),
         output_hints=OutputHints(settings.output_kind, _loss(path, network, request)),
@@ -71,9 +73,29 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
 
 
 def _loss(path: Path, network: keras.Model, request: ModelRequest) -> Loss | None:
+    if request.architecture:
+        return None
     names = [str(name) for name in getattr(network, "output_names", None) or []]
     with open_source(path, request) as source:
         return stored_loss(source, names, request.settings.output_name)
+
+
+def _network(path: Path, request: ModelRequest) -> tuple[keras.Model, tuple[str, ...]]:
+    """Load the network; and say which classes were left out, and which files were put together."""
+    notes = [request.note] if request.note else []
+    if request.architecture is None:
+        with open_source(path, request) as file:
+            network, config = load_network(file), read_source(file).config
+    else:
+        with held(request.architecture) as beside:
+            config = read_architecture(beside.link)
+        with open_source(path.with_suffix(".h5"), request) as weights:
+            network = load_parts(request.architecture.path, config, weights)
+    replaced = sorted(set(as_graphs(config)[1].values()))
+    if replaced:
+        graph = "the graph of layers in the file is loaded, and no method of the class is run"
+        notes.append(f"{' and '.join(replaced)} is no class of Keras: {graph}")
+    return network, tuple(notes)
 
 
 def _input_shape(

@@ -66,15 +66,16 @@ def hash_file(path: Path) -> HashedFile:
 
 
 @contextmanager
-def held(file: HashedFile) -> Iterator[OpenFile]:
+def held(file: HashedFile, name: str | None = None) -> Iterator[OpenFile]:
     """Open a file for readers that take names, and make sure that they read the bytes that were hashed.
 
-    Errors that are raised inside name the link; they leave with the file's own name.
+    Errors that are raised inside name the link; they leave with the file's own name. With `name` the link is called so,
+    for readers that tell formats by their suffix.
 
     Raises:
         ModelError: the file is another one now, or was changed while it was open.
     """
-    with _descriptor(file.path) as descriptor, _linked(file.path, descriptor) as link:
+    with _descriptor(file.path) as descriptor, _linked(file.path, descriptor, name) as link:
         before = _identity(os.fstat(descriptor))
         is_same = file.settled and before == file.identity
         if not is_same and _sha256(descriptor) != file.sha256:
@@ -112,13 +113,13 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _linked(path: Path, descriptor: int) -> Iterator[Path]:
-    """Give a link of the file's own name to an open descriptor; the name where there are no such links."""
+def _linked(path: Path, descriptor: int, name: str | None) -> Iterator[Path]:
+    """Give a link of the file's own name, or another, to an open descriptor; the path where there are no such links."""
     link = path
     with ExitStack() as folders:
         with suppress(OSError):
             if DESCRIPTORS.is_dir():
                 folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="gradcam-"))
-                link = Path(folder) / path.name
+                link = Path(folder) / (name or path.name)
                 link.symlink_to(DESCRIPTORS / str(descriptor))
         yield link if link.exists() else path

@@ -22,6 +22,7 @@ from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.legacy.h5_weights import text
 from gradcam_cli.models.preflight_config import check_config
 from gradcam_cli.models.preflight_hdf5 import MAX_RATIO, SLACK_BYTES, Stored, Window, stored_tensors
+from gradcam_cli.models.recognise import kind_of
 
 # The largest networks of keras.applications have two million bytes and a hundred thousand values of config.
 MAX_CONFIG_BYTES = 32 * 2**20
@@ -44,16 +45,45 @@ def check_model_file(path: Path) -> None:
     Raises:
         ModelError: with the file, the layer at fault, and what to do instead.
     """
-    with path.open("rb") as file:
-        start = file.read(8)
-    if not start:
-        raise ModelError(f"{path}: the file is empty.")
-    if path.suffix.lower() == ".keras":
-        _refuse_misnamed(path, start, ZIP_MAGIC, HDF5_MAGIC, ".h5")
+    kind = kind_of(path)
+    if kind == "keras":
         _check_keras(path)
-    else:
-        _refuse_misnamed(path, start, HDF5_MAGIC, ZIP_MAGIC, ".keras")
+    elif kind == "hdf5":
         _check_h5(path)
+    else:
+        raise ModelError(f"{path}: no whole model in one file.")
+
+
+def check_parts(architecture: Path, weights: Path) -> None:
+    """Refuse an architecture (JSON) or its weights as a model file of both is refused.
+
+    Raises:
+        ModelError: with the file, the layer at fault, and what to do instead.
+    """
+    check_weights_file(weights)
+    config = read_architecture(architecture)
+    if kind_of(weights) == "keras":
+        with _archive(weights) as archive:
+            stored = _check_archived_weights(weights, archive)
+    else:
+        stored = _stored_in_h5(weights)
+    check_config(architecture, config, stored, str(config.get("keras_version", "")))
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """Read what `model.to_json()` gave, or the config.json of a .keras file.
+
+    Raises:
+        ModelError: it is too large, or no JSON.
+    """
+    with path.open("rb") as file:
+        data: Any = file.read(MAX_CONFIG_BYTES + 1)
+    if data.lstrip().startswith(b'"'):
+        # Written by json.dump once more.
+        data = json.loads(data)
+    config = _parsed(path, data)
+    config.pop("compile_config", None)  # how it was trained is never loaded
+    return config
 
 
 def check_weights_file(path: Path) -> None:
@@ -62,7 +92,7 @@ def check_weights_file(path: Path) -> None:
     Raises:
         ModelError: with the file and what is wrong.
     """
-    if path.suffix.lower() != ".keras":
+    if kind_of(path) != "keras":
         _stored_in_h5(path)
         return
     with _archive(path) as archive:
@@ -87,15 +117,6 @@ def _damage_told(path: Path) -> Iterator[None]:
         raise ModelError(
             f"{path}: the file is truncated or damaged ({first_line(error)}). Copy it again, or save the model again."
         ) from error
-
-
-def _refuse_misnamed(path: Path, start: bytes, own: bytes, other: bytes, other_suffix: str) -> None:
-    if start.startswith(own):
-        return
-    if start.startswith(other):
-        raise ModelError(f"{path}: by its content this is a {other_suffix} file. Rename it: {path.stem}{other_suffix}")
-    kind = "zip archive" if own == ZIP_MAGIC else "HDF5 file"
-    raise ModelError(f"{path}: this is no Keras model: a {path.suffix} file is a {kind}, and this is none.")
 
 
 def _check_keras(path: Path) -> None:

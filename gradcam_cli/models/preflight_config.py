@@ -15,6 +15,7 @@ from gradcam_cli.models.legacy.operations import TENSORFLOW_CALLS
 from gradcam_cli.models.preflight_hdf5 import Stored
 from gradcam_cli.models.preflight_shapes import Node
 from gradcam_cli.models.preflight_sizes import check_sizes
+from gradcam_cli.models.subclasses import as_graphs
 
 # Classes that run code of their own, or of a file beside the model, when they are loaded or called.
 DANGEROUS = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
@@ -98,6 +99,7 @@ def check_config(path: Path, config: Node, stored: Stored, version: str = "") ->
     Raises:
         ModelError: with the file and the layer at fault.
     """
+    config, _ = as_graphs(config)
     check_names(path, config, translated=False)
     translated = for_keras_3_config(path, config, version)
     check_names(path, translated)

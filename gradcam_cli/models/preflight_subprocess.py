@@ -1,6 +1,7 @@
 """The preflight in a process of its own: of a damaged file, HDF5 may crash or never come to an end.
 
     python -m gradcam_cli.models.preflight_subprocess model|weights FILE
+    python -m gradcam_cli.models.preflight_subprocess parts ARCHITECTURE WEIGHTS
 
 ends with 0 where nothing speaks against the file, or with 3 and the reason on stdout.
 """
@@ -14,28 +15,36 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.preflight import check_model_file, check_weights_file
+from gradcam_cli.models.preflight import check_model_file, check_parts, check_weights_file
 from gradcam_cli.subprogram import subprogram
 
-Kind = Literal["model", "weights"]
-CHECKS: Final[dict[str, Callable[[Path], None]]] = {"model": check_model_file, "weights": check_weights_file}
+Kind = Literal["model", "weights", "parts"]
+CHECKS: Final[dict[str, Callable[..., None]]] = {
+    "model": check_model_file,
+    "weights": check_weights_file,
+    "parts": check_parts,
+}
 # Real models take a tenth of a second and a hundred megabytes.
 SECONDS = 30
 MEMORY = 4 * 2**30
 
 
-def check_in_subprocess(kind: Kind, path: Path, *, descriptors: tuple[int, ...] = ()) -> None:
+def check_in_subprocess(
+    kind: Kind, path: Path, *, descriptors: tuple[int, ...] = (), architecture: Path | None = None
+) -> None:
     """Check a model, or a file of weights, as `models.preflight` does.
 
     Args:
         kind: what the file is.
         path: of the file.
         descriptors: open ones that the path may lead to.
+        architecture: of the weights, where they are `parts` of one model.
 
     Raises:
         ModelError: what the check says, or that it did not survive the file.
     """
-    program = subprogram(__name__, (kind, os.fspath(path)))
+    names = [path] if architecture is None else [architecture, path]
+    program = subprogram(__name__, (kind, *map(os.fspath, names)))
     if descriptors:
         program["pass_fds"] = descriptors
     try:
@@ -57,10 +66,10 @@ def _limit_this_process() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 1))
 
 
-def _main(kind: str, name: str) -> int:
+def _main(kind: str, *names: str) -> int:
     _limit_this_process()
     try:
-        CHECKS[kind](Path(name))
+        CHECKS[kind](*map(Path, names))
     except ModelError as error:
         sys.stdout.buffer.write(os.fsencode(str(error)))
         return ModelError.exit_code

@@ -13,13 +13,14 @@ from gradcam_cli.label_files import beside, folder_labels, read_labels
 from gradcam_cli.labels import Labels
 from gradcam_cli.models.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
+from gradcam_cli.models.parts import parts_of
+from gradcam_cli.models.recognise import SUFFIXES, kind_of
 from gradcam_cli.models.weights import ensure_weights
 from gradcam_cli.other_inputs import GivenInput, read_inputs
 from gradcam_cli.settings import ModelSettings
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
 PLAN_SUFFIX = ".plan"
-WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ModelRequest:
     `is_checked` is False while a file has not passed the preflight: see `checked`.
     Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
     count only if they are one for each class. `inputs` are the values of a network's inputs besides the picture.
+    `architecture` is a JSON file where the `source` has weights alone; `note` says how the two were found.
     """
 
     settings: ModelSettings
@@ -44,6 +46,8 @@ class ModelRequest:
     source: HashedFile | None = None
     is_checked: bool = False
     inputs: tuple[GivenInput, ...] = ()
+    architecture: HashedFile | None = None
+    note: str | None = None
 
     @property
     def inputs_vary(self) -> bool:
@@ -64,6 +68,7 @@ class ModelRequest:
             "output_kind": settings.output_kind,
             "preprocess": settings.preprocess,
             "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
+            "architecture": self.architecture.sha256 if self.architecture else None,
             "inputs": [(given.name, given.digest) for given in self.inputs],
             "image_input": settings.image_input,
             "labels_beside": [[(label.name, label.wnid) for label in found.entries] for found in self.labels_beside],
@@ -93,16 +98,20 @@ def locate_model(
     if not _is_file(settings.model) and (settings.inputs or settings.pairs or settings.image_input):
         raise UsageError(f"{settings.model}: a named model has one input, the picture.")
     if _is_file(settings.model):
-        if settings.weights:
-            raise ModelError("--weights goes with a named model; a model file brings its own.")
         path = _model_file(settings.model)
+        parts = parts_of(path, settings.weights)
         labels = labels or _own_labels(path)
         found = () if labels else beside(path)
         inputs = read_inputs(settings)
-        source = _hashed(path, settings)
-        if path.suffix.lower() == PLAN_SUFFIX:
+        source = _hashed(parts.weights, settings)
+        if parts.kind == "plan":
             return ModelRequest(settings, None, None, None, labels, source.sha256, path, found, source, inputs=inputs)
-        request = ModelRequest(settings, None, path, None, labels, source.sha256, None, found, source, inputs=inputs)
+        request = ModelRequest(
+            settings, None, path, None, labels, source.sha256, None, found, source,
+            inputs=inputs,
+            architecture=hash_file(parts.architecture) if parts.architecture else None,
+            note=parts.note,
+        )  # fmt: skip
         return request if may_wait(request) else checked(request)
     named = find_named(settings.model)
     weights, hashed = None, None
@@ -125,7 +134,10 @@ def checked(request: ModelRequest) -> ModelRequest:
     """
     if request.file is None or request.source is None or request.is_checked:
         return request
-    _check("model", request.source)
+    if request.architecture:
+        _check("parts", request.source, request.architecture)
+    else:
+        _check("model", request.source)
     return replace(request, is_checked=True)
 
 
@@ -139,15 +151,23 @@ def open_source(path: Path, request: ModelRequest) -> Iterator[Path]:
     if request.source is None:
         yield path
         return
-    with held(request.source) as opened:
+    suffix = SUFFIXES["keras" if kind_of(request.source.path) == "keras" else "hdf5"]
+    with held(request.source, None if path.suffix == suffix or request.plan else f"{path.stem}{suffix}") as opened:
         yield opened.link
 
 
-def _check(kind: Literal["model", "weights"], file: HashedFile) -> None:
+def _check(
+    kind: Literal["model", "weights", "parts"], file: HashedFile, architecture: HashedFile | None = None
+) -> None:
     from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 
     with held(file) as opened:
-        check_in_subprocess(kind, opened.link, descriptors=(opened.descriptor,))
+        if architecture is None:
+            check_in_subprocess(kind, opened.link, descriptors=(opened.descriptor,))
+            return
+        with held(architecture) as beside_it:
+            descriptors = (opened.descriptor, beside_it.descriptor)
+            check_in_subprocess(kind, opened.link, descriptors=descriptors, architecture=beside_it.link)
 
 
 def _asked_labels(settings: ModelSettings) -> Labels | None:
@@ -185,21 +205,14 @@ def _model_file(model: str) -> Path:
     path = Path(model)
     if not path.exists():
         raise ModelError(f"{path}: there is no such model file.")
-    if path.is_dir():
-        raise ModelError(
-            f"{path}: a folder. A SavedModel holds a graph, not Keras layers, and cannot be explained: load it where"
-            " it was made, and save it as one file: model.save('model.keras')"
-        )
-    if not path.is_file():
+    if not path.is_dir() and not path.is_file():
         raise ModelError(f"{path}: not a regular file.")
-    if path.suffix.lower() not in (*FILE_SUFFIXES, PLAN_SUFFIX):
-        raise ModelError(f"{path}: a model file is one of {', '.join((*FILE_SUFFIXES, PLAN_SUFFIX))}.")
     return path
 
 
 def _weights_file(path: Path) -> Path:
-    if not path.name.lower().endswith(WEIGHTS_SUFFIXES):
-        raise ModelError(f"{path}: weights are read from {', '.join(WEIGHTS_SUFFIXES)} files.")
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file of weights.")
+    if kind_of(path) not in {"hdf5", "keras"}:
+        raise ModelError(f"{path}: no file of weights: .h5, .weights.h5 or .keras.")
     return path

@@ -1,6 +1,8 @@
 """Load a model file of any Keras version with this one."""
 
 import json
+import tempfile
+import warnings
 import zipfile
 from copy import deepcopy
 from dataclasses import dataclass
@@ -9,6 +11,8 @@ from typing import Any
 
 import h5py
 import keras
+from keras.src.legacy.saving import saving_options, saving_utils
+from keras.src.saving import serialization_lib
 
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.legacy.arguments import trimmed
@@ -17,6 +21,7 @@ from gradcam_cli.models.legacy.h5_weights import attribute, load_h5_weights, ref
 from gradcam_cli.models.legacy.keras_weights import load_keras_2_archive
 from gradcam_cli.models.legacy.layers import FORMER_OBJECTS
 from gradcam_cli.models.preflight_config import check_names
+from gradcam_cli.models.subclasses import as_graphs
 
 Node = dict[str, Any]
 
@@ -45,7 +50,8 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
         ModelError: Keras cannot make a layer of the model; with the layer, its class and the cause.
     """
     source = read_source(path)
-    config = trimmed(for_keras_3_config(path, source.config, source.version))
+    plain, replaced = as_graphs(source.config)
+    config = trimmed(for_keras_3_config(path, plain, source.version))
     own = {**FORMER_OBJECTS, **(custom_objects or {})}
     try:
         if config == source.config:
@@ -53,13 +59,89 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
         else:
             check_names(path, config)
             # Keras takes the config apart while it reads it.
-            network = keras.saving.deserialize_keras_object(deepcopy(config), custom_objects=own, safe_mode=True)
+            network = _made(config, own, is_h5=not source.is_archive)
+            _name_classes(network, replaced)
             _load_weights(path, source, network, config)
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(_why_not(path, config, own, error)) from error
     return network
+
+
+def load_parts(
+    architecture: Path, content: Node, weights: Path, custom_objects: dict[str, Any] | None = None
+) -> keras.Model:
+    """Make a network of its architecture, and load weights of any version of Keras into it.
+
+    Args:
+        architecture: the JSON file, for messages.
+        content: what is in it.
+        weights: a .keras or HDF5 file, named so.
+        custom_objects: classes and functions by their names, for architectures that need them.
+
+    Raises:
+        ModelError: Keras cannot make a layer, or the weights do not fit.
+    """
+    version = str(content.get("keras_version", ""))
+    plain, replaced = as_graphs(content)
+    config = trimmed(for_keras_3_config(architecture, plain, version))
+    own = {**FORMER_OBJECTS, **(custom_objects or {})}
+    check_names(architecture, config)
+    try:
+        network = _made(config, own)
+        _name_classes(network, replaced)
+    except Exception as error:
+        raise ModelError(_why_not(architecture, config, own, error)) from error
+    try:
+        _load_any_weights(weights, network, str(content.get("backend", "")), keras_2=is_keras_2(content, version))
+    except (ModelError, ValueError, OSError, KeyError, TypeError, UserWarning) as error:
+        raise ModelError(
+            f"{weights}: these weights do not fit the architecture {architecture.name} ({cause(error)}). Give the two"
+            " that were saved together: --model JSON --weights FILE"
+        ) from error
+    return network
+
+
+def _load_any_weights(weights: Path, network: Any, backend: str, *, keras_2: bool) -> None:
+    by_layer = False
+    if not zipfile.is_zipfile(weights):
+        with h5py.File(weights, "r") as file:
+            by_layer = "layer_names" in file.attrs or "model_weights" in file
+            if by_layer and keras_2:
+                load_h5_weights(weights, file, network, backend)
+                return
+    suffix = ".keras" if zipfile.is_zipfile(weights) else ".h5" if by_layer else ".weights.h5"
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Keras tells the formats apart by their suffixes.
+        named = Path(folder) / f"model{suffix}"
+        named.symlink_to(weights.readlink() if weights.is_symlink() else weights.resolve())
+        # Keras warns of layers it found nothing for, and leaves them as they were: random.
+        warnings.filterwarnings("error", message="Skipping", category=UserWarning)
+        network.load_weights(named)
+
+
+def _name_classes(network: Any, replaced: dict[str, str]) -> None:
+    """Name the classes of models inside the network as they were saved: a .keras file keeps weights by these names."""
+    for layer in network._flatten_layers(include_self=False) if replaced else ():  # noqa: SLF001 - no public walk
+        if layer.name in replaced:
+            layer.__class__ = type(replaced[layer.name], (type(layer),), {})
+
+
+def _made(config: Node, own: Node, *, is_h5: bool = False) -> Any:
+    """Make a network of a config. Keras takes the config apart while it reads it."""
+    if is_h5 and "module" not in config and not _names_modules(config):
+        # An .h5 file of Keras 3 names no modules.
+        scope = saving_options.keras_option_scope(use_legacy_config=True)
+        with scope, serialization_lib.SafeModeScope(safe_mode=True):
+            return saving_utils.model_from_config(deepcopy(config), custom_objects=own)
+    return keras.saving.deserialize_keras_object(deepcopy(config), custom_objects=own, safe_mode=True)
+
+
+def _names_modules(config: Node) -> bool:
+    inner = config.get("config")
+    layers = inner.get("layers", []) if isinstance(inner, dict) else []
+    return any("module" in layer for layer in layers)
 
 
 def read_source(path: Path) -> Source:

@@ -1,0 +1,104 @@
+"""The files that a model is made of: one file, or an architecture (JSON) and the weights beside it."""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.recognise import CONFIG, WEIGHTS, Kind, kind_of
+
+CONFIG_ATTRIBUTE = b"model_config"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where a model's `weights` are, or the whole of it; `architecture` is a JSON file, where it is apart."""
+
+    weights: Path
+    kind: Kind
+    architecture: Path | None = None
+    note: str | None = None
+
+
+def parts_of(path: Path, weights: Path | None) -> Parts:
+    """Find what belongs to a model file or folder.
+
+    Raises:
+        ModelError: it is no model, or one part of it is missing.
+    """
+    kind = kind_of(path)
+    if kind == "architecture":
+        architecture = path / CONFIG if path.is_dir() else path
+        if weights is None and path.is_dir():
+            return Parts(path / WEIGHTS, "architecture", architecture)
+        found, note = (weights, None) if weights else _weights_beside(path)
+        if kind_of(found) not in {"hdf5", "keras"}:
+            raise ModelError(f"{found}: no file of weights: .h5, .weights.h5 or .keras.")
+        return Parts(found, "architecture", architecture, note)
+    if weights:
+        raise ModelError("--weights goes with a named model, or with an architecture (JSON): this file brings its own.")
+    if kind == "hdf5" and not _has_config(path):
+        return _with_architecture_beside(path)
+    return Parts(path, kind)
+
+
+def _has_config(path: Path) -> bool:
+    """Whether an HDF5 file has the attribute of a whole model, without a parser of HDF5."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(CONFIG_ATTRIBUTE) >= 0
+
+
+def _with_architecture_beside(path: Path) -> Parts:
+    found = [other for other in _neighbours(path) if other.suffix.lower() == ".json" and _is(other, {"architecture"})]
+    chosen = _best(path, found)
+    if chosen:
+        note = f"these are weights alone; the architecture is {chosen.name}, which lies beside them"
+        return Parts(path, "architecture", chosen, note)
+    if found:
+        listed = ", ".join(str(each) for each in found)
+        raise ModelError(f"{path}: weights alone. Which architecture is theirs? --model JSON --weights FILE: {listed}")
+    raise ModelError(
+        f"{path}: there are weights in it but no model. Give the architecture: --model model.json --weights {path}"
+        " (model.json is what model.to_json() gives; beside the weights it is found by itself). A named model takes"
+        f" them so: --model NAME --weights {path}. Or save the whole model: model.save('model.keras')"
+    )
+
+
+def _weights_beside(path: Path) -> tuple[Path, str]:
+    found = [other for other in _neighbours(path) if _is(other, {"hdf5"})]
+    chosen = _best(path, found) or (found[0] if len(found) == 1 else None)
+    if chosen:
+        return chosen, f"an architecture alone; its weights are {chosen.name}, which lie beside it"
+    if found:
+        listed = ", ".join(str(each) for each in found)
+        raise ModelError(f"{path}: an architecture alone. Which weights are its own? --weights FILE: {listed}")
+    raise ModelError(f"{path}: an architecture alone, with random weights. Give its weights: --weights FILE.weights.h5")
+
+
+def _neighbours(path: Path) -> list[Path]:
+    return sorted(other for other in path.parent.iterdir() if other != path and other.is_file())
+
+
+def _is(path: Path, kinds: set[str]) -> bool:
+    try:
+        return kind_of(path) in kinds
+    except ModelError:
+        return False
+
+
+def _stem(path: Path) -> str:
+    """The name without suffixes and the words that name the part."""
+    name = path.name.lower()
+    for suffix in (".weights.h5", ".h5", ".hdf5", ".json"):
+        name = name.removesuffix(suffix)
+    for word in ("weights", "model", "config", "architecture", "arch"):
+        name = name.replace(word, "")
+    return name.strip("._- ")
+
+
+def _best(path: Path, found: list[Path]) -> Path | None:
+    """The one whose name is alike, or the only one."""
+    alike = [other for other in found if _stem(other) == _stem(path)]
+    if len(alike) == 1:
+        return alike[0]
+    return found[0] if len(found) == 1 else None

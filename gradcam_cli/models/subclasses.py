@@ -1,0 +1,93 @@
+"""Classes of a user's own round a graph of layers: the graph is in the file, so it loads without the class.
+
+`class MyModel(keras.Model)` that was built as `MyModel(inputs, outputs)` is saved with the layers and calls of a
+functional model, and a subclass of Sequential with its layers. Only methods such as `train_step` stay behind.
+"""
+
+from typing import Any
+
+Node = dict[str, Any]
+
+GRAPH_KEYS = frozenset({"layers", "input_layers", "output_layers"})
+OWN = frozenset({"Functional", "Model", "Sequential"})
+KERAS = ("keras", "keras_hub", "tensorflow", "tf_keras", "tensorflow_core")
+
+
+def as_graphs(config: Any) -> tuple[Any, dict[str, str]]:
+    """Give a config in which such classes are Functional or Sequential, and what was replaced: model's name to class.
+
+    The config itself is returned where there is nothing to replace.
+    """
+    found: dict[str, str] = {}
+    result = _replaced(config, found)
+    return (result if found else config), found
+
+
+def _replaced(root: Any, found: dict[str, str]) -> Any:
+    # Without recursion: a hostile config may be of any depth.
+    if not isinstance(root, (dict, list)):
+        return root
+    top: list[Any] = [root]
+    waiting: list[tuple[Any, Any]] = [(top, 0)]
+    while waiting:
+        holder, key = waiting.pop()
+        value = holder[key]
+        if isinstance(value, dict):
+            copy = dict(value)
+            plain = _graph_class(copy)
+            if plain is not None:
+                found[str(copy["config"].get("name"))] = str(copy["class_name"]).rsplit(">", 1)[-1]
+                copy = _as(copy, plain)
+            holder[key] = copy
+            waiting.extend((copy, name) for name in copy)
+        elif isinstance(value, list):
+            holder[key] = list(value)
+            waiting.extend((holder[key], place) for place in range(len(value)))
+    return top[0]
+
+
+def _as(node: Node, plain: str) -> Node:
+    config = {name: value for name, value in node["config"].items() if name in KEPT[plain]}
+    renamed = {**node, "class_name": plain, "config": config}
+    if "module" in node:
+        renamed |= {
+            "module": "keras.src.models.functional" if plain == "Functional" else "keras",
+            "registered_name": None,
+        }
+        if plain == "Functional":
+            renamed["registered_name"] = "Functional"
+    # What the subclass says of how it is built is about its own build().
+    renamed.pop("build_config", None)
+    return renamed
+
+
+MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
+KEPT = {
+    "Functional": frozenset({"name", "trainable", "layers", "input_layers", "output_layers"}),
+    "Sequential": frozenset({"name", "trainable", "dtype", "layers", "build_input_shape"}),
+}
+
+
+def _graph_class(node: Node) -> str | None:
+    """The class of Keras that a foreign class can be replaced by; None for all else."""
+    name, config = node.get("class_name"), node.get("config")
+    if not isinstance(name, str) or not isinstance(config, dict):
+        return None
+    module, registered = node.get("module"), node.get("registered_name")
+    foreign = ">" in name or (isinstance(registered, str) and ">" in registered and not registered.startswith("keras"))
+    foreign = foreign or (name not in OWN and not (isinstance(module, str) and module.split(".")[0] in KERAS))
+    if not foreign:
+        return None
+    layers = config.get("layers")
+    described = isinstance(layers, list) and bool(layers) and all(_is_layer(layer) for layer in layers)
+    if not described:
+        return None
+    if config.keys() >= GRAPH_KEYS:
+        return "Functional"
+    return "Sequential" if config.keys() <= KEPT["Sequential"] and "name" in config else None
+
+
+def _is_layer(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and isinstance(value.get("class_name"), str) and isinstance(value.get("config"), dict)
+    )
