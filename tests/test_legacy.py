@@ -140,6 +140,20 @@ def test_a_layer_that_cannot_be_made_is_named_with_its_class_and_the_cause(tmp_p
     assert ".keras" not in str(caught.value).split(str(path))[1]
 
 
+def test_a_swap_of_two_weights_of_one_shape_is_noticed(tmp_path: Path) -> None:
+    """Assigned in their order alone, gamma and beta could change places in silence."""
+    path = saved(one_layer("BatchNormalization"), tmp_path / "m.h5")
+    with h5py.File(path, "r+") as file:
+        weights = file["model_weights"]
+        weights.attrs["layer_names"] = np.array([b"odd"])
+        names = [b"bn/beta:0", b"bn/gamma:0", b"bn/moving_mean:0", b"bn/moving_variance:0"]
+        weights.create_group("odd").attrs["weight_names"] = np.array(names)
+        for name in names:
+            weights["odd"][name.decode()] = np.ones(3, "float32")
+    with pytest.raises(ModelError, match=r"the weight 'gamma' of layer 'odd' .* 'bn/beta:0'"):
+        load_network(path)
+
+
 @pytest.mark.parametrize(
     "layer",
     [layers.RandomRotation(0.1), layers.RandomZoom(0.1), layers.Dropout(0.1), layers.RandomContrast(0.1)],
