@@ -117,7 +117,10 @@ class Candidates:
         before = ancestors(target.output)
         found: list[Found] = []
         covered: set[Any] = set(before)
-        for call, layout in reversed(self.pictures):
+        known = [*self.pictures]
+        if self.attended and self.attended.layout:
+            known.append((self.attended.call, self.attended.layout))
+        for call, layout in sorted(known, key=lambda each: -each[0].order):
             if call.output.ref() in covered:
                 continue
             own = ancestors(call.output)
@@ -125,6 +128,12 @@ class Candidates:
                 found.append((call, layout))
                 covered |= own
         return found
+
+    def stands_beside(self, attended: "Attended", picture: Found | None) -> bool:
+        """Whether tokens are in a branch of their own beside a picture, and of a grid that is no coarser."""
+        if picture is None or attended.layout is None or attended.layout.cells < picture[1].cells:
+            return False
+        return attended.call.output.ref() not in ancestors(picture[0].output)
 
     def finer_than(self, layout: Layout, target: Call, least: int) -> Found | None:
         """Find the last map before the target with at least so many cells each way, or else the last finer one."""

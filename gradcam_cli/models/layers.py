@@ -119,7 +119,7 @@ def _auto(found: Candidates) -> Target:
     after = -1 if picture is None else picture[0].order
     attended = found.attended
     notes: tuple[str, ...] = ()
-    if attended and attended.call.order > after:
+    if attended and (attended.call.order > after or found.stands_beside(attended, picture)):
         if attended.layout:
             reason = f"auto: the {attended.layout.size} tokens that the last attention reads"
             return _target(found, attended.call, attended.layout, reason)
