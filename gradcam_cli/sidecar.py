@@ -57,6 +57,7 @@ class ModelCard:
     preprocess_scores: Mapping[str, float] | None = None
     image_input: str | None = None
     inputs: tuple[GivenCard, ...] = ()
+    custom_objects: str | None = None
     output_kind: str = "softmax"
     output_reason: str = ""
     output_assumed: bool = False
@@ -221,6 +222,7 @@ def _model(model: ModelCard) -> Record:
         "output_assumed": model.output_assumed,
         "fit": model.fit,
         "image_input": model.image_input,
+        "custom_objects": model.custom_objects,
         "inputs": [asdict(given) for given in model.inputs],
         "input_size": {"width": model.input_size[1], "height": model.input_size[0]},
         "geometry": model.geometry and {name: _line(line) for name, line in vars(model.geometry).items()},

@@ -42,8 +42,8 @@ X = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
 def _preflight_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check in this process: other tests hold the other one."""
 
-    def check(kind: str, path: Path, *, descriptors: Any = (), architecture: Path | None = None) -> None:
-        del descriptors
+    def check(kind: str, path: Path, *, descriptors: Any = (), architecture: Path | None = None, own: Any = ()) -> None:
+        del descriptors, own
         preflight_subprocess.CHECKS[kind](*([architecture] if architecture else []), path)
 
     monkeypatch.setattr(preflight_subprocess, "check_in_subprocess", check)

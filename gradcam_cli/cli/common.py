@@ -54,6 +54,8 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
         inputs=options["inputs_given"],
         pairs=options["pairs"],
         image_input=options["image_input"],
+        custom_objects=options["custom_objects"],
+        trust_code=options["trust_code"],
         token_grid=options.get("token_grid"),
     )
     if not options["cache"]:
@@ -82,6 +84,7 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: 
         preprocess_reason=model.preprocess_reason,
         preprocess_scores=model.preprocess_scores,
         image_input=request.settings.image_input,
+        custom_objects=request.custom.sha256 if request.custom else None,
         inputs=tuple(GivenCard(given.name or None, given.shown, given.digest) for given in request.inputs),
         output_kind=engine.head.kind,
         output_reason=engine.head.reason,

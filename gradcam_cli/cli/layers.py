@@ -2,12 +2,19 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gradcam_cli.cli.console import download_bar, printable, quiet_libraries
-from gradcam_cli.cli.options import image_input_option, input_size_option, output_option, token_grid_option
+from gradcam_cli.cli.options import (
+    custom_objects_options,
+    image_input_option,
+    input_size_option,
+    output_option,
+    token_grid_option,
+)
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import ModelSettings
 
@@ -23,6 +30,8 @@ Example:
 @input_size_option
 @output_option
 @image_input_option
+@custom_objects_options[0]
+@custom_objects_options[1]
 @token_grid_option
 @click.option("--json", "as_json", is_flag=True, help="A list for programs.")
 @click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
@@ -31,6 +40,8 @@ def layers(
     input_size: tuple[int, int] | None,
     output_name: str | None,
     image_input: str | None,
+    custom_objects: Path | None,
+    trust_code: bool,
     token_grid: tuple[int, int] | None,
     as_json: bool,
     verbose: bool,
@@ -47,6 +58,8 @@ def layers(
             input_size=input_size,
             output_name=output_name,
             image_input=image_input,
+            custom_objects=custom_objects,
+            trust_code=trust_code,
             token_grid=token_grid,
         )
         request = locate_model(settings, download_bar, need_weights=False)

@@ -135,6 +135,15 @@ def _input_value(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     return tuple((name, text) for name, _, text in (value.partition("=") for value in values))
 
 
+custom_objects_options = (
+    click.option(
+        "--custom-objects",
+        type=click.Path(path_type=Path),
+        metavar="FILE.py",
+        help="Python file with the model's own layers and functions; it is run, with --trust-model-code.",
+    ),
+    click.option("--trust-model-code", "trust_code", is_flag=True, help="Allow --custom-objects to run its file."),
+)
 image_input_option = click.option(
     "--image-input",
     metavar="NAME|all",
@@ -244,6 +253,7 @@ def _model_options(layer: Decorator) -> Decorator:
         input_size_option,
         output_option,
         further_inputs_options,
+        *custom_objects_options,
         output_kind_option,
         click.option(
             "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."

@@ -85,12 +85,16 @@ def _network(path: Path, request: ModelRequest) -> tuple[keras.Model, tuple[str,
     notes = [request.note] if request.note else []
     if request.architecture is None:
         with open_source(path, request) as file:
-            network, config = load_network(file), read_source(file).config
+            config = read_source(file).config
+            network = load_network(file, request.custom.run(config) if request.custom else None)
     else:
         with held(request.architecture) as beside:
             config = read_architecture(beside.link)
         with open_source(path.with_suffix(".h5"), request) as weights:
-            network = load_parts(request.architecture.path, config, weights)
+            own = request.custom.run(config) if request.custom else None
+            network = load_parts(request.architecture.path, config, weights, own)
+    if request.custom:
+        notes.append(f"runs the code of {request.custom.path.name} (sha256 {request.custom.sha256})")
     replaced = sorted(set(as_graphs(config)[1].values()))
     if replaced:
         graph = "the graph of layers in the file is loaded, and no method of the class is run"

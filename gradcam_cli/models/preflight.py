@@ -39,7 +39,7 @@ LOCAL_HEADER: Final = struct.Struct("<26xHH")
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
-def check_model_file(path: Path) -> None:
+def check_model_file(path: Path, *, own: frozenset[str] = frozenset()) -> None:
     """Refuse a model file that is not what its name says, that is damaged, or that could run code.
 
     Raises:
@@ -47,14 +47,14 @@ def check_model_file(path: Path) -> None:
     """
     kind = kind_of(path)
     if kind == "keras":
-        _check_keras(path)
+        _check_keras(path, own)
     elif kind == "hdf5":
-        _check_h5(path)
+        _check_h5(path, own)
     else:
         raise ModelError(f"{path}: no whole model in one file.")
 
 
-def check_parts(architecture: Path, weights: Path) -> None:
+def check_parts(architecture: Path, weights: Path, *, own: frozenset[str] = frozenset()) -> None:
     """Refuse an architecture (JSON) or its weights as a model file of both is refused.
 
     Raises:
@@ -67,7 +67,7 @@ def check_parts(architecture: Path, weights: Path) -> None:
             stored = _check_archived_weights(weights, archive)
     else:
         stored = _stored_in_h5(weights)
-    check_config(architecture, config, stored, str(config.get("keras_version", "")))
+    check_config(architecture, config, stored, str(config.get("keras_version", "")), own)
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
@@ -86,12 +86,13 @@ def read_architecture(path: Path) -> dict[str, Any]:
     return config
 
 
-def check_weights_file(path: Path) -> None:
+def check_weights_file(path: Path, *, own: frozenset[str] = frozenset()) -> None:
     """Refuse a file of weights (.h5, .weights.h5 or .keras) that is damaged, or reaches outside of itself.
 
     Raises:
         ModelError: with the file and what is wrong.
     """
+    del own
     if kind_of(path) != "keras":
         _stored_in_h5(path)
         return
@@ -119,14 +120,14 @@ def _damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_keras(path: Path) -> None:
+def _check_keras(path: Path, own: frozenset[str]) -> None:
     with _archive(path) as archive:
         _check_members(path, archive)
         version = _version(path, archive)
         config = _read_config(path, archive)
         stored = _check_archived_weights(path, archive)
     config.pop("compile_config", None)  # how it was trained is never loaded
-    check_config(path, config, stored, version)
+    check_config(path, config, stored, version, own)
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
@@ -222,7 +223,7 @@ def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
     return info.header_offset + LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
-def _check_h5(path: Path) -> None:
+def _check_h5(path: Path, own: frozenset[str]) -> None:
     stored = _stored_in_h5(path)
     with _damage_told(path), h5py.File(path, "r") as file:
         config = _attribute(path, file, "model_config")
@@ -232,7 +233,7 @@ def _check_h5(path: Path) -> None:
             f"{path}: there are weights in it but no model. Give a named model its weights (--model NAME --weights "
             f"{path.name}), or save the whole model: model.save('model.keras')"
         )
-    check_config(path, _parsed(path, config), stored, version)
+    check_config(path, _parsed(path, config), stored, version, own)
 
 
 def _stored_in_h5(path: Path) -> Stored:

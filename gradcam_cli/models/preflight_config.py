@@ -85,7 +85,9 @@ UNTRANSLATED_CALLS = TENSORFLOW_CALLS | {"ClassMethod", "InstanceMethod", "Insta
 NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def check_config(path: Path, config: Node, stored: Stored, version: str = "") -> None:
+def check_config(
+    path: Path, config: Node, stored: Stored, version: str = "", own: frozenset[str] = frozenset()
+) -> None:
     """Refuse a config that names what is not Keras's, or asks for far more memory than its weights.
 
     Both the config as it is and what Keras will be given in its place are checked.
@@ -95,18 +97,19 @@ def check_config(path: Path, config: Node, stored: Stored, version: str = "") ->
         config: of the model.
         stored: what there is of weights.
         version: of the Keras that wrote the config; empty where the file does not say.
+        own: names of classes and functions that the user gives code for.
 
     Raises:
         ModelError: with the file and the layer at fault.
     """
     config, _ = as_graphs(config)
-    check_names(path, config, translated=False)
+    check_names(path, config, translated=False, own=own)
     translated = for_keras_3_config(path, config, version)
-    check_names(path, translated)
+    check_names(path, translated, own=own)
     check_sizes(path, translated, list(_nodes(translated)), stored)
 
 
-def check_names(path: Path, config: Node, *, translated: bool = True) -> None:
+def check_names(path: Path, config: Node, *, translated: bool = True, own: frozenset[str] = frozenset()) -> None:
     """Refuse a config that names classes, functions or files that are not Keras's own.
 
     Args:
@@ -114,12 +117,13 @@ def check_names(path: Path, config: Node, *, translated: bool = True) -> None:
         config: of the model.
         translated: False for the config of an old version, which has TensorFlow calls and former modules that Keras 3
             is never given.
+        own: names of classes and functions that the user gives code for.
 
     Raises:
         ModelError: with the file and the layer at fault.
     """
     for layer, node in _nodes(config):
-        _check_names(path, layer, node if translated else _renamed(node))
+        _check_names(path, layer, node if translated else _renamed(node), own)
         _check_files(path, layer, node)
 
 
@@ -149,7 +153,7 @@ def _nodes(config: Node) -> Iterator[tuple[str, Node]]:
             waiting.extend((layer, child) for child in current)
 
 
-def _check_names(path: Path, layer: str, node: Node) -> None:
+def _check_names(path: Path, layer: str, node: Node, own: frozenset[str]) -> None:
     for key, value in node.items():
         if key != "name" and isinstance(value, str) and value.rsplit(">", 1)[-1] in DANGEROUS:
             raise ModelError(_dangerous(path, layer, value))
@@ -165,6 +169,8 @@ def _check_names(path: Path, layer: str, node: Node) -> None:
         )
     is_function = class_name == "function"
     name = str(node.get("config")) if is_function else class_name
+    if name.rsplit(">", 1)[-1] in own:
+        return
     if isinstance(registered, str) and ">" in registered and registered.split(">", 1)[0] not in PACKAGES:
         raise ModelError(_foreign(path, layer, registered))
     if not _is_keras(module or "", name.rsplit(">", 1)[-1], is_function=is_function):
@@ -202,5 +208,6 @@ def _dangerous(path: Path, layer: str, name: str) -> str:
 def _foreign(path: Path, layer: str, name: str) -> str:
     return (
         f"{path}: {layer} is of the class {name}, which is not part of Keras; its code is not in the file and will "
-        "not be imported. Rebuild that part from Keras's own layers, copy its weights, and save again."
+        "not be imported. If the code is yours: --custom-objects FILE.py --trust-model-code. Or rebuild that part from "
+        "Keras's own layers, copy its weights, and save again."
     )

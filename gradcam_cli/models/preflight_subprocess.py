@@ -1,7 +1,7 @@
 """The preflight in a process of its own: of a damaged file, HDF5 may crash or never come to an end.
 
-    python -m gradcam_cli.models.preflight_subprocess model|weights FILE
-    python -m gradcam_cli.models.preflight_subprocess parts ARCHITECTURE WEIGHTS
+    python -m gradcam_cli.models.preflight_subprocess model|weights OWN_NAMES FILE
+    python -m gradcam_cli.models.preflight_subprocess parts OWN_NAMES ARCHITECTURE WEIGHTS
 
 ends with 0 where nothing speaks against the file, or with 3 and the reason on stdout.
 """
@@ -30,7 +30,12 @@ MEMORY = 4 * 2**30
 
 
 def check_in_subprocess(
-    kind: Kind, path: Path, *, descriptors: tuple[int, ...] = (), architecture: Path | None = None
+    kind: Kind,
+    path: Path,
+    *,
+    descriptors: tuple[int, ...] = (),
+    architecture: Path | None = None,
+    own: frozenset[str] = frozenset(),
 ) -> None:
     """Check a model, or a file of weights, as `models.preflight` does.
 
@@ -38,13 +43,14 @@ def check_in_subprocess(
         kind: what the file is.
         path: of the file.
         descriptors: open ones that the path may lead to.
+        own: names of classes and functions that the user gives code for.
         architecture: of the weights, where they are `parts` of one model.
 
     Raises:
         ModelError: what the check says, or that it did not survive the file.
     """
     names = [path] if architecture is None else [architecture, path]
-    program = subprogram(__name__, (kind, *map(os.fspath, names)))
+    program = subprogram(__name__, (kind, ",".join(sorted(own)), *map(os.fspath, names)))
     if descriptors:
         program["pass_fds"] = descriptors
     try:
@@ -66,10 +72,10 @@ def _limit_this_process() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 1))
 
 
-def _main(kind: str, *names: str) -> int:
+def _main(kind: str, own: str, *names: str) -> int:
     _limit_this_process()
     try:
-        CHECKS[kind](*map(Path, names))
+        CHECKS[kind](*map(Path, names), own=frozenset(own.split(",")) - {""})
     except ModelError as error:
         sys.stdout.buffer.write(os.fsencode(str(error)))
         return ModelError.exit_code

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.label_files import beside, folder_labels, read_labels
 from gradcam_cli.labels import Labels
+from gradcam_cli.models.custom_objects import CustomObjects, read_custom_objects
 from gradcam_cli.models.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
 from gradcam_cli.models.parts import parts_of
@@ -48,6 +49,7 @@ class ModelRequest:
     inputs: tuple[GivenInput, ...] = ()
     architecture: HashedFile | None = None
     note: str | None = None
+    custom: CustomObjects | None = None
 
     @property
     def inputs_vary(self) -> bool:
@@ -68,6 +70,7 @@ class ModelRequest:
             "output_kind": settings.output_kind,
             "preprocess": settings.preprocess,
             "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
+            "custom_objects": self.custom.sha256 if self.custom else None,
             "architecture": self.architecture.sha256 if self.architecture else None,
             "inputs": [(given.name, given.digest) for given in self.inputs],
             "image_input": settings.image_input,
@@ -111,6 +114,7 @@ def locate_model(
             inputs=inputs,
             architecture=hash_file(parts.architecture) if parts.architecture else None,
             note=parts.note,
+            custom=_custom(settings),
         )  # fmt: skip
         return request if may_wait(request) else checked(request)
     named = find_named(settings.model)
@@ -135,9 +139,9 @@ def checked(request: ModelRequest) -> ModelRequest:
     if request.file is None or request.source is None or request.is_checked:
         return request
     if request.architecture:
-        _check("parts", request.source, request.architecture)
+        _check("parts", request.source, request.architecture, request.custom)
     else:
-        _check("model", request.source)
+        _check("model", request.source, custom=request.custom)
     return replace(request, is_checked=True)
 
 
@@ -156,18 +160,28 @@ def open_source(path: Path, request: ModelRequest) -> Iterator[Path]:
         yield opened.link
 
 
+def _custom(settings: ModelSettings) -> CustomObjects | None:
+    if settings.trust_code != (settings.custom_objects is not None):
+        raise UsageError("--custom-objects FILE.py runs code, and --trust-model-code allows it: give both, or neither.")
+    return read_custom_objects(settings.custom_objects) if settings.custom_objects else None
+
+
 def _check(
-    kind: Literal["model", "weights", "parts"], file: HashedFile, architecture: HashedFile | None = None
+    kind: Literal["model", "weights", "parts"],
+    file: HashedFile,
+    architecture: HashedFile | None = None,
+    custom: CustomObjects | None = None,
 ) -> None:
     from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 
+    own = custom.names if custom else frozenset()
     with held(file) as opened:
         if architecture is None:
-            check_in_subprocess(kind, opened.link, descriptors=(opened.descriptor,))
+            check_in_subprocess(kind, opened.link, descriptors=(opened.descriptor,), own=own)
             return
         with held(architecture) as beside_it:
             descriptors = (opened.descriptor, beside_it.descriptor)
-            check_in_subprocess(kind, opened.link, descriptors=descriptors, architecture=beside_it.link)
+            check_in_subprocess(kind, opened.link, descriptors=descriptors, architecture=beside_it.link, own=own)
 
 
 def _asked_labels(settings: ModelSettings) -> Labels | None:

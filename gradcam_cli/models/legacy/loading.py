@@ -25,6 +25,9 @@ from gradcam_cli.models.subclasses import as_graphs
 
 Node = dict[str, Any]
 
+# An .h5 file of Keras 3 names no modules.
+IN_KERAS = {"module": "keras.layers"}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -57,7 +60,7 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
         if config == source.config:
             network = keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
         else:
-            check_names(path, config)
+            check_names(path, config, own=frozenset(custom_objects or ()))
             # Keras takes the config apart while it reads it.
             network = _made(config, own, is_h5=not source.is_archive)
             _name_classes(network, replaced)
@@ -87,7 +90,7 @@ def load_parts(
     plain, replaced = as_graphs(content)
     config = trimmed(for_keras_3_config(architecture, plain, version))
     own = {**FORMER_OBJECTS, **(custom_objects or {})}
-    check_names(architecture, config)
+    check_names(architecture, config, own=frozenset(custom_objects or ()))
     try:
         network = _made(config, own)
         _name_classes(network, replaced)
@@ -176,7 +179,8 @@ def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
     reason = f"layer '{culprit[0]}' ({culprit[1]}): {culprit[2]}" if culprit else cause(error)
     return (
         f"{path}: Keras {keras.__version__} cannot load this model: {reason}\n"
-        "  Where the model was made, put a layer of Keras's own in its place, copy its weights, and save again."
+        "  If the layer is your own: --custom-objects FILE.py --trust-model-code. Or, where the model was made, put a"
+        " layer of Keras's own in its place, copy its weights, and save again."
     )
 
 
@@ -188,7 +192,8 @@ def _culprit(config: Node, own: Node) -> tuple[str, str, str] | None:
             return found
         if isinstance(layer.get("config"), dict) and "layers" not in layer["config"]:
             try:
-                keras.saving.deserialize_keras_object(layer, custom_objects=own, safe_mode=True)
+                module = {} if "module" in layer or not hasattr(keras.layers, str(layer["class_name"])) else IN_KERAS
+                keras.saving.deserialize_keras_object({**layer, **module}, custom_objects=own, safe_mode=True)
             except Exception as error:  # noqa: BLE001 - whatever a constructor raises
                 return str(layer["config"].get("name")), str(layer["class_name"]), cause(error)
     return None
