@@ -221,7 +221,8 @@ def test_distance_by_a_slow_loop() -> None:
 
 
 def test_what_is_clear() -> None:
-    assert is_clear({"tf": 0.2, "lite": 0.2, "unit": 0.4})
+    assert is_clear({"tf": 0.2, "lite": 0.2, "torch": 0.33, "unit": 0.5})
+    assert not is_clear({"unit": 0.341, "lite": 0.548, "tf": 0.552, "none": 5.8})
     assert not is_clear({"tf": 0.2, "unit": 0.25})
     assert not is_clear({"tf": 2.0, "unit": 9.0})
 
