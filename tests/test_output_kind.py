@@ -157,6 +157,16 @@ def test_logarithms_of_a_softmax(log: Any) -> None:
     np.testing.assert_allclose(probabilities_of(head, forward), np.exp(given), rtol=2e-5)
 
 
+def test_a_batch_of_one_is_read_alike() -> None:
+    """Keras adds two tensors of one row by another operation."""
+    model = network(mean(3, "softmax"))
+    made = TensorFlowEngine(classifier(model), "last", TargetSettings(top_k=3), batch_size=1)
+    assert made.head.kind == "probabilities"
+    told = made.explain(pictures()[:1]).probabilities
+    assert told is not None
+    np.testing.assert_allclose(told, model(pictures()[:1]), rtol=2e-5, atol=1e-6)
+
+
 def slopes(model: Any, scores: Any) -> Any:
     """The gradient of scores that are made from the target layer's output, by Keras's own tools."""
     activations = keras.Model(model.input, model.get_layer("last").output)(pictures())

@@ -110,6 +110,8 @@ def _absolute(parts: list[Bounds]) -> Bounds:
 
 COMBINED: dict[str, Callable[[list[Bounds]], Bounds]] = {
     "AddV2": lambda p: (p[0][0] + p[1][0], p[0][1] + p[1][1]),
+    # What Keras makes of a sum in a batch of one.
+    "BiasAdd": lambda p: (p[0][0] + p[1][0], p[0][1] + p[1][1]),
     "Sub": lambda p: (p[0][0] - p[1][1], p[0][1] - p[1][0]),
     "AddN": lambda p: (sum(low for low, _ in p), sum(high for _, high in p)),
     "Mul": _times,

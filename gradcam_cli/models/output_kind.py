@@ -207,7 +207,7 @@ def branch_scores(tensor: Any) -> Any:
         return _all_known(branches, lambda: tf.concat(_shaped_as(branches, inputs), axis=inputs[-1]))
     if op.type == "Mean":
         return _mean_scores(tensor)
-    if op.type in {"AddV2", "AddN"} and all(number(part) is None for part in inputs):
+    if op.type in {"AddV2", "AddN", "BiasAdd"} and all(number(part) is None for part in inputs):
         return _mixture(inputs)
     return _through_increasing(op, inputs)
 
@@ -241,7 +241,7 @@ def _mixture(parts: list[Any]) -> Any:
     if any(weight <= 0 for weight in weights):
         return None
     weighted = [w * b for w, b in zip(weights, branches, strict=True) if b is not None]
-    return _all_known(branches, lambda: tf.add_n(_shaped_as(weighted, parts)) / sum(weights))
+    return _all_known(branches, lambda: sum(_shaped_as(weighted, parts)) / sum(weights))
 
 
 def _through_increasing(op: Any, inputs: list[Any]) -> Any:
