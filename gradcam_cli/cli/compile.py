@@ -7,7 +7,7 @@ import click
 
 from gradcam_cli.cli.console import download_bar, quiet_libraries, say
 from gradcam_cli.cli.engines import openvino_installed
-from gradcam_cli.cli.options import model_options
+from gradcam_cli.cli.options import LocalPath, model_options
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.settings import ModelSettings
 
@@ -23,7 +23,7 @@ Example:
 """,
 )
 @click.argument("model")
-@click.option("-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="The plan's file.")
+@click.option("-o", "--out", "output", required=True, type=LocalPath(), help="The plan's file.")
 @model_options
 @click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
 def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ from gradcam_cli.cli.inputs import refuse_contradictory_inputs
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
     STDIO,
+    LocalPath,
     engine_options,
     input_options,
     inputs_argument,
@@ -127,7 +127,7 @@ crossed, 130 Ctrl-C.
 )
 @click.option(
     "--boxes-csv",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file.",
 )
 @click.option(

@@ -46,6 +46,22 @@ LONGEST_SIDE = 8192
 STDIO = "-"
 
 
+class LocalPath(click.Path):
+    """A path on this machine, relative or absolute; a URL is refused, of which the file system would make folders."""
+
+    def __init__(self) -> None:
+        """Give paths as `Path`."""
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a URL before its two slashes become one."""
+        from gradcam_cli.discovery import refuse_url
+
+        if isinstance(value, str):
+            refuse_url(value)
+        return super().convert(value, param, ctx)
+
+
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """Read `224` or `224x320` as (height, width)."""
     if value is None:
@@ -225,17 +241,17 @@ further_inputs_options = _with(
     ),
     click.option(
         "--pairs",
-        type=click.Path(path_type=Path),
+        type=LocalPath(),
         metavar="FILE.csv",
         help="The second picture of each: columns file and partner.",
     ),
     image_input_option,
 )
 labels_options = _with(
-    click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes: one a line, CSV or JSON."),
+    click.option("--labels", type=LocalPath(), help="Names of the classes: one a line, CSV or JSON."),
     click.option(
         "--labels-from",
-        type=click.Path(path_type=Path),
+        type=LocalPath(),
         metavar="FOLDER",
         help="Folder whose sub-folders are named after the classes, as Keras reads a data set.",
     ),
@@ -247,7 +263,7 @@ def _model_options(layer: Decorator) -> Decorator:
     return _with(
         click.option(
             "--weights",
-            type=click.Path(path_type=Path),
+            type=LocalPath(),
             help="Local weights for a named model: .h5, .weights.h5 or .keras.",
         ),
         input_size_option,

@@ -1,12 +1,14 @@
 """`gradcam-cli verify`."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gradcam_cli.cli.console import counted, printable, say
+from gradcam_cli.cli.options import LocalPath
 
 if TYPE_CHECKING:
     from gradcam_cli.verification import Findings
@@ -24,18 +26,19 @@ Examples:
 Exit codes: 0 all is whole, 1 something is not, 2 there is no such folder.
 """
 )
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=LocalPath())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--inputs",
     multiple=True,
     metavar="PATH",
+    type=LocalPath(),
     help="Where the inputs are now, if not where run.json names them; repeatable.",
 )
 @click.option("--prune", is_flag=True, help="Remove the outputs whose input is gone.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is wrong.")
 @click.pass_context
-def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[str, ...], prune: bool, quiet: bool) -> None:
+def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[Path, ...], prune: bool, quiet: bool) -> None:
     """Verify that the output folder OUT is whole.
 
     Every sidecar is valid by its schema, every overlay and map has the hash its sidecar tells and can be read,
@@ -44,11 +47,12 @@ def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[str, .
     """
     from gradcam_cli import verification
 
-    findings = verification.verify_folder(folder, inputs)
+    places = tuple(os.fspath(path) for path in inputs)
+    findings = verification.verify_folder(folder, places)
     removed = 0
     if prune:
         removed = verification.prune(folder, findings)
-        findings = verification.verify_folder(folder, inputs)
+        findings = verification.verify_folder(folder, places)
     if as_json:
         click.echo(json.dumps(findings.as_record() | {"pruned": removed}, sort_keys=True))
     else:

@@ -1,0 +1,43 @@
+"""A URL where a path is expected is refused with exit code 2, before anything is read, made or loaded."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gradcam_cli.cli import program
+
+URLS = ["s3://bucket/x", "https://example.org/a.plan", "gs://x", "file:///tmp/x"]
+PLACES = [
+    ("explain", "{}", "-o", "out"),
+    ("explain", "a.jpg", "-o", "{}"),
+    ("explain", "a.jpg", "-o", "out", "--jsonl", "{}"),
+    ("explain", "--files-from", "{}", "-o", "out"),
+    ("explain", "a.jpg", "-o", "out", "--labels", "{}"),
+    ("explain", "a.jpg", "-o", "out", "--pairs={}"),
+    ("explain", "a.jpg", "-o", "out", "--weights", "{}"),
+    ("evaluate", "{}"),
+    ("evaluate", "a.jpg", "-o", "{}"),
+    ("evaluate", "a.jpg", "--boxes-csv", "{}"),
+    ("verify", "{}"),
+    ("verify", ".", "--inputs", "{}"),
+    ("compile", "m.keras", "-o", "{}"),
+    ("check-preprocess", "m.keras", "{}"),
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=" ".join)
+@pytest.mark.parametrize("url", URLS)
+def test_urls_are_refused(place: tuple[str, ...], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    result = CliRunner().invoke(program, [part.format(url) for part in place])
+    assert result.exit_code == 2
+    assert "URLs are not supported" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_a_path_that_looks_like_a_url_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:" / "b").mkdir(parents=True)
+    assert CliRunner().invoke(program, ["verify", "./s3:/b"]).exit_code == 0
