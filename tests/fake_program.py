@@ -32,7 +32,7 @@ def locate_fake(options: Any, layer: str) -> ModelRequest:
     return ModelRequest(settings, None, Path("fake.keras"), None, None, CARD.sha256)
 
 
-def open_fake(opening: explain_run.Opening, batch_size: int | None = None) -> Any:
+def open_fake(opening: explain_run.Opening, batch_size: int | None = None, *, again: bool = False) -> Any:
     settings = explain_run._run_settings(opening.options)
     engine = SlowEngine(batch_size=batch_size or 2)
     run = RunCard(opening.options_sha256, {"fake": "1"})

@@ -46,7 +46,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
     monkeypatch.chdir(tmp_path)
 
-    def open_fake(opening: explain_run.Opening, batch_size: int | None = None) -> Any:
+    def open_fake(opening: explain_run.Opening, batch_size: int | None = None, *, again: bool = False) -> Any:
         options = opening.options
         settings = explain_run._run_settings(options)
         asked = [LABELS.find(name, 5) for name in options["classes"]]
@@ -327,7 +327,7 @@ def test_the_sidecar_has_the_methods_options(invoke: Invoke, photos: Path, args:
     invoke("explain", "photos/a.jpg", "-o", "out", *args)
     record = json.loads(Path("out/a.jpg.json").read_text())
     jsonschema.validate(record, json.loads(schema_text()))
-    nothing = dict.fromkeys(("score", "classes_sampled", "max_channels", "smooth", "noise", "layers"))
+    nothing = dict.fromkeys(("score", "classes_sampled", "max_channels", "smooth", "noise", "layers", "derivatives"))
     assert record["method"] == {"name": "gradcam++", "flip": False, **nothing, **says}
 
 
@@ -352,7 +352,8 @@ def test_nosuch_is_refused_before_tensorflow(run: Runner) -> None:
 def test_a_cv2_that_cannot_be_imported_says_what_to_install(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    done = run("explain", SAMPLES, "-o", "x", env={"PYTHONPATH": str(tmp_path / "broken")}).expect(4)
+    search = os.pathsep.join([str(tmp_path / "broken"), str(Path(__file__).parents[1])])
+    done = run("explain", SAMPLES, "-o", "x", env={"PYTHONPATH": search}).expect(4)
     assert "libGL.so.1" in done.err
     assert "opencv-python-headless" in done.err
     assert "Traceback" not in done.err
