@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, Reason, UsageError
 from gradcam_cli.geometry import Size, apply_fit, at_resolution, plan_fit
-from gradcam_cli.images import Admit, Needed, Photo, at_once, modified_ns, read_file
+from gradcam_cli.images import Admit, Needed, Photo, file_size, read_file
 from gradcam_cli.network import Extras, Floats
 from gradcam_cli.preprocessing import Preprocessing
 from gradcam_cli.settings import FitMode, Limits, ModelSettings, SampleRange
@@ -248,7 +248,8 @@ def _told(other: OtherInput) -> str:
 class ExtrasReader:
     """Gives each image its values for the inputs that vary.
 
-    A partner picture is decoded and fitted as the explained picture is, at the size of its own input.
+    A partner picture is decoded and fitted as the explained picture is, at the size of its own input, and within the
+    same limits of pixels, bytes and memory.
     """
 
     others: tuple[OtherInput, ...]
@@ -256,16 +257,17 @@ class ExtrasReader:
     preprocessing: Preprocessing
     fit: FitMode
     limits: Limits
+    sample_range: SampleRange | None = None
 
-    def __call__(self, source: Source) -> Extras:
-        """Give the values of one image.
+    def __call__(self, source: Source, admit: Admit) -> Extras:
+        """Give the values of one image; `admit` is told the bytes that a partner takes before it is read or decoded.
 
         Raises:
             ImageError: the table has no row for it, or its partner cannot be read.
         """
-        return {other.name: self._value(other, source) for other in self.others if other.varies}
+        return {other.name: self._value(other, source, admit) for other in self.others if other.varies}
 
-    def _value(self, other: OtherInput, source: Source) -> NDArray[Any]:
+    def _value(self, other: OtherInput, source: Source, admit: Admit) -> NDArray[Any]:
         given = other.given
         assert given is not None  # noqa: S101 - it varies
         if given.numbers is not None:
@@ -273,13 +275,13 @@ class ExtrasReader:
         partner = _row_of(given.partners or {}, source, given.origin)
         if not partner:
             raise ImageError(Reason.NO_INPUT_VALUE, f"{given.origin} names no partner for it")
-        return self._picture(other, given.folder, partner)
+        return self._picture(other, given.folder, partner, admit)
 
-    def _picture(self, other: OtherInput, folder: Path, name: str) -> Floats:
+    def _picture(self, other: OtherInput, folder: Path, name: str, admit: Admit) -> Floats:
         path = os.fspath(folder / name)
         try:
-            modified_ns(path)
-            photo = self.decode(read_file(path, self.limits), self.limits, None, None, at_once)
+            admit(min(file_size(path), self.limits.max_file_bytes))
+            photo = self.decode(read_file(path, self.limits), self.limits, None, self.sample_range, admit)
         except ImageError as error:
             raise ImageError(error.reason, f"its partner {name!r}: {error}") from error
         height, width, channels = other.shape

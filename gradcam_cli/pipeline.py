@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from threading import Event
@@ -68,15 +68,23 @@ SPARE = 4
 PATIENCE = 3.0
 
 Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Photo]
-ExtrasOf = Callable[[Source], Extras]
+ExtrasOf = Callable[[Source, Admit], Extras]
+# Takes a picture's name, and gives what admits it, for as long as it is decoded.
+Listen = Callable[[str, Admit], AbstractContextManager[Admit]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def no_extras(source: Source) -> Extras:
+def no_extras(source: Source, admit: Admit) -> Extras:
     """Give what a network of one input wants besides the picture."""
-    del source
+    del source, admit
     return NO_EXTRAS
+
+
+def unheard(name: str, admit: Admit) -> AbstractContextManager[Admit]:
+    """Do not listen to what decoders print."""
+    del name
+    return nullcontext(admit)
 
 
 class Sink(Protocol):
@@ -93,7 +101,8 @@ class Job:
     Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
     last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there are
     several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's values
-    for the network's other inputs, or raises ImageError. All pictures share `memory`.
+    for the network's other inputs, or raises ImageError. All pictures share `memory`. `listen` may report what native
+    decoders print about a picture.
     """
 
     settings: RunSettings
@@ -110,6 +119,7 @@ class Job:
     decode: Decode = decode
     extras: ExtrasOf = no_extras
     memory: MemoryBudget = field(default_factory=MemoryBudget)
+    listen: Listen = unheard
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +173,8 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
         MemoryError: the batch is too large for this machine.
     """
     threads = available_threads()
-    stop = Event()
-    ending = stoppable(engine, stop)
-    batches = through(sources, job, engine, engine.input_size, lambda batch: _run_batch(batch, ending, job))
-    with closing(batches), _workers(threads) as writers, _set_at_the_end(stop):
+    batches = through(sources, job, engine, engine.input_size, lambda batch, ending: _run_batch(batch, ending, job))
+    with _workers(threads) as writers, closing(batches):
         yield from _in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)
 
 
@@ -184,19 +192,26 @@ def through(
     job: Job,
     engine: Engine,
     size: tuple[int, int],
-    work: Callable[[list[Fitted | Unexplained]], list[Result]],
+    work: Callable[[list[Fitted | Unexplained], Engine], list[Result]],
 ) -> Generator[Result]:
     """Decode ahead, fit pictures to (height, width), and let batches through `work`, in order.
 
-    As many batches are in the network as the engine likes at a time; meanwhile the next one is made ready.
+    As many batches are in the network as the engine likes at a time; meanwhile the next one is made ready. `work` gets
+    the engine wrapped: where the run is interrupted, its next pass ends the batch.
     """
     threads = available_threads()
     target = Size(size[1], size[0])
-    with _workers(threads) as readers, _workers(engine.streams, patience=PATIENCE) as runners:
+    stop = Event()
+    ending = stoppable(engine, stop)
+    with (
+        _workers(threads) as readers,
+        _workers(engine.streams, patience=PATIENCE) as runners,
+        _set_at_the_end(stop),
+    ):
         ahead = engine.batch_size + 2 * threads
         images = _in_order(readers, lambda source: prepare(source, job, target), sources, ahead)
         batches = _batches(images, engine.batch_size)
-        with closing(_in_order(runners, work, batches, engine.streams)) as finished:
+        with closing(_in_order(runners, lambda batch: work(batch, ending), batches, engine.streams)) as finished:
             yield from chain.from_iterable(finished)
 
 
@@ -266,8 +281,12 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
                 lease.take_all()
             data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
             card = replace(card, sha256=sha256(data), bytes=len(data))
-            photo = job.decode(data, limits, needed, job.settings.sample_range, lease.take)
-            return _fitted(Pending(source, card, data, job.extras(source)), photo, job, target)
+            # Partner pictures come first: when this one is decoded, only its own memory is needed.
+            with job.listen(f"{source.relative}, or its partner", lease.take) as admit:
+                extras = job.extras(source, admit)
+            with job.listen(source.relative, lease.take) as admit:
+                photo = job.decode(data, limits, needed, job.settings.sample_range, admit)
+            return _fitted(Pending(source, card, data, extras), photo, job, target)
     except ImageError as error:
         return Unexplained(source, card, error)
     except MemoryError:
@@ -463,4 +482,5 @@ def _shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
         if sha256(data) != image.card.sha256:
             raise ImageError(Reason.UNREADABLE, "the file changed while it was being explained")
     needed = needed_of(settings.overlay, image.fit.input)
+    # What decoders print was reported when it was decoded first.
     return resize(job.decode(data, settings.limits, needed, settings.sample_range, lease.take).pixels, image.shown)

@@ -10,16 +10,20 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import SAMPLES, Runner, jpeg
 from fakes import FakeEngine
-from test_evaluation import EVERYTHING, HEAD, OtherEngine
+from test_evaluation import EVERYTHING, HEAD, OtherEngine, study
 from test_pipeline import LABELS
 
 from gradcam_cli.cli import evaluate_run, program
+from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ModelError
 from gradcam_cli.measures import CONVENTIONS, MEASURES
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.output import OutputFolder
+from gradcam_cli.pipeline import explain
 from gradcam_cli.plot import Curves, curves_png
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import ModelSettings
+from gradcam_cli.sidecar import RunCard
 
 Invoke = Callable[..., Result]
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
@@ -135,7 +139,7 @@ def test_everything_in_a_folder_and_the_same_twice(invoke: Invoke, tmp_path: Pat
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     record = read(tmp_path / "a")
     assert record["conventions"] == CONVENTIONS
-    assert record["counts"] == {"ok": 6, "error": 0}
+    assert record["counts"] == {"asked": 6, "done": 6, "failed": 0, "ok": 6, "error": 0}
     assert [result["method"] for result in record["results"]] == ["gradcam", "gradcam++"]
     for result in record["results"]:
         assert result["metrics"].keys() == record["definitions"].keys()
@@ -175,7 +179,7 @@ def test_a_bad_picture_is_told_once_and_the_run_ends_with_1(invoke: Invoke, phot
     assert "6 images: 5 measured, 1 failed -> out" in result.stderr
     errors = [row for row in rows(tmp_path / "out") if row["kind"] == "error"]
     assert [(row["file"], row["reason"]) for row in errors] == [("2.jpg", "not_an_image")]
-    assert read(tmp_path / "out")["counts"] == {"ok": 5, "error": 1}
+    assert read(tmp_path / "out")["counts"] == {"asked": 6, "done": 5, "failed": 1, "ok": 5, "error": 1}
 
 
 def test_when_nothing_can_be_measured(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
@@ -183,7 +187,7 @@ def test_when_nothing_can_be_measured(invoke: Invoke, photos: Path, tmp_path: Pa
         path.write_bytes(b"")
     result = invoke("photos", "-o", "out", code=1)
     assert result.stdout == ""
-    assert read(tmp_path / "out")["counts"] == {"ok": 0, "error": 6}
+    assert read(tmp_path / "out")["counts"] == {"asked": 6, "done": 0, "failed": 6, "ok": 0, "error": 6}
 
 
 @pytest.mark.usefixtures("photos")
@@ -352,3 +356,33 @@ def test_an_evaluation_of_somebody_elses_is_left_alone(invoke: Invoke, photos: P
     (tmp_path / "study/evaluation.json").write_text('{"mine": true}')
     assert "did not write it" in invoke("photos", *PAIR, "-o", "study", code=2).stderr
     assert (tmp_path / "study/evaluation.json").read_text() == '{"mine": true}'
+
+
+def test_the_record_has_what_was_asked_for_and_left_out(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (photos / "notes.txt").write_text("no picture")
+    (photos / ".hidden.jpg").write_bytes(jpeg())
+    (photos / "broken.jpg").write_text("no picture")
+    invoke("photos", *PAIR, "-o", "study", "--range", "3:99", code=1)
+    record = read(tmp_path / "study")
+    assert record["options"]["sample_range"] == [3.0, 99.0]
+    assert record["left_out"]["files"] == {"hidden": {".jpg": 1}, "other": {".txt": 1}}
+    assert record["inputs"] == {"list": False, "paths": ["photos"]}
+    assert record["counts"] == {"asked": 7, "done": 6, "failed": 1, "ok": 6, "error": 1}
+
+
+def test_an_evaluation_beside_sidecars_does_not_disturb_verify(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    """`verify` is content with a folder that a run and an evaluation share, and `--prune` removes nothing of it."""
+    del photos
+    items = [Source(path.name, str(path)) for path in sorted((tmp_path / "photos").glob("*.jpg"))]
+    folder = OutputFolder(tmp_path / "out")
+    folder.prepare()
+    made = list(explain(items, replace(study().job, run=RunCard("0" * 64, {})), FakeEngine(), folder))
+    folder.write_run({"schema_version": 2, "versions": {}, "options_sha256": made[0]["options_sha256"], "counts": {}})
+    folder.release()
+    invoke("photos", *PAIR, "-o", "out", "--metrics", "all", "--steps", "3")
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert {"evaluation.json", "evaluation.jsonl", "curves.png", "run.json"} <= set(before)
+    for more in ([], ["--prune"]):
+        result = CliRunner().invoke(program, ["verify", "out", *more])
+        assert (result.exit_code, result.stdout) == (0, f"{len(items)} sidecars, 0 files: no problems\n"), result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.output import Names, OutputFolder
-from gradcam_cli.pipeline import Fitted, Job, even_batch_size, explain, prepare, shown_size
+from gradcam_cli.pipeline import Fitted, Job, even_batch_size, explain, prepare, shown_size, through
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
 from gradcam_cli.sidecar import ModelCard, Record, RunCard, schema_text, to_json
@@ -311,6 +312,31 @@ def test_reading_ahead_is_bounded(tmp_path: Path) -> None:
     next(records)
     assert taken < 100
     records.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_pass_begins_after_the_end_of_an_interrupted_run(tmp_path: Path, workers: int) -> None:
+    """Whatever is computed in `through`, its batches end with the next pass once nobody wants any more results."""
+    engine = FakeEngine(batch_size=1, streams=workers)
+    begun, passes = threading.Event(), []
+
+    def long_work(batch: list[Any], ending: Any) -> list[Any]:
+        if batch[0].source.relative == "000.jpg":
+            return batch
+        for _ in range(2000):
+            begun.set()
+            passes.append(1)
+            ending.explain(np.stack([image.inputs for image in batch]))
+            time.sleep(0.01)
+        return batch
+
+    results = through(sources(tmp_path, 4), job(), engine, (8, 8), long_work)
+    next(results)
+    begun.wait(10)
+    started = time.monotonic()
+    results.close()
+    assert time.monotonic() - started < 2
+    assert len(passes) < 500
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import EnvironmentStop
-from gradcam_cli.settings import Limits, ModelSettings, RunSettings
+from gradcam_cli.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
-    from gradcam_cli.pipeline import Decode, ExtrasOf
+    from gradcam_cli.pipeline import Decode, ExtrasOf, Listen
     from gradcam_cli.settings import FitMode
     from gradcam_cli.sidecar import ModelCard
 
@@ -94,13 +94,23 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: 
     )
 
 
-def extras_of(model: "Classifier | Plan", decode: "Decode", fit: "FitMode", limits: Limits) -> "ExtrasOf":
+def extras_of(model: "Classifier | Plan", decode: "Decode", settings: RunSettings) -> "ExtrasOf":
     """Tell where each image's values for the network's further inputs come from."""
     from gradcam_cli.other_inputs import ExtrasReader
     from gradcam_cli.pipeline import no_extras
 
     others = getattr(model, "varying", ())
-    return ExtrasReader(others, decode, model.preprocessing, fit, limits) if others else no_extras
+    if not others:
+        return no_extras
+    return ExtrasReader(others, decode, model.preprocessing, settings.fit, settings.limits, settings.sample_range)
+
+
+def listening(*, verbose: bool) -> "Listen":
+    """Report what native decoders print, where the user asked for it; otherwise nothing of it is shown."""
+    from gradcam_cli.cli.decoder_lines import DecoderLines
+    from gradcam_cli.pipeline import unheard
+
+    return DecoderLines().listen if verbose else unheard
 
 
 def chosen_fit(model: "Classifier | Plan", options: Mapping[str, Any]) -> "FitMode":

@@ -26,26 +26,27 @@ def quiet_libraries(*, verbose: bool) -> Iterator[None]:
     """Keep what TensorFlow, CUDA, libpng and libjpeg print off the screen, unless the user asked for it.
 
     They write to file descriptor 2 from C, past Python: so descriptor 2 leads nowhere for a while, and
-    Python's stderr gets a descriptor of its own.
+    Python's stderr gets a descriptor of its own. It gets one in any case: with `verbose`, what is printed while a
+    picture is decoded is captured.
     """
-    if verbose:
-        yield
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)
     own = sys.stderr
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     replaced = _writes_to(own, 2)
     if replaced:
         binary = LossyWriter(saved, "w", closefd=False)
         sys.stderr = io.TextIOWrapper(binary, own.encoding, "backslashreplace", line_buffering=True)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    if not verbose:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
     try:
-        # Warnings of Python libraries are about their own affairs, not about the user's pictures.
+        # Warnings of Python libraries are about their own affairs, not about the user's pictures; Pillow's name no
+        # picture.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", module="" if not verbose else r"PIL\.")
             yield
     finally:
         if replaced:

@@ -18,6 +18,7 @@ from gradcam_cli.cli.common import (
     announce,
     chosen_fit,
     extras_of,
+    listening,
     locate,
     model_card,
     stopped_by_signals,
@@ -30,10 +31,10 @@ from gradcam_cli.cli.table import table
 from gradcam_cli.cli.tally import FAILED, OK
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.measures import MEASURES
-from gradcam_cli.settings import Limits, MethodOptions, RunSettings, StudySettings, TargetSettings
+from gradcam_cli.settings import MethodOptions, RunSettings, StudySettings, TargetSettings
 
 if TYPE_CHECKING:
-    from gradcam_cli.discovery import Source
+    from gradcam_cli.discovery import Found, Source
     from gradcam_cli.evaluation.grid import Candidate
     from gradcam_cli.evaluation.images import Measured, Study
     from gradcam_cli.evaluation.sanity import Kept, Stage
@@ -91,18 +92,17 @@ class Findings:
 
 def run(options: Mapping[str, Any]) -> int:
     """Measure what the options ask for; gives the exit code."""
-    sources = find_inputs(options).sources
-    boxes = _boxes(options["boxes_csv"], sources)
+    found = find_inputs(options)
+    boxes = _boxes(options["boxes_csv"], found.sources)
     with _folder(options["output"]) as folder:
         try:
-            return _run(sources, boxes, folder, options)
+            return _run(found, boxes, folder, options)
         except MemoryError as error:
             raise EnvironmentStop("There is not enough memory for such batches: try a smaller --batch-size.") from error
 
 
-def _run(
-    sources: "list[Source]", boxes: "dict[str, Boxes]", folder: "OutputFolder | None", options: Mapping[str, Any]
-) -> int:
+def _run(found: "Found", boxes: "dict[str, Boxes]", folder: "OutputFolder | None", options: Mapping[str, Any]) -> int:
+    sources = found.sources
     benches = _open_all(options, len(sources), boxes)
     summary = _empty_summary(benches)
     quiet = options["quiet"]
@@ -119,7 +119,7 @@ def _run(
     except KeyboardInterrupt as stop:
         say("Interrupted: the rows that were written stay valid, and there is no summary.")
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-    return _tell(findings, benches, folder, options)
+    return _tell(findings, benches, folder, _about_inputs(found, options), options)
 
 
 def _passes(benches: list[Bench], images: int) -> int:
@@ -209,8 +209,9 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     fit = chosen_fit(model, options)
     card = model_card(model, engine, fit, request)
     announce(card, model, options)
+    run_settings = RunSettings(fit=fit, batch_size=options["batch_size"], sample_range=options["sample_range"])
     job = Job(
-        settings=RunSettings(fit=fit, batch_size=options["batch_size"], sample_range=options["sample_range"]),
+        settings=run_settings,
         preprocessing=model.preprocessing,
         labels=model.labels,
         model=card,
@@ -218,7 +219,8 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
         several_targets=False,
         overlays=False,
         channels=model.input_shape[2],
-        extras=extras_of(model, decode, fit, Limits()),
+        extras=extras_of(model, decode, run_settings),
+        listen=listening(verbose=options["verbose"]),
     )
     grid_engine = _grid_engine(request, choice, work, engine, settings.grid) if settings.grid else None
     return Bench(request, card, Study(settings, job, boxes), engine, grid_engine)
@@ -359,14 +361,31 @@ def _randomised(bench: Bench) -> "Iterator[tuple[Stage, Engine]]":
         yield Stage(layers, of, path), engine
 
 
-def _tell(findings: Findings, benches: list[Bench], folder: "OutputFolder | None", options: Mapping[str, Any]) -> int:
+def _about_inputs(found: "Found", options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `evaluation.json` has of the inputs, as `run.json` has it."""
+    from gradcam_cli.discovery import as_text
+    from gradcam_cli.runs_found import as_given
+
+    return {
+        "inputs": as_given([as_text(path) for path in options["inputs"]], options["files_from"]),
+        "left_out": found.left_out.as_record(),
+    }
+
+
+def _tell(
+    findings: Findings,
+    benches: list[Bench],
+    folder: "OutputFolder | None",
+    about_inputs: dict[str, Any],
+    options: Mapping[str, Any],
+) -> int:
     from gradcam_cli.evaluation.summary import Gate
 
     summary = findings.summary
     gates = [Gate(MEASURES[name], limit, method) for method, name, limit in options["gates"]]
     crossed = list(summary.crossed(gates))
     if folder:
-        _write(folder, _record(findings, benches, options, crossed), summary, options)
+        _write(folder, _record(findings, benches, options, crossed) | about_inputs, summary, options)
     if summary.counts["ok"]:
         try:
             click.echo(table(summary), nl=False)
@@ -397,7 +416,8 @@ def _record(findings: Findings, benches: list[Bench], options: Mapping[str, Any]
         "gates": {"asked": [_gate_text(*gate) for gate in options["gates"]], "crossed": crossed},
         "grid": {"collages": findings.collages, "candidates": len(findings.candidates)} if settings.grid else None,
     }
-    return evaluation_record(findings.summary, settings, cards, benches[0].study.job.run.versions) | extra
+    job = benches[0].study.job
+    return evaluation_record(findings.summary, settings, cards, job.run.versions, job.settings.sample_range) | extra
 
 
 def _gate_text(method: str | None, name: str, limit: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.common import announce, chosen_fit, extras_of, locate, model_card, versions
+from gradcam_cli.cli.common import announce, chosen_fit, extras_of, listening, locate, model_card, versions
 from gradcam_cli.cli.console import busy, counted, say
 from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
@@ -109,7 +109,7 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
         click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
     if not options["quiet"]:
         before = len(sources) - len(left)
-        others = f", {before} are left out" if before else ""
+        others = f", {before} were done before" if before else ""
         say(f"{counted(len(pictures), 'image')} would be explained{others}; nothing was written.")
     return OK if len(pictures) == len(left) else FAILED
 
@@ -298,6 +298,8 @@ class Opening:
             derivatives=_derivatives(method, engines, settings.method_options.score),
             layers=layers,
             decode=self.decode,
-            extras=extras_of(model, self.decode, settings.fit, settings.limits),
+            extras=extras_of(model, self.decode, settings),
+            # The decoders of other processes print nothing here.
+            listen=listening(verbose=options["verbose"] and not options["isolate_decoder"]),
         )
         return engine, job

@@ -73,7 +73,7 @@ def measure_grid(
     size = engine.input_size[0] // grid[0], engine.input_size[1] // grid[1]
     waiting: list[tuple[int, list[Fitted]]] = []
     sources = (candidate.source for group in groups for candidate in group)
-    read = through(sources, job, engine, size, lambda images: images)
+    read = through(sources, job, engine, size, lambda images, _: images)
     for number, group in enumerate(groups):
         pictures = [next(read) for _ in group]
         yield from (picture for picture in pictures if isinstance(picture, Unexplained))

@@ -99,9 +99,9 @@ def own_passes(methods: Iterable[str], engine: Engine) -> int:
 def measure(sources: Iterable[Source], study: Study, engine: Engine) -> Generator[Measured | Unexplained]:
     """Measure every source, in order; one that fails is told and touches no neighbour."""
 
-    def run(images: list[Fitted | Unexplained]) -> list[Measured | Unexplained]:
+    def run(images: list[Fitted | Unexplained], ending: Engine) -> list[Measured | Unexplained]:
         fitted = [image for image in images if isinstance(image, Fitted)]
-        results = iter(_measure_batch(fitted, study, engine) if fitted else [])
+        results = iter(_measure_batch(fitted, study, ending) if fitted else [])
         return [next(results) if isinstance(image, Fitted) else image for image in images]
 
     yield from through(sources, study.job, engine, engine.input_size, run)

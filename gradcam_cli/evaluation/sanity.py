@@ -66,14 +66,14 @@ def measure_stage(
     listed = list(kept)
     by_source = {image.source: image for image in listed}
 
-    def compare(images: list[Fitted | Unexplained]) -> list[list[Change]]:
+    def compare(images: list[Fitted | Unexplained], ending: Engine) -> list[list[Change]]:
         fitted = [image for image in images if isinstance(image, Fitted)]
         if not fitted:
             return []
         before = [by_source[image.source] for image in fitted]
         classes = np.asarray([[image.index] for image in before], np.intp)
-        forward = engine.explain(np.stack([image.inputs for image in fitted]), classes, stacked_extras(fitted))
-        after = method_maps(methods, engine, forward)
+        forward = ending.explain(np.stack([image.inputs for image in fitted]), classes, stacked_extras(fitted))
+        after = method_maps(methods, ending, forward)
         return [
             [
                 Change(image.source, method, stage, rank_correlation(image.maps[method], after[method][i, 0]))

@@ -14,7 +14,7 @@ from gradcam_cli.evaluation.sanity import UNCHANGED, Change, Stage
 from gradcam_cli.measures import CONVENTIONS, MEASURES, Measure
 from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.network import Floats
-from gradcam_cli.settings import StudySettings
+from gradcam_cli.settings import SampleRange, StudySettings
 from gradcam_cli.sidecar import SCHEMA_VERSION, ModelCard
 
 DIGITS = 6
@@ -229,9 +229,14 @@ def _record(layer: str, method: str, line: Line) -> dict[str, Any]:
 
 
 def evaluation_record(
-    summary: Summary, settings: StudySettings, models: Iterable[ModelCard], versions: Mapping[str, str]
+    summary: Summary,
+    settings: StudySettings,
+    models: Iterable[ModelCard],
+    versions: Mapping[str, str],
+    sample_range: SampleRange | None = None,
 ) -> dict[str, Any]:
     """Build `evaluation.json`: what was measured, how it is defined, and on what. The same run gives the same bytes."""
+    counts = {key: summary.counts[key] for key in ("ok", "error")}
     return {
         "schema_version": SCHEMA_VERSION,
         "conventions": CONVENTIONS,
@@ -239,9 +244,9 @@ def evaluation_record(
             measure.name: {"better": measure.better, "percent": measure.percent, "definition": measure.definition}
             for measure in summary.measured()
         },
-        "options": asdict(settings),
+        "options": {**asdict(settings), "sample_range": sample_range},
         "models": [asdict(model) for model in models],
-        "counts": {key: summary.counts[key] for key in ("ok", "error")},
+        "counts": {**counts, "asked": sum(counts.values()), "done": counts["ok"], "failed": counts["error"]},
         "results": summary.results(),
         "versions": dict(versions),
     }

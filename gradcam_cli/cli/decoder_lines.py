@@ -1,0 +1,81 @@
+"""What native decoders print about a picture, with the picture's name."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from gradcam_cli.cli.console import say
+
+# libtiff prints a line for each damaged strip.
+MOST_LINES = 5
+MOST_BYTES = 65_536
+
+
+class DecoderLines:
+    """Reports what is printed to file descriptor 2 while a picture is decoded, after it was decoded.
+
+    The descriptor belongs to the whole process, so that pictures are decoded one at a time.
+    """
+
+    def __init__(self) -> None:
+        """Capture nothing yet."""
+        self._one_at_a_time = threading.Lock()
+        self._captured: IO[bytes] | None = None
+        self._saved = -1
+
+    @contextmanager
+    def listen(self, name: str, admit: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+        """Give what admits the picture: what is printed from then on, until the block ends, is reported by its name."""
+        capturing = False
+        printed = b""
+
+        def admit_and_capture(cost: int) -> None:
+            nonlocal capturing, printed
+            # Memory is waited for without the lock: who has the memory may be waiting for the lock.
+            if capturing:
+                printed += self._stop()
+            capturing = False
+            admit(cost)
+            self._start()
+            capturing = True
+
+        try:
+            yield admit_and_capture
+        finally:
+            if capturing:
+                printed += self._stop()
+            _report(name, printed)
+
+    def _start(self) -> None:
+        self._one_at_a_time.acquire()
+        try:
+            captured = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by _stop
+        except OSError:
+            # A full disk is no reason to stop: the lines then appear without the name.
+            return
+        self._captured, self._saved = captured, os.dup(2)
+        os.dup2(captured.fileno(), 2)
+
+    def _stop(self) -> bytes:
+        try:
+            if self._captured is None:
+                return b""
+            os.dup2(self._saved, 2)
+            os.close(self._saved)
+            with self._captured as captured:
+                self._captured = None
+                captured.seek(0)
+                return captured.read(MOST_BYTES)
+        finally:
+            self._one_at_a_time.release()
+
+
+def _report(name: str, printed: bytes) -> None:
+    lines = [line for line in printed.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+    for line in lines[:MOST_LINES]:
+        say(f"{name!r}: while it was decoded: {line}")
+    if len(lines) > MOST_LINES:
+        say(f"{name!r}: while it was decoded: {len(lines) - MOST_LINES} more lines")
