@@ -62,6 +62,10 @@ ROOMS: dict[str, set[str]] = {
     "verification": {"numpy", "jsonschema"},
     "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},
+    "job": {"numpy"},
+    "threads": set(),
+    "preparing": set(),
+    "finishing": {"numpy"},
     "pipeline": {"numpy"},
     "evaluation": {"numpy"},
     "plot": {"numpy", "matplotlib"},
@@ -69,7 +73,9 @@ ROOMS: dict[str, set[str]] = {
 }
 ORDER = list(ROOMS)
 # These know an engine by its Protocol alone.
-FORBIDDEN = {(room, far) for room in ("pipeline", "evaluation") for far in ("models", "engines")}
+FORBIDDEN = {
+    (room, far) for room in ("preparing", "pipeline", "finishing", "evaluation") for far in ("models", "engines")
+}
 CODECS = {"imdecode", "imencode", "imread", "imwrite"}
 
 

@@ -26,9 +26,9 @@ from gradcam_cli import __version__
 from gradcam_cli.cli import explain_loop, explain_run, program
 from gradcam_cli.cli.options import METHOD_CHOICES, PREPROCESS_CHOICES
 from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.job import Job
 from gradcam_cli.methods import METHODS
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.pipeline import Job
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import ModelSettings
 from gradcam_cli.sidecar import RunCard, schema_text

@@ -14,8 +14,9 @@ from gradcam_cli.cli.decoder_lines import MOST_LINES, DecoderLines
 from gradcam_cli.discovery import Source
 from gradcam_cli.geometry import Size
 from gradcam_cli.images import decode
+from gradcam_cli.job import Fitted
 from gradcam_cli.memory_budget import MemoryBudget
-from gradcam_cli.pipeline import Fitted, prepare
+from gradcam_cli.preparing import prepare
 from gradcam_cli.settings import Limits
 
 WHOLE = jpeg()

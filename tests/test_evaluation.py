@@ -20,11 +20,11 @@ from gradcam_cli.evaluation.maps import class_scores, over_input
 from gradcam_cli.evaluation.sanity import Change, Kept, Stage, measure_stage, rank_correlation
 from gradcam_cli.evaluation.summary import Figure, Gate, Summary, evaluation_record
 from gradcam_cli.heatmap import scale
+from gradcam_cli.job import Job, Unexplained
 from gradcam_cli.measures import GROUPS, MEASURES
 from gradcam_cli.methods import METHODS, Evidence, Method, Needs
 from gradcam_cli.metrics import pearson
 from gradcam_cli.network import NO_EXTRAS, Extras, Floats, Forward
-from gradcam_cli.pipeline import Job, Unexplained
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import RunSettings, StudySettings
 from gradcam_cli.sidecar import RunCard

@@ -15,16 +15,19 @@ from conftest import jpeg
 from fakes import FakeEngine
 from PIL import Image
 
-import gradcam_cli.pipeline as pipeline_module
+import gradcam_cli.preparing as preparing_module
 from gradcam_cli.discovery import Source
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.geometry import Size, apply_fit, plan_fit
+from gradcam_cli.job import Fitted, Job
 from gradcam_cli.labels import Label, Labels
 from gradcam_cli.output import Names, OutputFolder
-from gradcam_cli.pipeline import Fitted, Job, even_batch_size, explain, prepare, shown_size, through
+from gradcam_cli.pipeline import explain, through
+from gradcam_cli.preparing import prepare, shown_size
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
 from gradcam_cli.sidecar import ModelCard, Record, RunCard, schema_text, to_json
+from gradcam_cli.threads import even_batch_size
 
 CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
 LABELS = Labels(tuple(Label(f"class {i}", f"n0000000{i}") for i in range(5)))
@@ -246,7 +249,7 @@ def test_smaller_overlays_and_large_photographs(tmp_path: Path, monkeypatch: pyt
     assert Image.open(io.BytesIO(overlays[0])).size == (10, 8)
     assert kept[0]["input"]["width"] == 30
     # The same files when the pixels are not kept but decoded a second time.
-    monkeypatch.setattr(pipeline_module, "PIXELS_KEPT", 1)
+    monkeypatch.setattr(preparing_module, "PIXELS_KEPT", 1)
     assert explained(tmp_path, items, FakeEngine(), small) == kept
     assert [(tmp_path / "out" / r["classes"][0]["overlay"]).read_bytes() for r in kept] == overlays
 

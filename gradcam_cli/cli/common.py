@@ -17,10 +17,10 @@ from gradcam_cli.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.plan import Plan
+    from gradcam_cli.job import Decode, ExtrasOf, Listen
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
-    from gradcam_cli.pipeline import Decode, ExtrasOf, Listen
     from gradcam_cli.settings import FitMode
     from gradcam_cli.sidecar import ModelCard
 
@@ -96,8 +96,8 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: 
 
 def extras_of(model: "Classifier | Plan", decode: "Decode", settings: RunSettings) -> "ExtrasOf":
     """Tell where each image's values for the network's further inputs come from."""
+    from gradcam_cli.job import no_extras
     from gradcam_cli.other_inputs import ExtrasReader
-    from gradcam_cli.pipeline import no_extras
 
     others = getattr(model, "varying", ())
     if not others:
@@ -108,7 +108,7 @@ def extras_of(model: "Classifier | Plan", decode: "Decode", settings: RunSetting
 def listening(*, verbose: bool) -> "Listen":
     """Report what native decoders print, where the user asked for it; otherwise nothing of it is shown."""
     from gradcam_cli.cli.decoder_lines import DecoderLines
-    from gradcam_cli.pipeline import unheard
+    from gradcam_cli.job import unheard
 
     return DecoderLines().listen if verbose else unheard
 

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from gradcam_cli.evaluation.images import Measured, Study
     from gradcam_cli.evaluation.sanity import Kept, Stage
     from gradcam_cli.evaluation.summary import Summary
+    from gradcam_cli.job import Unexplained
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
     from gradcam_cli.output import OutputFolder
-    from gradcam_cli.pipeline import Unexplained
     from gradcam_cli.sidecar import ModelCard
     from gradcam_cli.truth import Boxes
 
@@ -183,8 +183,8 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     from gradcam_cli.evaluation.images import Study
     from gradcam_cli.evidence import check_method
     from gradcam_cli.images import decode
+    from gradcam_cli.job import Job
     from gradcam_cli.methods import METHODS
-    from gradcam_cli.pipeline import Job
     from gradcam_cli.sidecar import RunCard
 
     settings = _study_settings(options)

@@ -20,9 +20,9 @@ from gradcam_cli.errors import EnvironmentStop, Reason, UsageError
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
+    from gradcam_cli.job import Job, Sink
     from gradcam_cli.network import Engine
     from gradcam_cli.output import Names, OutputFolder
-    from gradcam_cli.pipeline import Job, Sink
     from gradcam_cli.sidecar import Record
 
 

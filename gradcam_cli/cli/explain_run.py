@@ -23,11 +23,11 @@ from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSett
 
 if TYPE_CHECKING:
     from gradcam_cli.discovery import Source
+    from gradcam_cli.job import Decode, Job
     from gradcam_cli.methods import Method
     from gradcam_cli.models.request import ModelRequest
     from gradcam_cli.network import Engine
     from gradcam_cli.output import OutputFolder
-    from gradcam_cli.pipeline import Decode, Job
 
 APPROXIMATE = (
     "what follows the layer is not piecewise linear: the closed form of {method} is an approximation there "
@@ -150,7 +150,7 @@ def _destination(options: Mapping[str, Any]) -> Iterator[Destination]:
 @contextlib.contextmanager
 def _decoder(*, isolated: bool) -> "Iterator[Decode]":
     from gradcam_cli.images import decode
-    from gradcam_cli.pipeline import available_threads
+    from gradcam_cli.threads import available_threads
 
     if not isolated:
         yield decode
@@ -263,8 +263,8 @@ class Opening:
             ModelError: the model cannot be explained so.
         """
         from gradcam_cli.evidence import check_method
+        from gradcam_cli.job import Job
         from gradcam_cli.methods import METHODS
-        from gradcam_cli.pipeline import Job
         from gradcam_cli.sidecar import RunCard
 
         options = self.options

@@ -12,6 +12,7 @@ from gradcam_cli.evaluation.maps import Probe, class_scores, method_maps, over_i
 from gradcam_cli.geometry import Box, MapGeometry, map_to_source
 from gradcam_cli.heatmap import scale, summarise
 from gradcam_cli.imputation import Colours, Imputation, colours_of, imputation, masked
+from gradcam_cli.job import Fitted, Job, Unexplained
 from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.metrics import (
     adcc,
@@ -25,7 +26,7 @@ from gradcam_cli.metrics import (
     win,
 )
 from gradcam_cli.network import Engine, Floats, map_layer
-from gradcam_cli.pipeline import Fitted, Job, Unexplained, stacked_extras, through
+from gradcam_cli.pipeline import stacked_extras, through
 from gradcam_cli.settings import MethodOptions, StudySettings
 from gradcam_cli.truth import Boxes, box_mask, hits
 
