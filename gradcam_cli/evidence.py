@@ -217,7 +217,7 @@ def _evidence(
             drops = _by_target(engine.ablation_drops(forward))
             return (Evidence(activations, drops=d, scores=s) for d, s in zip(drops, scores, strict=True))
         case Needs.MASKED_SCORES:
-            masked = _masked_scores(engine, forward, options.max_channels)
+            masked = _masked_scores(engine, forward, options)
             return (Evidence(activations, masked_scores=m) for m in _by_target(masked))
 
 
@@ -235,7 +235,7 @@ def _by_target(values: Floats) -> Floats:
     return values.swapaxes(0, 1)
 
 
-def _masked_scores(engine: Engine, forward: Forward, max_channels: int) -> Floats:
+def _masked_scores(engine: Engine, forward: Forward, options: MethodOptions) -> Floats:
     """The logit of each target for the picture seen through each channel: (N, T, K), -inf where none was taken.
 
     Pairs of an image and a channel fill the engine's batches, whichever images they are of. A mask dims the picture
@@ -243,12 +243,11 @@ def _masked_scores(engine: Engine, forward: Forward, max_channels: int) -> Float
     """
     height, width = engine.input_size
     scores = np.full((*forward.targets.shape, forward.activations.shape[3]), -np.inf, np.float32)
-    pairs = np.argwhere(strongest_channels(forward.activations, max_channels))
+    pairs = np.argwhere(strongest_channels(forward.activations, options.max_channels, options.scorecam_masks))
     for start in range(0, len(pairs), engine.batch_size):
         images, channels = pairs[start : start + engine.batch_size].T
-        mask = over_input(
-            masks(forward.activations[images, :, :, channels]), Size(width, height), engine.layer.geometry
-        )
+        small = masks(forward.activations[images, :, :, channels], options.scorecam_masks)
+        mask = over_input(small, Size(width, height), engine.layer.geometry)
         lit = forward.inputs[images] - engine.black
         seen = (engine.black + mask[..., np.newaxis] * lit).astype(np.float32, copy=False)
         extras = {name: values[images] for name, values in forward.extras.items()}

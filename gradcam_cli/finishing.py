@@ -61,6 +61,7 @@ def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
         score=options.score if method.differentiates else None,
         classes_sampled=classes_sampled,
         max_channels=options.max_channels if method.needs is Needs.MASKED_SCORES else None,
+        scorecam_masks=options.scorecam_masks if method.needs is Needs.MASKED_SCORES else None,
         smooth=options.smooth or None,
         noise=options.noise if options.smooth else None,
         flip=options.flip,

@@ -18,6 +18,10 @@ Score = Literal["logit", "probability"]
 SCORES: tuple[Score, ...] = ("logit", "probability")
 ENGINES = ("auto", "tensorflow", "openvino")
 
+# How `scorecam` makes a channel a mask: max(A, 0) / max(A), or (A - min A) / (max A - min A).
+MaskScaling = Literal["max", "minmax"]
+MASK_SCALINGS: tuple[MaskScaling, ...] = ("max", "minmax")
+
 # What the model's output is, where neither its operations nor its stored loss say so.
 OutputKind = Literal["auto", "softmax-logits", "sigmoid-logits", "probabilities", "value"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("auto", "softmax-logits", "sigmoid-logits", "probabilities", "value")
@@ -115,7 +119,8 @@ class MethodOptions:
 
     `score` is what is differentiated. With `smooth` the map is the mean over so many copies of the input, each with
     Gaussian noise whose standard deviation is the share `noise` of the input's own range. With `flip` it is the mean
-    with the mirrored input too. `max_channels` is how many channels `scorecam` looks through, the strongest of them.
+    with the mirrored input too. `max_channels` is how many channels `scorecam` looks through, the strongest of them;
+    `scorecam_masks` is how they become masks.
     """
 
     score: Score = "logit"
@@ -123,6 +128,7 @@ class MethodOptions:
     noise: float = 0.15
     flip: bool = False
     max_channels: int = 128
+    scorecam_masks: MaskScaling = "max"
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class MethodCard:
     score: str | None = None
     classes_sampled: int | None = None
     max_channels: int | None = None
+    scorecam_masks: str | None = None
     smooth: int | None = None
     noise: float | None = None
     flip: bool = False

@@ -241,6 +241,7 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["photos", "-o", "x", "--noise", "0.1"], "--smooth N"),
         (["photos", "-o", "x", "--smooth", "3", "--noise", "0"], "--noise"),
         (["photos", "-o", "x", "--max-channels", "9"], "--method scorecam"),
+        (["photos", "-o", "x", "--scorecam-masks", "minmax"], "--method scorecam"),
         (["photos", "-o", "x", "--layers", "a"], "at least two"),
         (["photos", "-o", "x", "--layers", "a", "--layers", "a"], "each of them once"),
         (["photos", "-o", "x", "--layers", "a", "--layers", "b", "--layer", "c"], "give one of them"),
@@ -318,8 +319,11 @@ def test_methods(invoke: Invoke) -> None:
         (["--score", "probability"], {"score": "probability"}),
         (["--smooth", "2"], {"score": "logit", "smooth": 2, "noise": 0.15}),
         (["--smooth", "2", "--noise", "0.3", "--flip"], {"score": "logit", "smooth": 2, "noise": 0.3, "flip": True}),
-        (["--method", "scorecam"], {"name": "scorecam", "max_channels": 128}),
-        (["--method", "scorecam", "--max-channels", "3"], {"name": "scorecam", "max_channels": 3}),
+        (["--method", "scorecam"], {"name": "scorecam", "max_channels": 128, "scorecam_masks": "max"}),
+        (
+            ["--method", "scorecam", "--max-channels", "3", "--scorecam-masks", "minmax"],
+            {"name": "scorecam", "max_channels": 3, "scorecam_masks": "minmax"},
+        ),
         (["--method", "eigencam", "--flip"], {"name": "eigencam", "flip": True}),
     ],
 )
@@ -327,7 +331,8 @@ def test_the_sidecar_has_the_methods_options(invoke: Invoke, photos: Path, args:
     invoke("explain", "photos/a.jpg", "-o", "out", *args)
     record = json.loads(Path("out/a.jpg.json").read_text())
     jsonschema.validate(record, json.loads(schema_text()))
-    nothing = dict.fromkeys(("score", "classes_sampled", "max_channels", "smooth", "noise", "layers", "derivatives"))
+    unused = "score classes_sampled max_channels scorecam_masks smooth noise layers derivatives"
+    nothing = dict.fromkeys(unused.split())
     assert record["method"] == {"name": "gradcam++", "flip": False, **nothing, **says}
 
 

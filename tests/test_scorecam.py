@@ -46,6 +46,23 @@ def test_masks() -> None:
     assert masks(np.array([[[4.0, -1.0], [1.0, 0.0]]])).tolist() == [[[1.0, 0.0], [0.25, 0.0]]]
 
 
+def test_masks_of_the_paper() -> None:
+    both = np.array([[[4.0, -1.0], [1.0, 0.0]], [[-3.0, -2.0], [-5.0, -4.0]]])
+    assert masks(both, "minmax").tolist() == [[[1.0, 0.0], [0.4, 0.2]], [[2 / 3, 1.0], [0.0, 1 / 3]]]
+    # Behind a ReLU that is at rest somewhere both are the same.
+    rest = np.array([[[0.0, 3.0], [1.0, 0.0]]])
+    assert masks(rest, "minmax").tolist() == masks(rest).tolist()
+
+
+def test_channels_that_make_no_mask_are_not_taken() -> None:
+    a = np.zeros((1, 1, 2, 4))
+    # The same everywhere, negative everywhere, zero, and an ordinary one.
+    a[0, 0] = [[7, -2, 0, 1], [7, -1, 0, 3]]
+    assert strongest_channels(a, 4, "max")[0].tolist() == [True, False, False, True]
+    assert strongest_channels(a, 4, "minmax")[0].tolist() == [False, True, False, True]
+    assert strongest_channels(a, 1, "minmax")[0].tolist() == [False, False, False, True]
+
+
 def enlarged(mask: Any, side: int) -> Any:
     """Bilinear between the centres of the cells, pixel by pixel."""
     cells = len(mask)
@@ -60,13 +77,15 @@ def enlarged(mask: Any, side: int) -> Any:
     return out
 
 
-def slow_scorecam(pixels: Any, prepare: Any, network: Any, a: Any, target: int, limit: int) -> Any:
+def slow_scorecam(pixels: Any, prepare: Any, network: Any, a: Any, target: int, options: MethodOptions) -> Any:
     """One picture, in its own values 0..255: masked by one channel at a time, and given to the whole network."""
-    order = sorted(range(a.shape[2]), key=lambda k: -np.maximum(a[:, :, k], 0).sum())[:limit]
-    taken = [k for k in order if a[:, :, k].max() > 0]
+    stretched = options.scorecam_masks == "minmax"
+    lowest = [a[:, :, k].min() if stretched else 0.0 for k in range(a.shape[2])]
+    order = sorted(range(a.shape[2]), key=lambda k: -np.maximum(a[:, :, k], 0).sum())
+    taken = [k for k in order if a[:, :, k].max() > lowest[k]][: options.max_channels]
     scores = []
     for k in taken:
-        mask = enlarged(np.maximum(a[:, :, k], 0) / a[:, :, k].max(), pixels.shape[0])
+        mask = enlarged(np.maximum(a[:, :, k] - lowest[k], 0) / (a[:, :, k].max() - lowest[k]), pixels.shape[0])
         masked = pixels * mask[:, :, None]
         scores.append(float(network(prepare(masked)[None])[0, target]))
     raised = np.exp(np.array(scores) - max(scores))
@@ -79,13 +98,15 @@ def to_inputs(pixels: Any) -> Any:
     return (pixels / 127.5 - 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("limit", [3, 8])
-def test_equals_one_masked_picture_at_a_time_through_the_whole_network(limit: int) -> None:
+@pytest.mark.parametrize(
+    "options", [MethodOptions(max_channels=3), MethodOptions(max_channels=8, scorecam_masks="minmax")], ids=str
+)
+def test_equals_one_masked_picture_at_a_time_through_the_whole_network(options: MethodOptions) -> None:
     network = gap_dense()
     pixels = np.random.default_rng(2).integers(0, 256, (3, SIDE, SIDE, 3))
     made = TensorFlowEngine(classifier(network), "auto", TargetSettings(top_k=2), batch_size=4, gradients=False)
     forward = made.explain(to_inputs(pixels))
-    maps = raw_maps(SCORECAM, made, forward, MethodOptions(max_channels=limit)).maps
+    maps = raw_maps(SCORECAM, made, forward, options).maps
     kernel, bias = network.get_layer("head").get_weights()
     twin = type(network)(network.input, network.get_layer("gap").output)
 
@@ -93,9 +114,8 @@ def test_equals_one_masked_picture_at_a_time_through_the_whole_network(limit: in
         return twin(x).numpy() @ kernel + bias
 
     for i, rank in np.ndindex(3, 2):
-        expected = slow_scorecam(
-            pixels[i], to_inputs, logits, forward.activations[i], int(forward.targets[i, rank]), limit
-        )
+        target = int(forward.targets[i, rank])
+        expected = slow_scorecam(pixels[i], to_inputs, logits, forward.activations[i], target, options)
         np.testing.assert_allclose(maps[i, rank], expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 

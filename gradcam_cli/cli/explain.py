@@ -23,7 +23,7 @@ from gradcam_cli.cli.options import (
     threshold,
 )
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import COLORMAPS, SCORES, Limits, MethodOptions, OverlaySettings, RunSettings
+from gradcam_cli.settings import COLORMAPS, MASK_SCALINGS, SCORES, Limits, MethodOptions, OverlaySettings, RunSettings
 
 DEFAULTS = RunSettings()
 METHOD_DEFAULTS = MethodOptions()
@@ -90,6 +90,12 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
     metavar="N",
     help="How many channels scorecam looks through, the strongest of each picture.  "
     f"[default: {METHOD_DEFAULTS.max_channels}]",
+)
+@click.option(
+    "--scorecam-masks",
+    type=click.Choice(MASK_SCALINGS),
+    help="How scorecam makes a channel a mask: divided by its maximum, or from its minimum to its maximum as in the "
+    f"paper.  [default: {METHOD_DEFAULTS.scorecam_masks}]",
 )
 @click.option("--class", "classes", multiple=True, metavar="ID|NAME|WNID", help="Explain this class; repeatable.")
 @click.option(
@@ -233,6 +239,8 @@ def _refuse_idle_options(options: Mapping[str, Any]) -> None:
         raise UsageError("--noise is that of the copies that --smooth N makes: say how many.")
     if options["max_channels"] is not None and options["method"] != "scorecam":
         raise UsageError("--max-channels is about --method scorecam.")
+    if options["scorecam_masks"] is not None and options["method"] != "scorecam":
+        raise UsageError("--scorecam-masks is about --method scorecam.")
     if options["layers"] and options["layer"] != MODEL_DEFAULTS.layer:
         raise UsageError("--layer explains one layer and --layers fuses several: give one of them.")
     if len(set(options["layers"])) != len(options["layers"]) or len(options["layers"]) == 1:

@@ -226,7 +226,7 @@ def _run_settings(options: Mapping[str, Any]) -> RunSettings:
 
 
 def _method_options(options: Mapping[str, Any]) -> MethodOptions:
-    given = {key: options[key] for key in ("score", "smooth", "noise", "flip", "max_channels")}
+    given = {key: options[key] for key in ("score", "smooth", "noise", "flip", "max_channels", "scorecam_masks")}
     return MethodOptions(**{key: value for key, value in given.items() if value is not None})
 
 

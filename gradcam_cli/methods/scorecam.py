@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.methods.gradcam import Floats, positive_mass, weighted_map
+from gradcam_cli.settings import MaskScaling
 
 
 def scorecam(activations: Floats, masked_scores: Floats) -> Floats:
@@ -30,26 +31,31 @@ def scorecam(activations: Floats, masked_scores: Floats) -> Floats:
     return weighted_map(activations, np.divide(raised, total, out=np.zeros_like(raised), where=total != 0))
 
 
-def strongest_channels(activations: Floats, limit: int) -> NDArray[np.bool_]:
+def strongest_channels(activations: Floats, limit: int, scaling: MaskScaling = "max") -> NDArray[np.bool_]:
     """Choose the channels that are taken: the `limit` of largest mass `S_k = sum_ij max(A_ijk, 0)`.
 
-    A channel without mass lets nothing through and is never taken; of equal masses the first wins.
+    A channel that makes no mask is never taken: with `max` one without mass, with `minmax` one that is the same
+    everywhere. Of equal masses the first wins.
 
     Returns:
         (N, K).
     """
     mass = positive_mass(activations)[:, 0, 0]
-    order = np.argsort(-mass, axis=1, kind="stable")[:, :limit]
+    makes_mask = mass > 0 if scaling == "max" else activations.max(axis=(1, 2)) > activations.min(axis=(1, 2))
+    order = np.argsort(np.where(makes_mask, -mass, np.inf), axis=1, kind="stable")[:, :limit]
     taken = np.zeros(mass.shape, np.bool_)
     np.put_along_axis(taken, order, True, axis=1)
-    chosen: NDArray[np.bool_] = taken & (mass > 0)
+    chosen: NDArray[np.bool_] = taken & makes_mask
     return chosen
 
 
-def masks(channels: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Scale channels (P, h, w) with mass to masks in [0, 1]: `max(A, 0) / max(A)`.
+def masks(channels: NDArray[np.floating[Any]], scaling: MaskScaling = "max") -> NDArray[np.floating[Any]]:
+    """Scale channels (P, h, w) to masks in [0, 1].
 
-    Differs from the paper in that the minimum is not stretched to 0: what is at rest behind a ReLU is 0 already.
+    `max`: `max(A, 0) / max(A)`. The minimum is not stretched to 0: an inactive cell behind a ReLU is 0 already.
+    `minmax`: `(A - min A) / (max A - min A)`, as in the paper. They are equal where the minimum is 0.
     """
-    scaled: NDArray[np.floating[Any]] = np.maximum(channels, 0) / channels.max(axis=(1, 2), keepdims=True)
+    highest = channels.max(axis=(1, 2), keepdims=True)
+    lowest = channels.min(axis=(1, 2), keepdims=True) if scaling == "minmax" else 0
+    scaled: NDArray[np.floating[Any]] = np.maximum(channels - lowest, 0) / (highest - lowest)
     return scaled
