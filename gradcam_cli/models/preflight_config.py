@@ -19,6 +19,8 @@ from gradcam_cli.models.subclasses import as_graphs
 
 # Classes that run code of their own, or of a file beside the model, when they are loaded or called.
 DANGEROUS = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
+# A layer of tensorflow_hub: one opaque graph from pictures to features or classes.
+HUB_LAYER = "KerasLayer"
 # What layers read files by: vocabularies, tokenizers, graphs. A list in its place is the thing itself.
 FILE_KEYS = frozenset({"vocabulary", "filepath", "merges", "proto", "idf_weights"})
 ALLOWED_MODULES = (
@@ -171,10 +173,12 @@ def _check_names(path: Path, layer: str, node: Node, own: frozenset[str]) -> Non
     name = str(node.get("config")) if is_function else class_name
     if name.rsplit(">", 1)[-1] in own:
         return
+    if name.rsplit(">", 1)[-1] == HUB_LAYER:
+        raise ModelError(_of_hub(path, layer))
     if isinstance(registered, str) and ">" in registered and registered.split(">", 1)[0] not in PACKAGES:
-        raise ModelError(_foreign(path, layer, registered))
+        raise ModelError(foreign(path, layer, registered, is_function=is_function))
     if not _is_keras(module or "", name.rsplit(">", 1)[-1], is_function=is_function):
-        raise ModelError(_foreign(path, layer, f"{module}.{name}" if module else name))
+        raise ModelError(foreign(path, layer, f"{module}.{name}" if module else name, is_function=is_function))
 
 
 def _is_keras(module: str, name: str, *, is_function: bool) -> bool:
@@ -205,9 +209,19 @@ def _dangerous(path: Path, layer: str, name: str) -> str:
     )
 
 
-def _foreign(path: Path, layer: str, name: str) -> str:
+def foreign(path: Path, layer: str, name: str, *, is_function: bool = False) -> str:
+    """Say that a layer needs code that is not part of Keras, and what to do."""
+    what = f"uses the function {name}" if is_function else f"is of the class {name}"
     return (
-        f"{path}: {layer} is of the class {name}, which is not part of Keras; its code is not in the file and will "
+        f"{path}: {layer} {what}, which is not part of Keras; its code is not in the file and will "
         "not be imported. If the code is yours: --custom-objects FILE.py --trust-model-code. Or rebuild that part from "
         "Keras's own layers, copy its weights, and save again."
+    )
+
+
+def _of_hub(path: Path, layer: str) -> str:
+    return (
+        f"{path}: {layer} is a {HUB_LAYER} of TensorFlow Hub. Its network is a graph of TensorFlow that is not in this"
+        " file, and it has no Keras layers whose feature maps could be explained. Build the same network with"
+        " keras.applications or keras_hub, train your head on it, and save the whole model: model.save('model.keras')"
     )

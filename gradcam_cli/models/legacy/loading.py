@@ -1,13 +1,14 @@
 """Load a model file of any Keras version with this one."""
 
 import json
+import re
 import tempfile
 import warnings
 import zipfile
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import keras
@@ -20,13 +21,20 @@ from gradcam_cli.models.legacy.config import for_keras_3_config, is_keras_2
 from gradcam_cli.models.legacy.h5_weights import attribute, load_h5_weights, refuse_theano_padding
 from gradcam_cli.models.legacy.keras_weights import load_keras_2_archive
 from gradcam_cli.models.legacy.layers import FORMER_OBJECTS
-from gradcam_cli.models.preflight_config import check_names
+from gradcam_cli.models.preflight_config import check_names, foreign
 from gradcam_cli.models.subclasses import as_graphs
 
 Node = dict[str, Any]
 
 # An .h5 file of Keras 3 names no modules.
 IN_KERAS = {"module": "keras.layers"}
+# What Keras says of a class or function that is neither its own nor registered.
+MISSING: Final = re.compile(
+    r"Could not (?:locate|find|retrieve) (?:class|object|custom object) '?(?P<name>[\w>.]+)"
+    r"|Could not (?:locate|find) function '?(?P<function>[\w>.]+)"
+    r"|Could not interpret [\w ]+ identifier: (?:{.*'config': )?'?(?P<identifier>[\w>.]+)"
+    r"|not a KerasSaveable subclass"
+)
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,10 @@ def _load_weights(path: Path, source: Source, network: Any, config: Node) -> Non
 def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
     """Name the layer that cannot be made and the cause, and say what to do."""
     culprit = _culprit(config, own)
+    if culprit and (missing := MISSING.search(culprit[2])):
+        function = missing["function"] or missing["identifier"]
+        name = function or missing["name"] or culprit[1]
+        return foreign(path, f"layer '{culprit[0]}'", name, is_function=function is not None)
     reason = f"layer '{culprit[0]}' ({culprit[1]}): {culprit[2]}" if culprit else cause(error)
     return (
         f"{path}: Keras {keras.__version__} cannot load this model: {reason}\n"
