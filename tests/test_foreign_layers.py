@@ -14,7 +14,7 @@ from gradcam_cli.models.legacy.loading import load_network
 from gradcam_cli.models.preflight import check_model_file
 
 
-class Swish2(layers.Layer):
+class Swish2(layers.Layer):  # type: ignore[misc]
     """A layer that nobody registered."""
 
     def call(self, inputs: object) -> object:

@@ -17,6 +17,7 @@ from keras.src.legacy.saving import legacy_h5_format
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models import preflight_subprocess
 from gradcam_cli.models.loading import load_classifier
+from gradcam_cli.models.parts import parts_of
 from gradcam_cli.models.recognise import kind_of
 from gradcam_cli.models.request import locate_model
 from gradcam_cli.settings import ModelSettings
@@ -121,6 +122,45 @@ def test_parts_are_checked_as_a_whole_model_is(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(other.to_json())
     with pytest.raises(ModelError, match="do not fit"):
         loaded(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights"),
+    [
+        ("c10.json", "c10.weights.h5"),
+        ("c10.json", "c10.h5"),
+        ("c10.json", "c10_weights.h5"),
+        ("model.json", "weights.h5"),
+        ("model.json", "best_weights.h5"),
+        ("face_model_structure.json", "face_model_weights.h5"),
+        ("Model-arch.json", "checkpoint.hdf5"),
+    ],
+)
+def test_weights_among_others_are_found_by_name_and_by_shape(tmp_path: Path, architecture: str, weights: str) -> None:
+    made = network()
+    (tmp_path / architecture).write_text(made.to_json())
+    made.save_weights(tmp_path / "a.weights.h5")
+    other = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(9, 3), layers.GlobalAveragePooling2D()])
+    other.save_weights(tmp_path / "other.weights.h5")
+    made.save(tmp_path / "whole.h5")
+    (tmp_path / "a.weights.h5").rename(tmp_path / weights)
+    (tmp_path / "whole.h5").rename(tmp_path / f"{Path(architecture).stem}_whole.h5")
+    found = parts_of(tmp_path / architecture, None)
+    assert found.weights == tmp_path / weights
+    assert weights in str(found.note)
+    assert f"{Path(architecture).stem}_whole.h5" in str(found.note)
+
+
+def test_a_whole_model_is_not_the_weights_of_an_architecture(tmp_path: Path) -> None:
+    made = network()
+    (tmp_path / "model.json").write_text(made.to_json())
+    made.save(tmp_path / "model.h5")
+    with pytest.raises(ModelError, match=r"Whole models, which need no architecture, are: .*model\.h5"):
+        parts_of(tmp_path / "model.json", None)
+    made.save_weights(tmp_path / "x.weights.h5")
+    made.save_weights(tmp_path / "y.weights.h5")
+    with pytest.raises(ModelError, match=r"Which weights are its own\? --weights FILE: .*x\.weights\.h5, .*y\.weights"):
+        parts_of(tmp_path / "model.json", None)
 
 
 def test_which_of_several_is_asked(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """The files that a model is made of: one file, or an architecture (JSON) and the weights beside it."""
 
 import mmap
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.recognise import CONFIG, WEIGHTS, Kind, kind_of
 
+# Words in the names of files that say which part they are, and not of which model.
+PART_WORDS = r"weights?|models?|config|architecture|arch|structure|json"
+# So many files are looked into, where names do not decide.
+MAX_TRIED = 8
 CONFIG_ATTRIBUTE = b"model_config"
 
 
@@ -50,13 +56,14 @@ def _has_config(path: Path) -> bool:
 
 def _with_architecture_beside(path: Path) -> Parts:
     found = [other for other in _neighbours(path) if other.suffix.lower() == ".json" and _is(other, {"architecture"})]
-    chosen = _best(path, found)
+    chosen = _own_of(found, path, lambda architecture: _fits(architecture, path))
     if chosen:
         note = f"these are weights alone; the architecture is {chosen.name}, which lies beside them"
         return Parts(path, "architecture", chosen, note)
     if found:
-        listed = ", ".join(str(each) for each in found)
-        raise ModelError(f"{path}: weights alone. Which architecture is theirs? --model JSON --weights FILE: {listed}")
+        raise ModelError(
+            f"{path}: weights alone. Which architecture is theirs? --model JSON --weights FILE: {_listed(found)}"
+        )
     raise ModelError(
         f"{path}: there are weights in it but no model. Give the architecture: --model model.json --weights {path}"
         " (model.json is what model.to_json() gives; beside the weights it is found by itself). A named model takes"
@@ -65,14 +72,43 @@ def _with_architecture_beside(path: Path) -> Parts:
 
 
 def _weights_beside(path: Path) -> tuple[Path, str]:
-    found = [other for other in _neighbours(path) if _is(other, {"hdf5"})]
-    chosen = _best(path, found) or (found[0] if len(found) == 1 else None)
+    """Find the weights of an architecture. A file with a model of its own is no candidate: it may be another model."""
+    files = [other for other in _neighbours(path) if _is(other, {"hdf5"})]
+    whole = [other for other in files if _has_config(other)]
+    found = [other for other in files if other not in whole]
+    chosen = _own_of(found, path, lambda weights: _fits(path, weights))
+    models = f" Whole models, which need no architecture, are: {_listed(whole)}" if whole else ""
     if chosen:
-        return chosen, f"an architecture alone; its weights are {chosen.name}, which lie beside it"
+        return chosen, f"an architecture alone; its weights are {chosen.name}, which lie beside it.{models}"
     if found:
-        listed = ", ".join(str(each) for each in found)
-        raise ModelError(f"{path}: an architecture alone. Which weights are its own? --weights FILE: {listed}")
-    raise ModelError(f"{path}: an architecture alone, with random weights. Give its weights: --weights FILE.weights.h5")
+        raise ModelError(
+            f"{path}: an architecture alone. Which weights are its own? --weights FILE: {_listed(found)}.{models}"
+        )
+    raise ModelError(
+        f"{path}: an architecture alone, with random weights. Give its weights: --weights FILE.weights.h5.{models}"
+    )
+
+
+def _own_of(found: list[Path], path: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """Take the one that is called alike, or the only one, or the only one that fits; None where several do."""
+    alike = [other for other in found if _stem(other) == _stem(path)] or found
+    if len(alike) > 1:
+        alike = [other for other in alike[:MAX_TRIED] if fits(other)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _fits(architecture: Path, weights: Path) -> bool:
+    from gradcam_cli.models.preflight_subprocess import check_in_subprocess
+
+    try:
+        check_in_subprocess("fit", weights, architecture=architecture)
+    except ModelError:
+        return False
+    return True
+
+
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(str(each) for each in paths)
 
 
 def _neighbours(path: Path) -> list[Path]:
@@ -89,16 +125,6 @@ def _is(path: Path, kinds: set[str]) -> bool:
 def _stem(path: Path) -> str:
     """The name without suffixes and the words that name the part."""
     name = path.name.lower()
-    for suffix in (".weights.h5", ".h5", ".hdf5", ".json"):
-        name = name.removesuffix(suffix)
-    for word in ("weights", "model", "config", "architecture", "arch"):
-        name = name.replace(word, "")
-    return name.strip("._- ")
-
-
-def _best(path: Path, found: list[Path]) -> Path | None:
-    """The one whose name is alike, or the only one."""
-    alike = [other for other in found if _stem(other) == _stem(path)]
-    if len(alike) == 1:
-        return alike[0]
-    return found[0] if len(found) == 1 else None
+    name = re.sub(r"\.(h5|hdf5|hdf|he5|json|weights)$", "", name)
+    words = re.split(r"[._\- ]+", re.sub(PART_WORDS, " ", name))
+    return " ".join(word for word in words if word)

@@ -62,12 +62,19 @@ def check_parts(architecture: Path, weights: Path, *, own: frozenset[str] = froz
     """
     check_weights_file(weights)
     config = read_architecture(architecture)
-    if kind_of(weights) == "keras":
-        with _archive(weights) as archive:
-            stored = _check_archived_weights(weights, archive)
-    else:
-        stored = _stored_in_h5(weights)
-    check_config(architecture, config, stored, str(config.get("keras_version", "")), own)
+    check_config(architecture, config, stored_weights(weights), str(config.get("keras_version", "")), own)
+
+
+def stored_weights(path: Path) -> Stored:
+    """List the tensors of a file of weights, or of a whole model.
+
+    Raises:
+        ModelError: the file is damaged, or reaches outside of itself.
+    """
+    if kind_of(path) != "keras":
+        return _stored_in_h5(path)
+    with _archive(path) as archive:
+        return _check_archived_weights(path, archive)
 
 
 def read_architecture(path: Path) -> dict[str, Any]:

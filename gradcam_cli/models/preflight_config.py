@@ -108,7 +108,7 @@ def check_config(
     check_names(path, config, translated=False, own=own)
     translated = for_keras_3_config(path, config, version)
     check_names(path, translated, own=own)
-    check_sizes(path, translated, list(_nodes(translated)), stored)
+    check_sizes(path, translated, list(objects_in(translated)), stored)
 
 
 def check_names(path: Path, config: Node, *, translated: bool = True, own: frozenset[str] = frozenset()) -> None:
@@ -124,7 +124,7 @@ def check_names(path: Path, config: Node, *, translated: bool = True, own: froze
     Raises:
         ModelError: with the file and the layer at fault.
     """
-    for layer, node in _nodes(config):
+    for layer, node in objects_in(config):
         _check_names(path, layer, node if translated else _renamed(node), own)
         _check_files(path, layer, node)
 
@@ -140,7 +140,7 @@ def _renamed(node: Node) -> Node:
     return node
 
 
-def _nodes(config: Node) -> Iterator[tuple[str, Node]]:
+def objects_in(config: Node) -> Iterator[tuple[str, Node]]:
     """All objects of a config, each with the name of the layer it belongs to; without recursion, so of any depth."""
     waiting: list[tuple[str, Any]] = [("the model", config)]
     while waiting:

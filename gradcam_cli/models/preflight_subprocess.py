@@ -1,7 +1,7 @@
 """The preflight in a process of its own: of a damaged file, HDF5 may crash or never come to an end.
 
     python -m gradcam_cli.models.preflight_subprocess model|weights OWN_NAMES FILE
-    python -m gradcam_cli.models.preflight_subprocess parts OWN_NAMES ARCHITECTURE WEIGHTS
+    python -m gradcam_cli.models.preflight_subprocess parts|fit OWN_NAMES ARCHITECTURE WEIGHTS
 
 ends with 0 where nothing speaks against the file, or with 3 and the reason on stdout.
 """
@@ -16,13 +16,15 @@ from typing import Final, Literal
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.preflight import check_model_file, check_parts, check_weights_file
+from gradcam_cli.models.preflight_fit import check_fit
 from gradcam_cli.subprogram import subprogram
 
-Kind = Literal["model", "weights", "parts"]
+Kind = Literal["model", "weights", "parts", "fit"]
 CHECKS: Final[dict[str, Callable[..., None]]] = {
     "model": check_model_file,
     "weights": check_weights_file,
     "parts": check_parts,
+    "fit": check_fit,
 }
 # Real models take a tenth of a second and a hundred megabytes.
 SECONDS = 30
@@ -44,7 +46,7 @@ def check_in_subprocess(
         path: of the file.
         descriptors: open ones that the path may lead to.
         own: names of classes and functions that the user gives code for.
-        architecture: of the weights, where they are `parts` of one model.
+        architecture: of the weights, where they are `parts` of one model, or should `fit`.
 
     Raises:
         ModelError: what the check says, or that it did not survive the file.
