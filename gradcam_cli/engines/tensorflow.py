@@ -251,7 +251,14 @@ class TensorFlowEngine:
 
     def _gradient(self, score: Any, raw: Any) -> Any:
         """The gradient of a score (N,), one of each row, folded to a map."""
-        scale = FLOAT16_SCALE if raw.dtype == tf.float16 else 1.0
+        if raw.dtype != tf.float16:
+            return self._scaled_gradient(score, raw, 1.0)
+        scaled = self._scaled_gradient(score, raw, FLOAT16_SCALE)
+        # Where the score is multiplied by large weights, it is the scaled gradient that float16 cannot hold.
+        finite = tf.reduce_all(tf.math.is_finite(scaled), axis=(1, 2, 3), keepdims=True)
+        return tf.where(finite, scaled, self._scaled_gradient(score, raw, 1.0))
+
+    def _scaled_gradient(self, score: Any, raw: Any, scale: float) -> Any:
         (gradient,) = tf.gradients(tf.reduce_sum(score) * scale, [raw])
         if gradient is None:
             raise ModelError(
