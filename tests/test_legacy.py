@@ -18,6 +18,7 @@ from gradcam_cli.models.preflight import check_model_file
 
 Config = dict[str, Any]
 FILE = Path("model.h5")
+P = [[0, 0], [1, 2], [3, 0], [0, 0]]
 
 
 def call(function: str, kwargs: Config, class_name: str = "TFOpLambda", first: Any = None) -> Config:
@@ -87,6 +88,27 @@ def test_other_tensorflow_calls_are_refused_by_name(what: str, tmp_path: Path) -
                 "SlicingOpLambda",
             ),
             lambda x: x[..., ::-1],
+        ),
+        (call("reverse", {"axis": [-1]}), lambda x: x[..., ::-1]),
+        (call("compat.v1.gather", {"indices": [2, 1, 0], "axis": -1}), lambda x: x[..., [2, 1, 0]]),
+        (call("pad", {"paddings": P}), lambda x: np.pad(x, P)),
+        (call("pad", {"paddings": P, "mode": "REFLECT"}), lambda x: np.pad(x, P, "reflect")),
+        (call("tile", {"multiples": [1, 2, 1, 3]}), lambda x: np.tile(x, (1, 2, 1, 3))),
+        (call("repeat", {"repeats": 3, "axis": -1}), lambda x: np.repeat(x, 3, -1)),
+        (call("image.grayscale_to_rgb", {}), lambda x: np.concatenate([x, x, x], -1)),
+        (call("split", {"num_or_size_splits": [1, 2], "axis": 3}), lambda x: x[..., :1]),
+        (call("split", {"num_or_size_splits": 4, "axis": 1}), lambda x: x[:, :2]),
+        (call("math.reduce_std", {"axis": [1, 2]}), lambda x: x.std((1, 2))),
+        (graph_call({"name": "t", "op": "Tile", "input": ["in", "m"]}, {"1": [1, 1, 1, 2]}), lambda x: np.tile(x, 2)),
+        (graph_call({"name": "p", "op": "Pad", "input": ["in", "m"]}, {"1": P}), lambda x: np.pad(x, P)),
+        (graph_call({"name": "r", "op": "ReverseV2", "input": ["in", "m"]}, {"1": [3]}), lambda x: x[..., ::-1]),
+        (
+            graph_call({"name": "g", "op": "GatherV2", "input": ["in", "m", "a"]}, {"1": [0, 1], "2": 3}),
+            lambda x: x[..., :2],
+        ),
+        (
+            graph_call({"name": "d", "op": "Split", "input": ["a", "in"], "attr": {"num_split": {"i": "3"}}}, {"0": 3}),
+            lambda x: x[..., :1],
         ),
         (
             graph_call({"name": "s", "op": "Sub", "input": ["x", "in"], "attr": {}}, {"0": 255.0}),

@@ -55,6 +55,12 @@ NAMES = {
     "ConcatV2": "concat",
     "Cast": "cast",
     "StridedSlice": "__operators__.getitem",
+    "Tile": "tile",
+    "Pad": "pad",
+    "ReverseV2": "reverse",
+    "GatherV2": "gather",
+    "Pack": "stack",
+    "Split": "split",
     "ResizeBilinear": "image.resize",
     "ResizeNearestNeighbor": "image.resize",
 }
@@ -119,6 +125,21 @@ def _concat(_operation: str, operands: list[Any], _attributes: Options) -> Arran
     return [operands[:-1]], {"axis": operands[-1]}
 
 
+def _pack(_operation: str, operands: list[Any], attributes: Options) -> Arranged:
+    return [operands], {"axis": attributes.get("axis", 0)}
+
+
+def _split(_operation: str, operands: list[Any], attributes: Options) -> Arranged:
+    axis, tensor = operands
+    return [tensor], {"num_or_size_splits": attributes["num_split"], "axis": axis}
+
+
+def _gather(_operation: str, operands: list[Any], attributes: Options) -> Arranged:
+    if attributes.get("batch_dims"):
+        raise ValueError("batch_dims")
+    return operands[:1], {"indices": operands[1], "axis": operands[2]}
+
+
 def _bias(_operation: str, operands: list[Any], attributes: Options) -> Arranged:
     return operands, {"data_format": attributes.get("data_format", "NHWC")}
 
@@ -164,6 +185,12 @@ ARRANGEMENTS: dict[str, Callable[[str, list[Any], Options], Arranged]] = {
     "ExpandDims": _second("axis"),
     "Squeeze": _squeeze,
     "ConcatV2": _concat,
+    "Tile": _second("multiples"),
+    "Pad": _second("paddings"),
+    "ReverseV2": _second("axis"),
+    "GatherV2": _gather,
+    "Pack": _pack,
+    "Split": _split,
     "BiasAdd": _bias,
     "Cast": _cast,
     "LeakyRelu": _leaky,

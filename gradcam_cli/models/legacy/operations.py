@@ -7,6 +7,7 @@ the file is ever looked up in TensorFlow.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from gradcam_cli.errors import ModelError
@@ -226,6 +227,52 @@ def _resize(operands: list[Any], options: Options) -> Translation:
     return Translation("Resizing", "keras.layers", config, [_only(operands)])
 
 
+def _grey_to_rgb(operands: list[Any], options: Options) -> Translation:
+    _no_more(options)
+    return Translation("Concatenate", NUMPY, {"axis": -1}, [[_only(operands)] * 3])
+
+
+def _stack(operands: list[Any], options: Options) -> Translation:
+    made = _concatenate(operands, {"axis": 0, **options})
+    return Translation("Stack", NUMPY, made.config, made.args)
+
+
+def _repeat(operands: list[Any], options: Options) -> Translation:
+    repeats = integers(options.pop("repeats", options.pop("rep", None)))
+    axis = number(options.pop("axis"))
+    _no_more(options)
+    return Translation("Repeat", NUMPY, {"repeats": repeats, "axis": axis}, [_only(operands)])
+
+
+def _pad(operands: list[Any], options: Options) -> Translation:
+    width, mode = integers(options.pop("paddings")), str(options.pop("mode", "CONSTANT")).lower()
+    if options.pop("constant_values", 0) or mode not in {"constant", "reflect", "symmetric"}:
+        raise ValueError("mode or constant_values")
+    _no_more(options)
+    return Translation("Pad", NUMPY, {"pad_width": width, "mode": mode}, [_only(operands)])
+
+
+def _take(operands: list[Any], options: Options) -> Translation:
+    """Channels in another order: evenly spaced numbers are a slice."""
+    found, axis = integers(options.pop("indices")), number(options.pop("axis", 0))
+    options.pop("batch_dims", None)
+    _no_more(options)
+    steps = {after - before for before, after in pairwise(found)}
+    if axis not in {-1, 3} or len(steps) != 1 or found[0] < 0:
+        raise ValueError("indices that are not evenly spaced, or are not of channels")
+    step = steps.pop()
+    stop = found[-1] + (1 if step > 0 else -1)
+    part = {"start": found[0], "stop": stop if stop >= 0 else None, "step": step}
+    return _slice(operands, {"slice_spec": [{"class_name": "__ellipsis__"}, part]})
+
+
+def _split(operands: list[Any], options: Options) -> Translation:
+    sizes, axis = integers(options.pop("num_or_size_splits")), number(options.pop("axis", 0))
+    _no_more(options)
+    places = [sum(sizes[: index + 1]) for index in range(len(sizes) - 1)] if isinstance(sizes, list) else sizes
+    return Translation("Split", NUMPY, {"indices_or_sections": places, "axis": axis}, [_only(operands)])
+
+
 def _unit(operands: list[Any], options: Options) -> Translation:
     axis, epsilon = integers(options.pop("axis", -1)), options.pop("epsilon", UNIT_EPSILON)
     _no_more(options)
@@ -288,7 +335,7 @@ _ACTIVATIONS = {
     "selu": "Selu",
     "elu": "Elu",
 }
-_REDUCTIONS = {"mean": "Mean", "sum": "Sum", "max": "Max", "min": "Min"}
+_REDUCTIONS = {"mean": "Mean", "sum": "Sum", "max": "Max", "min": "Min", "std": "Std", "variance": "Var"}
 TRANSLATORS: dict[str, Translator] = {
     **_under(("", "math.", "__operators__."), {name: _binary(made) for name, made in _BINARY.items()}),
     "nn.bias_add": _binary("Add"),
@@ -296,6 +343,7 @@ TRANSLATORS: dict[str, Translator] = {
     "__operators__.neg": _unary("Negative"),
     "nn.tanh": _unary("Tanh"),
     "math.rsqrt": _unary("Rsqrt", MATH),
+    "math.erf": _unary("Erf", MATH),
     **_under(("", "nn.", "math."), {name: _unary(made, NN) for name, made in _ACTIVATIONS.items()}),
     **_under(("", "nn."), {"relu": _relu, "leaky_relu": _leaky, "gelu": _gelu}),
     **_under(("", "nn."), {"softmax": _softmax("Softmax"), "log_softmax": _softmax("LogSoftmax")}),
@@ -311,6 +359,15 @@ TRANSLATORS: dict[str, Translator] = {
     "concatenate": _concatenate,
     "__operators__.getitem": _slice,
     "image.resize": _resize,
+    "image.grayscale_to_rgb": _grey_to_rgb,
+    "stack": _stack,
+    "tile": _with_integers("Tile", "multiples", "repeats"),
+    "repeat": _repeat,
+    "repeat_elements": _repeat,
+    "pad": _pad,
+    "reverse": _with_integers("Flip", "axis", "axis"),
+    "gather": _take,
+    "split": _split,
     **_under(("nn.", "math.", ""), {"l2_normalize": _unit}),
     "identity": _pass,
     "stop_gradient": _pass,
