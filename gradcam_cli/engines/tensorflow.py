@@ -124,7 +124,7 @@ class TensorFlowEngine:
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_line(error)) from error
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
-            raise ModelError(f"The network cannot be run on this machine: {first_line(error)}") from error
+            raise ModelError(f"The network cannot be run on this machine: {_reason(error)}") from error
         # Views of TensorFlow's own memory: nothing is copied, and nobody writes.
         scores, classes = np.asarray(logits)[:count], np.asarray(chosen)[:count].astype(np.intp)
         slopes = None
@@ -266,6 +266,18 @@ class TensorFlowEngine:
                 "be differentiated). Choose a later layer with --layer."
             )
         return tf.cast(self._target.layout.fold(gradient), tf.float32) / scale
+
+
+def _reason(error: Exception) -> str:
+    """Give what an error of a graph says, without the lines about where in the graph it was."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    useful = [
+        line for line in said if not line.startswith(("Graph execution error", "Detected at node", "<stack", "[["))
+    ]
+    reason = useful[0] if useful else first_line(error)
+    if "NHWC" in reason or "NCHW" in reason:
+        reason += " Set TF_ENABLE_ONEDNN_OPTS=1 in the environment: more channels-first operations run then on a CPU."
+    return reason
 
 
 def configure_threads(batches: int) -> int:

@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Any
 
 from gradcam_cli.models.graph import ancestors
+from gradcam_cli.models.layer_paths import ATTENTION
 from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens, layout_of
-from gradcam_cli.models.trace import ATTENTION, Call, Trace
+from gradcam_cli.models.trace import Call, Trace
 
 # These move numbers, or repeat and blend neighbours: they make no features.
 SHIFTING = frozenset(

@@ -4,8 +4,8 @@ import re
 
 import keras
 
+from gradcam_cli.models.layer_paths import layer_paths
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
-from gradcam_cli.models.trace import layer_paths
 
 IMAGENET_CLASSES = 1000
 # A layer that only this family has, for networks in which the backbone was laid flat.

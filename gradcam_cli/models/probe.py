@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.models.trace import Feed, as_declared, is_channels_first, layer_paths
+from gradcam_cli.models.cpu_convolutions import channels_last_convolutions
+from gradcam_cli.models.layer_paths import layer_paths
+from gradcam_cli.models.trace import Feed, as_declared, is_channels_first
 
 Array = NDArray[np.float32]
 # So many pixels are run at a time.
@@ -64,7 +66,7 @@ def first_met(
             found.append(Met(path, layer, inputs))
             raise _Reached
 
-    with _watched(network, stop):
+    with channels_last_convolutions(network), _watched(network, stop):
         try:
             network(feeder(network, pictures), training=False)
         except _Reached:

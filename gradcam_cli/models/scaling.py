@@ -75,7 +75,7 @@ def _distance(low: float, high: float, span: float) -> float:
 
 def _scaling_layer(network: keras.Model, weights: str) -> str:
     """Name the first layer before the weights that changes numbers, for people."""
-    from gradcam_cli.models.trace import layer_paths
+    from gradcam_cli.models.layer_paths import layer_paths
 
     for path, layer in layer_paths(network):
         if path == weights:

@@ -17,14 +17,14 @@ import tensorflow as tf
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.axes import channels_first_outputs, input_is_channels_first
+from gradcam_cli.models.cpu_convolutions import channels_last_convolutions
 from gradcam_cli.models.geometry_walk import walk_graph
 from gradcam_cli.models.graph import ancestors, size_of_one
 from gradcam_cli.models.graph_walk import GraphWalk
+from gradcam_cli.models.layer_paths import layer_paths
 from gradcam_cli.models.output_kind import Output, OutputHints, read_output
 from gradcam_cli.models.placement import Placement
 
-# Sub-layers of these work on (queries, heads): four axes, none of them a picture.
-ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention")
 # What Keras calls in a layer: the second one where its weights are quantised.
 ENTRIES = ("call", "quantized_call")
 
@@ -107,7 +107,8 @@ def trace(
         ModelError: the model's output is not one score for each class.
     """
     feed = inputs if isinstance(inputs, Feed) else Feed((inputs,), inputs, "")
-    with _recorded(model, substitute or (lambda _path, _index, output: output)) as calls:
+    recorded = _recorded(model, substitute or (lambda _path, _index, output: output))
+    with channels_last_convolutions(model), recorded as calls:
         output = _one_output(model, model(as_declared(model, feed.tensors), training=False), output_name)
     classes = _class_count(model, output)
     read = read_output(output, classes, hints or OutputHints())
@@ -186,34 +187,6 @@ def _recorded(model: keras.Model, substitute: Substitute) -> Iterator[list[Call]
                 object.__delattr__(layer, entry)
             else:
                 object.__setattr__(layer, entry, own)
-
-
-def layer_paths(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Walk all layers and operations inside a model, each once, with paths such as `backbone/conv5_block3_out`."""
-    seen: set[int] = set()
-
-    def walk(parent: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        for child in _children(parent):
-            if id(child) in seen or isinstance(child, keras.layers.InputLayer):
-                continue
-            seen.add(id(child))
-            path = f"{prefix}{child.name}"
-            yield path, child
-            if type(child).__name__ not in ATTENTION:
-                yield from walk(child, f"{path}/")
-
-    yield from walk(model, "")
-
-
-def _children(parent: Any) -> list[Any]:
-    # A functional model lists bare operations (ops.relu(x)) beside its layers; everything else has only layers.
-    # A Sequential keeps a functional model inside, whose layers are its own.
-    if not isinstance(parent, keras.Layer):
-        return []
-    if isinstance(parent, keras.Sequential):
-        return list(parent.layers)
-    operations = getattr(parent, "operations", None)
-    return list(operations or parent._flatten_layers(include_self=False, recursive=False))  # noqa: SLF001 - there is no public walk
 
 
 def _class_count(model: keras.Model, output: Any) -> int:
