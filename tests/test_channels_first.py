@@ -91,7 +91,7 @@ def test_the_layers_are_afterwards_as_they_were() -> None:
 
 
 def test_a_convolution_of_the_users_own_is_left_alone() -> None:
-    class Own(layers.Conv2D):
+    class Own(layers.Conv2D):  # type: ignore[misc] # keras has no types
         def convolution_op(self, inputs: Any, kernel: Any) -> Any:
             return super().convolution_op(inputs, kernel) * 2
 
