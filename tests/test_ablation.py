@@ -102,7 +102,7 @@ def test_only_the_head_is_run_again() -> None:
     drops = made.ablation_drops(forward)
     pictures, raw = forward.handle
     blind = type(forward)(*(forward.inputs, forward.activations, forward.logits, forward.targets, None),
-                          handle=(pictures * np.nan, raw))  # fmt: skip
+                          handle=([picture * np.nan for picture in pictures], raw))  # fmt: skip
     np.testing.assert_array_equal(made.ablation_drops(blind), drops)
 
 

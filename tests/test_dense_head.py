@@ -89,7 +89,7 @@ def compare(model: Any) -> bool:
         inputs, raw = forward.handle
         for rank in range(2):
             classes = forward.targets[:, rank]
-            taken = made._head_gradient(inputs, raw, tf.constant(classes, tf.int32)).numpy()
+            taken = made._head_gradient(raw, tf.constant(classes, tf.int32), *inputs).numpy()
             assert forward.gradients is not None
             scale = np.abs(taken).max()
             half = made.precision == "float16" or any("float16" in str(layer.compute_dtype) for layer in model.layers)

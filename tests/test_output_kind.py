@@ -350,6 +350,7 @@ def test_the_sidecar_of_a_value(run: Runner, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out" / "a.jpg.json").read_text())
     (entry,) = record["classes"]
     assert said.expect(0).err.count("the output is a value: trained with the loss mean_absolute_error") == 1
+    assert "--min-score has no effect" in said.err
     assert (entry["index"], entry["probability"]) == (0, None)
     assert abs(entry["value"] - 41) < 5
     assert entry["value"] == entry["logit"]

@@ -143,7 +143,7 @@ def announce(
         )
     if card.fit != DEFAULT_FIT and options["fit"] == "auto":
         say(f"{card.name}: fit '{card.fit}', as the tool that made the model does (change it with --fit)")
-    for line in _about_output(card):
+    for line in _about_output(card, options):
         say(f"{card.name}: {line}")
     for note in (*model.notes, *card.layer_notes):
         say(f"{card.name}: {note}")
@@ -154,14 +154,18 @@ def announce(
         say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
 
 
-def _about_output(card: "ModelCard") -> Iterator[str]:
+def _about_output(card: "ModelCard", options: Mapping[str, Any]) -> Iterator[str]:
     """What a person has to know of the output before reading its numbers."""
     if card.output_assumed:
         yield f"what the output means is {card.output_reason}. Say it with --output-kind."
     if card.output_kind in {"value", "score"}:
         yield f"the output is {card.output_reason}: there are no probabilities, and the map explains its increase"
+        if options.get("min_score"):
+            yield "--min-score has no effect: it is about probabilities"
     if card.output_kind == "probabilities":
         yield f"the output is probabilities: {card.output_reason}"
+    if "softmax of one number" in card.output_reason:
+        yield "a softmax over one number ends this model: every probability is 1. Was a sigmoid meant?"
     if card.output_reason == "softmax of a softmax":
         yield "a softmax of a softmax ends this model, which makes its probabilities nearly equal"
 

@@ -262,8 +262,9 @@ class TensorFlowEngine:
         (gradient,) = tf.gradients(tf.reduce_sum(score) * scale, [raw])
         if gradient is None:
             raise ModelError(
-                f"Layer '{self.layer.path}': no gradient arrives there from the logits (something on the way cannot "
-                "be differentiated). Choose a later layer with --layer."
+                f"Layer '{self.layer.path}': no gradient arrives there from the output. An operation between them, "
+                "such as argmax or rounding, cannot be differentiated. Save the model without it, or choose a layer "
+                "behind it with --layer."
             )
         return tf.cast(self._target.layout.fold(gradient), tf.float32) / scale
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradcam_cli.models.graph import PASSING, number, origin
+from gradcam_cli.models.output_mixtures import groups_a_softmax, mixed_source
 
 Bounds = tuple[float, float]
 ANY: Bounds = (-math.inf, math.inf)
@@ -33,6 +34,9 @@ FIXED: dict[str, Bounds] = {
 # Of the first input, only its numbers and means of them.
 SELECTING = PASSING | {"Transpose", "StridedSlice", "Slice", "GatherV2", "Mean", "Max", "Min", "AvgPool", "MaxPool"}
 
+# Sums with constant weights, where they are means.
+MIXING = frozenset({"MatMul", "BatchMatMulV2", "Einsum", "Sum"})
+
 
 def bounds(tensor: Any, depth: int = 0) -> Bounds:
     """Give the lowest and the highest value that the tensor can have; infinite where nothing is known."""
@@ -42,15 +46,34 @@ def bounds(tensor: Any, depth: int = 0) -> Bounds:
     op = tensor.op
     if op.type in FIXED or depth > LONGEST:
         return FIXED.get(op.type, ANY)
-    if op.type == "RealDiv" and is_share(tensor) and bounds(op.inputs[0], depth + 1)[0] >= 0:
-        return 0.0, 1.0
-    parts = [bounds(part, depth + 1) for part in op.inputs]
+    passes_on = op.type in MIXING or op.type in SELECTING or op.type == "RealDiv"
+    found = _selected(tensor, depth) if passes_on else None
+    return _computed(op, depth) if found is None else found
+
+
+def _selected(tensor: Any, depth: int) -> Bounds | None:
+    """Bounds of what consists of numbers of another tensor, means of them, or shares; None for another quotient."""
+    op = tensor.op
+    if op.type == "RealDiv":
+        share = is_share(tensor) and bounds(op.inputs[0], depth + 1)[0] >= 0
+        return (0.0, 1.0) if share else None
     if op.type in SELECTING:
-        return parts[0]
+        return bounds(op.inputs[0], depth + 1)
+    if groups_a_softmax(tensor):
+        return 0.0, 1.0
+    source = mixed_source(tensor)
+    return ANY if source is None else bounds(source, depth + 1)
+
+
+def _computed(op: Any, depth: int) -> Bounds:
+    # Other operations may give any number: nothing before them is looked into.
+    if op.type not in MONOTONE and op.type not in COMBINED:
+        return ANY
+    parts = [bounds(part, depth + 1) for part in op.inputs]
     if op.type in MONOTONE:
         low, high = parts[0]
         return MONOTONE[op.type](low), MONOTONE[op.type](high)
-    found = COMBINED[op.type](parts) if op.type in COMBINED else ANY
+    found = COMBINED[op.type](parts)
     return ANY if any(math.isnan(end) for end in found) else found
 
 
@@ -108,6 +131,13 @@ def _absolute(parts: list[Bounds]) -> Bounds:
     return max(low, -high, 0.0), max(abs(low), abs(high))
 
 
+def _power(parts: list[Bounds]) -> Bounds:
+    (low, high), (exponent, same) = parts
+    if exponent != same or exponent <= 0 or low < 0:
+        return ANY
+    return low**exponent, high**exponent
+
+
 COMBINED: dict[str, Callable[[list[Bounds]], Bounds]] = {
     "AddV2": lambda p: (p[0][0] + p[1][0], p[0][1] + p[1][1]),
     # What Keras makes of a sum in a batch of one.
@@ -115,6 +145,7 @@ COMBINED: dict[str, Callable[[list[Bounds]], Bounds]] = {
     "Sub": lambda p: (p[0][0] - p[1][1], p[0][1] - p[1][0]),
     "AddN": lambda p: (sum(low for low, _ in p), sum(high for _, high in p)),
     "Mul": _times,
+    "Pow": _power,
     "RealDiv": _over,
     "Neg": lambda p: (-p[0][1], -p[0][0]),
     "Abs": _absolute,

@@ -17,6 +17,8 @@ from gradcam_cli.network import HeadKind
 from gradcam_cli.settings import OutputKind
 
 PER_CENT = 100.0
+SOFTMAX_TWICE = "softmax of a softmax"
+SOFTMAX_OF_ONE = "softmax of one number, which is always 1"
 # The smallest normal float32: below it a probability is 0, and has no logarithm.
 TINY = float(np.finfo(np.float32).tiny)
 # Increasing functions of one number, which have no weights.
@@ -71,7 +73,9 @@ def _by_operations(tensor: Any, classes: int, loss: Loss | None) -> Output | Non
     if found is None and _sparsemax(tensor) is not None:
         found = _probabilities(tensor, classes, "sparsemax")
     if found is None and within(bounds(tensor), 0, 1):
-        found = _probabilities(tensor, classes, "numbers that lie between 0 and 1 by their operations")
+        of_one = tensor.op.type == "Softmax" and tensor.shape[-1] == 1
+        reason = SOFTMAX_OF_ONE if of_one else "numbers that lie between 0 and 1 by their operations"
+        found = _probabilities(tensor, classes, reason)
     return found
 
 
@@ -97,7 +101,8 @@ def _activated(tensor: Any, classes: int) -> Output | None:
     logits = _softmax_logits(tensor)
     if logits is not None and logits.shape[-1] == classes:
         twice = _softmax_logits(origin(logits)) is not None and origin(logits).op.type != "LogSoftmax"
-        return Output("softmax", logits, "softmax of a softmax" if twice else "softmax")
+        reason = SOFTMAX_OF_ONE if classes == 1 else SOFTMAX_TWICE if twice else "softmax"
+        return Output("softmax", logits, reason)
     logits = _sigmoid_logits(tensor)
     if logits is not None:
         return Output(_one_or_many(classes, "sigmoid"), logits, "sigmoid")

@@ -6,6 +6,7 @@ Afterwards the graph itself answers the questions: what leads to the logits, wha
 gradient with respect to any layer's output is. The model is never changed, never rebuilt and never split.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -191,7 +192,7 @@ def _recorded(model: keras.Model, substitute: Substitute) -> Iterator[list[Call]
 
 def _class_count(model: keras.Model, output: Any) -> int:
     sizes = output.shape[1:].as_list()
-    if not sizes or any(size is None for size in sizes) or any(size != 1 for size in sizes[:-1]):
+    if not sizes or None in sizes or sum(size != 1 for size in sizes) > 1:
         shape = tuple(output.shape.as_list())
         raise ModelError(f"{model.name}: its output has shape {shape}, not one score for each class.")
-    return int(sizes[-1])
+    return math.prod(sizes)
