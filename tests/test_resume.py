@@ -319,7 +319,7 @@ def test_a_closed_stdout_ends_quietly(photos: Path, invoke: Invoke, monkeypatch:
 def test_a_full_disk_under_the_records_ends_with_4(invoke: Invoke, photos: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    assert "No space left" in invoke("explain", "photos", "--jsonl", "/dev/full", code=4).stderr
+    assert "/dev/full: No space left" in invoke("explain", "photos", "--jsonl", "/dev/full", code=4).stderr
 
 
 def test_stdout_may_be_closed_or_full() -> None:

@@ -183,8 +183,12 @@ def lines_to(name: str | None) -> Iterator[TextIO | None]:
             file = Path(name).open("w", encoding="ascii", newline="\n")  # noqa: SIM115 - closed below
         except OSError as error:
             raise EnvironmentStop(f"{name}: {error.strerror}.") from error
-        with file:
+        try:
             yield file
+        finally:
+            # Each line was flushed: what is left was told when it could not be written.
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 @contextlib.contextmanager
