@@ -38,6 +38,7 @@ peers: $(VENV)/.dev ## Measure the libraries people would use instead (downloads
 .PHONY: stress
 stress: $(VENV)/.dev ## Kill it, fill its disk, feed it faults (some ten minutes), and fuzz it for two
 	$(BIN)/python tests/stress/faults.py
+	$(BIN)/python tests/stress/inputs.py
 	$(BIN)/python tests/stress/fuzz_decoder.py --minutes 1
 	$(BIN)/python tests/stress/fuzz_preflight.py --minutes 1
 

@@ -73,8 +73,10 @@ def _fill_closed_descriptors() -> Iterator[int]:
 
 def memory_stop(error: BaseException) -> tuple[int, str] | None:
     """Give the exit code and the message where memory ran out, whatever type or text a library has for that."""
-    # A stop that was raised on purpose says more.
-    current: BaseException | None = None if isinstance(error, EnvironmentStop) else error
+    current: BaseException | None = error
+    if isinstance(error, EnvironmentStop):
+        # A stop that was raised on purpose says more, unless a library could not be mapped into memory.
+        current = error.__cause__ if isinstance(error.__cause__, ImportError) else None
     while current is not None:
         if _is_out_of_memory(current):
             return EnvironmentStop.exit_code, _message()

@@ -277,9 +277,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
 }
 
 
-def main(wanted: list[str]) -> int:
+def main(wanted: list[str], sections: dict[str, Callable[[], str]]) -> int:
     broken = 0
-    for name, section in SECTIONS.items():
+    for name, section in sections.items():
         if wanted and not any(word in name.split("_") for word in wanted):
             continue
         try:
@@ -292,4 +292,4 @@ def main(wanted: list[str]) -> int:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], SECTIONS))
