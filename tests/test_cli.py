@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import DATA, SAMPLES, Runner, jpeg
+from conftest import DATA, SAMPLES, Ran, Runner, jpeg
 from fakes import FakeEngine
 from PIL import Image
 from test_pipeline import CARD, LABELS
@@ -373,23 +373,36 @@ def test_weights_that_cannot_be_had(run: Runner, tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
-def test_a_typo_in_the_model_or_its_layer(run: Runner) -> None:
-    assert "efficientnetlite0" in run("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite").expect(3).err
-    done = run("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite0", "--layer", "top_activaton").expect(3)
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Run the whole program in this process, which has imported TensorFlow already."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def runner(*args: str | Path) -> Ran:
+        done = CliRunner().invoke(program, [str(arg) for arg in args], catch_exceptions=False)
+        return Ran(tuple(map(str, args)), done.exit_code, done.stdout_bytes, done.stderr)
+
+    return runner
+
+
+def test_a_typo_in_the_model_or_its_layer(inside: Runner) -> None:
+    assert "efficientnetlite0" in inside("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite").expect(3).err
+    done = inside("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite0", "--layer", "top_activaton").expect(3)
     assert "top_activation" in done.err
     assert "Traceback" not in done.err
 
 
-def test_layers_of_a_named_model(run: Runner) -> None:
-    rows = json.loads(run("layers", "resnet50", "--json").expect(0).out)
+def test_layers_of_a_named_model(inside: Runner) -> None:
+    rows = json.loads(inside("layers", "resnet50", "--json").expect(0).out)
     (auto,) = [row for row in rows if row["auto"]]
     assert (auto["path"], auto["height"], auto["width"], auto["channels"]) == ("conv5_block3_out", 7, 7, 2048)
-    table = run("layers", "efficientnetlite0").expect(0).out.decode()
+    table = inside("layers", "efficientnetlite0").expect(0).out.decode()
     assert "* top_activation" in table
     assert "block5c_add" in table
 
 
-def test_a_model_of_ones_own(run: Runner, tmp_path: Path) -> None:
+def test_a_model_of_ones_own(inside: Runner, tmp_path: Path) -> None:
     """Saved, listed, explained: labels found beside it, one of two outputs, likely classes only, guesses told."""
     inputs = keras.layers.Input((32, 32, 3))
     x = keras.layers.Conv2D(6, 3, activation="relu", name="maps")(inputs)
@@ -398,20 +411,20 @@ def test_a_model_of_ones_own(run: Runner, tmp_path: Path) -> None:
     keras.Model(inputs, outputs).save(tmp_path / "own.keras")
     (tmp_path / "own.labels.json").write_text('["ant", "bee", "cow"]')
     args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "own.keras")
-    assert "--output: kind, age" in run(*args).expect(3).err
-    assert "3 labels" in run(*args, "--output", "age").expect(3).err
-    done = run(*args, "--output", "kind", "--top-k", "3", "--min-score", "0", "--class", "cow").expect(0)
+    assert "--output: kind, age" in inside(*args).expect(3).err
+    assert "3 labels" in inside(*args, "--output", "age").expect(3).err
+    done = inside(*args, "--output", "kind", "--top-k", "3", "--min-score", "0", "--class", "cow").expect(0)
     assert "'unit' is a guess" in done.err
     record = json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())
     assert {c["label"] for c in record["classes"]} == {"ant", "bee", "cow"}
     assert record["model"]["preprocess_guessed"] is True
     assert record["model"]["name"] == "own.keras"
-    rows = json.loads(run("layers", "own.keras", "--output", "kind", "--json").expect(0).out)
+    rows = json.loads(inside("layers", "own.keras", "--output", "kind", "--json").expect(0).out)
     assert [(row["path"], row["calls"], row["note"]) for row in rows] == [("maps", 1, "chosen")]
-    assert "cannot take 64x64" in run(*args, "--input-size", "64").expect(3).err
+    assert "cannot take 64x64" in inside(*args, "--input-size", "64").expect(3).err
 
 
-def test_several_layers(run: Runner, tmp_path: Path) -> None:
+def test_several_layers(inside: Runner, tmp_path: Path) -> None:
     """One run at two layers is the maximum of two runs at one each; a plan, which has one layer, is no way to it."""
     inputs = keras.layers.Input((32, 32, 3))
     x = keras.layers.Rescaling(1 / 255)(inputs)
@@ -421,24 +434,24 @@ def test_several_layers(run: Runner, tmp_path: Path) -> None:
     x = keras.layers.GlobalAveragePooling2D()(x)
     keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "own.keras")
     args = ("explain", SAMPLES / "chelsea.jpg", "--model", "own.keras", "--save-maps", "--method", "layercam", "-o")
-    done = run(*args, "both", "--layers", "coarse", "--layers", "fine").expect(0)
+    done = inside(*args, "both", "--layers", "coarse", "--layers", "fine").expect(0)
     assert "own.keras: fused with fine" in done.err
     record = json.loads((tmp_path / "both" / "chelsea.jpg.json").read_text())
     assert record["method"]["layers"] == ["coarse", "fine"]
     assert (record["model"]["layer"], record["model"]["engine"]) == ("coarse", "tensorflow")
     maps = {}
     for layer in ("coarse", "fine"):
-        run(*args, layer, "--layer", layer).expect(0)
+        inside(*args, layer, "--layer", layer).expect(0)
         raw = np.load(tmp_path / layer / "chelsea.jpg.map.npy")
         maps[layer] = raw / raw.max()
     twice = cv2.resize(maps["coarse"], (32, 32), interpolation=cv2.INTER_LINEAR)
     fused = np.load(tmp_path / "both" / "chelsea.jpg.map.npy")
     np.testing.assert_allclose(fused, np.maximum(twice, maps["fine"]), rtol=1e-3, atol=1e-4)
     layers = ("--layers", "coarse", "--layers", "fine")
-    assert "needs the engine tensorflow" in run(*args, "none", *layers, "--engine", "openvino").expect(3).err
-    run("compile", "own.keras", "-o", "own.plan").expect(0)
+    assert "needs the engine tensorflow" in inside(*args, "none", *layers, "--engine", "openvino").expect(3).err
+    inside("compile", "own.keras", "-o", "own.plan").expect(0)
     plan = ("explain", SAMPLES / "chelsea.jpg", "--model", "own.plan", "-o", "none", *layers)
-    assert "compiled for one layer" in run(*plan).expect(3).err
+    assert "compiled for one layer" in inside(*plan).expect(3).err
 
 
 def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:

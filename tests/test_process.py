@@ -16,7 +16,7 @@ from conftest import jpeg
 
 from gradcam_cli.cli.console import printable
 from gradcam_cli.cli.process import memory_stop
-from gradcam_cli.errors import UsageError
+from gradcam_cli.errors import EnvironmentStop, UsageError
 
 # The command with the fake engine, in a process of its own.
 FAKE = Path(__file__).parent / "fake_program.py"
@@ -112,6 +112,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         RuntimeError("can't start new thread"),
         RuntimeError("std::bad_alloc"),
         raised(ValueError("cannot load this model"), MemoryError()),
+        raised(EnvironmentStop("install OpenCV"), ImportError("libopenblas.so: failed to map segment")),
     ],
 )
 def test_memory_that_cannot_be_had_is_named(error: BaseException) -> None:
@@ -127,6 +128,8 @@ def test_memory_that_cannot_be_had_is_named(error: BaseException) -> None:
         OSError(errno.ENOSPC, "full"),
         raised(UsageError("x"), BlockingIOError(11, "Resource temporarily unavailable")),
         ImportError("no module"),
+        raised(EnvironmentStop("install OpenCV"), ImportError("libGL.so.1: cannot open shared object file")),
+        raised(EnvironmentStop("try a smaller --batch-size"), MemoryError()),
         RuntimeError("x"),
     ],
 )
