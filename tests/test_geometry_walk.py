@@ -178,6 +178,26 @@ def test_nearest_upsampling_shares_each_cell_among_its_copies() -> None:
     assert geometry.rows.offset + geometry.rows.stride == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("up", [layers.UpSampling2D(2), layers.UpSampling2D(2, interpolation="bilinear")])
+def test_a_decoder_beside_its_encoder_is_followed(up: Any) -> None:
+    """Strided kernels have moved what comes from below: by less than half of the coarse cells."""
+    inputs = keras.Input(EVEN)
+    x = inputs
+    ways = [x]
+    for _ in range(3):
+        x = conv(3, 2)(x)
+        ways.append(x)
+    for way in reversed(ways[:-1]):
+        x = conv()(layers.Concatenate()([up(x), way]))
+    layout, geometry = placed(keras.Model(inputs, x), EVEN)
+    assert layout is not None
+    assert layout.size == "16x24"
+    assert geometry is not None
+    assert geometry.rows.stride == geometry.columns.stride == 1
+    assert abs(geometry.rows.offset - 0.5) < 4
+    assert abs(geometry.columns.offset - 0.5) < 4
+
+
 def test_branches_that_disagree_cannot_be_followed() -> None:
     inputs = keras.Input(EVEN)
     left = layers.Cropping2D(((6, 0), (6, 0)))(inputs)

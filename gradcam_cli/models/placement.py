@@ -11,7 +11,7 @@ so reshapes and transpositions only regroup factors, and padding, strides and ke
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 # `row` and `column` come from the picture, `copy` repeats what stands before it, `tokens` is a row of cells with
 # further tokens beside them, `other` does not come from the picture's rows or columns, of `unknown` nothing is known.
@@ -217,12 +217,26 @@ def _taken(waiting: list[Factor], size: int) -> tuple[Axis | None, list[Factor]]
     return tuple(taken), rest
 
 
+def finer(place: Placement, index: int) -> Placement:
+    """Read cells that were repeated, or taken out of channels, as cells of a finer grid."""
+    parts = simplified(place.axes[index])
+    if len(parts) != 2 or parts[0].kind not in {"row", "column"} or parts[1].kind not in {"copy", "other"}:
+        return place
+    cells, times = parts[0], parts[1].size
+    side: Side = "row" if cells.kind == "row" else "column"
+    step = cells.step / times
+    line = moved(place.lines[side], -(cells.step - step) / 2)
+    axis = (replace(cells, size=cells.size * times, step=step),)
+    return replace(place.with_axis(index, axis).with_line(side, line), altered=True)
+
+
 def merged(places: Sequence[Placement], rank: int, weights: Sequence[float] | None = None) -> Placement:
     """Combine tensors cell by cell, as an addition does, with broadcasting.
 
-    Cells have to lie within half a stride of each other; the result has the mean of their centres.
+    Cells have to lie near each other; the result has the mean of their centres.
     """
     shares = list(weights) if weights else [1.0] * len(places)
+    places = _equally_fine(places, rank)
     axes = []
     for index in range(rank):
         own = [place.axes[index - rank] for place in places if len(place.axes) >= rank - index]
@@ -241,6 +255,21 @@ def merged(places: Sequence[Placement], rank: int, weights: Sequence[float] | No
     return result
 
 
+def _equally_fine(places: Sequence[Placement], rank: int) -> Sequence[Placement]:
+    """Read repeated cells as finer ones where they meet others, as in decoders that upsample by repetition."""
+    for back in range(1, rank + 1):
+        own = [place.axes[-back] for place in places if len(place.axes) >= back]
+        if len({_form(axis) for axis in own if is_spatial(axis) and size_of(axis) > 1}) > 1:
+            places = [finer(place, len(place.axes) - back) if len(place.axes) >= back else place for place in places]
+    return places
+
+
+def _form(axis: Axis) -> tuple[Any, ...]:
+    """Describe what an axis counts, whatever its steps are."""
+    parts = simplified(axis)
+    return tuple((f.kind, f.size, f.before, tuple((i.kind, i.size) for i in f.inner)) for f in parts)
+
+
 def _steps(place: Placement, side: Side) -> list[tuple[int, float]]:
     return [(f.size, f.step) for axis in place.axes for f in _parts(axis) if f.kind == side]
 
@@ -252,8 +281,18 @@ def _common_axis(axes: list[Axis]) -> Axis:
     spatial = [axis for axis in full if is_spatial(axis)]
     if not spatial:
         return next((axis for axis in full if any(f.kind == "unknown" for f in axis)), full[0])
-    shapes = {tuple((f.kind, f.size, f.before, tuple((i.kind, i.size) for i in f.inner)) for f in a) for a in spatial}
-    return spatial[0] if len(shapes) == 1 else unknown(largest)
+    return spatial[0] if len({_form(axis) for axis in spatial}) == 1 else unknown(largest)
+
+
+def _tolerance(stride: float, lines: Sequence[Line]) -> float:
+    """Tell how far apart cells of several tensors may lie, to count as one.
+
+    What a decoder upsamples has wide receptive fields, and the padding of strided kernels has moved it: a quarter of
+    the field is allowed where nothing was cropped on one way only.
+    """
+    same = len({line.kept for line in lines}) == 1
+    field = max(line.before + line.after for line in lines) if same else 0.0
+    return max(stride / 2, field / 4) + EPSILON
 
 
 def _with_common_line(
@@ -265,7 +304,7 @@ def _with_common_line(
     firsts = [line.origin for line, _, _ in known]
     lasts = [line.origin + sum((size - 1) * step for size, step in steps) for line, steps, _ in known]
     stride = max((abs(step) for _, steps, _ in known for _, step in steps), default=math.inf)
-    if max(max(firsts) - min(firsts), max(lasts) - min(lasts)) > stride / 2 + EPSILON:
+    if max(max(firsts) - min(firsts), max(lasts) - min(lasts)) > _tolerance(stride, [line for line, _, _ in known]):
         return place.with_line(side, None)
     total = sum(share for _, _, share in known)
     line = Line(

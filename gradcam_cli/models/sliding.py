@@ -9,6 +9,7 @@ from gradcam_cli.models.placement import (
     Placement,
     Side,
     bounded,
+    finer,
     is_spatial,
     moved,
     other,
@@ -45,19 +46,6 @@ def one_side(axis: Axis) -> tuple[Side, Factor] | None:
     if len(parts) != 1 or parts[0].kind not in {"row", "column"}:
         return None
     return ("row" if parts[0].kind == "row" else "column"), parts[0]
-
-
-def finer(place: Placement, index: int) -> Placement:
-    """Read cells that were repeated, or taken out of channels, as cells of a finer grid."""
-    parts = simplified(place.axes[index])
-    if len(parts) != 2 or parts[0].kind not in {"row", "column"} or parts[1].kind not in {"copy", "other"}:
-        return place
-    cells, times = parts[0], parts[1].size
-    side: Side = "row" if cells.kind == "row" else "column"
-    step = cells.step / times
-    line = moved(place.lines[side], -(cells.step - step) / 2)
-    axis = (replace(cells, size=cells.size * times, step=step),)
-    return replace(place.with_axis(index, axis).with_line(side, line), altered=True)
 
 
 def slid(place: Placement, index: int, window: Window) -> Placement:
