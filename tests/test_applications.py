@@ -17,11 +17,13 @@ import tensorflow as tf
 from nets import classifier
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.models.layers import Target, choose_layer
 from gradcam_cli.models.named import LITE0, NAMED_MODELS
 from gradcam_cli.models.preflight_config import check_config
 from gradcam_cli.models.preflight_hdf5 import Stored
 from gradcam_cli.models.preflight_sizes import check_sizes
 from gradcam_cli.models.preflight_walk import Walk, total
+from gradcam_cli.models.trace import trace
 from gradcam_cli.settings import TargetSettings
 
 # The smallest input at which the last stage still is a map, 2 x 2 or a little more.
@@ -116,6 +118,50 @@ def taped(network: Any, layer: str, activations: Any, target: int) -> Any:
         tape.watch(a)
         logit = tf.reshape(rest(a, training=False), (1, -1))[:, target]
     return tape.gradient(logit, a).numpy()
+
+
+# One of each family: the others differ in depth and width alone. The smallest input that the builder takes, where it is
+# above 32 pixels.
+FAMILIES = {
+    "convnexttiny": 32, "densenet121": 32, "efficientnetb0": 32, "efficientnetv2b0": 32, "inceptionresnetv2": 75,
+    "inceptionv3": 75, "mobilenet": 32, "mobilenetv2": 32, "mobilenetv3large": 32, "mobilenetv3small": 32,
+    "nasnetmobile": 32, "resnet50": 32, "resnet50v2": 32, "vgg16": 32, "xception": 71,
+}  # fmt: skip
+# What ends in one of these computes features.
+FEATURES = ("Activation", "ReLU", "Add", "Concatenate", "MaxPooling2D", "AveragePooling2D", "Relu", "HardSwish")
+
+
+class Small(keras.Model):
+    """The body of a network, on a smaller input than it was built for, with a head on its means."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()
+        self.body = body
+        self.head = keras.layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        # Past Keras's check of the input's size.
+        return self.head(keras.ops.mean(self.body.call(x), axis=(1, 2)))
+
+
+def test_auto_takes_a_layer_with_features_of_small_inputs(built: tuple[str, Any]) -> None:
+    name, network = built
+    if name not in FAMILIES:
+        pytest.skip("its family is tried already")
+    side = FAMILIES[name]
+    (top,) = [operation.output for operation in network.operations if operation.name == GOLDEN[name][0]]
+    small = Small(keras.Model(network.input, top))
+
+    def choose(x: Any) -> Any:
+        run = trace(small, x)
+        found.append(choose_layer(run, "auto"))
+        return run.logits
+
+    found: list[Target] = []
+    tf.function(choose, autograph=False).get_concrete_function(tf.TensorSpec((1, side, side, 3), tf.float32))
+    target = found[0]
+    assert type(target.call.layer).__name__ in FEATURES, target.layer
+    assert min(target.layer.height, target.layer.width) >= 2
 
 
 SIDES = (96, 331, 1024)
