@@ -258,10 +258,16 @@ def merged(places: Sequence[Placement], rank: int, weights: Sequence[float] | No
 def _equally_fine(places: Sequence[Placement], rank: int) -> Sequence[Placement]:
     """Read repeated cells as finer ones where they meet others, as in decoders that upsample by repetition."""
     for back in range(1, rank + 1):
-        own = [place.axes[-back] for place in places if len(place.axes) >= back]
-        if len({_form(axis) for axis in own if is_spatial(axis) and size_of(axis) > 1}) > 1:
-            places = [finer(place, len(place.axes) - back) if len(place.axes) >= back else place for place in places]
+        read = [finer(place, len(place.axes) - back) if len(place.axes) >= back else place for place in places]
+        if _forms(places, back) > 1 and _forms(read, back) == 1:
+            places = read
     return places
+
+
+def _forms(places: Sequence[Placement], back: int) -> int:
+    """Count the ways in which the picture is on an axis, given by its place from the last one."""
+    own = [place.axes[-back] for place in places if len(place.axes) >= back]
+    return len({_form(axis) for axis in own if is_spatial(axis) and size_of(axis) > 1})
 
 
 def _form(axis: Axis) -> tuple[Any, ...]:
