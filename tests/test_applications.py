@@ -125,7 +125,7 @@ PADDING = ("efficientnetb0", "mobilenet", "mobilenetv3small", "resnet50v2")
 NO_FEATURES = ("ZeroPadding2D", "Cropping2D", "Resizing", "UpSampling2D", "Dropout", "Identity", "Rescaling")
 
 
-class Small(keras.Model):
+class Small(keras.Model):  # type: ignore[misc]  # keras has no types
     """The body of a network, on a smaller input than it was built for, with a head on its means."""
 
     def __init__(self, body: Any) -> None:

@@ -88,6 +88,29 @@ def test_attention_by_hand_is_explained_at_its_tokens() -> None:
     assert (layer.geometry.columns.offset, layer.geometry.columns.stride) == (2, 4)
 
 
+def windows(x: Any, shift: int) -> Any:
+    """Attention inside windows of 2 x 2 tokens of a picture of 4 x 6, rolled before and after."""
+    x = ops.roll(ops.reshape(x, (-1, 4, 6, 4)), (-shift, -shift), (1, 2))
+    x = ops.transpose(ops.reshape(x, (-1, 2, 2, 3, 2, 4)), (0, 1, 3, 2, 4, 5))
+    x = ops.reshape(x, (-1, 4, 4))
+    x = ops.transpose(ops.reshape(x + layers.MultiHeadAttention(2, 2)(x, x), (-1, 2, 3, 2, 2, 4)), (0, 1, 3, 2, 4, 5))
+    x = ops.roll(ops.reshape(x, (-1, 4, 6, 4)), (shift, shift), (1, 2))
+    return ops.reshape(x, (-1, 24, 4))
+
+
+def test_windows_are_explained_at_the_tokens_after_them() -> None:
+    """What was cut into windows and put together again lies where it lay; a rolled map is not taken."""
+    inputs = keras.Input((16, 24, 3))
+    x = layers.Reshape((24, 4))(layers.Conv2D(4, 4, strides=4)(inputs))
+    for shift in (0, 1):
+        x = windows(x, shift)
+    layer = chosen(inputs, layers.GlobalAveragePooling1D()(layers.LayerNormalization(name="norm")(x)))
+    assert (layer.path, layer.height, layer.width) == ("norm", 4, 6)
+    assert layer.geometry is not None
+    assert (layer.geometry.rows.offset, layer.geometry.rows.stride) == (2, 4)
+    assert (layer.geometry.columns.offset, layer.geometry.columns.stride) == (2, 4)
+
+
 def test_tokens_of_an_unknown_grid_ask_for_it() -> None:
     inputs = keras.Input((12, 20, 3))
     x = layers.Reshape((240, 3))(inputs)

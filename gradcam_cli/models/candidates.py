@@ -52,8 +52,9 @@ class Candidates:
 
     @cached_property
     def pictures(self) -> list[Found]:
-        """Maps with features of their own that are no tokens."""
-        return [(call, layout) for call, layout in self.maps if layout.kind != "tokens" and self.makes_features(call)]
+        """Maps with features of their own that are no tokens, and that are not rolled for the next windows."""
+        found = [(call, layout) for call, layout in self.maps if layout.kind != "tokens" and self.makes_features(call)]
+        return [(call, layout) for call, layout in found if not any(self._place(call).turned)]
 
     def makes_features(self, call: Call) -> bool:
         """Whether a call computes anything: padding, cropping, resizing and handing on do not."""
@@ -82,6 +83,7 @@ class Candidates:
         last = max(leading, key=lambda op: order[op])
         weights, values = (ancestors(tensor) for tensor in last.inputs[:2])
         common = [call for call in self.trace.calls if call.output.ref() in weights & values]
+        common = [call for call in common if not any(self._place(call).turned)]
         common = [call for call in common if self.layout(call) or are_unclear_tokens(call.output, self._place(call))]
         if len(common) > 1 and _projects_all(common[-1]) and common[-1].inputs[0].ref() == common[-2].output.ref():
             common.pop()
@@ -105,13 +107,14 @@ class Candidates:
 
     @cached_property
     def mixed(self) -> Found | None:
-        """The last tokens of a network that mixes them without attention, as MLP-Mixer does."""
+        """The last tokens of a network that mixes them without attention, as MLP-Mixer does, or inside windows."""
         self.trace.place(self.trace.logits)
         tokens = [(call, layout) for call, layout in self.maps if layout.kind == "tokens" and self.makes_features(call)]
-        if not tokens or not self.trace.walk.mixtures:
+        mixing = [*self.trace.walk.mixtures, *self.trace.walk.attentions]
+        if not tokens or not mixing:
             return None
         before = ancestors(tokens[-1][0].output)
-        return tokens[-1] if any(op.outputs[0].ref() in before for op in self.trace.walk.mixtures) else None
+        return tokens[-1] if any(op.outputs[0].ref() in before for op in mixing) else None
 
     def branches_beside(self, target: Call) -> list[Found]:
         """Find the last map of every other branch: of each that neither leads to the target nor comes from it."""

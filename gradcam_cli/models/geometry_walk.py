@@ -1,12 +1,13 @@
 """Where the cells of a map lie in the picture, found by walking the traced graph."""
 
+from dataclasses import replace
 from typing import Any
 
 from gradcam_cli.geometry import CellLine, MapGeometry
 from gradcam_cli.models.graph_walk import GraphWalk
 from gradcam_cli.models.layout import Layout, map_axes, refined
 from gradcam_cli.models.picture_ops import PICTURE_OPS
-from gradcam_cli.models.placement import SIDES, Line, Placement, absorbed, size_of
+from gradcam_cli.models.placement import SIDES, Line, Placement, absorbed, simplified, size_of
 from gradcam_cli.models.token_ops import TOKEN_OPS
 
 
@@ -17,9 +18,10 @@ def walk_graph(picture: Any, *, channels_first: bool) -> GraphWalk:
 
 def map_geometry(layout: Layout, place: Placement | None) -> MapGeometry | None:
     """Tell where a map's cells lie; None where that could not be followed."""
-    if place is None:
+    if place is None or any(place.turned):
         return None
     place = refined(place)
+    place = replace(place, axes=tuple(simplified(axis) for axis in place.axes))
     own = map_axes(layout, place)
     lines = []
     for side in SIDES:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from gradcam_cli.models.placement import Axis, Placement, Side, is_spatial, sides_in, simplified, size_of
-from gradcam_cli.models.sliding import finer, one_side
+from gradcam_cli.models.placement import Axis, Placement, Side, finer, is_spatial, sides_in, simplified, size_of
+from gradcam_cli.models.sliding import one_side
 
 # Class token, distillation token, registers: what transformers put beside their picture's tokens.
 MOST_PREFIX_TOKENS = 8

@@ -9,6 +9,7 @@ from gradcam_cli.models.placement import (
     Factor,
     Placement,
     absorbed,
+    finer,
     is_spatial,
     merged,
     moved,
@@ -18,7 +19,6 @@ from gradcam_cli.models.placement import (
 )
 from gradcam_cli.models.sliding import (
     Window,
-    finer,
     one_side,
     padded,
     padding_before,
@@ -333,7 +333,10 @@ def _roll(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
         if found is None:
             return None
         side, cells = found
-        place = place.with_line(side, moved(place.lines[side], -shift * cells.step))
+        by = -shift * cells.step
+        down, across = place.turned
+        turned = (down + by, across) if side == "row" else (down, across + by)
+        place = replace(place.with_line(side, moved(place.lines[side], by)), turned=turned)
     return place
 
 

@@ -60,13 +60,15 @@ class Line:
 class Placement:
     """A tensor that is computed from the picture. A line is None where it could not be followed.
 
-    `altered`: something on the way crops, pads or resizes.
+    `altered`: something on the way crops, pads or resizes. `turned`: by so many pixels rows and columns were rolled;
+    what leaves the picture at one side comes in at the other.
     """
 
     axes: tuple[Axis, ...]
     row: Line | None
     column: Line | None
     altered: bool = False
+    turned: tuple[float, float] = (0.0, 0.0)
 
     @property
     def lines(self) -> dict[Side, Line | None]:
@@ -241,7 +243,8 @@ def merged(places: Sequence[Placement], rank: int, weights: Sequence[float] | No
     for index in range(rank):
         own = [place.axes[index - rank] for place in places if len(place.axes) >= rank - index]
         axes.append(_common_axis(own))
-    result = Placement(tuple(axes), None, None, any(place.altered for place in places))
+    turned = max((place.turned for place in places), key=lambda shifts: max(map(abs, shifts)))
+    result = Placement(tuple(axes), None, None, any(place.altered for place in places), turned)
     for side in SIDES:
         concerned = [
             (place, share)

@@ -214,7 +214,8 @@ def _contracted(walk: GraphWalk, op: Any, labels: list[str], out: str) -> Placem
     ]
     lengths = _lengths(walk, op, labels)
     axes = [_of_label(label, found, lengths.get(label, 1)) for label in out]
-    result = Placement(tuple(axes), None, None, any(place.altered for place, _ in found))
+    turned = max((place.turned for place, _ in found), key=lambda shifts: max(map(abs, shifts)))
+    result = Placement(tuple(axes), None, None, any(place.altered for place, _ in found), turned)
     for side in SIDES:
         for place, names in sorted(found, key=lambda each: not _shows(each, side, out)):
             gone = [axis for axis, label in zip(place.axes, names, strict=True) if label not in out]
