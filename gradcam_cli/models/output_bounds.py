@@ -1,11 +1,11 @@
-"""Between which numbers a tensor of a graph provably lies, whatever the picture and the weights are."""
+"""Between which numbers a tensor of a graph provably lies, whatever the picture is."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 from gradcam_cli.models.graph import PASSING, number, origin
-from gradcam_cli.models.output_mixtures import groups_a_softmax, mixed_source
+from gradcam_cli.models.output_mixtures import groups_a_softmax, mixed_source, small_constant
 
 Bounds = tuple[float, float]
 ANY: Bounds = (-math.inf, math.inf)
@@ -46,6 +46,10 @@ def bounds(tensor: Any, depth: int = 0) -> Bounds:
     op = tensor.op
     if op.type in FIXED or depth > LONGEST:
         return FIXED.get(op.type, ANY)
+    if op.type in {"Const", "ReadVariableOp"}:
+        # Weights are the same whether they are frozen into the graph or not.
+        values = small_constant(tensor)
+        return ANY if values is None or values.size == 0 else (float(values.min()), float(values.max()))
     passes_on = op.type in MIXING or op.type in SELECTING or op.type == "RealDiv"
     found = _selected(tensor, depth) if passes_on else None
     return _computed(op, depth) if found is None else found
@@ -146,6 +150,8 @@ COMBINED: dict[str, Callable[[list[Bounds]], Bounds]] = {
     "AddN": lambda p: (sum(low for low, _ in p), sum(high for _, high in p)),
     "Mul": _times,
     "Pow": _power,
+    "Pad": lambda p: (min(p[0][0], 0.0), max(p[0][1], 0.0)),
+    "PadV2": lambda p: (min(p[0][0], p[2][0]), max(p[0][1], p[2][1])),
     "RealDiv": _over,
     "Neg": lambda p: (-p[0][1], -p[0][0]),
     "Abs": _absolute,

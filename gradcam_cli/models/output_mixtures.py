@@ -55,7 +55,7 @@ def _product(tensor: Any) -> tuple[Any, Weights, tuple[int, ...]] | None:
 
 def _factors(inputs: Any, summed: Sequence[tuple[int, ...]]) -> tuple[Any, Weights, tuple[int, ...]] | None:
     for mine, other in ((1, 0), (0, 1)) if len(inputs) == len(summed) == 2 else ():
-        weights = _small_constant(inputs[mine])
+        weights = small_constant(inputs[mine])
         if weights is not None and summed[mine]:
             return inputs[other], weights, summed[mine]
     return None
@@ -85,7 +85,8 @@ def _summed_products(op: Any) -> tuple[Any, Weights, tuple[int, ...]] | None:
     return (source, weights, summed) if whole else None
 
 
-def _small_constant(tensor: Any) -> Weights | None:
+def small_constant(tensor: Any) -> Weights | None:
+    """Give the numbers of a constant or of weights; None where there are too many, or where it is anything else."""
     size = tensor.shape.num_elements()
     if size is None or size > LARGEST_MATRIX or tensor.shape.rank == 0:
         return None
