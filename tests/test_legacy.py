@@ -123,6 +123,14 @@ def test_arithmetic_with_constants_computes_what_it_says(config: Config, expecte
     np.testing.assert_allclose(load_network(path)(x), expected(x), rtol=1e-6, atol=1e-5)
 
 
+def test_a_file_without_the_shape_of_its_input_says_so(tmp_path: Path) -> None:
+    conv = {"class_name": "Conv2D", "config": {"name": "c", "filters": 2, "kernel_size": [3, 3]}}
+    path = saved({"class_name": "Sequential", "config": {"name": "s", "layers": [conv]}}, tmp_path / "m.h5", "2.2.4")
+    check_model_file(path)
+    with pytest.raises(ModelError, match=r"does not say the shape of its input.*input_shape="):
+        load_network(path)
+
+
 @pytest.mark.parametrize("version", ["1.2.2", "0.3.0"])
 def test_keras_1_is_named(version: str) -> None:
     with pytest.raises(ModelError, match=f"written by Keras {version}.*Keras 2"):

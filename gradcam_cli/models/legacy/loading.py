@@ -71,6 +71,7 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
             check_names(path, config, own=frozenset(custom_objects or ()))
             # Keras takes the config apart while it reads it.
             network = _made(config, own, is_h5=not source.is_archive)
+            _refuse_unbuilt(path, network)
             _name_classes(network, replaced)
             _load_weights(path, source, network, config)
     except ModelError:
@@ -101,7 +102,10 @@ def load_parts(
     check_names(architecture, config, own=frozenset(custom_objects or ()))
     try:
         network = _made(config, own)
+        _refuse_unbuilt(architecture, network)
         _name_classes(network, replaced)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(_why_not(architecture, config, own, error)) from error
     try:
@@ -130,6 +134,16 @@ def _load_any_weights(weights: Path, network: Any, backend: str, *, keras_2: boo
         # Keras warns of layers it found nothing for, and leaves them as they were: random.
         warnings.filterwarnings("error", message="Skipping", category=UserWarning)
         network.load_weights(named)
+
+
+def _refuse_unbuilt(path: Path, network: Any) -> None:
+    """Refuse a stack of layers without an input: Keras 2.0 to 2.3 forgot the InputLayer of a Sequential model."""
+    if isinstance(network, keras.Sequential) and not network.built:
+        raise ModelError(
+            f"{path}: the file does not say the shape of its input, so its weights have no place. Where the model was"
+            " made, give the first layer input_shape=(height, width, channels) in place of an InputLayer,"
+            f" model.load_weights('{path.name}'), and save again."
+        )
 
 
 def _name_classes(network: Any, replaced: dict[str, str]) -> None:
