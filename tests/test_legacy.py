@@ -123,6 +123,12 @@ def test_arithmetic_with_constants_computes_what_it_says(config: Config, expecte
     np.testing.assert_allclose(load_network(path)(x), expected(x), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize(("stored", "used"), [({}, False), ({"reset_after": True}, True)])
+def test_a_gru_of_keras_2_0_resets_before(stored: Config, used: bool) -> None:
+    old = {"class_name": "Sequential", "config": [{"class_name": "GRU", "config": {"name": "g", "units": 2, **stored}}]}
+    assert for_keras_3_config(FILE, old, "2.0.6")["config"]["layers"][0]["config"]["reset_after"] is used
+
+
 def test_a_file_without_the_shape_of_its_input_says_so(tmp_path: Path) -> None:
     conv = {"class_name": "Conv2D", "config": {"name": "c", "filters": 2, "kernel_size": [3, 3]}}
     path = saved({"class_name": "Sequential", "config": {"name": "s", "layers": [conv]}}, tmp_path / "m.h5", "2.2.4")

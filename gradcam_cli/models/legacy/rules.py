@@ -116,6 +116,12 @@ def _random_crop(_class_name: str, config: Node) -> tuple[str, Node]:
     return "Resizing", kept
 
 
+def _gru(class_name: str, config: Node) -> tuple[str, Node]:
+    # Keras 2.0 had no other order of the reset gate, and did not write it down.
+    config.setdefault("reset_after", False)
+    return class_name, config
+
+
 def _attention(class_name: str, config: Node) -> tuple[str, Node]:
     # Keras 3 finds the shapes when the layer is called.
     return class_name, {key: value for key, value in config.items() if key not in ATTENTION_SHAPES}
@@ -149,6 +155,8 @@ RULES: dict[str, Rule] = {
     "LocallyConnected2D": _locally_connected,
     "RandomCrop": _random_crop,
     "MultiHeadAttention": _attention,
+    "GRU": _gru,
+    "GRUCell": _gru,
     **dict.fromkeys(
         (
             "LocallyConnected1D",
