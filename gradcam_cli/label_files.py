@@ -1,5 +1,6 @@
 """Read class names from files and from the sub-folders of a data set."""
 
+import ast
 import io
 import json
 import os
@@ -23,7 +24,15 @@ USUAL_NAMES = (
 )
 # Where JSON files keep the names, beside other things.
 JSON_KEYS = ("labels", "class_names", "classes", "names", "class_indices", "id2label", "label2id", "categories")
-NUMBERED = re.compile(r"(\d+)(?:\s*[:;,=]\s*|[.)]\s+|\s+)(\S.*)")
+NUMBERED = re.compile(r"(\d+)(?:\s*(?:[-=]>|[:;,=])\s*|[.)]\s+|\s+[-\u2013\u2014]\s+|\s+)(\S.*)")
+NUMBERED_BEHIND = re.compile(r"(\S.*?)(?:\s*(?:[-=]>|[:;,=])\s*|\s+[-\u2013\u2014]\s+|\s+)(\d+)")
+QUOTED = re.compile(r"""(["'])(.*)\1""")
+# Files that are something else, by their beginning.
+NO_LABELS = (
+    (re.compile(r"version https://git-lfs"), "it is a pointer of Git LFS, not the file itself: run git lfs pull"),
+    (re.compile(r"<(!doctype|html)", re.IGNORECASE), "it is a web page"),
+    (re.compile(r"item\s*\{"), "it is a label map of TensorFlow's object detection (.pbtxt), which is not read"),
+)
 WITH_WNID = re.compile(r"(n\d{8})[\s,;:]+(\S.*)")
 ADVICE = (
     "Give one name a line (.txt), a CSV file with the columns index and label, or a JSON file: a list of names, "
@@ -129,8 +138,13 @@ def _parse(kind: str, data: bytes) -> tuple[Label, ...]:
     if kind in {".yaml", ".yml"}:
         raise ValueError("YAML is not read")
     text = _decoded(data)
-    if kind == ".json" or _is_json(text):
-        return _from_json(json.loads(text))
+    for beginning, what in NO_LABELS:
+        if beginning.match(text.lstrip()):
+            raise ValueError(what)
+    if kind == ".json":
+        return _from_json(_json(text))
+    if text.lstrip().startswith(("{", "[")) and (value := _literal(text)) is not None:
+        return _from_json(value)
     if kind in {".csv", ".tsv"}:
         return parse_table(text)
     return _from_lines(text)
@@ -179,28 +193,65 @@ def _western(data: bytes) -> str:
     return text
 
 
-def _is_json(text: str) -> bool:
-    if not text.lstrip().startswith(("{", "[")):
-        return False
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_without_repetition)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _literal(text: str) -> Any:
+    """Read JSON, or a list or dictionary as Python prints it; None where it is neither."""
     try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+        return json.loads(text) and _json(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, (list, dict)) else None
 
 
 def _lines(text: str) -> list[str]:
     stripped = [line.strip() for line in text.splitlines()]
-    return [line for line in stripped if line and not re.match(r"#(\s|$)", line)]
+    return _unquoted([line for line in stripped if line and not re.match(r"#(\s|$)", line)])
+
+
+def _unquoted(lines: list[str]) -> list[str]:
+    """Take off quotation marks, and the commas behind them, where every line has them."""
+    matches = [QUOTED.fullmatch(line.removesuffix(",").rstrip()) for line in lines]
+    return [m[2] for m in matches if m] if all(matches) else lines
+
+
+def _numbered(lines: Sequence[str]) -> tuple[Label, ...] | None:
+    """Read lines with an index in front of the name or behind it; None where there is no numbering.
+
+    Raises:
+        ValueError: they are numbered from 1, and not in this order.
+    """
+    for pattern, index, name in ((NUMBERED, 1, 2), (NUMBERED_BEHIND, 2, 1)):
+        matches = [m for line in lines if (m := pattern.fullmatch(line))]
+        # Names such as '0 dots', '1 dot', '2 dots' are no numbering: what is left of them is not unique.
+        if not lines or len({m[name] for m in matches}) != len(lines):
+            continue
+        pairs = [(int(m[index]), Label(m[name])) for m in matches]
+        numbers = [number for number, _ in pairs]
+        if permutation(numbers) is not None and (pattern is NUMBERED or len(lines) > 1):
+            return in_order(pairs)
+        if sorted(numbers) == list(range(1, len(lines) + 1)) != numbers:
+            raise ValueError("its lines are numbered from 1, but not in this order; number them from 0")
+    return None
 
 
 def _from_lines(text: str) -> tuple[Label, ...]:
     lines = _lines(text)
-    numbered = [m for line in lines if (m := NUMBERED.fullmatch(line))]
-    # Names such as '0 dots', '1 dot', '2 dots' are no numbering: what is left of them is not unique.
-    unique = len({m[2] for m in numbered}) == len(lines)
-    if lines and unique and permutation([m[1] for m in numbered]) is not None:
-        return in_order([(int(m[1]), Label(m[2])) for m in numbered])
+    if (numbered := _numbered(lines)) is not None:
+        return numbered
     header, *rows = lines or [""]
     if rows and is_table_header(header):
         return parse_table(text)

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -73,8 +74,8 @@ class Labels:
 
     def _named(self, wanted: str) -> list[int]:
         matches = [i for i, label in enumerate(self.entries) if wanted == label.wnid]
-        key = _folded(wanted)
-        return matches or [i for i, label in enumerate(self.entries) if _folded(label.name) == key]
+        key = folded(wanted)
+        return matches or [i for i, label in enumerate(self.entries) if folded(label.name) == key]
 
     def _index_or_name(self, wanted: str, matches: list[int], class_count: int) -> int:
         """Read digits as an index, or as a name; refuse digits that are the index of one class and another's name."""
@@ -94,9 +95,9 @@ class Labels:
     def _hint(self, wanted: str) -> str:
         if not self.entries:
             return " This model's classes have no names: use an index, or give the names with --labels FILE."
-        key = _folded(wanted)
-        names = {_folded(label.name): f"{label.name} ({i})" for i, label in enumerate(self.entries)}
-        containing = [name for folded, name in names.items() if key in folded]
+        key = folded(wanted)
+        names = {folded(label.name): f"{label.name} ({i})" for i, label in enumerate(self.entries)}
+        containing = [name for other, name in names.items() if key in other]
         close = [names[n] for n in difflib.get_close_matches(key, names, n=SUGGESTIONS)]
         found = list(dict.fromkeys([*close, *containing]))[: 2 * SUGGESTIONS]
         return f" Did you mean {', '.join(found)}?" if found else " See --labels, or use the class's index."
@@ -108,8 +109,9 @@ def _checked_index(index: int, class_count: int) -> int:
     raise ModelError(f"There is no class {index}: this model's classes are 0 to {class_count - 1}.")
 
 
-def _folded(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
+def folded(name: str) -> str:
+    """A name as it is compared: without regard to case, to spaces and underscores, and to how accents are written."""
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
 
 
 @cache

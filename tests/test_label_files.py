@@ -192,3 +192,46 @@ def test_counts_that_differ_name_the_file_and_both_counts(tmp_path: Path) -> Non
     (tmp_path / "l.txt").write_text("a\nb\n")
     with pytest.raises(ModelError, match=r"my\.keras has 3 classes, but .*l\.txt has 2 labels"):
         read_labels(tmp_path / "l.txt").check("my.keras", 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0 - cat\n1 - dog\n2 - eel", "1 - dog\n0 - cat\n2 - eel", "0 -> cat\n2 -> eel\n1 -> dog"),
+        *("dog 1\ncat 0\neel 2", "dog: 1\neel: 2\ncat: 0", "eel,2\ncat,0\ndog,1"),
+        *('"cat",\n"dog",\n"eel"', "'cat'\n'dog'\n'eel'"),
+        *("{'dog': 1, 'cat': 0, 'eel': 2}", "{0: 'cat', 2: 'eel', 1: 'dog'}", "['cat', 'dog', 'eel']"),
+    ],
+)
+def test_other_ways_of_numbering(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    assert [label.name for label in read_labels(tmp_path / "names.txt").entries] == ["cat", "dog", "eel"]
+
+
+@pytest.mark.parametrize("text", ["0 dots\n1 dot\n2 dots", "stage 2\nstage 0\nstage 1", "1\n10\n2", '"cat"\ndog'])
+def test_names_that_look_like_numbering_stay_whole(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    assert [label.name for label in read_labels(tmp_path / "names.txt").entries] == text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2 dog\n1 cat\n3 eel", "numbered from 1"),
+        ('{"0": "cat", "1": "dog", "1": "eel"}', "given twice"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2", "Git LFS"),
+        ("<!DOCTYPE html>\n<html></html>", "web page"),
+        ("item {\n  id: 1\n  name: 'cat'\n}", "label map"),
+    ],
+)
+def test_what_would_be_wrong_names(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    with pytest.raises(ModelError, match=said):
+        read_labels(tmp_path / "names.txt")
+
+
+def test_accents_are_compared_however_they_are_written(tmp_path: Path) -> None:
+    for name in ("cafe\u0301", "nai\u0308ve"):
+        (tmp_path / name).mkdir()
+    labels = folder_labels(tmp_path)
+    assert [labels.find("caf\u00e9", 2), labels.find("NA\u00cfVE", 2)] == [0, 1]

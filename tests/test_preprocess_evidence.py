@@ -172,14 +172,14 @@ def test_a_known_backbone_with_its_own_statistics_is_a_guess() -> None:
     own = evidence(trained_on(backbone("mobilenetv2_1.00_96"), "tf"))
     assert (own.preprocess, own.certain) == ("tf", False)
     assert "whatever its head" in own.reason
-    other = evidence(trained_on(backbone("mobilenetv2_1.00_96"), "unit"))
+    other = evidence(clearly(backbone("mobilenetv2_1.00_96"), "unit"))
     assert (other.preprocess, other.certain) == ("unit", True)
     assert other.contradicts("tf")
     assert evidence(trained_on(backbone("mobilenetv2_1.00_96"), "tf"), as_it_came=True).certain
 
 
 def test_a_frozen_layer_of_an_unknown_backbone_is_a_guess() -> None:
-    model = trained_on(backbone("mine"), "unit")
+    model = clearly(backbone("mine"), "unit")
     assert evidence(model).certain
     model.layers[1].trainable = False
     assert not evidence(model).certain
@@ -204,6 +204,81 @@ def test_an_explicit_choice_is_warned_against_only_by_certain_evidence() -> None
         assert choose_input(backbone("resnet50"), SHAPE, path, wanted).warnings == ()
 
 
+def remember(model: Any, scaled: Callable[[Any], Any], pictures: Any = None) -> Any:
+    """Give the model's memory what training on pictures leaves that were scaled in any way."""
+    memory = next(layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization))
+    shown = np.stack(photographs()) if pictures is None else pictures
+    mean, variance = statistics_met(model, scaled(shown).astype(np.float32), memory)
+    memory.moving_mean.assign(mean)
+    memory.moving_variance.assign(variance)
+    return model
+
+
+UNUSUAL = {
+    "0 to 2": lambda x: x / 127.5,
+    "-0.5 to 0.5": lambda x: x / 255 - 0.5,
+    "one by one": lambda x: (x - x.mean((1, 2, 3), keepdims=True)) / x.std((1, 2, 3), keepdims=True),
+    "standardised": lambda x: (x - x.mean((0, 1, 2))) / x.std((0, 1, 2)),
+    "less its mean": lambda x: x - x.mean((0, 1, 2)),
+    "over 255 less its mean": lambda x: (x - x.mean((0, 1, 2))) / 255,
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_no_preprocessing_is_certain_for_numbers_that_none_gives(name: str) -> None:
+    for first in (lambda x: x, layers.BatchNormalization(name="at_once")):
+        found = evidence(remember(network(first, normalise=True), UNUSUAL[name]))
+        assert not found.certain, found
+
+
+def clearly(model: Any, preprocess: str) -> Any:
+    """Give the model's first normalisation a memory that fits one preprocessing well."""
+    return remember(
+        model, lambda x: np.stack([PREPROCESSINGS[preprocess](each) for each in x]), sample_pictures(*SHAPE)
+    )
+
+
+def deep(classes: int, convolutions: int = 14) -> Any:
+    keras.utils.set_random_seed(1)
+    inputs = x = layers.Input(SHAPE)
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(x))
+    for _ in range(convolutions - 1):
+        x = layers.Conv2D(2, 1)(x)
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+
+
+def test_statistics_of_a_deep_backbone_may_be_those_of_imagenet() -> None:
+    """Its head may have been trained on other numbers while the backbone stood still."""
+    assert evidence(clearly(deep(1000), "caffe")).certain
+    assert evidence(clearly(deep(3, 4), "caffe")).certain
+    found = evidence(clearly(deep(3), "caffe"))
+    assert (found.preprocess, found.certain) == ("caffe", False)
+    assert "backbone for ImageNet" in found.reason
+    assert evidence(clearly(deep(3), "none")).preprocess == "none"
+
+
+@pytest.mark.parametrize("expected", ["unit", "none"])
+def test_a_guess_by_how_sure_a_model_gets(expected: str) -> None:
+    """Without any memory, only numbers of the right size give probabilities between even and certain."""
+    model = network(lambda x: x)
+    kernel, bias = model.layers[-1].get_weights()
+    probe = keras.Model(model.input, model.layers[-2].output)
+    features = probe.predict(sample_pictures(*SHAPE)[:3] / 255 * (1 if expected == "unit" else 255), verbose=0)
+    model.layers[-1].set_weights([kernel * 4 / np.abs(features @ kernel).max(), bias])
+    found = evidence(model)
+    assert (found.preprocess, found.certain) == (expected, False)
+    assert ("equally probable" in found.reason) == (expected == "none")
+
+
+def test_a_family_that_saturates_is_not_guessed() -> None:
+    inputs = layers.Input(SHAPE)
+    inner = keras.Sequential([layers.Input(SHAPE), layers.Conv2D(4, 3)], name="vgg16")
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(layers.Flatten()(inner(inputs))))
+    found = evidence(model)
+    assert (found.preprocess, found.certain) == ("unit", False)
+    assert "probability of 1" in found.reason
+
+
 def test_distance_by_a_slow_loop() -> None:
     rng = np.random.default_rng(0)
     mu, mm = rng.normal(size=(2, 5))
@@ -221,7 +296,9 @@ def test_distance_by_a_slow_loop() -> None:
 
 
 def test_what_is_clear() -> None:
-    assert is_clear({"tf": 0.2, "lite": 0.2, "torch": 0.33, "unit": 0.5})
+    assert is_clear({"tf": 0.2, "lite": 0.2, "torch": 0.41, "unit": 0.5})
+    assert not is_clear({"tf": 0.2, "lite": 0.2, "torch": 0.39, "unit": 0.5})
+    assert not is_clear({"tf": 0.7, "lite": 0.7, "torch": 3.0, "unit": 4.0})
     assert not is_clear({"unit": 0.341, "lite": 0.548, "tf": 0.552, "none": 5.8})
     assert not is_clear({"tf": 0.2, "unit": 0.25})
     assert not is_clear({"tf": 2.0, "unit": 9.0})

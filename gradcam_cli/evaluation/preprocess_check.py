@@ -12,7 +12,7 @@ from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.images import decode, read_file
-from gradcam_cli.labels import Labels
+from gradcam_cli.labels import Labels, folded
 from gradcam_cli.network import Engine
 from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import FitMode, Limits
@@ -93,22 +93,18 @@ def truth_from_folders(sources: Sequence[Source], labels: Labels, class_count: i
         UsageError: the folders are neither.
     """
     names = [Path(source.path).resolve().parent.name for source in sources]
-    by_name = {_folded(label.name): i for i, label in enumerate(labels.entries)}
+    by_name = {folded(label.name): i for i, label in enumerate(labels.entries)}
     by_name |= {label.wnid: i for i, label in enumerate(labels.entries) if label.wnid}
     folders = sorted(set(names))
-    if all(_folded(name) in by_name for name in folders):
-        return tuple(by_name[_folded(name)] for name in names)
+    if all(folded(name) in by_name for name in folders):
+        return tuple(by_name[folded(name)] for name in names)
     if len(folders) == class_count and not len(labels):
         return tuple(folders.index(name) for name in names)
-    unknown = [name for name in folders if _folded(name) not in by_name]
+    unknown = [name for name in folders if folded(name) not in by_name]
     raise UsageError(
         f"The folders do not name the model's {class_count} classes: {', '.join(unknown[:5])}. "
         "Call each folder as its class is called, or give the names: --labels FILE or --labels-from FOLDER."
     )
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def table(

@@ -1,15 +1,17 @@
 """What batch normalisation remembers of the training data, compared with what it meets under each preprocessing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met, statistics_met
+from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met, moments_met
 from gradcam_cli.models.sample_pictures import sample_pictures
+from gradcam_cli.models.unlisted_scalings import UNLISTED
 from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
 
 # Moving averages start at mean 0 and variance 1; after a short training a share of the start is still in them.
@@ -19,27 +21,31 @@ LIVE = 1e-4
 # Training data may be much darker (X-rays) or brighter (objects on white) than photographs: such pictures are tried,
 # too. Without them, models trained on objects on white were taken for ones of another range.
 DARK, WHITE = 0.4, 250
+# The share of height and width that objects on white take: a half, a quarter.
+ON_WHITE = (2, 4)
 # These give numbers that differ by 0.4 %: nothing can tell them apart, and nothing has to.
 ALIKE = frozenset({"tf", "lite"})
-# Measured on models trained with each preprocessing: see docs/your-own-model.md.
-CLEAR_RATIO = 1.5
-# These ranges differ by a factor of two only, which other light in the training data can imitate: a public model for
-# faces, trained on [-1, 1], fits [0, 1] 1.6 times as well.
-CLOSE, CLOSE_RATIO = frozenset({"unit", "tf", "lite"}), 2.0
-POOR = 1.0
+# Measured on models trained with each preprocessing: see docs/your-own-model.md. Ranges that differ by a factor of two
+# only are imitated by other light in the training data.
+CLEAR_RATIO = 2.0
+POOR = 0.6
+# So many times the smallest distance, a scaling that is no preprocessing fits about as well.
+UNLISTED_RATIO = 1.5
 
 
 @dataclass(frozen=True)
 class Testimony:
     """Distances for each preprocessing, the smallest first, and the layer whose memory was compared.
 
-    `clear` where the smallest is small and all others are much larger; `frozen` where the layer was not trained.
+    `clear` where the smallest is small and all others are much larger; `frozen` where the layer was not trained;
+    `rival` names a scaling that is none of the preprocessings and fits about as well, or better.
     """
 
     layer: str
     scores: Mapping[str, float]
     clear: bool
     frozen: bool
+    rival: str | None = None
 
     @property
     def best(self) -> str:
@@ -61,18 +67,28 @@ def batch_testimony(
     layer = met.layer
     mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
 
-    def met_for(preprocessing: Preprocessing, shown: NDArray[np.uint8]) -> float:
-        given = np.stack([preprocessing(picture) for picture in shown])
-        return distance(*statistics_met(network, given, layer, feeder), mean, variance)
+    variants = [pictures, np.asarray(pictures * DARK, np.uint8), *(_on_white(pictures, part) for part in ON_WHITE)]
 
-    variants = (pictures, np.asarray(pictures * DARK, np.uint8), _on_white(pictures))
-    scores = {
-        name: round(min(met_for(PREPROCESSINGS[name], shown) for shown in variants), 4)
-        for name in candidates
-        if PREPROCESSINGS[name].takes(shape[2])
-    }
+    def nearest(scaled: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> float:
+        given = np.concatenate([scaled(shown) for shown in variants])
+        moments = moments_met(network, given, layer, feeder)
+        means, squares = (each.reshape(len(variants), len(pictures), -1).mean(axis=1) for each in moments)
+        spreads = np.maximum(squares - means**2, 0)
+        return round(min(distance(m, v, mean, variance) for m, v in zip(means, spreads, strict=True)), 4)
+
+    listed = [PREPROCESSINGS[name] for name in candidates if PREPROCESSINGS[name].takes(shape[2])]
+    scores = {each.name: nearest(partial(_each, each)) for each in listed}
     ordered = dict(sorted(scores.items(), key=lambda item: item[1]))
-    return Testimony(met.path, ordered, is_clear(ordered), not layer.trainable)
+    if not is_clear(ordered):
+        return Testimony(met.path, ordered, False, not layer.trainable)
+    unlisted = {name: nearest(scaled) for name, scaled in UNLISTED.items()}
+    rival = min(unlisted, key=lambda name: unlisted[name])
+    fits = unlisted[rival] <= UNLISTED_RATIO * next(iter(ordered.values()))
+    return Testimony(met.path, ordered, True, not layer.trainable, rival if fits else None)
+
+
+def _each(preprocessing: Preprocessing, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.stack([preprocessing(picture) for picture in pictures])
 
 
 def distance(
@@ -95,19 +111,16 @@ def distance(
 def is_clear(ordered: Mapping[str, float]) -> bool:
     """Whether the first of the scores, in rising order, is good, and all that give other numbers are much worse."""
     best, *others = ordered
-    rivals = [name for name in others if {best, name} != ALIKE]
-    ratios = {name: CLOSE_RATIO if {best, name} <= CLOSE else CLEAR_RATIO for name in rivals}
-    return (
-        bool(rivals) and ordered[best] < POOR and all(ordered[name] > ratios[name] * ordered[best] for name in rivals)
-    )
+    rivals = [ordered[name] for name in others if {best, name} != ALIKE]
+    return bool(rivals) and ordered[best] < POOR and min(rivals) > CLEAR_RATIO * ordered[best]
 
 
-def _on_white(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The middle quarter of pictures, white around."""
+def _on_white(pictures: NDArray[np.uint8], part: int) -> NDArray[np.uint8]:
+    """The middle of pictures, a part of their height and width, white around."""
     height, width = pictures.shape[1:3]
-    middle = slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)
+    rows, columns = (slice((size - size // part) // 2, (size + size // part + 1) // 2) for size in (height, width))
     laid = np.full_like(pictures, WHITE)
-    laid[:, *middle] = pictures[:, *middle]
+    laid[:, rows, columns] = pictures[:, rows, columns]
     return laid
 
 

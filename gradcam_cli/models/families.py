@@ -8,6 +8,9 @@ from gradcam_cli.models.layer_paths import layer_paths
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel
 
 IMAGENET_CLASSES = 1000
+CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D"})
+# ResNet18 has 20 and VGG16 13; networks that people make themselves have fewer.
+DEEP = 13
 # A layer that only this family has, for networks in which the backbone was laid flat.
 FINGERPRINTS = {
     "conv2_block1_preact_bn": "resnet50v2",
@@ -35,9 +38,18 @@ def family_of(network: keras.Model) -> NamedModel | None:
 
 def is_as_it_came(network: keras.Model) -> bool:
     """Whether a network has the name of an architecture and a head for ImageNet's classes."""
+    return has_imagenet_classes(network) and named_like(str(network.name)) is not None
+
+
+def has_imagenet_classes(network: keras.Model) -> bool:
+    """Whether a network has as many classes as ImageNet."""
     shape = network.output_shape if hasattr(network, "outputs") else None
-    thousand = isinstance(shape, tuple) and shape[-1] == IMAGENET_CLASSES
-    return thousand and named_like(str(network.name)) is not None
+    return isinstance(shape, tuple) and shape[-1] == IMAGENET_CLASSES
+
+
+def is_deep(network: keras.Model) -> bool:
+    """Whether a network has as many convolutions as backbones for ImageNet have, and few others."""
+    return sum(type(layer).__name__ in CONVOLUTIONS for _, layer in layer_paths(network)) >= DEEP
 
 
 def named_like(name: str) -> NamedModel | None:

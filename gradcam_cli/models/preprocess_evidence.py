@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import keras
 
 from gradcam_cli.models.batch_statistics import ALIKE, Testimony, batch_testimony
+from gradcam_cli.models.families import has_imagenet_classes, is_deep
+from gradcam_cli.models.guesses import likelier_guess
 from gradcam_cli.models.named import NamedModel
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder
 from gradcam_cli.models.scaling import SCALED_BEFORE, Scaling, read_scaling
@@ -18,6 +20,10 @@ from gradcam_cli.preprocessing import PREPROCESSINGS
 
 # What is taken where nothing in a network shows anything.
 GUESS = "unit"
+# What it may be instead: raw pixels.
+OTHER_GUESS = "none"
+# What backbones trained on ImageNet take.
+IMAGENETS = frozenset({"tf", "lite", "caffe", "torch"})
 # Batch statistics have to fit so well to be believed against a scaling in the network.
 CONVINCING = 0.5
 
@@ -56,7 +62,7 @@ def find_evidence(
         testimony = batch_testimony(network, shape, SCALED_BEFORE if scaling else tuple(PREPROCESSINGS), feeder)
     except Exception as error:  # noqa: BLE001 - a network may refuse to be run in any way; running it says so later
         scaling, testimony = None, None
-        tried = f" (it could not be tried: {type(error).__name__})"
+        tried = f" ({type(error).__name__})"
     else:
         tried = ""
     if scaling:
@@ -68,11 +74,31 @@ def find_evidence(
     if known and as_it_came:
         return Evidence(known.preprocess, True, f"it is {known.name} with ImageNet's classes", _scores(testimony))
     if testimony:
-        return _by_statistics(testimony, known)
+        found = _by_statistics(testimony, known)
+        return _of_its_backbone(found) if found.certain and _may_be_imagenets(network, found.preprocess) else found
+    if tried:
+        return Evidence(known.preprocess if known else GUESS, False, f"the model could not be tried{tried}")
+    return _by_guess(network, shape, known, feeder)
+
+
+def _may_be_imagenets(network: keras.Model, preprocess: str) -> bool:
+    """Whether batch statistics may have come with an unknown backbone whose head was trained on other numbers."""
+    return preprocess in IMAGENETS and is_deep(network) and not has_imagenet_classes(network)
+
+
+def _of_its_backbone(found: Evidence) -> Evidence:
+    reason = f"{found.reason}, but these may be those of a backbone for ImageNet, whatever its head was trained on"
+    return Evidence(found.preprocess, False, reason, found.scores)
+
+
+def _by_guess(network: keras.Model, shape: tuple[int, int, int], known: NamedModel | None, feeder: Feeder) -> Evidence:
+    usual = (known.preprocess, GUESS) if known else (GUESS, OTHER_GUESS)
+    guess, flaws = likelier_guess(network, shape, tuple(dict.fromkeys(usual)), feeder)
     if known:
-        reason = f"it is built on {known.name}, but may have been trained on other numbers{tried}"
-        return Evidence(known.preprocess, False, reason)
-    return Evidence(GUESS, False, f"nothing in the model shows how pixels become its input{tried}")
+        reason = f"it is built on {known.name}, but may have been trained on other numbers{flaws}"
+    else:
+        reason = f"nothing in the model shows how pixels become its input{flaws}"
+    return Evidence(guess, False, reason)
 
 
 def _takes_whole_numbers(network: keras.Model, place: int) -> bool:
@@ -88,7 +114,8 @@ def _by_scaling(scaling: Scaling, testimony: Testimony | None) -> Evidence:
         certain = scaling.certain or best is not None
         return Evidence(scaling.preprocess, certain, made_for if certain else f"{made_for}, or others", scores)
     if not scaling.certain:
-        return Evidence(best, True, f"its batch statistics fit '{best}'", scores)
+        certain = testimony is not None and testimony.rival is None
+        return Evidence(best, certain, f"its batch statistics fit '{best}'", scores)
     if scores and scores[best] < CONVINCING:
         return Evidence(best, False, f"{made_for}, but its batch statistics fit '{best}'", scores)
     return Evidence(scaling.preprocess, True, made_for, scores)
@@ -100,6 +127,8 @@ def _by_statistics(testimony: Testimony, known: NamedModel | None) -> Evidence:
     if known and (best == known.preprocess or {best, known.preprocess} == ALIKE):
         reason = f"{fits}, but these may be those of {known.name} for ImageNet, whatever its head was trained on"
         return Evidence(known.preprocess, False, reason, scores)
+    if testimony.rival and not known:
+        return Evidence(best, False, f"{fits}, but {testimony.rival} about as well", scores)
     if not testimony.clear:
         if known:
             reason = f"it is built on {known.name}, but its batch statistics fit nothing clearly"

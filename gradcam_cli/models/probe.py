@@ -74,22 +74,31 @@ def first_met(
     return None
 
 
-def statistics_met(
+def moments_met(
     network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
-) -> tuple[Array, Array]:
-    """Give mean and variance, for each channel, of what a layer meets for pictures (N, H, W, channels)."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the mean of what a layer meets, and of its square, for each picture and channel: (N, K) both."""
     axis = channel_axis(layer)
     each = max(1, PIXELS_AT_ONCE // (pictures.shape[1] * pictures.shape[2]))
-    total = squares = count = 0.0
+    means, squares = [], []
     for start in range(0, len(pictures), each):
         met = first_met(network, pictures[start : start + each], lambda each_layer: each_layer is layer, feeder)
         if met is None:
             raise ValueError("the layer is not reached")
         values = np.moveaxis(met.inputs, axis, -1).astype(np.float64)
-        values = values.reshape(-1, values.shape[-1])
-        total, squares, count = total + values.sum(0), squares + (values**2).sum(0), count + len(values)
-    mean = np.asarray(total / count)
-    return np.asarray(mean, np.float32), np.asarray(np.maximum(squares / count - mean**2, 0), np.float32)
+        values = values.reshape(len(values), -1, values.shape[-1])
+        means.append(values.mean(axis=1))
+        squares.append((values**2).mean(axis=1))
+    return np.concatenate(means), np.concatenate(squares)
+
+
+def statistics_met(
+    network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
+) -> tuple[Array, Array]:
+    """Give mean and variance, for each channel, of what a layer meets for pictures (N, H, W, channels)."""
+    means, squares = moments_met(network, pictures, layer, feeder)
+    mean = means.mean(axis=0)
+    return np.asarray(mean, np.float32), np.asarray(np.maximum(squares.mean(axis=0) - mean**2, 0), np.float32)
 
 
 def channel_axis(layer: Any) -> int:
