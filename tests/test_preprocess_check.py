@@ -42,6 +42,23 @@ def test_two_that_give_the_same_numbers_are_no_rivals() -> None:
     assert decided_by_truth(predictions, TRUTH) == ("tf", True)
 
 
+def test_of_equals_the_usual_one_is_given() -> None:
+    predictions = [predicted(name, TRUTH) for name in ("tf", "unit", "none")]
+    assert decided_by_truth(predictions, TRUTH, "unit") == ("unit", False)
+
+
+def test_a_model_of_a_value_has_no_right_class(run: Runner, tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 1)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "m.keras")
+    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((8, 8, 3), np.uint8))
+    assert "is a value" in run("check-preprocess", "m.keras", "p.png").expect(3).err
+
+
 def test_without_truth_the_smallest_distance_is_first() -> None:
     rows = table([predicted("caffe", (1, 1)), predicted("unit", (0, 1))], None, {"unit": 0.1, "caffe": 3.0})
     assert [row.preprocess for row in rows] == ["unit", "caffe"]

@@ -100,6 +100,8 @@ def _predict(
 
     size = min(BATCH_SIZE, len(sources))
     engine = TensorFlowEngine(classifier, "auto", TargetSettings(top_k=1), batch_size=size, gradients=False)
+    if engine.head.kind == "value":
+        raise ModelError(f"{classifier.name}: its output is a value, and no class of a picture can be right or wrong.")
     height, width, channels = classifier.input_shape
     failed = lambda source, error: say(f"{source.relative!r}: {error.reason}: {error}")  # noqa: E731 - one line a file
     pictures = list(read_pictures(sources, Size(width, height), channels, chosen_fit(classifier, options), failed))
@@ -120,7 +122,7 @@ def _recommendation(
     from gradcam_cli.evaluation.preprocess_check import decided_by_truth
 
     if truth:
-        best, decided = decided_by_truth(predictions, truth)
+        best, decided = decided_by_truth(predictions, truth, classifier.preprocessing.name)
         right = max(each.right(truth) for each in predictions)
         why = f"{right} of {len(truth)} pictures get their folder's class"
         return best, decided, why if decided else f"{why}, but another one is too close; give more pictures"

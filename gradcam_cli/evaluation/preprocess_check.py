@@ -131,13 +131,14 @@ def table(
     ]
 
 
-def decided_by_truth(predictions: Sequence[Predictions], truth: Sequence[int]) -> tuple[str, bool]:
+def decided_by_truth(predictions: Sequence[Predictions], truth: Sequence[int], usual: str = "") -> tuple[str, bool]:
     """Give the preprocessing with the best accuracy, and whether it beats all that give other numbers.
 
+    Of several that are equally good, `usual` is given.
     Of the pictures on which two differ, one being right, the better one must be right on more than chance would have
     it: a one-sided sign test at 5 %.
     """
-    best = max(predictions, key=lambda each: each.right(truth))
+    best = max(predictions, key=lambda each: (each.right(truth), each.preprocess == usual))
     rivals = [each for each in predictions if each is not best and {each.preprocess, best.preprocess} != ALIKE]
     return best.preprocess, all(_beats(best, rival, truth) for rival in rivals)
 
