@@ -243,7 +243,7 @@ def test_the_stored_loss_tells_what_the_operations_do_not(
 @pytest.mark.parametrize(("count", "kind"), [(1, "binary"), (3, "linear")])
 @pytest.mark.parametrize("loss", [None, Loss("my_loss"), Loss("categorical_crossentropy")])
 def test_where_nothing_tells_logits_are_assumed(count: int, kind: str, loss: Loss | None) -> None:
-    head, _, _ = passed(network(dense(count)), loss=loss)
+    head = opened(network(dense(count)), loss=loss, gradients=False).head
     assert (head.kind, head.assumed) == (kind, True)
 
 
@@ -259,7 +259,7 @@ def test_where_nothing_tells_logits_are_assumed(count: int, kind: str, loss: Los
     ],
 )
 def test_a_person_has_the_last_word(said: OutputKind, count: int, kind: str) -> None:
-    head, _, _ = passed(network(dense(count)), kind=said, loss=MSE)
+    head = opened(network(dense(count)), kind=said, loss=MSE, gradients=False).head
     assert (head.kind, head.assumed) == (kind, False)
 
 
