@@ -532,7 +532,7 @@ def test_operations_in_front_mean_raw_numbers(tmp_path: Path) -> None:
     made = load(tmp_path / "m.keras")
     assert (made.preprocessing.name, made.preprocess_guessed) == ("none", False)
     with_preprocess_input().save(tmp_path / "m.h5")
-    with pytest.raises(ModelError, match=r"'TrueDivide', which an \.h5 file cannot bring back"):
+    with pytest.raises(ModelError, match="of the class TrueDivide"):
         load(tmp_path / "m.h5")
 
 
