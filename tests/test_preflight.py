@@ -97,23 +97,23 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
     "a torch module": (put("convolution", class_name="TorchModuleWrapper"), "is a TorchModuleWrapper"),
     "a JAX layer": (put("convolution", class_name="JaxLayer"), "is a JaxLayer"),
     "a Flax layer": (put("convolution", class_name="FlaxLayer"), "is a FlaxLayer"),
-    "os.system as a layer": (put("convolution", class_name="system", module="os"), r"class os\.system"),
+    "os.system as a layer": (put("convolution", class_name="system", module="os"), r"(class|function) os\.system"),
     "subprocess as an initializer": (
         inside("scores", kernel_initializer={"class_name": "Popen", "module": "subprocess", "config": {}}),
-        r"class subprocess\.Popen",
+        r"(class|function) subprocess\.Popen",
     ),
-    "os.system as a function": (inside("scores", activation=function("system", "os")), r"class os\.system"),
+    "os.system as a function": (inside("scores", activation=function("system", "os")), r"(class|function) os\.system"),
     "a download as a function": (
         inside("scores", activation=function("get_file", "keras.utils")),
-        r"class keras\.utils\.get_file",
+        r"(class|function) keras\.utils\.get_file",
     ),
     "loading as a function": (
         inside("scores", activation=function("load_model", "keras.models")),
-        r"class keras\.models\.load_model",
+        r"(class|function) keras\.models\.load_model",
     ),
     "a module whose name only begins like Keras's": (
         put("convolution", module="keras.layers_of_mine"),
-        r"class keras\.layers_of_mine",
+        r"(class|function) keras\.layers_of_mine",
     ),
     "a type of TensorFlow's": (
         inside("scores", spec={"class_name": "__typespec__", "module": "tensorflow.python.framework", "config": []}),
@@ -136,7 +136,7 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
     ),
     "a nested compiled loss": (
         put("convolution", compile_config={"loss": function("system", "posix")}),
-        r"class posix\.system",
+        r"(class|function) posix\.system",
     ),
     "a nested compiled metric": (
         put("convolution", compile_config={"metrics": [[{"class_name": "__lambda__", "config": {"value": "4wEA"}}]]}),
@@ -164,27 +164,27 @@ HOSTILE: dict[str, tuple[Callable[[Config], None], str]] = {
     ),
     "a class with a path for its name": (
         put("convolution", module="keras", class_name="utils.get_file"),
-        r"class keras\.utils\.get_file",
+        r"(class|function) keras\.utils\.get_file",
     ),
     "a function with a path for its name": (
         inside("scores", activation=function("utils.get_file", "keras")),
-        r"class keras\.utils\.get_file",
+        r"(class|function) keras\.utils\.get_file",
     ),
     "a function in place of a class": (
         put("convolution", module="keras.models", class_name="load_model"),
-        r"class keras\.models\.load_model",
+        r"(class|function) keras\.models\.load_model",
     ),
     "a whole application as a function": (
         inside("scores", activation=function("ResNet50", "keras.applications")),
-        r"class keras\.applications\.ResNet50",
+        r"(class|function) keras\.applications\.ResNet50",
     ),
     "a change of configuration": (
         inside("scores", activation=function("enable_unsafe_deserialization", "keras.config")),
-        r"class keras\.config",
+        r"(class|function) keras\.config",
     ),
     "a built-in of Python's by its path": (
         inside("scores", activation=function("os.system", "builtins")),
-        r"class builtins\.os\.system",
+        r"(class|function) builtins\.os\.system",
     ),
     "a class whose name is none": (put("convolution", class_name=["Lambda"]), "no class that could be named"),
     "a module whose name is none": (put("convolution", module={"os": 1}), "no class that could be named"),
