@@ -531,9 +531,24 @@ def test_operations_in_front_mean_raw_numbers(tmp_path: Path) -> None:
     with_preprocess_input().save(tmp_path / "m.keras")
     made = load(tmp_path / "m.keras")
     assert (made.preprocessing.name, made.preprocess_guessed) == ("none", False)
-    with_preprocess_input().save(tmp_path / "m.h5")
-    with pytest.raises(ModelError, match="of the class TrueDivide"):
-        load(tmp_path / "m.h5")
+    network = with_preprocess_input()
+    network.save(tmp_path / "m.h5")
+    again = load(tmp_path / "m.h5")
+    assert (again.preprocessing.name, again.preprocess_guessed) == ("none", False)
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, *again.input_shape)).astype(np.float32)
+    assert np.array_equal(network(pictures), again.network(pictures))
+
+
+def test_operations_with_the_names_of_layers_load_from_h5(tmp_path: Path) -> None:
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(keras.ops.subtract(inputs / 127.5, 1.0))
+    x = keras.layers.Subtract()([x, keras.layers.Conv2D(4, 1)(x)])
+    x = keras.ops.relu(keras.ops.add(x, 0.5))
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    network = keras.Model(inputs, keras.ops.softmax(x))
+    network.save(tmp_path / "m.h5")
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
+    assert np.array_equal(network(pictures), load(tmp_path / "m.h5").network(pictures))
 
 
 def test_a_flat_backbone_is_known_by_its_layers(save: Save) -> None:

@@ -17,6 +17,7 @@ from keras.src.saving import serialization_lib
 
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.legacy.arguments import trimmed
+from gradcam_cli.models.legacy.bare_operations import with_operations
 from gradcam_cli.models.legacy.config import for_keras_3_config, is_keras_2
 from gradcam_cli.models.legacy.h5_weights import attribute, load_h5_weights, refuse_theano_padding
 from gradcam_cli.models.legacy.keras_weights import load_keras_2_archive
@@ -64,6 +65,9 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
     plain, replaced = as_graphs(source.config)
     config = trimmed(for_keras_3_config(path, plain, source.version))
     own = {**FORMER_OBJECTS, **(custom_objects or {})}
+    if not source.is_archive and not is_keras_2(source.config, source.version):
+        config, operations = with_operations(config)
+        own |= operations
     try:
         if config == source.config:
             network = keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
