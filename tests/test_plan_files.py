@@ -36,6 +36,8 @@ PLAN = Plan(
     preprocess_scores={"tf": 0.5, "unit": 1.5},
     fit="crop",
     notes=("a note",),
+    head_reason="softmax",
+    head_assumed=True,
 )
 REQUEST = ModelRequest(ModelSettings(model="small.keras"), None, Path("small.keras"), None, None, "0" * 64)
 
