@@ -105,7 +105,7 @@ PLAIN = ("--method", "gradcam", "--save-maps", "--preprocess", "none", "--no-cac
 def test_numbers_by_a_table(run: Runner, tmp_path: Path, container: str) -> None:
     model, parts = metadata_model(container)
     model.save(tmp_path / "m.keras")
-    rows = {name: [AGES[name], 1, 0] for name in NAMES[1:]}
+    rows = {name: [AGES[name], -1, 2] for name in NAMES[1:]}
     sheet = table(tmp_path / "t.csv", rows, "age", "a", "b")
     done = run(
         "explain", *PICTURES, "-o", tmp_path / "o", "--model", tmp_path / "m.keras", *PLAIN,

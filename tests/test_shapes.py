@@ -523,7 +523,9 @@ def renamed(name: str) -> Any:
 )
 def test_preprocessing_is_found_out(save: Save, build: Callable[[], Any], name: str, guessed: bool) -> None:
     made = load(save(build()))
-    assert (made.preprocessing.name, made.preprocess_guessed) == (name, guessed)
+    assert made.preprocess_guessed == guessed
+    # A network of random weights may be so certain under its family's preprocessing that `unit` is the better guess.
+    assert made.preprocessing.name in ({name, "unit"} if guessed else {name})
     assert made.warnings == ()
 
 
