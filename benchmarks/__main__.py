@@ -107,11 +107,11 @@ def terms(photos: Path, side: int) -> dict[str, float]:
     """Seconds an image costs in each room but the network, measured alone on one core."""
     import numpy as np
 
-    from gradcam_cli.geometry import Size, apply_fit, map_to_source, plan_fit, seen_box
-    from gradcam_cli.heatmap import summarise
-    from gradcam_cli.images import decode, encode_jpeg, read_file, sha256
-    from gradcam_cli.overlay import paint
-    from gradcam_cli.preprocessing import PREPROCESSINGS
+    from gradcam_cli.imaging.geometry import Size, apply_fit, map_to_source, plan_fit, seen_box
+    from gradcam_cli.imaging.heatmap import summarise
+    from gradcam_cli.imaging.overlay import paint
+    from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+    from gradcam_cli.inputs.decoding import decode, encode_jpeg, read_file, sha256
     from gradcam_cli.settings import Limits, OverlaySettings
 
     limits, style = Limits(), OverlaySettings()

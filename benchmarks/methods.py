@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gradcam_cli.measures import MEASURES
+from gradcam_cli.evaluation.measures import MEASURES
 from gradcam_cli.methods import METHODS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "choosing-a-method.md"

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gradcam_cli.measures import QUICK
-
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 # `auto`: as the model was trained where that is known, else squash.
@@ -150,14 +148,3 @@ class RunSettings:
     sample_range: SampleRange | None = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """What `evaluate` measures of which methods; `metrics` are groups of `measures`, `grid` rows and columns."""
-
-    methods: tuple[str, ...]
-    metrics: tuple[str, ...] = QUICK
-    steps: int = 20
-    baseline: Baseline = "mean"
-    grid: tuple[int, int] | None = None

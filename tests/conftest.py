@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradcam_cli.images import encode_jpeg
+from gradcam_cli.inputs.decoding import encode_jpeg
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

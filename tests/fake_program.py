@@ -13,12 +13,12 @@ from test_pipeline import CARD, LABELS
 
 from gradcam_cli import cli
 from gradcam_cli.cli import explain_run
-from gradcam_cli.job import Job
+from gradcam_cli.engines.protocol import NO_EXTRAS, Extras, Floats, Forward
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.network import NO_EXTRAS, Extras, Floats, Forward
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.results.sidecar import RunCard
+from gradcam_cli.runs.job import Job
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.sidecar import RunCard
 
 
 class SlowEngine(FakeEngine):

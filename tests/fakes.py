@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
+from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
 
 CHANNELS = 6
 CLASSES = 5

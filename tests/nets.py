@@ -5,10 +5,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from gradcam_cli.labels import Labels
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.trace import is_channels_first
-from gradcam_cli.preprocessing import PREPROCESSINGS
 
 SIDE = 16
 

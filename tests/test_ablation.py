@@ -10,9 +10,9 @@ from keras import layers
 from nets import SIDE, classifier, convolutions, flatten_dense, gap_dense
 
 from gradcam_cli.engines.tensorflow import ABLATION_BATCH, TensorFlowEngine
-from gradcam_cli.evidence import raw_maps
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.ablationcam import ablationcam
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.layout import Layout
 from gradcam_cli.settings import TargetSettings
 

@@ -19,10 +19,10 @@ from nets import classifier
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.models.layers import Target, choose_layer
 from gradcam_cli.models.named import LITE0, NAMED_MODELS
-from gradcam_cli.models.preflight_config import check_config
-from gradcam_cli.models.preflight_hdf5 import Stored
-from gradcam_cli.models.preflight_sizes import check_sizes
-from gradcam_cli.models.preflight_walk import Walk, total
+from gradcam_cli.models.safety.config import check_config
+from gradcam_cli.models.safety.hdf5 import Stored
+from gradcam_cli.models.safety.sizes import check_sizes
+from gradcam_cli.models.safety.walk import Walk, total
 from gradcam_cli.models.trace import trace
 from gradcam_cli.settings import TargetSettings
 

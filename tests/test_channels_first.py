@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras import layers
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine, _reason
-from gradcam_cli.evidence import raw_maps
 from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.cpu_convolutions import channels_last_convolutions
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.request import locate_model

@@ -26,12 +26,12 @@ from gradcam_cli import __version__
 from gradcam_cli.cli import explain_loop, explain_run, program
 from gradcam_cli.cli.options import METHOD_CHOICES, PREPROCESS_CHOICES
 from gradcam_cli.errors import EnvironmentStop
-from gradcam_cli.job import Job
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.results.sidecar import RunCard, schema_text
+from gradcam_cli.runs.job import Job
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.sidecar import RunCard, schema_text
 
 Invoke = Callable[..., Result]
 
@@ -286,7 +286,7 @@ def test_a_full_disk_ends_with_4(invoke: Invoke, photos: Path, monkeypatch: pyte
     def full(*_: Any) -> None:
         raise EnvironmentStop("out/a.jpg.json: No space left on device.")
 
-    monkeypatch.setattr("gradcam_cli.output.OutputFolder.write_image", full)
+    monkeypatch.setattr("gradcam_cli.results.output.OutputFolder.write_image", full)
     assert "No space left" in invoke("explain", "photos", "-o", "out", code=4).stderr
 
 

@@ -11,12 +11,12 @@ from test_pipeline import job
 
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.decoder_lines import MOST_LINES, DecoderLines
-from gradcam_cli.discovery import Source
-from gradcam_cli.geometry import Size
-from gradcam_cli.images import decode
-from gradcam_cli.job import Fitted
-from gradcam_cli.memory_budget import MemoryBudget
-from gradcam_cli.preparing import prepare
+from gradcam_cli.imaging.geometry import Size
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.runs.job import Fitted
+from gradcam_cli.runs.memory_budget import MemoryBudget
+from gradcam_cli.runs.preparing import prepare
 from gradcam_cli.settings import Limits
 
 WHOLE = jpeg()

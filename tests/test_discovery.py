@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gradcam_cli.discovery import Source, find_sources
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.images import SUFFIXES, read_file
+from gradcam_cli.inputs.decoding import SUFFIXES, read_file
+from gradcam_cli.inputs.discovery import Source, find_sources
+from gradcam_cli.inputs.walk import Rules
 from gradcam_cli.settings import Limits
-from gradcam_cli.walk import Rules
 
 
 def touch(root: Path, *names: str) -> None:

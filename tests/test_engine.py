@@ -11,9 +11,9 @@ from nets import SIDE, classifier, convolutions, flatten_dense, gap_dense
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine, list_layers
 from gradcam_cli.errors import ModelError
-from gradcam_cli.evidence import check_method, raw_maps
-from gradcam_cli.labels import Label, Labels
+from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import check_method, raw_maps
 from gradcam_cli.settings import TargetSettings
 
 
@@ -226,7 +226,7 @@ def test_logits_of_two_hundred_stay_finite() -> None:
 
 
 def test_softmax_of_any_head_agrees_with_the_dense_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.evidence.ENOUGH_PROBABILITY", 2.0)
+    monkeypatch.setattr("gradcam_cli.methods.method_runner.ENOUGH_PROBABILITY", 2.0)
     network = gap_dense()
     made = engine(network, top_k=5)
     forward = made.explain(inputs())

@@ -14,16 +14,16 @@ from test_evaluation import EVERYTHING, HEAD, OtherEngine, study
 from test_pipeline import LABELS
 
 from gradcam_cli.cli import evaluate_run, program
-from gradcam_cli.discovery import Source
 from gradcam_cli.errors import ModelError
-from gradcam_cli.measures import CONVENTIONS, MEASURES
+from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES
+from gradcam_cli.evaluation.plot import Curves, curves_png
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.output import OutputFolder
-from gradcam_cli.pipeline import explain
-from gradcam_cli.plot import Curves, curves_png
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.sidecar import RunCard
+from gradcam_cli.runs.pipeline import explain
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.sidecar import RunCard
 
 Invoke = Callable[..., Result]
 PAIR = ("--method", "gradcam", "--method", "gradcam++")

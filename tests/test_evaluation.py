@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_pipeline import CARD, LABELS, sources
 
-from gradcam_cli.discovery import Source
+from gradcam_cli.engines.protocol import NO_EXTRAS, Extras, Floats, Forward
 from gradcam_cli.evaluation.grid import Candidate, Cell, collage, collages, measure_grid, share_in_cell
+from gradcam_cli.evaluation.ground_truth import TruthBox
 from gradcam_cli.evaluation.images import Measured, Study, measure
 from gradcam_cli.evaluation.maps import class_scores, over_input
+from gradcam_cli.evaluation.measures import GROUPS, MEASURES
+from gradcam_cli.evaluation.metrics import pearson
 from gradcam_cli.evaluation.sanity import Change, Kept, Stage, measure_stage, rank_correlation
+from gradcam_cli.evaluation.settings import StudySettings
 from gradcam_cli.evaluation.summary import Figure, Gate, Summary, evaluation_record
-from gradcam_cli.heatmap import scale
-from gradcam_cli.job import Job, Unexplained
-from gradcam_cli.measures import GROUPS, MEASURES
+from gradcam_cli.imaging.heatmap import scale
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.methods import METHODS, Evidence, Method, Needs
-from gradcam_cli.metrics import pearson
-from gradcam_cli.network import NO_EXTRAS, Extras, Floats, Forward
-from gradcam_cli.preprocessing import PREPROCESSINGS
-from gradcam_cli.settings import RunSettings, StudySettings
-from gradcam_cli.sidecar import RunCard
-from gradcam_cli.truth import TruthBox
+from gradcam_cli.results.sidecar import RunCard
+from gradcam_cli.runs.job import Job, Unexplained
+from gradcam_cli.settings import RunSettings
 
 PAIR = ("gradcam", "gradcam++")
 ALL_STEPS = ("drop", "adcc", "deletion", "insertion")
@@ -129,7 +130,7 @@ def test_figures_by_a_slow_program(tmp_path: Path) -> None:
 
 
 def fitted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from gradcam_cli.geometry import Size, resize
+    from gradcam_cli.imaging.geometry import Size, resize
 
     return resize(pixels, Size(8, 8))
 

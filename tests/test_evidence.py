@@ -13,11 +13,11 @@ from nets import SIDE, classifier, flatten_dense, gap_dense
 
 from gradcam_cli.engines.compiling import compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.protocol import NO_EXTRAS, Floats, Forward
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
-from gradcam_cli.evidence import explain_inputs, raw_maps
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.fusion import fuse_layers
-from gradcam_cli.network import NO_EXTRAS, Floats, Forward
+from gradcam_cli.methods.method_runner import explain_inputs, raw_maps
 from gradcam_cli.settings import MethodOptions, TargetSettings
 
 GRADCAM = METHODS["gradcam"]

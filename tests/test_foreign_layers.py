@@ -11,7 +11,7 @@ from keras import layers
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.legacy.loading import load_network
-from gradcam_cli.models.preflight import check_model_file
+from gradcam_cli.models.safety.preflight import check_model_file
 
 
 class Swish2(layers.Layer):  # type: ignore[misc]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.formats import HEAD_BYTES, PICTURES, format_of, is_picture, refusal
-from gradcam_cli.images import decode
-from gradcam_cli.pillow_codec import FORMATS
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of, is_picture, refusal
+from gradcam_cli.inputs.pillow_codec import FORMATS
 from gradcam_cli.settings import Limits
 
 WRITTEN = {

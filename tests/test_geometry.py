@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gradcam_cli.geometry import (
+from gradcam_cli.imaging.geometry import (
     PAD_COLOUR,
     Box,
     Size,

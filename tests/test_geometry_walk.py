@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from gradcam_cli.geometry import MapGeometry
+from gradcam_cli.imaging.geometry import MapGeometry
 from gradcam_cli.models.geometry_walk import map_geometry, walk_graph
 from gradcam_cli.models.layout import Layout, layout_of
 

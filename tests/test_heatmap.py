@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from gradcam_cli.heatmap import scale, summarise
+from gradcam_cli.imaging.heatmap import scale, summarise
 
 maps = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(0, 2.0**100, width=32))
 

@@ -14,8 +14,8 @@ import pytest
 
 from gradcam_cli.engines import cache
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.request import checked, locate_model, open_source
+from gradcam_cli.models.safety.held_file import HashedFile, hash_file, held
 from gradcam_cli.settings import ModelSettings
 
 OLD = 10**18  # long ago, in nanoseconds
@@ -85,7 +85,7 @@ def test_a_write_into_the_open_file_is_found(file: HashedFile) -> None:
 
 
 def test_where_there_are_no_links_to_descriptors(file: HashedFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.models.held_file.DESCRIPTORS", Path("/nowhere"))
+    monkeypatch.setattr("gradcam_cli.models.safety.held_file.DESCRIPTORS", Path("/nowhere"))
     with held(file) as opened:
         assert opened.link == file.path
     with pytest.raises(ModelError, match="changed while it was loaded"), held(file):

@@ -16,11 +16,11 @@ import pytest
 from conftest import ROOT, jpeg, picture
 from PIL import Image
 
-from gradcam_cli.containers import PNG_MAGIC
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.geometry import Size
-from gradcam_cli.images import Needed, decode, encode_jpeg, read_file
-from gradcam_cli.pillow_codec import FORMATS
+from gradcam_cli.imaging.geometry import Size
+from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, read_file
+from gradcam_cli.inputs.image_containers import PNG_MAGIC
+from gradcam_cli.inputs.pillow_codec import FORMATS
 from gradcam_cli.settings import Limits
 
 LIMITS = Limits()

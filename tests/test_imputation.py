@@ -5,8 +5,8 @@ import pytest
 from conftest import picture
 from numpy.typing import NDArray
 
-from gradcam_cli.imputation import NOISE, colours_of, imputation, linear_fill, masked
-from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
+from gradcam_cli.evaluation.imputation import NOISE, colours_of, imputation, linear_fill, masked
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
 from gradcam_cli.settings import BASELINES, Baseline
 
 UNIT = PREPROCESSINGS["unit"]

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, jpeg, picture
 
-from gradcam_cli import isolation
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.images import Needed, at_once, decode
-from gradcam_cli.isolation import Decoders, decoders
-from gradcam_cli.opencv import cv2
+from gradcam_cli.imaging.opencv import cv2
+from gradcam_cli.inputs import subprocess_decoder as isolation
+from gradcam_cli.inputs.decoding import Needed, at_once, decode
+from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.settings import Limits, SampleRange
 
 LIMITS = Limits()
@@ -26,7 +26,7 @@ LIMITS = Limits()
 ODD_CHILD = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from gradcam_cli import isolation
+from gradcam_cli.inputs import subprocess_decoder as isolation
 true_decode = isolation.decode
 def decode(data, limits, *more):
     if data.startswith(b"segfault"):
@@ -126,7 +126,8 @@ def test_a_child_that_was_killed_while_idle_blames_nobody(pool: Decoders) -> Non
 
 def test_children_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time\nfrom gradcam_cli.isolation import Decoders\nfrom gradcam_cli.settings import Limits\n"
+        "import os, sys, time\nfrom gradcam_cli.inputs.subprocess_decoder import Decoders\n"
+        "from gradcam_cli.settings import Limits\n"
         "pool = Decoders(1)\npool.decode(open(sys.argv[1], 'rb').read(), Limits())\n"
         "print(pool._idle.get()._process.pid, flush=True)\ntime.sleep(60)"
     )
@@ -147,7 +148,7 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
 
 
 def test_a_child_is_light() -> None:
-    code = "import gradcam_cli.isolation, sys; print(' '.join(sys.modules))"
+    code = "import gradcam_cli.inputs.subprocess_decoder, sys; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"keras", "tensorflow", "h5py", "openvino", "click"} & set(done.stdout.split())
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.label_files import beside, choose_beside, folder_labels, read_labels
-from gradcam_cli.labels import Label, Labels
+from gradcam_cli.labels.class_labels import Label, Labels
+from gradcam_cli.labels.files import beside, choose_beside, folder_labels, read_labels
 
 NAMES = ["cat", "guinea pig", "dog", "Käfer"]
 NUMERIC = ["1", "10", "11", "12", "2", "3"]
@@ -125,7 +125,7 @@ def test_numbers_that_are_part_of_a_name_stay(tmp_path: Path, lines: list[str]) 
 
 @given(st.permutations(["cat", "dog", "cow", "hen", "rat"]))
 def test_the_index_counts_not_the_place_in_the_file(order: list[str]) -> None:
-    from gradcam_cli.label_files import _parse
+    from gradcam_cli.labels.files import _parse
 
     indices = {name: index for index, name in enumerate(sorted(order))}
     texts = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.label_files import read_labels
-from gradcam_cli.labels import Label, Labels, imagenet_labels
+from gradcam_cli.labels.class_labels import Label, Labels, imagenet_labels
+from gradcam_cli.labels.files import read_labels
 
 CATS = (Label("cat"), Label("dog"), Label("cow"))
 

@@ -14,7 +14,7 @@ from conftest import picture
 from PIL import Image, features
 
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.images import decode
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.settings import Limits
 
 LIMITS = Limits()

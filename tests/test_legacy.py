@@ -14,7 +14,7 @@ from gradcam_cli.errors import ModelError
 from gradcam_cli.models.legacy.arguments import trimmed
 from gradcam_cli.models.legacy.config import for_keras_3_config
 from gradcam_cli.models.legacy.loading import load_network
-from gradcam_cli.models.preflight import check_model_file
+from gradcam_cli.models.safety.preflight import check_model_file
 
 Config = dict[str, Any]
 FILE = Path("model.h5")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from conftest import DATA, SAMPLES, Runner
 
+from gradcam_cli.engines.protocol import Forward
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
-from gradcam_cli.evidence import raw_maps
-from gradcam_cli.images import decode
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.eigen import principal_projection
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.request import locate_model
-from gradcam_cli.network import Forward
 from gradcam_cli.settings import Limits, ModelSettings, TargetSettings
 
 # The tolerances of the last layer, and of a middle one, where a gate of a ReLU6 can flip by the last bit.

@@ -12,13 +12,13 @@ from conftest import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcam_cli import painting
-from gradcam_cli.geometry import Box, Size, map_rows, map_to_source, plan_fit
-from gradcam_cli.heatmap import scale, summarise
-from gradcam_cli.images import decode
-from gradcam_cli.memory_budget import MemoryBudget
-from gradcam_cli.painting import MOST_ANALYSED, analysed_size, find_heat, paint_overlay
-from gradcam_cli.regions import find_regions
+from gradcam_cli.imaging.geometry import Box, Size, map_rows, map_to_source, plan_fit
+from gradcam_cli.imaging.heatmap import scale, summarise
+from gradcam_cli.imaging.regions import find_regions
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.runs import painting
+from gradcam_cli.runs.memory_budget import MemoryBudget
+from gradcam_cli.runs.painting import MOST_ANALYSED, analysed_size, find_heat, paint_overlay
 from gradcam_cli.settings import FIT_MODES, Limits, OverlaySettings
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gradcam_cli.metrics import (
+from gradcam_cli.evaluation.metrics import (
     adcc,
     area_under,
     coherency,

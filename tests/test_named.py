@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.held_file import hash_file
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.named import LITE0, NAMED_MODELS, NamedModel, WeightsFile, find_named
 from gradcam_cli.models.request import locate_model
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.models.safety.held_file import hash_file
 from gradcam_cli.settings import ModelSettings
 
 APPLICATIONS = [model for model in NAMED_MODELS.values() if model.name != LITE0]

@@ -10,11 +10,11 @@ import nets
 import pytest
 from conftest import Runner, jpeg
 
-from gradcam_cli.discovery import Source, find_sources
-from gradcam_cli.images import SUFFIXES
-from gradcam_cli.output import Names
-from gradcam_cli.path_list import read_list
-from gradcam_cli.walk import Rules
+from gradcam_cli.inputs.decoding import SUFFIXES
+from gradcam_cli.inputs.discovery import Source, find_sources
+from gradcam_cli.inputs.path_list import read_list
+from gradcam_cli.inputs.walk import Rules
+from gradcam_cli.results.output import Names
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse or change such names")
 

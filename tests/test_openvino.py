@@ -28,9 +28,9 @@ from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError
-from gradcam_cli.evidence import raw_maps
-from gradcam_cli.labels import Label, Labels
+from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.settings import MethodOptions, ModelSettings, Precision, TargetSettings
 
@@ -225,7 +225,7 @@ def test_the_preflight_of_a_file_whose_plan_is_kept_waits_until_keras_loads_it(
     gap_dense().save(path)
     checked = []
     monkeypatch.setattr(
-        "gradcam_cli.models.preflight_subprocess.check_in_subprocess", lambda *args, **_: checked.append(args)
+        "gradcam_cli.models.safety.preflight_subprocess.check_in_subprocess", lambda *args, **_: checked.append(args)
     )
     settings = ModelSettings(model=str(path))
     request = locate_model(settings, lambda *_: None, may_wait=cache.has_plan)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcam_cli.discovery import Source
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
-from gradcam_cli.output import Names, OutputFolder, npy_bytes
-from gradcam_cli.sidecar import to_json
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.results.output import Names, OutputFolder, npy_bytes
+from gradcam_cli.results.sidecar import to_json
 
 RECORD = {"schema_version": 1, "versions": {}, "options_sha256": "0", "classes": [], "files": [], "status": "ok"}
 OURS = to_json(RECORD).encode()

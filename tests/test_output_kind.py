@@ -14,10 +14,10 @@ from nets import SIDE, classifier
 
 from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.protocol import Forward, Head, probabilities_of
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.stored_loss import Loss, stored_loss
-from gradcam_cli.network import Forward, Head, probabilities_of
 from gradcam_cli.settings import OutputKind, TargetSettings
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gradcam_cli.geometry import Box, Size
-from gradcam_cli.overlay import colour_table, draw_boxes, mask, paint
-from gradcam_cli.regions import Region
+from gradcam_cli.imaging.geometry import Box, Size
+from gradcam_cli.imaging.overlay import colour_table, draw_boxes, mask, paint
+from gradcam_cli.imaging.regions import Region
 from gradcam_cli.settings import COLORMAPS, OverlaySettings
 
 WHOLE = Box(0, 0, 2, 1)

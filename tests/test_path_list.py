@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.path_list import read_list
+from gradcam_cli.inputs.path_list import read_list
 
 MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 NAME = st.binary(min_size=1, max_size=12).filter(

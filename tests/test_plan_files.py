@@ -12,11 +12,11 @@ import pytest
 
 from gradcam_cli.engines import cache
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
+from gradcam_cli.engines.protocol import TargetLayer
 from gradcam_cli.errors import ModelError
-from gradcam_cli.labels import Label, Labels
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.network import TargetLayer
-from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import ModelSettings
 
 PLAN = Plan(

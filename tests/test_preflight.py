@@ -20,9 +20,9 @@ from conftest import SAMPLES, Runner
 from keras import layers
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.preflight import check_model_file
-from gradcam_cli.models.preflight_subprocess import check_in_subprocess
 from gradcam_cli.models.request import locate_model
+from gradcam_cli.models.safety.preflight import check_model_file
+from gradcam_cli.models.safety.preflight_subprocess import check_in_subprocess
 from gradcam_cli.settings import ModelSettings
 
 Config = dict[str, Any]
@@ -354,7 +354,7 @@ def test_bombs_cost_neither_time_nor_memory(tmp_path: Path, name: str) -> None:
     make(tmp_path / "m.keras")
     code = (
         "import resource, sys, time\nfrom pathlib import Path\n"
-        "from gradcam_cli.errors import ModelError\nfrom gradcam_cli.models.preflight import check_model_file\n"
+        "from gradcam_cli.errors import ModelError\nfrom gradcam_cli.models.safety.preflight import check_model_file\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nstarted = time.process_time()\n"
         "try:\n    check_model_file(Path(sys.argv[1]))\nexcept ModelError as error:\n    print(error)\n"
         "print(time.process_time() - started)\n"
@@ -532,7 +532,7 @@ def test_a_refusal_is_quick_and_imports_no_keras(whole: Path, tmp_path: Path) ->
 
 
 def test_a_file_on_which_hdf5_never_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("gradcam_cli.models.preflight_subprocess.SECONDS", 0.01)
+    monkeypatch.setattr("gradcam_cli.models.safety.preflight_subprocess.SECONDS", 0.01)
     with pytest.raises(ModelError, match="made to be slow"):
         check_in_subprocess("model", tmp_path / "m.h5")
 

@@ -13,8 +13,8 @@ import pytest
 from keras import layers
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models import preflight
-from gradcam_cli.models.preflight import check_model_file, check_weights_file
+from gradcam_cli.models.safety import preflight
+from gradcam_cli.models.safety.preflight import check_model_file, check_weights_file
 
 BYTES = np.random.default_rng(0).normal(size=(64, 1000)).astype("f4")
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.preflight_config import check_config
-from gradcam_cli.models.preflight_hdf5 import Stored
-from gradcam_cli.models.preflight_walk import Walk, total
+from gradcam_cli.models.safety.config import check_config
+from gradcam_cli.models.safety.hdf5 import Stored
+from gradcam_cli.models.safety.walk import Walk, total
 
 Config = dict[str, Any]
 PATH = Path("model.keras")

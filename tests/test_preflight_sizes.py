@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.preflight_config import check_config
-from gradcam_cli.models.preflight_hdf5 import Stored
+from gradcam_cli.models.safety.config import check_config
+from gradcam_cli.models.safety.hdf5 import Stored
 
 Node = dict[str, Any]
 PATH = Path("hostile.keras")
@@ -214,7 +214,7 @@ def test_models_that_call_each_other_often_take_no_time() -> None:
 
 
 def test_too_many_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.models.preflight_walk.MAX_STEPS", 1000)
+    monkeypatch.setattr("gradcam_cli.models.safety.walk.MAX_STEPS", 1000)
     with pytest.raises(ModelError, match="too many layers"):
         check_config(PATH, sequential(*[DENSE] * 1000), SMALL)
 

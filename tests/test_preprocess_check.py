@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import Runner
 
-from gradcam_cli.discovery import Source
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.preprocess_check import Predictions, decided_by_truth, table, truth_from_folders
-from gradcam_cli.labels import Label, Labels
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.labels.class_labels import Label, Labels
 
 TRUTH = (0, 1, 2, 0, 1, 2, 0, 1)
 

@@ -11,13 +11,13 @@ import pytest
 from conftest import DATA
 from keras import layers
 
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.batch_statistics import distance, is_clear
 from gradcam_cli.models.families import family_of
 from gradcam_cli.models.input_choice import choose_input
 from gradcam_cli.models.preprocess_evidence import Evidence, find_evidence
 from gradcam_cli.models.probe import statistics_met
 from gradcam_cli.models.sample_pictures import sample_pictures
-from gradcam_cli.preprocessing import PREPROCESSINGS
 
 SIDE = 48
 SHAPE = (SIDE, SIDE, 3)

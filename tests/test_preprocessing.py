@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 
 PIXEL = np.array([[[255, 0, 127]]], np.uint8)
 

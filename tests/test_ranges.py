@@ -11,8 +11,8 @@ import tifffile
 from conftest import picture
 
 from gradcam_cli.errors import ImageError, Reason
-from gradcam_cli.images import decode
-from gradcam_cli.samples import Samples, eight_bits, on_white
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.samples import Samples, eight_bits, on_white
 from gradcam_cli.settings import Limits, SampleRange
 
 LIMITS = Limits()
@@ -98,8 +98,8 @@ def test_a_picture_of_one_value() -> None:
 def test_large_samples_are_converted_in_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (301, 97, 4), dtype=np.uint16)
     apart, _ = eight_bits(Samples(values.copy(), 65535), None)
-    monkeypatch.setattr("gradcam_cli.samples.LARGE", 1000)
-    monkeypatch.setattr("gradcam_cli.samples.STRIP", 5000)
+    monkeypatch.setattr("gradcam_cli.inputs.samples.LARGE", 1000)
+    monkeypatch.setattr("gradcam_cli.inputs.samples.STRIP", 5000)
     own = values.copy()
     within, _ = eight_bits(Samples(own, 65535), None)
     assert np.shares_memory(own, within)

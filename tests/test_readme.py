@@ -13,11 +13,11 @@ from conftest import ROOT, SAMPLES, Runner
 
 from gradcam_cli.cli import program
 from gradcam_cli.errors import Reason
-from gradcam_cli.measures import GROUPS, MEASURES
+from gradcam_cli.evaluation.measures import GROUPS, MEASURES
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.results.sidecar import schema_text
 from gradcam_cli.settings import BASELINES, FIT_MODES
-from gradcam_cli.sidecar import schema_text
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-z0-9](?![\w-]))")

@@ -15,11 +15,11 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models import preflight_subprocess
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.parts import parts_of
 from gradcam_cli.models.recognise import kind_of
 from gradcam_cli.models.request import locate_model
+from gradcam_cli.models.safety import preflight_subprocess
 from gradcam_cli.settings import ModelSettings
 
 

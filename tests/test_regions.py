@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from gradcam_cli.geometry import Box
-from gradcam_cli.regions import Region, find_regions, level_of
+from gradcam_cli.imaging.geometry import Box
+from gradcam_cli.imaging.regions import Region, find_regions, level_of
 from gradcam_cli.settings import Threshold
 
 Heat = NDArray[np.float32]

@@ -20,10 +20,10 @@ from test_cli import photos as photos  # noqa: PLC0414 - a fixture
 
 from gradcam_cli.cli import explain_loop
 from gradcam_cli.cli.common import PIPE_CLOSED
-from gradcam_cli.discovery import Source, as_text, from_text
-from gradcam_cli.output import OutputFolder
-from gradcam_cli.pipeline import explain
-from gradcam_cli.resume import Wanted, is_finished
+from gradcam_cli.inputs.discovery import Source, as_text, from_text
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.runs.pipeline import explain
+from gradcam_cli.runs.resume import Wanted, is_finished
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -295,7 +295,7 @@ def test_out_of_memory_halves_the_batch_once(
                 raise MemoryError
             yield record
 
-    monkeypatch.setattr("gradcam_cli.pipeline.explain", short)
+    monkeypatch.setattr("gradcam_cli.runs.pipeline.explain", short)
     limit = 5
     result = invoke("explain", "photos", "-o", "out", "--batch-size", "10")
     assert "not enough memory for batches of 10: going on with batches of 5" in result.stderr

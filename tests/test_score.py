@@ -10,11 +10,11 @@ from nets import SIDE, classifier, flatten_dense, gap_dense
 
 from gradcam_cli.engines.compiling import compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.protocol import Head, TargetLayer
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import UsageError
-from gradcam_cli.evidence import check_options
 from gradcam_cli.methods import METHODS
-from gradcam_cli.network import Head, TargetLayer
+from gradcam_cli.methods.method_runner import check_options
 from gradcam_cli.settings import MethodOptions, TargetSettings
 
 KINDS: Any = ("softmax", "linear", "sigmoid", "binary")

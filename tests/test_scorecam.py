@@ -8,10 +8,10 @@ from fakes import CHANNELS, FakeEngine
 from nets import SIDE, classifier, gap_dense
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
-from gradcam_cli.evidence import raw_maps
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.methods.scorecam import masks, scorecam, strongest_channels
-from gradcam_cli.preprocessing import PREPROCESSINGS
 from gradcam_cli.settings import MethodOptions, TargetSettings
 
 SCORECAM = METHODS["scorecam"]

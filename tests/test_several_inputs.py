@@ -64,7 +64,7 @@ def siamese_model() -> tuple[Any, Any]:
 
 def squashed(name: str) -> np.ndarray:
     """A picture as the command lays it into the input, by its own library functions for pixels alone."""
-    from gradcam_cli.geometry import Size, apply_fit, plan_fit
+    from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 
     with Image.open(Path(SAMPLES) / name) as file:
         pixels = np.asarray(file.convert("RGB"))

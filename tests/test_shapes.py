@@ -15,8 +15,8 @@ from nets import SIDE, classifier, convolutions
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine, list_layers
 from gradcam_cli.errors import ModelError
-from gradcam_cli.evidence import raw_maps
 from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.loading import load_classifier
 from gradcam_cli.models.request import locate_model

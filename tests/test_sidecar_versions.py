@@ -11,11 +11,11 @@ import pytest
 from fakes import FakeEngine
 from test_pipeline import explained, job, sources
 
-from gradcam_cli.heatmap import small
-from gradcam_cli.output import OutputFolder
-from gradcam_cli.resume import Wanted, is_finished
-from gradcam_cli.sidecar import schema_text
-from gradcam_cli.verification import verify_folder
+from gradcam_cli.imaging.heatmap import small
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.sidecar import schema_text
+from gradcam_cli.results.verification import verify_folder
+from gradcam_cli.runs.resume import Wanted, is_finished
 
 
 def test_a_small_map_is_the_raw_map_over_its_maximum_in_eight_bits() -> None:

@@ -10,8 +10,8 @@ from keras import layers
 from nets import classifier
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
-from gradcam_cli.evidence import raw_maps
 from gradcam_cli.methods import METHODS, Evidence
+from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.settings import TargetSettings
 
 SIDE, K, CLASSES = 6, 4, 3

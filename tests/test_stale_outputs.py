@@ -9,7 +9,7 @@ from test_cli import Invoke
 from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
 from test_cli import photos as photos  # noqa: PLC0414 - a fixture
 
-from gradcam_cli import verification
+from gradcam_cli.results import verification
 
 
 def problems(invoke: Invoke, *args: str, code: int = 1) -> dict[str, str]:

@@ -8,9 +8,9 @@ import pytest
 from keras import layers, ops
 from nets import classifier
 
+from gradcam_cli.engines.protocol import TargetLayer
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError
-from gradcam_cli.network import TargetLayer
 from gradcam_cli.settings import TargetSettings
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.geometry import Size
-from gradcam_cli.truth import TruthBox, box_mask, hits, read_boxes
+from gradcam_cli.evaluation.ground_truth import TruthBox, box_mask, hits, read_boxes
+from gradcam_cli.imaging.geometry import Size
 
 
 def written(tmp_path: Path, text: str) -> Path:

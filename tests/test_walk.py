@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.images import SUFFIXES
-from gradcam_cli.left_out import LeftOut, Why, suffix_of
-from gradcam_cli.walk import Met, Rules, patterns, walk
+from gradcam_cli.inputs.decoding import SUFFIXES
+from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
+from gradcam_cli.inputs.walk import Met, Rules, patterns, walk
 
 PHOTO = jpeg(8, 8)
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50)

@@ -95,8 +95,8 @@ def _predict(
 ) -> "tuple[list[Predictions], tuple[int, ...] | None]":
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
     from gradcam_cli.evaluation.preprocess_check import predict, read_pictures, truth_from_folders
-    from gradcam_cli.geometry import Size
-    from gradcam_cli.preprocessing import PREPROCESSINGS
+    from gradcam_cli.imaging.geometry import Size
+    from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 
     size = min(BATCH_SIZE, len(sources))
     engine = TensorFlowEngine(classifier, "auto", TargetSettings(top_k=1), batch_size=size, gradients=False)

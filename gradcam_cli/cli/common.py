@@ -17,12 +17,12 @@ from gradcam_cli.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.plan import Plan
-    from gradcam_cli.job import Decode, ExtrasOf, Listen
+    from gradcam_cli.engines.protocol import Engine
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
-    from gradcam_cli.network import Engine
+    from gradcam_cli.results.sidecar import ModelCard
+    from gradcam_cli.runs.job import Decode, ExtrasOf, Listen
     from gradcam_cli.settings import FitMode
-    from gradcam_cli.sidecar import ModelCard
 
 INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141
 DEFAULT_FIT = RunSettings().fit
@@ -67,8 +67,8 @@ def locate(options: Mapping[str, Any], layer: str) -> "ModelRequest":
 
 def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: "ModelRequest") -> "ModelCard":
     """What records say of the model."""
-    from gradcam_cli.network import map_layer
-    from gradcam_cli.sidecar import GivenCard, ModelCard
+    from gradcam_cli.engines.protocol import map_layer
+    from gradcam_cli.results.sidecar import GivenCard, ModelCard
 
     return ModelCard(
         name=model.name,
@@ -96,8 +96,8 @@ def model_card(model: "Classifier | Plan", engine: "Engine", fit: str, request: 
 
 def extras_of(model: "Classifier | Plan", decode: "Decode", settings: RunSettings) -> "ExtrasOf":
     """Tell where each image's values for the network's further inputs come from."""
-    from gradcam_cli.job import no_extras
-    from gradcam_cli.other_inputs import ExtrasReader
+    from gradcam_cli.inputs.other_inputs import ExtrasReader
+    from gradcam_cli.runs.job import no_extras
 
     others = getattr(model, "varying", ())
     if not others:
@@ -108,7 +108,7 @@ def extras_of(model: "Classifier | Plan", decode: "Decode", settings: RunSetting
 def listening(*, verbose: bool) -> "Listen":
     """Report what native decoders print, where the user asked for it; otherwise nothing of it is shown."""
     from gradcam_cli.cli.decoder_lines import DecoderLines
-    from gradcam_cli.job import unheard
+    from gradcam_cli.runs.job import unheard
 
     return DecoderLines().listen if verbose else unheard
 

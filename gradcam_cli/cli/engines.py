@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gradcam_cli.engines.plan import Plan
+    from gradcam_cli.engines.protocol import Engine
     from gradcam_cli.methods import Method
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
-    from gradcam_cli.network import Engine
 
 
 # From so many images on, a pass that is a twelfth quicker has made up for two seconds of preparation.
@@ -48,7 +48,7 @@ class Work:
     def even_batch_size(self, streams: int) -> int:
         """Choose the batch size: of the masked pictures, where a method makes many of each image."""
         from gradcam_cli.methods import Needs
-        from gradcam_cli.threads import even_batch_size
+        from gradcam_cli.runs.threads import even_batch_size
 
         masked = any(method.needs is Needs.MASKED_SCORES for method in self.methods)
         each = self.options.max_channels if masked else 1
@@ -111,8 +111,8 @@ def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None
 def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     """Read a plan that was named as the model; its layer and input are what they were compiled for."""
     from gradcam_cli.engines.plan import read_plan
+    from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS
     from gradcam_cli.models.request import open_source
-    from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
 
     settings = request.settings
     with open_source(path, request) as file:
@@ -134,7 +134,7 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
         return replace(plan, labels=request.labels)
     if len(plan.labels):
         return plan
-    from gradcam_cli.label_files import choose_beside
+    from gradcam_cli.labels.files import choose_beside
 
     found, notes = choose_beside(request.labels_beside, plan.head.class_count)
     return replace(plan, labels=found, notes=(*plan.notes, *notes))

@@ -23,8 +23,9 @@ from gradcam_cli.cli.options import (
     talk_options,
 )
 from gradcam_cli.errors import UsageError
-from gradcam_cli.measures import CONVENTIONS, GROUPS, MEASURES, QUICK
-from gradcam_cli.settings import BASELINES, StudySettings
+from gradcam_cli.evaluation.measures import CONVENTIONS, GROUPS, MEASURES, QUICK
+from gradcam_cli.evaluation.settings import StudySettings
+from gradcam_cli.settings import BASELINES
 
 DEFAULTS = StudySettings(methods=("gradcam", "gradcam++"))
 ALL = "all"

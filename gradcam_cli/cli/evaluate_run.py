@@ -30,21 +30,22 @@ from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.table import table
 from gradcam_cli.cli.tally import FAILED, OK
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
-from gradcam_cli.measures import MEASURES
-from gradcam_cli.settings import MethodOptions, RunSettings, StudySettings, TargetSettings
+from gradcam_cli.evaluation.measures import MEASURES
+from gradcam_cli.evaluation.settings import StudySettings
+from gradcam_cli.settings import MethodOptions, RunSettings, TargetSettings
 
 if TYPE_CHECKING:
-    from gradcam_cli.discovery import Found, Source
+    from gradcam_cli.engines.protocol import Engine
     from gradcam_cli.evaluation.grid import Candidate
+    from gradcam_cli.evaluation.ground_truth import Boxes
     from gradcam_cli.evaluation.images import Measured, Study
     from gradcam_cli.evaluation.sanity import Kept, Stage
     from gradcam_cli.evaluation.summary import Summary
-    from gradcam_cli.job import Unexplained
+    from gradcam_cli.inputs.discovery import Found, Source
     from gradcam_cli.models.request import ModelRequest
-    from gradcam_cli.network import Engine
-    from gradcam_cli.output import OutputFolder
-    from gradcam_cli.sidecar import ModelCard
-    from gradcam_cli.truth import Boxes
+    from gradcam_cli.results.output import OutputFolder
+    from gradcam_cli.results.sidecar import ModelCard
+    from gradcam_cli.runs.job import Unexplained
 
 GATE_CROSSED = 5
 RECORD, ROWS, PLOT = "evaluation.json", "evaluation.jsonl", "curves.png"
@@ -79,7 +80,7 @@ class Findings:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write one row, where rows are wanted."""
-        from gradcam_cli.sidecar import to_json
+        from gradcam_cli.results.sidecar import to_json
 
         if self.lines is None:
             return
@@ -132,7 +133,7 @@ def _passes(benches: list[Bench], images: int) -> int:
 def _boxes(path: Path | None, sources: "list[Source]") -> "dict[str, Boxes]":
     if path is None:
         return {}
-    from gradcam_cli.truth import read_boxes
+    from gradcam_cli.evaluation.ground_truth import read_boxes
 
     boxes = read_boxes(path)
     if not boxes.keys() & {source.relative for source in sources}:
@@ -148,7 +149,7 @@ def _folder(output: str | None) -> "Iterator[OutputFolder | None]":
     if output is None:
         yield None
         return
-    from gradcam_cli.output import OutputFolder
+    from gradcam_cli.results.output import OutputFolder
 
     folder = OutputFolder(Path(output))
     folder.prepare(RECORD, ROWS)
@@ -181,11 +182,11 @@ def _open_all(options: Mapping[str, Any], images: int, boxes: "dict[str, Boxes]"
 
 def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxes: "dict[str, Boxes]") -> Bench:
     from gradcam_cli.evaluation.images import Study
-    from gradcam_cli.evidence import check_method
-    from gradcam_cli.images import decode
-    from gradcam_cli.job import Job
+    from gradcam_cli.inputs.decoding import decode
     from gradcam_cli.methods import METHODS
-    from gradcam_cli.sidecar import RunCard
+    from gradcam_cli.methods.method_runner import check_method
+    from gradcam_cli.results.sidecar import RunCard
+    from gradcam_cli.runs.job import Job
 
     settings = _study_settings(options)
     if request.inputs_vary and settings.grid:
@@ -255,7 +256,7 @@ def _empty_summary(benches: list[Bench]) -> "Summary":
 def _measure_images(benches: list[Bench], sources: "list[Source]", findings: Findings, *, quiet: bool) -> None:
     from gradcam_cli.evaluation.images import Measured, measure, passes_of_an_image
     from gradcam_cli.evaluation.rows import image_rows
-    from gradcam_cli.watched_engine import counting
+    from gradcam_cli.runs.watched_engine import counting
 
     started = time.monotonic()
     for bench in benches:
@@ -302,7 +303,7 @@ def _measure_grid(benches: list[Bench], findings: Findings) -> None:
     from gradcam_cli.evaluation.grid import SURE, Cell, collages, measure_grid
     from gradcam_cli.evaluation.images import own_passes
     from gradcam_cli.evaluation.rows import cell_row
-    from gradcam_cli.watched_engine import counting
+    from gradcam_cli.runs.watched_engine import counting
 
     grid = benches[0].study.settings.grid
     if grid is None:
@@ -329,7 +330,7 @@ def _measure_sanity(benches: list[Bench], findings: Findings, *, quiet: bool) ->
     from gradcam_cli.evaluation.images import own_passes
     from gradcam_cli.evaluation.rows import change_row
     from gradcam_cli.evaluation.sanity import measure_stage
-    from gradcam_cli.watched_engine import counting
+    from gradcam_cli.runs.watched_engine import counting
 
     for bench in benches:
         kept = findings.kept.get(bench.layer)
@@ -363,8 +364,8 @@ def _randomised(bench: Bench) -> "Iterator[tuple[Stage, Engine]]":
 
 def _about_inputs(found: "Found", options: Mapping[str, Any]) -> dict[str, Any]:
     """What `evaluation.json` has of the inputs, as `run.json` has it."""
-    from gradcam_cli.discovery import as_text
-    from gradcam_cli.runs_found import as_given
+    from gradcam_cli.inputs.discovery import as_text
+    from gradcam_cli.results.runs_found import as_given
 
     return {
         "inputs": as_given([as_text(path) for path in options["inputs"]], options["files_from"]),
@@ -425,7 +426,7 @@ def _gate_text(method: str | None, name: str, limit: float) -> str:
 
 
 def _write(folder: "OutputFolder", record: dict[str, Any], summary: "Summary", options: Mapping[str, Any]) -> None:
-    from gradcam_cli.sidecar import to_json
+    from gradcam_cli.results.sidecar import to_json
 
     folder.write(RECORD, to_json(record).encode("ascii"))
     curves = summary.curves()
@@ -434,7 +435,7 @@ def _write(folder: "OutputFolder", record: dict[str, Any], summary: "Summary", o
     if find_spec("matplotlib") is None:
         say(f"No {PLOT}: matplotlib is not installed. Install it: pip install 'gradcam-cli[plot]'")
         return
-    from gradcam_cli.plot import Curves, curves_png
+    from gradcam_cli.evaluation.plot import Curves, curves_png
 
     title = f"{options['model']}, {counted(summary.counts['ok'], 'image')}, baseline {options['baseline']}"
     folder.write(PLOT, curves_png(title, [Curves(*curve) for curve in curves]))

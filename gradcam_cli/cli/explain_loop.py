@@ -19,11 +19,11 @@ from gradcam_cli.cli.tally import Tally
 from gradcam_cli.errors import EnvironmentStop, Reason, UsageError
 
 if TYPE_CHECKING:
-    from gradcam_cli.discovery import Source
-    from gradcam_cli.job import Job, Sink
-    from gradcam_cli.network import Engine
-    from gradcam_cli.output import Names, OutputFolder
-    from gradcam_cli.sidecar import Record
+    from gradcam_cli.engines.protocol import Engine
+    from gradcam_cli.inputs.discovery import Source
+    from gradcam_cli.results.output import Names, OutputFolder
+    from gradcam_cli.results.sidecar import Record
+    from gradcam_cli.runs.job import Job, Sink
 
 
 STAYS = "What was finished stays valid."
@@ -110,7 +110,7 @@ class NoFiles:
 
 def explain_queue(queue: Queue, opener: Opener, destination: Destination, options: Mapping[str, Any]) -> int:
     """Explain what is left, and give the exit code."""
-    from gradcam_cli.earlier_run import run_record_of
+    from gradcam_cli.results.earlier_run import run_record_of
 
     engine, job = _open(opener, options["batch_size"])
     if destination.overlay_to_stdout and engine.target_count != 1:
@@ -189,7 +189,7 @@ def _records(
     left: "list[Source]", opener: Opener, engine: "Engine", job: "Job", sink: "Sink"
 ) -> Generator[Mapping[str, Any]]:
     """Explain; where memory runs out, go on from there with half the batch, once."""
-    from gradcam_cli.pipeline import explain
+    from gradcam_cli.runs.pipeline import explain
 
     done = 0
     try:
@@ -218,7 +218,7 @@ def _in_line(
     queue: Queue, destination: Destination, explained: Iterator[Mapping[str, Any]]
 ) -> Iterator[tuple[Mapping[str, Any], bool]]:
     """Give the records of all sources in order, and whether each was there before."""
-    from gradcam_cli.resume import read_sidecar
+    from gradcam_cli.runs.resume import read_sidecar
 
     for source in queue.sources:
         if source in queue.finished and destination.folder:
@@ -230,7 +230,7 @@ def _in_line(
 
 
 def _vanished(source: "Source") -> Mapping[str, Any]:
-    from gradcam_cli.discovery import as_text
+    from gradcam_cli.inputs.discovery import as_text
 
     message = "its sidecar was removed during the run; the same command explains the image again"
     return {
@@ -274,7 +274,7 @@ def _telling(queue: Queue, destination: Destination, options: Mapping[str, Any],
 
 
 def _write_line(lines: TextIO, record: Mapping[str, Any], name: str | None) -> None:
-    from gradcam_cli.sidecar import to_json
+    from gradcam_cli.results.sidecar import to_json
 
     try:
         lines.write(to_json(record, indent=None))
@@ -320,9 +320,9 @@ def _run_record(
     *,
     interrupted: bool,
 ) -> dict[str, Any]:
-    from gradcam_cli.discovery import as_text
-    from gradcam_cli.runs_found import as_given
-    from gradcam_cli.sidecar import SCHEMA_VERSION
+    from gradcam_cli.inputs.discovery import as_text
+    from gradcam_cli.results.runs_found import as_given
+    from gradcam_cli.results.sidecar import SCHEMA_VERSION
 
     return {
         "schema_version": SCHEMA_VERSION,

@@ -22,12 +22,12 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, Score, TargetSettings
 
 if TYPE_CHECKING:
-    from gradcam_cli.discovery import Source
-    from gradcam_cli.job import Decode, Job
+    from gradcam_cli.engines.protocol import Engine
+    from gradcam_cli.inputs.discovery import Source
     from gradcam_cli.methods import Method
     from gradcam_cli.models.request import ModelRequest
-    from gradcam_cli.network import Engine
-    from gradcam_cli.output import OutputFolder
+    from gradcam_cli.results.output import OutputFolder
+    from gradcam_cli.runs.job import Decode, Job
 
 APPROXIMATE = (
     "what follows the layer is not piecewise linear: the closed form of {method} is an approximation there "
@@ -67,7 +67,7 @@ def _announce_replacement(
     folder: "OutputFolder", queue: Queue, request: "ModelRequest", digest: str, options: Mapping[str, Any]
 ) -> None:
     """Say what is replaced where the folder holds a run with other options; nothing is mixed without a word."""
-    from gradcam_cli.earlier_run import MOST_CHANGES, replacement
+    from gradcam_cli.results.earlier_run import MOST_CHANGES, replacement
 
     known = {**asdict(_run_settings(options)), "classes": options["classes"], "top_k": options["top_k"]}
     if not request.plan:
@@ -86,15 +86,15 @@ def _announce_replacement(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    from gradcam_cli.evidence import check_options
     from gradcam_cli.methods import METHODS
+    from gradcam_cli.methods.method_runner import check_options
 
     check_options(METHODS[options["method"]], _method_options(options))
 
 
 def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
     """Print what the run would explain, leaving out what an earlier run has finished; nothing is written."""
-    from gradcam_cli.output import Names
+    from gradcam_cli.results.output import Names
 
     left = _left_to_explain(sources, options)
     pictures = [source for source in left if source.errno is None]
@@ -117,7 +117,7 @@ def _dry_run(sources: "list[Source]", options: Mapping[str, Any]) -> int:
 def _left_to_explain(sources: "list[Source]", options: Mapping[str, Any]) -> "list[Source]":
     from gradcam_cli.models.named import NAMED_MODELS
     from gradcam_cli.models.weights import weights_at_hand
-    from gradcam_cli.output import OutputFolder
+    from gradcam_cli.results.output import OutputFolder
 
     output, model = options["output"], NAMED_MODELS.get(options["model"].lower())
     folder = OutputFolder(Path(output)) if output not in {None, STDIO} else None
@@ -133,7 +133,7 @@ def _left_to_explain(sources: "list[Source]", options: Mapping[str, Any]) -> "li
 
 @contextlib.contextmanager
 def _destination(options: Mapping[str, Any]) -> Iterator[Destination]:
-    from gradcam_cli.output import OutputFolder
+    from gradcam_cli.results.output import OutputFolder
 
     output = options["output"]
     if output in {None, STDIO}:
@@ -149,13 +149,13 @@ def _destination(options: Mapping[str, Any]) -> Iterator[Destination]:
 
 @contextlib.contextmanager
 def _decoder(*, isolated: bool) -> "Iterator[Decode]":
-    from gradcam_cli.images import decode
-    from gradcam_cli.threads import available_threads
+    from gradcam_cli.inputs.decoding import decode
+    from gradcam_cli.runs.threads import available_threads
 
     if not isolated:
         yield decode
         return
-    from gradcam_cli.isolation import decoders
+    from gradcam_cli.inputs.subprocess_decoder import decoders
 
     with decoders(available_threads()) as pool:
         yield pool.decode
@@ -165,7 +165,7 @@ def _queue(
     sources: "list[Source]", destination: Destination, request: "ModelRequest", digest: str, options: Mapping[str, Any]
 ) -> Queue:
     """Leave out what an earlier run has finished, or all but what it could not explain."""
-    from gradcam_cli.resume import Wanted, has_failed, is_finished
+    from gradcam_cli.runs.resume import Wanted, has_failed, is_finished
 
     if destination.folder is None or options["overwrite"]:
         return Queue(sources, frozenset())
@@ -188,7 +188,7 @@ def _model_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str | 
 def _options_sha256(request: "ModelRequest", options: Mapping[str, Any]) -> str:
     """Hash what the files of an image depend on besides the image; the size of batches and limits are no part of it."""
     from gradcam_cli.engines.cache import installed_version
-    from gradcam_cli.resume import fingerprint
+    from gradcam_cli.runs.resume import fingerprint
 
     settings = asdict(_run_settings(options)) | {"fit": options["fit"]}
     del settings["batch_size"], settings["limits"]
@@ -262,10 +262,10 @@ class Opening:
         Raises:
             ModelError: the model cannot be explained so.
         """
-        from gradcam_cli.evidence import check_method
-        from gradcam_cli.job import Job
         from gradcam_cli.methods import METHODS
-        from gradcam_cli.sidecar import RunCard
+        from gradcam_cli.methods.method_runner import check_method
+        from gradcam_cli.results.sidecar import RunCard
+        from gradcam_cli.runs.job import Job
 
         options = self.options
         settings = _run_settings(options)

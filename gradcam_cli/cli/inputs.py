@@ -12,9 +12,9 @@ from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gradcam_cli.discovery import Found
-    from gradcam_cli.left_out import LeftOut
-    from gradcam_cli.walk import Rules
+    from gradcam_cli.inputs.discovery import Found
+    from gradcam_cli.inputs.left_out import LeftOut
+    from gradcam_cli.inputs.walk import Rules
 
 # More kinds of suffixes than this are summed up in one number.
 SUFFIXES_SHOWN = 12
@@ -26,7 +26,7 @@ def refuse_contradictory_inputs(options: Mapping[str, Any]) -> None:
     Raises:
         UsageError: there is something to refuse.
     """
-    from gradcam_cli.discovery import refuse_url
+    from gradcam_cli.inputs.discovery import refuse_url
 
     if not options["inputs"] and not options["files_from"]:
         raise UsageError("There is no INPUT. Name pictures or folders, or give a list by --files-from.")
@@ -46,7 +46,7 @@ def find_inputs(options: Mapping[str, Any]) -> "Found":
     Raises:
         UsageError: there are none, or the list of them cannot be read.
     """
-    from gradcam_cli.discovery import find_sources
+    from gradcam_cli.inputs.discovery import find_sources
 
     folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
     listed = _listed(options)
@@ -61,9 +61,9 @@ def find_inputs(options: Mapping[str, Any]) -> "Found":
 
 
 def _rules(options: Mapping[str, Any]) -> "Rules":
-    from gradcam_cli.formats import PICTURES
-    from gradcam_cli.images import SUFFIXES
-    from gradcam_cli.walk import Rules, patterns
+    from gradcam_cli.inputs.decoding import SUFFIXES
+    from gradcam_cli.inputs.formats import PICTURES
+    from gradcam_cli.inputs.walk import Rules, patterns
 
     return Rules(
         suffixes=SUFFIXES,
@@ -78,7 +78,7 @@ def _rules(options: Mapping[str, Any]) -> "Rules":
 
 
 def _listed(options: Mapping[str, Any]) -> list[str]:
-    from gradcam_cli.path_list import read_list
+    from gradcam_cli.inputs.path_list import read_list
 
     if not options["files_from"]:
         return []
@@ -98,8 +98,8 @@ def _list_bytes(name: str) -> bytes:
 
 def left_out_lines(left_out: "LeftOut") -> Iterator[str]:
     """What was left out, one line a reason; the files and folders themselves follow where they were kept."""
-    from gradcam_cli.formats import advice
-    from gradcam_cli.left_out import Why
+    from gradcam_cli.inputs.formats import advice
+    from gradcam_cli.inputs.left_out import Why
 
     others = left_out.count_files(Why.OTHER)
     if others:
@@ -132,7 +132,7 @@ def _counted_of(count: int, phrase: str) -> str:
 
 
 def _suffixes(left_out: "LeftOut") -> Iterator[str]:
-    from gradcam_cli.left_out import Why
+    from gradcam_cli.inputs.left_out import Why
 
     found = list(left_out.suffixes(Why.OTHER))
     shown = found if len(found) <= SUFFIXES_SHOWN else found[: SUFFIXES_SHOWN - 1]

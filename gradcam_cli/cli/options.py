@@ -55,7 +55,7 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse a URL before its two slashes become one."""
-        from gradcam_cli.discovery import refuse_url
+        from gradcam_cli.inputs.discovery import refuse_url
 
         if isinstance(value, str):
             refuse_url(value)

@@ -11,6 +11,6 @@ Example:
 )
 def schema() -> None:
     """Print the JSON Schema of the sidecar."""
-    from gradcam_cli.sidecar import schema_text
+    from gradcam_cli.results.sidecar import schema_text
 
     click.echo(schema_text(), nl=False)

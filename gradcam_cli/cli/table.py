@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradcam_cli.evaluation.measures import Measure
     from gradcam_cli.evaluation.summary import Figure, Summary
-    from gradcam_cli.measures import Measure
 
 # Of some eighteen characters each.
 METHODS_A_BLOCK = 6

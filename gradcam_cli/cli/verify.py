@@ -11,7 +11,7 @@ from gradcam_cli.cli.console import counted, printable, say
 from gradcam_cli.cli.options import LocalPath
 
 if TYPE_CHECKING:
-    from gradcam_cli.verification import Findings
+    from gradcam_cli.results.verification import Findings
 
 PROBLEMS = 1
 
@@ -45,7 +45,7 @@ def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[Path, 
     nothing lies there that no sidecar names, every sidecar has the options of its run.json, and its input is still
     there. Prints one problem a line (the file, a tab, what is wrong with it), and a verdict.
     """
-    from gradcam_cli import verification
+    from gradcam_cli.results import verification
 
     places = tuple(os.fspath(path) for path in inputs)
     findings = verification.verify_folder(folder, places)

@@ -1,1 +1,1 @@
-"""How a forward pass runs: each engine fulfils `gradcam_cli.network.Engine`."""
+"""How a forward pass runs: each engine fulfils `gradcam_cli.engines.protocol.Engine`."""

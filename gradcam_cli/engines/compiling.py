@@ -19,7 +19,7 @@ from gradcam_cli.models.layers import Target, choose_layer
 from gradcam_cli.models.trace import trace
 
 if TYPE_CHECKING:
-    from gradcam_cli.network import Head
+    from gradcam_cli.engines.protocol import Head
 
 
 OUTPUTS = ("activations", "logits")

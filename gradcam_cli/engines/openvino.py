@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import first_line
-from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward
 from gradcam_cli.settings import Precision, Score, TargetSettings
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoEngine:
-    """Explains the classifier of a plan; implements `gradcam_cli.network.Engine`.
+    """Explains the classifier of a plan; implements `gradcam_cli.engines.protocol.Engine`.
 
     Raises:
         ModelError: there is no such class, or the labels are not one for each.

@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, get_args
 import numpy as np
 
 from gradcam_cli.atomic import atomically
+from gradcam_cli.engines.protocol import Floats, Head, HeadKind, TargetLayer
 from gradcam_cli.errors import ModelError, first_line
-from gradcam_cli.geometry import CellLine, MapGeometry
-from gradcam_cli.labels import Label, Labels
-from gradcam_cli.network import Floats, Head, HeadKind, TargetLayer
-from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
+from gradcam_cli.imaging.geometry import CellLine, MapGeometry
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
+from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.settings import FIT_MODES, FitMode
 
 SUFFIX = ".plan"

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, LayerInfo, TargetLayer
 from gradcam_cli.engines.streams import available_cores, streams_for
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of
 from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
 from gradcam_cli.models.trace import trace
-from gradcam_cli.network import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, LayerInfo, TargetLayer
 from gradcam_cli.settings import Score, TargetSettings
 
 # In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
@@ -28,7 +28,7 @@ OWN_CHOICE = -1
 
 
 class TensorFlowEngine:
-    """Explains one classifier at one layer; implements `gradcam_cli.network.Engine`.
+    """Explains one classifier at one layer; implements `gradcam_cli.engines.protocol.Engine`.
 
     Only the path from the wanted logits to the target layer is differentiated: at the last layer of most networks that
     costs next to nothing beside the forward pass. Batches are padded to one fixed shape, so there is one trace.

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcam_cli.discovery import Source
+from gradcam_cli.engines.protocol import Engine, Floats, map_layer
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evaluation.maps import method_maps, over_input
-from gradcam_cli.heatmap import scale
-from gradcam_cli.job import Fitted, Job, Unexplained
-from gradcam_cli.metrics import share_inside
-from gradcam_cli.network import Engine, Floats, map_layer
-from gradcam_cli.pipeline import through
+from gradcam_cli.evaluation.metrics import share_inside
+from gradcam_cli.imaging.heatmap import scale
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.runs.job import Fitted, Job, Unexplained
+from gradcam_cli.runs.pipeline import through
 
 # A picture stands for its class where the network is this sure of it.
 SURE = 0.9

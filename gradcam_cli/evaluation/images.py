@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.discovery import Source
+from gradcam_cli.engines.protocol import Engine, Floats, map_layer
 from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.evaluation.ground_truth import Boxes, box_mask, hits
+from gradcam_cli.evaluation.imputation import Colours, Imputation, colours_of, imputation, masked
 from gradcam_cli.evaluation.maps import Probe, class_scores, method_maps, over_input, probability_of
-from gradcam_cli.geometry import Box, MapGeometry, map_to_source
-from gradcam_cli.heatmap import scale, summarise
-from gradcam_cli.imputation import Colours, Imputation, colours_of, imputation, masked
-from gradcam_cli.job import Fitted, Job, Unexplained
-from gradcam_cli.methods import METHODS, Needs
-from gradcam_cli.metrics import (
+from gradcam_cli.evaluation.metrics import (
     adcc,
     area_under,
     coherency,
@@ -25,10 +22,14 @@ from gradcam_cli.metrics import (
     share_inside,
     win,
 )
-from gradcam_cli.network import Engine, Floats, map_layer
-from gradcam_cli.pipeline import stacked_extras, through
-from gradcam_cli.settings import MethodOptions, StudySettings
-from gradcam_cli.truth import Boxes, box_mask, hits
+from gradcam_cli.evaluation.settings import StudySettings
+from gradcam_cli.imaging.geometry import Box, MapGeometry, map_to_source
+from gradcam_cli.imaging.heatmap import scale, summarise
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.methods import METHODS, Needs
+from gradcam_cli.runs.job import Fitted, Job, Unexplained
+from gradcam_cli.runs.pipeline import stacked_extras, through
+from gradcam_cli.settings import MethodOptions
 
 # The order in which pixels of equal heat go, the same for every map.
 SEED = 0

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.evidence import raw_maps
-from gradcam_cli.geometry import MapGeometry, Size
-from gradcam_cli.geometry import over_input as spread
+from gradcam_cli.engines.protocol import Engine, Extras, Floats, Forward, probabilities_of
+from gradcam_cli.imaging.geometry import MapGeometry, Size
+from gradcam_cli.imaging.geometry import over_input as spread
 from gradcam_cli.methods import METHODS
-from gradcam_cli.network import Engine, Extras, Floats, Forward, probabilities_of
+from gradcam_cli.methods.method_runner import raw_maps
 
 Classes = NDArray[np.intp]
 # A class, an input, and the values of the network's other inputs.

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.discovery import Source
+from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.geometry import Size, apply_fit, plan_fit
-from gradcam_cli.images import decode, read_file
-from gradcam_cli.labels import Labels, folded
-from gradcam_cli.network import Engine
-from gradcam_cli.preprocessing import PREPROCESSINGS
+from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.inputs.decoding import decode, read_file
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.labels.class_labels import Labels, folded
 from gradcam_cli.settings import FitMode, Limits
 
 # These give numbers that differ by 0.4 %.

@@ -6,8 +6,8 @@ from typing import Any
 from gradcam_cli.evaluation.grid import Cell
 from gradcam_cli.evaluation.images import Measured
 from gradcam_cli.evaluation.sanity import Change
-from gradcam_cli.job import Unexplained
-from gradcam_cli.labels import Labels
+from gradcam_cli.labels.class_labels import Labels
+from gradcam_cli.runs.job import Unexplained
 
 Row = dict[str, Any]
 DIGITS = 6

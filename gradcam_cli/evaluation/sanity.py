@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcam_cli.discovery import Source
+from gradcam_cli.engines.protocol import Engine, Floats
 from gradcam_cli.evaluation.maps import method_maps
-from gradcam_cli.job import Fitted, Job, Unexplained
-from gradcam_cli.metrics import spearman
-from gradcam_cli.network import Engine, Floats
-from gradcam_cli.pipeline import stacked_extras, through
+from gradcam_cli.evaluation.metrics import spearman
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.runs.job import Fitted, Job, Unexplained
+from gradcam_cli.runs.pipeline import stacked_extras, through
 
 # A method whose map correlates more than this with itself, in the median, has not reacted.
 UNCHANGED = 0.9

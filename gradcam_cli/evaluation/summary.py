@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from gradcam_cli.engines.protocol import Floats
 from gradcam_cli.evaluation.grid import Cell
 from gradcam_cli.evaluation.images import Measured
+from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES, Measure
 from gradcam_cli.evaluation.sanity import UNCHANGED, Change, Stage
-from gradcam_cli.measures import CONVENTIONS, MEASURES, Measure
+from gradcam_cli.evaluation.settings import StudySettings
 from gradcam_cli.methods import METHODS, Needs
-from gradcam_cli.network import Floats
-from gradcam_cli.settings import SampleRange, StudySettings
-from gradcam_cli.sidecar import SCHEMA_VERSION, ModelCard
+from gradcam_cli.results.sidecar import SCHEMA_VERSION, ModelCard
+from gradcam_cli.settings import SampleRange
 
 DIGITS = 6
 

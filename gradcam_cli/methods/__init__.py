@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.engines.protocol import Linearity
 from gradcam_cli.methods.ablationcam import ablationcam
 from gradcam_cli.methods.cam import cam
 from gradcam_cli.methods.eigen import eigencam, eigengradcam
@@ -22,7 +23,6 @@ from gradcam_cli.methods.gradcam import (
 )
 from gradcam_cli.methods.scorecam import scorecam
 from gradcam_cli.methods.softmax import Moments, gradcam_plus_plus_softmax
-from gradcam_cli.network import Linearity
 from gradcam_cli.settings import Score
 
 Array = NDArray[np.float32]

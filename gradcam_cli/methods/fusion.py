@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.geometry import MapGeometry, Size, regridded
+from gradcam_cli.imaging.geometry import MapGeometry, Size, regridded
 
 Floats = NDArray[np.floating[Any]]
 UNIT = Size(1, 1)

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met, moments_met
 from gradcam_cli.models.sample_pictures import sample_pictures
 from gradcam_cli.models.unlisted_scalings import UNLISTED
-from gradcam_cli.preprocessing import PREPROCESSINGS, Preprocessing
 
 # Moving averages start at mean 0 and variance 1; after a short training a share of the start is still in them.
 SETTLED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)

@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from gradcam_cli.errors import GradcamError, ModelError, first_line
-from gradcam_cli.labels import Labels
+from gradcam_cli.imaging.preprocessing import Preprocessing
+from gradcam_cli.inputs.other_inputs import OtherInput, missing_values
+from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.trace import Feed
-from gradcam_cli.other_inputs import OtherInput, missing_values
-from gradcam_cli.preprocessing import Preprocessing
 from gradcam_cli.settings import FitMode
 
 # Protobuf ends at 2 GB.

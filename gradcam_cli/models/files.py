@@ -7,22 +7,22 @@ from pathlib import Path
 import keras
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.label_files import choose_beside
-from gradcam_cli.labels import Labels, imagenet_labels
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.labels.class_labels import Labels, imagenet_labels
+from gradcam_cli.labels.files import choose_beside
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.families import is_as_it_came
-from gradcam_cli.models.held_file import held
 from gradcam_cli.models.input_choice import choose_input
 from gradcam_cli.models.legacy.loading import load_network, load_parts, read_source
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.picture_input import CHANNELS, Shape, picture_input, sized
-from gradcam_cli.models.preflight import read_architecture
 from gradcam_cli.models.probe import Feeder
 from gradcam_cli.models.request import ModelRequest, open_source
+from gradcam_cli.models.safety.held_file import held
+from gradcam_cli.models.safety.preflight import read_architecture
 from gradcam_cli.models.stored_loss import Loss, stored_loss
 from gradcam_cli.models.subclasses import as_graphs
 from gradcam_cli.models.trace import is_channels_first
-from gradcam_cli.preprocessing import PREPROCESSINGS
 
 FALLBACK_SIDE = 224
 

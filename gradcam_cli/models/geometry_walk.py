@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from gradcam_cli.geometry import CellLine, MapGeometry
+from gradcam_cli.imaging.geometry import CellLine, MapGeometry
 from gradcam_cli.models.graph_walk import GraphWalk
 from gradcam_cli.models.layout import Layout, map_axes, refined
 from gradcam_cli.models.picture_ops import PICTURE_OPS

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.probe import Feeder
 from gradcam_cli.models.sample_pictures import sample_pictures
-from gradcam_cli.preprocessing import PREPROCESSINGS
 
 SHOWN = 3
 # Without normalisation a network's logits grow with the range of its input. A range that is 255 times too wide makes

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from gradcam_cli.engines.protocol import Head
 from gradcam_cli.models.dense_head import dense_weights
 from gradcam_cli.models.layers import Target
 from gradcam_cli.models.linearity import linearity
 from gradcam_cli.models.trace import Trace
-from gradcam_cli.network import Head
 
 
 def head_of(trace: Trace, target: Target) -> Head:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import keras
 
+from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 from gradcam_cli.models.families import family_of, is_as_it_came
 from gradcam_cli.models.preprocess_evidence import Evidence, find_evidence, range_text
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder
 from gradcam_cli.models.teachable_machine import FIT, PREPROCESS, is_export, is_named_like_export
-from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 from gradcam_cli.settings import FitMode
 
 

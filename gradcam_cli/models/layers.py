@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from gradcam_cli.engines.protocol import LayerInfo, TargetLayer
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.candidates import Candidates
 from gradcam_cli.models.geometry_walk import map_geometry
 from gradcam_cli.models.layer_notes import layer_notes
 from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens
 from gradcam_cli.models.trace import Call, Trace
-from gradcam_cli.network import LayerInfo, TargetLayer
 
 AUTO = "auto"
 SUGGESTIONS = 3

@@ -4,9 +4,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from gradcam_cli.engines.protocol import Linearity
 from gradcam_cli.models.graph import PASSING, ancestors, size_of_one
 from gradcam_cli.models.layout import Layout
-from gradcam_cli.network import Linearity
 
 # Piecewise linear in all of their inputs together.
 PIECEWISE = PASSING | {

@@ -7,14 +7,14 @@ from typing import Any
 import keras
 
 from gradcam_cli.errors import ModelError, first_line
-from gradcam_cli.labels import imagenet_labels
+from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS
+from gradcam_cli.labels.class_labels import imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.files import classifier_from_file
 from gradcam_cli.models.named import LITE0, NamedModel
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.request import ModelRequest, checked, open_source
 from gradcam_cli.models.weights import is_imagenet_file
-from gradcam_cli.preprocessing import ASKED_FOR, PREPROCESSINGS
 
 # What keras.applications divides by once more where EfficientNet is built for ImageNet's weights.
 IMAGENET_VARIANCE = (0.229, 0.224, 0.225)

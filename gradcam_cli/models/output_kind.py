@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gradcam_cli.engines.protocol import HeadKind
 from gradcam_cli.models.graph import number, origin, size_of_one
 from gradcam_cli.models.output_bounds import bounds, is_share, within
 from gradcam_cli.models.stored_loss import Loss
-from gradcam_cli.network import HeadKind
 from gradcam_cli.settings import OutputKind
 
 PER_CENT = 100.0

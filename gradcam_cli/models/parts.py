@@ -98,7 +98,7 @@ def _own_of(found: list[Path], path: Path, fits: Callable[[Path], bool]) -> Path
 
 
 def _fits(architecture: Path, weights: Path) -> bool:
-    from gradcam_cli.models.preflight_subprocess import check_in_subprocess
+    from gradcam_cli.models.safety.preflight_subprocess import check_in_subprocess
 
     try:
         check_in_subprocess("fit", weights, architecture=architecture)

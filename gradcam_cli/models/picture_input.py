@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.other_inputs import EVERY_PICTURE, GivenInput, OtherInput, is_picture, with_values
+from gradcam_cli.inputs.other_inputs import EVERY_PICTURE, GivenInput, OtherInput, is_picture, with_values
 
 CHANNELS = (1, 3, 4)
 Shape = tuple[int | None, ...]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import keras
 
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.batch_statistics import ALIKE, Testimony, batch_testimony
 from gradcam_cli.models.families import has_imagenet_classes, is_deep
 from gradcam_cli.models.guesses import likelier_guess
 from gradcam_cli.models.named import NamedModel
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder
 from gradcam_cli.models.scaling import SCALED_BEFORE, Scaling, read_scaling
-from gradcam_cli.preprocessing import PREPROCESSINGS
 
 # What is taken where nothing in a network shows anything.
 GUESS = "unit"

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradcam_cli.errors import ModelError, UsageError
-from gradcam_cli.label_files import beside, folder_labels, read_labels
-from gradcam_cli.labels import Labels
+from gradcam_cli.inputs.other_inputs import GivenInput, read_inputs
+from gradcam_cli.labels.class_labels import Labels
+from gradcam_cli.labels.files import beside, folder_labels, read_labels
 from gradcam_cli.models.custom_objects import CustomObjects, read_custom_objects
-from gradcam_cli.models.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
 from gradcam_cli.models.parts import parts_of
 from gradcam_cli.models.recognise import SUFFIXES, kind_of
+from gradcam_cli.models.safety.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.weights import ensure_weights
-from gradcam_cli.other_inputs import GivenInput, read_inputs
 from gradcam_cli.settings import ModelSettings
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -172,7 +172,7 @@ def _check(
     architecture: HashedFile | None = None,
     custom: CustomObjects | None = None,
 ) -> None:
-    from gradcam_cli.models.preflight_subprocess import check_in_subprocess
+    from gradcam_cli.models.safety.preflight_subprocess import check_in_subprocess
 
     own = custom.names if custom else frozenset()
     with held(file) as opened:

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met
-from gradcam_cli.preprocessing import PREPROCESSINGS
 
 # What a network with a scaling of its own may be given: raw pixels, or pixels that were scaled once before.
 SCALED_BEFORE = ("none", "unit", "tf")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from gradcam_cli.label_files import is_numbered
+from gradcam_cli.labels.files import is_numbered
 from gradcam_cli.models.layer_paths import layer_paths
 from gradcam_cli.settings import FitMode
 

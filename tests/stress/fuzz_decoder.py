@@ -18,8 +18,8 @@ from fuzzing import fuzz, mutated
 from PIL import Image
 
 from gradcam_cli.errors import ImageError
-from gradcam_cli.images import decode
-from gradcam_cli.opencv import cv2
+from gradcam_cli.imaging.opencv import cv2
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.settings import Limits
 
 LIMITS = Limits(max_pixels=1_000_000)

@@ -20,7 +20,7 @@ from typing import Any
 from fuzzing import fuzz, mutated
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.preflight import check_model_file
+from gradcam_cli.models.safety.preflight import check_model_file
 
 MEMORY = 400 * 2**20
 ODD_VALUES: tuple[Any, ...] = (

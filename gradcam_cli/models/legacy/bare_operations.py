@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras.src.ops import core, image, linalg, math, nn, numpy
 
-from gradcam_cli.models.preflight_operations import OPERATIONS
+from gradcam_cli.models.safety.operations import OPERATIONS
 
 Node = dict[str, Any]
 

@@ -22,7 +22,7 @@ from gradcam_cli.models.legacy.config import for_keras_3_config, is_keras_2
 from gradcam_cli.models.legacy.h5_weights import attribute, load_h5_weights, refuse_theano_padding
 from gradcam_cli.models.legacy.keras_weights import load_keras_2_archive
 from gradcam_cli.models.legacy.layers import FORMER_OBJECTS
-from gradcam_cli.models.preflight_config import check_names, foreign
+from gradcam_cli.models.safety.config import check_names, foreign
 from gradcam_cli.models.subclasses import as_graphs
 
 Node = dict[str, Any]

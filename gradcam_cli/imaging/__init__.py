@@ -1,0 +1,1 @@
+"""Arithmetic of pixels: geometry, preprocessing, heatmap, regions, overlay."""

@@ -1,0 +1,144 @@
+"""Which decoder may be trusted with which layout of pixels: decided by headers, held by a test with second decoders.
+
+OpenCV gives wrong pixels without an error for layouts that it does not know. It gets the layouts that it was verified
+on, for it is the fastest; Pillow gets the next; what neither reads truly is for tifffile and imagecodecs, or refused.
+"""
+
+from typing import Final, Literal
+
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.extras import install_hint
+from gradcam_cli.inputs.image_containers import Jpeg2000Frame, JpegFrame
+from gradcam_cli.inputs.tiff_header import (
+    ASSOCIATED_ALPHA,
+    BLACK_IS_ZERO,
+    CIELAB,
+    OLD_JPEG,
+    PALETTE,
+    RGB,
+    SEPARATED,
+    UNASSOCIATED_ALPHA,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+    YCBCR,
+    TiffLayout,
+)
+
+Decoder = Literal["opencv", "pillow", "tifffile", "imagecodecs", "bitfields"]
+
+# None, LZW, deflate by both its numbers, PackBits: libtiff decodes them in every build.
+_PLAIN: Final = frozenset({1, 5, 8, 32946, 32773})
+_FAX: Final = frozenset({2, 3, 4})
+_JPEG: Final = 7
+_GREYS: Final = frozenset({WHITE_IS_ZERO, BLACK_IS_ZERO})
+# Photometric, samples of a pixel, extra samples; and the depths that Pillow reads of them.
+_PILLOW_JPEG: Final = frozenset({(YCBCR, 3, ()), (BLACK_IS_ZERO, 1, ())})
+_PILLOW_DEPTHS: Final = {
+    (WHITE_IS_ZERO, 1, ()): (1, 2, 4, 8),
+    (BLACK_IS_ZERO, 1, ()): (1, 2, 4, 8),
+    (PALETTE, 1, ()): (1, 2, 4, 8),
+    (RGB, 3, ()): (8,),
+    (BLACK_IS_ZERO, 2, (UNASSOCIATED_ALPHA,)): (8,),
+    (RGB, 4, (UNASSOCIATED_ALPHA,)): (8,),
+    (RGB, 4, (ASSOCIATED_ALPHA,)): (8,),
+    (SEPARATED, 4, ()): (8,),
+    (CIELAB, 3, ()): (8,),
+}
+# Baseline, extended and progressive frames coded by Huffman, and the same coded arithmetically.
+_JPEG_BY_HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2})
+_JPEG_ARITHMETIC: Final = frozenset({0xC9, 0xCA})
+_JPEG_LOSSLESS: Final = 0xC3
+
+
+def jpeg_decoder(frame: JpegFrame) -> Decoder:
+    """Choose the decoder of a JPEG by its frame.
+
+    Raises:
+        ImageError: `unsupported`: hierarchical, or an odd number of components.
+    """
+    if frame.components not in {1, 3, 4}:
+        raise ImageError(Reason.UNSUPPORTED, f"a JPEG of {frame.components} components")
+    if frame.precision == 8 and frame.kind in _JPEG_BY_HUFFMAN:
+        return "opencv" if frame.components != 4 else "pillow"
+    if frame.precision == 8 and frame.kind in _JPEG_ARITHMETIC:
+        return "pillow"
+    if frame.kind == _JPEG_LOSSLESS or (frame.precision == 12 and frame.kind in _JPEG_BY_HUFFMAN):
+        return "imagecodecs"
+    raise ImageError(Reason.UNSUPPORTED, f"{frame.precision}-bit JPEG with a frame of kind {frame.kind:#x}")
+
+
+def jpeg2000_decoder(frame: Jpeg2000Frame) -> Decoder:
+    """Choose the decoder of a JPEG 2000 by its code stream's header.
+
+    Pillow is right with 8 bits and palettes; with other depths its rounding overflows, and OpenCV is right.
+
+    Raises:
+        ImageError: `unsupported`: components of several depths or sizes, or signed ones.
+    """
+    if not frame.is_uniform:
+        raise ImageError(Reason.UNSUPPORTED, "a JPEG 2000 whose components differ in depth or size, or are signed")
+    if frame.precision == 8 or frame.palette:
+        return "pillow"
+    if frame.components == 3 and not frame.luminance:
+        return "opencv"
+    if frame.components == 1:
+        return "opencv" if frame.boxed else "pillow"
+    if frame.components in {2, 4} and not frame.luminance:
+        return "imagecodecs"
+    raise ImageError(Reason.UNSUPPORTED, f"a {frame.precision}-bit JPEG 2000 of {frame.components} components")
+
+
+def tiff_decoder(layout: TiffLayout) -> Decoder:
+    """Choose the decoder of a TIFF by its layout.
+
+    Raises:
+        ImageError: `unsupported`: nobody knows which colours such samples mean.
+    """
+    _refuse_unknown_colours(layout)
+    if not layout.is_uniform:
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: its samples differ in depth")
+    if _is_for_opencv(layout):
+        return "opencv"
+    return "pillow" if _is_for_pillow(layout) else "tifffile"
+
+
+def _refuse_unknown_colours(layout: TiffLayout) -> None:
+    colours = {RGB: 3, PALETTE: 1, SEPARATED: 4, YCBCR: 3, CIELAB: 3, WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1}
+    expected = colours.get(layout.photometric)
+    if expected is None or layout.samples < expected:
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: no picture in agreed colours")
+    extra = layout.samples - expected
+    if layout.photometric in _GREYS and extra and not (extra == 1 and layout.alpha == 1):
+        message = f"{layout.describe()}: nothing says which of its samples are red, green and blue. Save it as RGB"
+        raise ImageError(Reason.UNSUPPORTED, message)
+    if layout.photometric in {PALETTE, SEPARATED, YCBCR, CIELAB} and extra:
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: samples beside its colours")
+    if layout.photometric == YCBCR and layout.compression not in {_JPEG, OLD_JPEG}:
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: YCbCr is read with JPEG compression only")
+
+
+def _is_for_opencv(layout: TiffLayout) -> bool:
+    plain = layout.compression in _PLAIN and layout.fill_order == 1 and layout.sample_format == UNSIGNED
+    contiguous = layout.samples == 1 or not layout.planar
+    colours = (layout.photometric, layout.samples) in {(BLACK_IS_ZERO, 1), (RGB, 3)}
+    # OpenCV does not turn 16 bits, and refuses small tiles of 8.
+    depths = {8, 16} - ({16} if layout.orientation != 1 else set()) - ({8} if layout.tiled else set())
+    return plain and contiguous and colours and layout.depth in depths and layout.predictor < 3
+
+
+def _is_for_pillow(layout: TiffLayout) -> bool:
+    if layout.compression == OLD_JPEG:
+        return layout.depth == 8
+    known = layout.sample_format == UNSIGNED and layout.predictor < 3 and (layout.samples == 1 or not layout.planar)
+    colours = (layout.photometric, layout.samples, layout.extra_samples)
+    if layout.compression in _FAX:
+        return known and layout.depth == 1 and layout.photometric in _GREYS
+    known = known and layout.fill_order == 1
+    if layout.compression == _JPEG:
+        return known and layout.depth == 8 and colours in _PILLOW_JPEG
+    return known and layout.compression in _PLAIN and layout.depth in _PILLOW_DEPTHS.get(colours, ())
+
+
+def missing(layout: str) -> ImageError:
+    """Say that a layout is read by libraries that are not installed."""
+    return ImageError(Reason.UNSUPPORTED, f"{layout}: {install_hint('tiff')}")

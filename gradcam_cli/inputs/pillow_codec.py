@@ -1,0 +1,96 @@
+"""Pillow: headers of most formats, and the pixels of those that OpenCV is not trusted with; HEIC by its plugin."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.inputs.formats import HEAD_BYTES, format_of, refusal
+from gradcam_cli.inputs.image_containers import png_content
+from gradcam_cli.inputs.samples import Samples
+
+# The limit on pixels is checked right after the header was read: Pillow's own would answer first, and differ.
+Image.MAX_IMAGE_PIXELS = None
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+HEIF: Final = frozenset({"HEIC", "HEIF"})
+ORIENTATION_TAG: Final = 0x0112
+# Larger pictures are converted in strips of so many pixels.
+STRIP: Final = 4 * 2**20
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an image of a known format without decoding its pixels.
+
+    Raises:
+        ImageError: `unsupported`: a HEIC, and its extra is not installed.
+        Exception: whatever Pillow's readers stumble over.
+    """
+    if format_of(data[:HEAD_BYTES]) in HEIF:
+        with _heif(data) as image:
+            yield image
+        return
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        yield image
+
+
+def _heif(data: bytes) -> Image.Image:
+    """Open a HEIC. The library turns it upright by its own marks, and sets EXIF's orientation to 1."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise refusal(data) from error
+    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    return image
+
+
+def orientation_of(image: Image.Image, data: bytes) -> int:
+    """Read EXIF's orientation, 1 to 8; 1 where there is none, or a damaged one."""
+    if image.format == "PNG" and "exif" not in image.info:
+        # Pillow would decode all pixels to see whether EXIF follows them.
+        exif = png_content(data, b"eXIf")
+        if exif is not None:
+            image.info["exif"] = exif
+    try:
+        orientation = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - damaged notes on a picture do not damage the picture
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def decode_by_pillow(data: bytes, *, alpha: bool, white: int | None = None) -> Samples:
+    """Decode the first frame; `white` is the sample of more than 8 bits that means full intensity.
+
+    Raises:
+        ImageError: `truncated_or_corrupt`.
+        MemoryError: there is not enough memory.
+    """
+    try:
+        with opened(data) as image:
+            image.load()
+            # Pillow turns a TIFF upright while it loads it.
+            upright = image.format == "TIFF"
+            if image.mode.startswith("I"):
+                return Samples(np.array(image, np.uint16)[:, :, None], white or 65535, upright=upright)
+            return Samples(_converted(image, "RGBA" if alpha else "RGB"), 255, upright=upright)
+    except (MemoryError, ImageError):
+        raise
+    except Exception as error:
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt") from error
+
+
+def _converted(image: Image.Image, mode: str) -> NDArray[np.uint8]:
+    if image.width * image.height <= STRIP:
+        return np.array(image.convert(mode))
+    pixels: NDArray[Any] = np.empty((image.height, image.width, len(mode)), np.uint8)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = image.crop((0, top, image.width, bottom)).convert(mode)
+    return pixels

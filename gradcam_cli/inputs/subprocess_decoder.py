@@ -1,0 +1,236 @@
+"""Decoding in processes of their own: a picture that crashes a native decoder costs its own explanation, not the run.
+
+A child reads requests from stdin and answers on stdout: a length, JSON, and raw bytes. Nothing that it says is executed
+(no pickle), for a picture that crashes a decoder may also take it over. It ends when its parent is gone, and when one
+picture takes too long.
+"""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from queue import SimpleQueue
+from typing import IO, Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.imaging.geometry import Size
+from gradcam_cli.inputs.decoding import Admit, Header, Needed, Photo, at_once, decode
+from gradcam_cli.settings import Limits, SampleRange
+from gradcam_cli.subprogram import subprogram
+
+LENGTH: Final = struct.Struct(">I")
+MOST_JSON: Final = 65_536
+SECONDS: Final = 60
+SECONDS_TO_END: Final = 2
+
+
+class Decoders:
+    """A pool of decoding processes; each starts when it is first needed, and anew after it died."""
+
+    def __init__(self, count: int) -> None:
+        """Allow so many at a time; threads beyond that wait."""
+        self._idle: SimpleQueue[_Child | None] = SimpleQueue()
+        self._count = count
+        for _ in range(count):
+            self._idle.put(None)
+
+    def decode(
+        self,
+        data: bytes,
+        limits: Limits,
+        needed: Needed | None = None,
+        sample_range: SampleRange | None = None,
+        admit: Admit = at_once,
+    ) -> Photo:
+        """Decode as `images.decode` does.
+
+        Raises:
+            ImageError: what that raises, or `decoder_crashed`.
+            MemoryError: there is not enough memory for the picture here.
+        """
+        child = self._idle.get()
+        try:
+            if child is None or not child.is_alive():
+                child = _Child()
+            return child.decode(_request(data, limits, needed, sample_range), data, limits, admit)
+        except ImageError:
+            raise
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            ended = child.close() if child else None
+            child = None
+            raise ImageError(Reason.DECODER_CRASHED, f"the decoder did not survive this picture ({ended})") from error
+        except BaseException:
+            # What it has not read, or not been asked, would be taken for the next picture's.
+            if child:
+                child.close()
+            child = None
+            raise
+        finally:
+            self._idle.put(child)
+
+    def close(self) -> None:
+        """Wait for decodings that are under way, and end the processes."""
+        for _ in range(self._count):
+            if child := self._idle.get():
+                child.close()
+
+
+@contextmanager
+def decoders(count: int) -> Iterator[Decoders]:
+    """Open a pool for as long as a run takes."""
+    pool = Decoders(count)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+class _Child:
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(**subprogram(__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._requests = cast("IO[bytes]", self._process.stdin)
+        self._answers = cast("IO[bytes]", self._process.stdout)
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def decode(self, request: dict[str, Any], data: bytes, limits: Limits, admit: Admit) -> Photo:
+        _send(self._requests, request, data)
+        answer = _receive(self._answers)
+        if "cost" in answer:
+            admit(int(answer["cost"]))
+            _send(self._requests, {})
+            answer = _receive(self._answers)
+        if "reason" in answer:
+            raise ImageError(Reason(answer["reason"]), str(answer["message"]))
+        return _photo(answer, self._answers, limits)
+
+    def close(self) -> str:
+        """End it; says how it ended."""
+        for pipe in (self._requests, self._answers):
+            with suppress(OSError):
+                pipe.close()
+        try:
+            code = self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _request(data: bytes, limits: Limits, needed: Needed | None, sample_range: SampleRange | None) -> dict[str, Any]:
+    asked = asdict(needed) if needed else None
+    return {"bytes": len(data), "limits": asdict(limits), "needed": asked, "range": sample_range}
+
+
+def _photo(answer: dict[str, Any], stream: IO[bytes], limits: Limits) -> Photo:
+    height, width = (int(side) for side in answer["pixels"])
+    if not 0 < height * width <= limits.max_pixels:
+        raise ValueError("no picture of that size was asked for")
+    header = Header(**{**answer["header"], "size": Size(**answer["header"]["size"])})
+    pixels = _pixels(stream, (height, width, 3))
+    rgba = _pixels(stream, (height, width, 4)) if answer["rgba"] else None
+    low_high = answer["levels"]
+    levels = (float(low_high[0]), float(low_high[1])) if low_high else None
+    return Photo(pixels, header, Size(**answer["size"]), rgba, int(answer["reduction"]), levels)
+
+
+def _pixels(stream: IO[bytes], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    pixels = np.empty(shape, np.uint8)
+    if stream.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
+        raise EOFError
+    return pixels
+
+
+def _send(stream: IO[bytes], message: dict[str, Any], *content: Any) -> None:
+    text = json.dumps(message).encode("ascii")
+    stream.write(LENGTH.pack(len(text)) + text)
+    for part in content:
+        stream.write(part)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> dict[str, Any]:
+    (length,) = LENGTH.unpack(_exactly(stream, LENGTH.size))
+    if length > MOST_JSON:
+        raise ValueError("no answer has that length")
+    message = json.loads(_exactly(stream, length))
+    if not isinstance(message, dict):
+        raise TypeError("no answer")
+    return message
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) != length:
+        raise EOFError
+    return data
+
+
+def _serve() -> None:
+    """Be the child: decode until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when a run ends
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(nowhere, descriptor)  # what codecs print is no answer
+    with suppress(EOFError, OSError):
+        while True:
+            request = _receive(requests)
+            _answer(request, _exactly(requests, request["bytes"]), requests, answers)
+
+
+def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: IO[bytes]) -> None:
+    needed = Needed(**request["needed"]) if request["needed"] else None
+    asked = request["range"]
+    sample_range = (float(asked[0]), float(asked[1])) if isinstance(asked, list) else asked
+
+    def admit(cost: int) -> None:
+        """Ask the parent, whose memory is shared out; the wait is no time of decoding."""
+        _pause_limit()
+        _send(answers, {"cost": cost})
+        _receive(requests)
+        _start_limit()
+
+    try:
+        _start_limit()
+        photo = decode(data, Limits(**request["limits"]), needed, sample_range, admit)
+    except ImageError as error:
+        _send(answers, {"reason": error.reason, "message": str(error)})
+        return
+    except MemoryError:
+        _send(answers, {"reason": Reason.OUT_OF_MEMORY, "message": "there is not enough memory to decode it"})
+        return
+    finally:
+        _pause_limit()
+    described = {
+        "pixels": photo.pixels.shape[:2],
+        "rgba": photo.rgba is not None,
+        "header": asdict(photo.header),
+        "size": asdict(photo.size),
+        "reduction": photo.reduction,
+        "levels": photo.levels,
+    }
+    _send(answers, described, photo.pixels.data, b"" if photo.rgba is None else photo.rgba.data)
+
+
+def _start_limit() -> None:
+    """End this process when a decoder does not come to an end, whether somebody waits for it or not."""
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(SECONDS)
+
+
+def _pause_limit() -> None:
+    if hasattr(signal, "alarm"):
+        signal.alarm(0)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,289 @@
+"""Walk one folder: every file is met once, and is either an input or counted as left out.
+
+Names decide first; only files with an odd suffix, or none, are opened, and only for their first bytes. Folders are
+listed with `os.scandir` and no file is asked for its status, so that large trees on slow disks stay quick.
+"""
+
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of, is_picture
+from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
+
+OVERLAY_SUFFIX: Final = ".overlay.jpg"
+MAP_SUFFIX: Final = ".map.npy"
+SIDECAR_SUFFIX: Final = ".json"
+RUN_RECORD: Final = "run.json"
+# Files and folders that systems and devices make for themselves; compared in lower case.
+SYSTEM_NAMES: Final = frozenset(
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "found.000",
+    }
+)
+# Suffixes that say plainly that a file is no picture, or no whole one yet: nothing is opened for them.
+_NEVER: Final = frozenset(
+    {".json", ".jsonl", ".txt", ".xml", ".csv", ".npy", ".part", ".crdownload", ".download", ".tmp"}
+)
+_PICTURE_WORD: Final = re.compile(
+    r"\.(?:jpe?g|jpe|jpg|jfif|jif|pjp|a?png|webp|tiff?|bmp|dib|gif|p[bgpn]m|jp2|j2[kc]|jp[cfhx]|avif|hei[cf]|hif|jxl|jxr"
+    r"|img|image|pic|photo|thumb|dcm|dicom|svg|psd|exr|hdr|ico|tga|pcx|qoi|pdf|eps|dng|cr[23w]|nef|arw|raf|orf|rw2)"
+)
+_PLAIN_SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]*\Z")
+
+Match = Callable[[str], bool]
+# Device and inode.
+Identity = tuple[int, int]
+Others = list[tuple[os.DirEntry[str], str | None]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which files of a folder are inputs.
+
+    `suffixes` are those of pictures; `formats` are the names (of `formats.format_of`) of what is decoded. `excluded`
+    and `included` say of a path relative to the folder, with a `/` at the end of a folder's, whether a pattern fits.
+    """
+
+    suffixes: frozenset[str]
+    formats: frozenset[str] = PICTURES
+    recursive: bool = True
+    follow_links: bool = False
+    hidden: bool = False
+    excluded: Match | None = None
+    included: Match | None = None
+
+
+class Met(NamedTuple):
+    """A file that is an input, or, with an `errno`, a folder that cannot be listed; `relative` is POSIX."""
+
+    relative: str
+    path: str
+    errno: int | None = None
+
+
+def patterns(lines: tuple[str, ...]) -> Match | None:
+    """Compile patterns as in a .gitignore; None where there are none.
+
+    Raises:
+        UsageError: one of them can match nothing.
+    """
+    if not lines:
+        return None
+    from pathspec import GitIgnoreSpec
+
+    for line in lines:
+        try:
+            useless = all(pattern.include is None for pattern in GitIgnoreSpec.from_lines([line]).patterns)
+        except ValueError:
+            useless = True
+        if useless:
+            raise UsageError(f"'{line}' is not a pattern such as '*.png', 'cache/' or '/top/**/*.jpg'.")
+    return GitIgnoreSpec.from_lines(lines).match_file
+
+
+def walk(root: str, rules: Rules, left_out: LeftOut, output: str | None = None) -> Iterator[Met]:
+    """Walk a folder, and count what is left out; the folder of the output is never entered.
+
+    Links to files are inputs wherever they lead. With `follow_links`, folders behind links are walked after all others,
+    in order, and each folder once however many links lead to it.
+    """
+    return _Walk(root, rules, left_out, _identity(output) if output else None).run()
+
+
+@dataclass
+class _Walk:
+    root: str
+    rules: Rules
+    left_out: LeftOut
+    output: Identity | None
+    folders: list[tuple[str, str]] = field(default_factory=list)
+    links: deque[tuple[str, str]] = field(default_factory=deque)
+    seen: set[Identity] = field(default_factory=set)
+    # Files taken for their contents. In a cache of contents, only the links that lead to them are inputs.
+    odd: list[tuple[Identity, Met]] = field(default_factory=list)
+    targets: set[Identity] = field(default_factory=set)
+
+    def run(self) -> Iterator[Met]:
+        self.folders.append(("", self.root))
+        while self.folders or self.links:
+            prefix, path = self.folders.pop() if self.folders else self.links.popleft()
+            if self.rules.follow_links and not self._is_new(path):
+                self.left_out.add_folder(Why.WALKED_BEFORE, path)
+                continue
+            yield from self._folder(prefix, path)
+        for identity, met in self.odd:
+            if identity in self.targets:
+                self.left_out.add_file(Why.LINK_TARGET, met.path)
+            else:
+                yield met
+
+    def _is_new(self, path: str) -> bool:
+        identity = _identity(path)
+        if identity is None:
+            return True
+        new = identity not in self.seen
+        self.seen.add(identity)
+        return new
+
+    def _folder(self, prefix: str, path: str) -> Iterator[Met]:
+        try:
+            with os.scandir(path) as listing:
+                entries = sorted(listing, key=_name)
+        except OSError as error:
+            yield Met(prefix.rstrip("/"), path, error.errno or 0)
+            return
+        taken: set[str] = set()
+        others: Others = []
+        for entry in entries:
+            if _is_folder(entry):
+                self._meet_folder(entry, prefix)
+                continue
+            why = self._why_not(entry, prefix)
+            if why is not None:
+                self.left_out.add_file(why, entry.path)
+            elif _has_suffix(entry.name, self.rules.suffixes):
+                taken.add(entry.name)
+                yield self._taken(entry, prefix)
+            else:
+                yield from self._meet_odd(entry, prefix, others)
+        self._count_others(others, taken)
+
+    def _meet_folder(self, entry: os.DirEntry[str], prefix: str) -> None:
+        link = entry.is_symlink()
+        relative = prefix + entry.name
+        if not self.rules.hidden and is_hidden(entry.name):
+            why = Why.HIDDEN
+        elif self.rules.excluded and self.rules.excluded(f"{relative}/"):
+            why = Why.EXCLUDED
+        elif self.output and (link or entry.inode() == self.output[1]) and _identity(entry.path) == self.output:
+            why = Why.OUTPUT
+        elif not self.rules.recursive:
+            why = Why.NOT_RECURSIVE
+        elif link and not self.rules.follow_links:
+            why = Why.LINK_TO_FOLDER
+        else:
+            (self.links if link else self.folders).append((f"{relative}/", entry.path))
+            return
+        self.left_out.add_folder(why, entry.path)
+
+    def _why_not(self, entry: os.DirEntry[str], prefix: str) -> Why | None:
+        """Why a file is no input whatever it holds, None where it may be one."""
+        rules, name = self.rules, entry.name
+        if not rules.hidden and is_hidden(name):
+            return Why.HIDDEN
+        if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX)):
+            return Why.OUTPUT
+        if rules.excluded and rules.excluded(prefix + name):
+            return Why.EXCLUDED
+        if rules.included and not rules.included(prefix + name):
+            return Why.NOT_INCLUDED
+        return None
+
+    def _taken(self, entry: os.DirEntry[str], prefix: str) -> Met:
+        """Take a file, and remember where it is if it is a link."""
+        if entry.is_symlink():
+            target = _identity(entry.path)
+            if target is not None:
+                self.targets.add(target)
+        return Met(prefix + entry.name, entry.path)
+
+    def _meet_odd(self, entry: os.DirEntry[str], prefix: str, others: Others) -> Iterator[Met]:
+        """Look into a file whose name does not say that it is a picture, where the name leaves it open."""
+        name = entry.name.lower()
+        says_picture = _PICTURE_WORD.search(name) is not None
+        if suffix_of(name) in _NEVER or not (says_picture or _leaves_it_open(name)):
+            others.append((entry, None))
+            return
+        try:
+            identity, format_name = _first_bytes(entry)
+        except OSError:
+            # A name that speaks of a picture gets a record that says why it cannot be read.
+            if says_picture:
+                yield self._taken(entry, prefix)
+            else:
+                others.append((entry, None))
+            return
+        if format_name not in self.rules.formats:
+            others.append((entry, format_name))
+        elif entry.is_symlink():
+            yield self._taken(entry, prefix)
+        else:
+            self.odd.append((identity, Met(prefix + entry.name, entry.path)))
+
+    def _count_others(self, others: Others, taken: set[str]) -> None:
+        sidecars = {name + SIDECAR_SUFFIX for name in taken} & {entry.name for entry, _ in others}
+        for entry, format_name in others:
+            if entry.name in sidecars or (sidecars and entry.name == RUN_RECORD):
+                self.left_out.add_file(Why.OUTPUT, entry.path)
+                continue
+            self.left_out.add_file(Why.OTHER, entry.path, format_name)
+            if format_name is not None and is_picture(format_name):
+                self.left_out.pictures[format_name] += 1
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name begins with a dot, or is one that systems make for themselves."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _identity(path: str) -> Identity | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - names that are not UTF-8 stay str
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - names that are not UTF-8 stay str
+    return bool(stem) and suffix.lower() in suffixes
+
+
+def _leaves_it_open(name: str) -> bool:
+    """Whether a name has no suffix, or one that is a number or no word, such as `IMG_2023.01` or `photo.~1~`."""
+    return _PLAIN_SUFFIX.search(suffix_of(name)) is None
+
+
+def _first_bytes(entry: os.DirEntry[str]) -> tuple[Identity, str | None]:
+    """Name the format of a regular file; a FIFO or a device is not opened, since that alone may disturb others.
+
+    Raises:
+        OSError: it is a broken link, or cannot be opened or read.
+    """
+    status = os.stat(entry.path)  # noqa: PTH116 - names that are not UTF-8 stay str
+    if not stat.S_ISREG(status.st_mode):
+        return (status.st_dev, status.st_ino), None
+    descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        head = os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b""
+    finally:
+        os.close(descriptor)
+    return (status.st_dev, status.st_ino), format_of(head)

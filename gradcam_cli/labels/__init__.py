@@ -1,0 +1,1 @@
+"""Names of classes, and the files that have them."""

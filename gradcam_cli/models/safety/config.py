@@ -1,0 +1,227 @@
+"""What a model's config may say: Keras's own classes and functions, no files, and sizes that its weights bear out.
+
+Keras imports what `module` and `class_name` name, calls what it finds, and allocates what the numbers ask for: before
+it compares any of it with the weights.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.legacy.config import for_keras_3_config
+from gradcam_cli.models.legacy.operations import TENSORFLOW_CALLS
+from gradcam_cli.models.safety.hdf5 import Stored
+from gradcam_cli.models.safety.shapes import Node
+from gradcam_cli.models.safety.sizes import check_sizes
+from gradcam_cli.models.subclasses import as_graphs
+
+# Classes that run code of their own, or of a file beside the model, when they are loaded or called.
+DANGEROUS = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
+# A layer of tensorflow_hub: one opaque graph from pictures to features or classes.
+HUB_LAYER = "KerasLayer"
+# What layers read files by: vocabularies, tokenizers, graphs. A list in its place is the thing itself.
+FILE_KEYS = frozenset({"vocabulary", "filepath", "merges", "proto", "idf_weights"})
+ALLOWED_MODULES = (
+    "builtins",
+    "keras.activations",
+    "keras.constraints",
+    "keras.dtype_policies",
+    "keras.initializers",
+    "keras.layers",
+    "keras.losses",
+    "keras.metrics",
+    "keras.models",
+    "keras.ops",
+    "keras.optimizers",
+    "keras.quantizers",
+    "keras.random",
+    "keras.regularizers",
+    "keras.src.activations",
+    "keras.src.applications",
+    "keras.src.constraints",
+    "keras.src.dtype_policies",
+    "keras.src.initializers",
+    "keras.src.layers",
+    "keras.src.models",
+    "keras.src.ops",
+    "keras.src.optimizers",
+    "keras.src.quantizers",
+    "keras.src.random",
+    "keras.src.regularizers",
+    "keras_hub.layers",
+    "keras_hub.models",
+    "keras_hub.src.layers",
+    "keras_hub.src.models",
+)
+# Functions may be named from these only: others have some that read and fetch files.
+FUNCTION_MODULES = (
+    "builtins",
+    "keras.activations",
+    "keras.constraints",
+    "keras.initializers",
+    "keras.losses",
+    "keras.metrics",
+    "keras.ops",
+    "keras.regularizers",
+    "keras.src.activations",
+    "keras.src.ops",
+)
+# Here functions stand beside the classes; a class is told by its capital.
+MIXED_MODULES = frozenset({"keras", "keras.layers", "keras.models", "keras.random"})
+PACKAGES = frozenset({"keras", "Keras", "keras_hub"})
+# Where Keras 2 and tf_keras had their classes. Keras 3 is given the class of the same name from keras.layers instead.
+FORMER_MODULES = (
+    "keras.engine",
+    "keras.mixed_precision",
+    "keras.src.engine",
+    "keras.src.mixed_precision",
+    "tensorflow.keras",
+    "tensorflow.python.keras",
+    "tf_keras",
+)
+# What Keras 2 made of method calls on tensors in a functional model; these are not translated.
+UNTRANSLATED_CALLS = TENSORFLOW_CALLS | {"ClassMethod", "InstanceMethod", "InstanceProperty"}
+# Keras's own marks for values; all other names are those of classes and functions.
+NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+def check_config(
+    path: Path, config: Node, stored: Stored, version: str = "", own: frozenset[str] = frozenset()
+) -> None:
+    """Refuse a config that names what is not Keras's, or asks for far more memory than its weights.
+
+    Both the config as it is and what Keras will be given in its place are checked.
+
+    Args:
+        path: of the file, for messages.
+        config: of the model.
+        stored: what there is of weights.
+        version: of the Keras that wrote the config; empty where the file does not say.
+        own: names of classes and functions that the user gives code for.
+
+    Raises:
+        ModelError: with the file and the layer at fault.
+    """
+    config, _ = as_graphs(config)
+    check_names(path, config, translated=False, own=own)
+    translated = for_keras_3_config(path, config, version)
+    check_names(path, translated, own=own)
+    check_sizes(path, translated, list(objects_in(translated)), stored)
+
+
+def check_names(path: Path, config: Node, *, translated: bool = True, own: frozenset[str] = frozenset()) -> None:
+    """Refuse a config that names classes, functions or files that are not Keras's own.
+
+    Args:
+        path: of the file, for messages.
+        config: of the model.
+        translated: False for the config of an old version, which has TensorFlow calls and former modules that Keras 3
+            is never given.
+        own: names of classes and functions that the user gives code for.
+
+    Raises:
+        ModelError: with the file and the layer at fault.
+    """
+    for layer, node in objects_in(config):
+        _check_names(path, layer, node if translated else _renamed(node), own)
+        _check_files(path, layer, node)
+
+
+def _renamed(node: Node) -> Node:
+    """Read the class of an old version as the one that Keras 3 is given in its place."""
+    module, class_name = node.get("module"), node.get("class_name")
+    if isinstance(class_name, str) and class_name in TENSORFLOW_CALLS:
+        return {**node, "class_name": "Layer", "module": "keras.layers"}
+    if isinstance(module, str) and _is_within(module, FORMER_MODULES):
+        kind = "keras.activations" if class_name == "function" else "keras.layers"
+        return {**node, "module": kind}
+    return node
+
+
+def objects_in(config: Node) -> Iterator[tuple[str, Node]]:
+    """All objects of a config, each with the name of the layer it belongs to; without recursion, so of any depth."""
+    waiting: list[tuple[str, Any]] = [("the model", config)]
+    while waiting:
+        layer, current = waiting.pop()
+        if isinstance(current, dict):
+            inner = current.get("config")
+            if "class_name" in current and isinstance(inner, dict) and isinstance(inner.get("name"), str):
+                layer = f"layer '{inner['name']}'"
+            yield layer, current
+            waiting.extend((layer, child) for child in current.values())
+        elif isinstance(current, list):
+            waiting.extend((layer, child) for child in current)
+
+
+def _check_names(path: Path, layer: str, node: Node, own: frozenset[str]) -> None:
+    for key, value in node.items():
+        if key != "name" and isinstance(value, str) and value.rsplit(">", 1)[-1] in DANGEROUS:
+            raise ModelError(_dangerous(path, layer, value))
+    if "class_name" not in node:
+        return
+    class_name, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
+    if not isinstance(class_name, str) or not isinstance(module, str | None):
+        raise ModelError(f"{path}: {layer} is of no class that could be named. Refused.")
+    if class_name in UNTRANSLATED_CALLS:
+        raise ModelError(
+            f"{path}: {layer} is a bare TensorFlow call, which Keras 2 saved as {class_name} and Keras 3 cannot"
+            " read. Load the model with the TensorFlow that wrote it, put a Keras layer in its place, and save again."
+        )
+    is_function = class_name == "function"
+    name = str(node.get("config")) if is_function else class_name
+    if name.rsplit(">", 1)[-1] in own:
+        return
+    if name.rsplit(">", 1)[-1] == HUB_LAYER:
+        raise ModelError(_of_hub(path, layer))
+    if isinstance(registered, str) and ">" in registered and registered.split(">", 1)[0] not in PACKAGES:
+        raise ModelError(foreign(path, layer, registered, is_function=is_function))
+    if not _is_keras(module or "", name.rsplit(">", 1)[-1], is_function=is_function):
+        raise ModelError(foreign(path, layer, f"{module}.{name}" if module else name, is_function=is_function))
+
+
+def _is_keras(module: str, name: str, *, is_function: bool) -> bool:
+    """Whether Keras would find a class or a pure function there, and nothing else."""
+    if not NAME.fullmatch(name):
+        return False
+    if is_function:
+        return module == "" or _is_within(module, FUNCTION_MODULES)
+    if module in MIXED_MODULES and not (name[0].isupper() or name.startswith("__")):
+        return False
+    return module in {"", "keras"} or _is_within(module, ALLOWED_MODULES)
+
+
+def _is_within(module: str, allowed: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def _check_files(path: Path, layer: str, node: Node) -> None:
+    for key in FILE_KEYS & node.keys():
+        if isinstance(node[key], str):
+            raise ModelError(f"{path}: {layer} reads its {key} from the file {node[key]!r}. Refused.")
+
+
+def _dangerous(path: Path, layer: str, name: str) -> str:
+    return (
+        f"{path}: {layer} is a {name.rsplit('>', 1)[-1]}, which runs code of its own. A stranger's model may not. If"
+        " it is yours, replace it by Keras layers that do the same (Rescaling, Normalization...), and save again."
+    )
+
+
+def foreign(path: Path, layer: str, name: str, *, is_function: bool = False) -> str:
+    """Say that a layer needs code that is not part of Keras, and what to do."""
+    what = f"uses the function {name}" if is_function else f"is of the class {name}"
+    return (
+        f"{path}: {layer} {what}, which is not part of Keras; its code is not in the file and will "
+        "not be imported. If the code is yours: --custom-objects FILE.py --trust-model-code. Or rebuild that part from "
+        "Keras's own layers, copy its weights, and save again."
+    )
+
+
+def _of_hub(path: Path, layer: str) -> str:
+    return (
+        f"{path}: {layer} is a {HUB_LAYER} of TensorFlow Hub. Its network is a graph of TensorFlow that is not in this"
+        " file, and it has no Keras layers whose feature maps could be explained. Build the same network with"
+        " keras.applications or keras_hub, train your head on it, and save the whole model: model.save('model.keras')"
+    )

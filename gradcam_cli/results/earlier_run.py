@@ -1,0 +1,78 @@
+"""What an output folder holds of an earlier run, and what of it a run with other options would replace."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradcam_cli.errors import ImageError
+from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.walk import RUN_RECORD
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, OutputFolder
+from gradcam_cli.results.ownership import is_record, parsed
+from gradcam_cli.results.sidecar import Record
+
+MOST_CHANGES = 4
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What a run with other options does to the sidecars of an earlier run: some are replaced, others stay."""
+
+    changes: tuple[str, ...]
+    replaced: int
+    others: int
+
+
+def run_record_of(root: Path) -> Record | None:
+    """Read the `run.json` of a folder; None where there is none of this program."""
+    try:
+        record = parsed(read_file(os.fspath(root / RUN_RECORD), SIDECAR_LIMITS))
+    except (ImageError, ValueError):
+        return None
+    return record if is_record(record) and isinstance(record.get("options"), dict) else None
+
+
+def replacement(
+    folder: OutputFolder, left: Sequence[Source], options: Mapping[str, Any], options_sha256: str
+) -> Replacement | None:
+    """Tell what this run replaces of a run with other options; None where the options agree or nothing is there.
+
+    Args:
+        folder: the output folder.
+        left: the sources that are going to be explained.
+        options: the options of this run, as `run.json` records them, as far as they are known, and its `model`.
+        options_sha256: their hash, with all else that the results depend on.
+    """
+    before = run_record_of(folder.root)
+    if before is None or before["options_sha256"] == options_sha256:
+        return None
+    replaced = {os.fspath(path) for source in left if (path := folder.sidecar_path(source)).is_file()}
+    others = sum(path not in replaced for path in _sidecars(folder))
+    if not replaced and not others:
+        return None
+    recorded = {**before["options"], "model": before.get("model", {}).get("name")}
+    changes = _changes({name: recorded.get(name) for name in options}, options)
+    return Replacement(tuple(changes), len(replaced), others)
+
+
+def _sidecars(folder: OutputFolder) -> Iterator[str]:
+    for parent, _, files in os.walk(folder.root):
+        for name in files:
+            # An overlay beside it, or a failure: what else ends in .json is not of this program.
+            if name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX):
+                yield os.path.join(parent, name)  # noqa: PTH118 - names that are not UTF-8 stay str
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Name the options that differ, as `method: gradcam++, now gradcam`."""
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _changes(old, new, f"{name}.")
+        else:
+            yield f"{prefix}{name}: {old}, now {new}"

@@ -1,0 +1,298 @@
+"""Files that appear whole or not at all: overlays and maps first, the sidecar last, as the mark of a finished image."""
+
+import errno
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside
+from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
+from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX, RUN_RECORD
+from gradcam_cli.results.ownership import are_rows, belongs_to, is_ours
+from gradcam_cli.results.sidecar import Record, files_of, to_json
+from gradcam_cli.settings import Limits
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    # Windows has no such locks.
+    fcntl = None
+
+SIDECAR_SUFFIX = ".json"
+STAYS = "What was finished stays valid."
+# A sidecar of a thousand classes has some 400 kB.
+SIDECAR_LIMITS = Limits(max_file_bytes=64 * 2**20)
+_STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
+TOO_LONG = "the names of its outputs are longer than the file system allows"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where one image's files go, by target class: `cat.png.overlay.jpg`, or `cat.png.281.overlay.jpg` if many."""
+
+    source: Source
+    several: bool
+
+    def overlay(self, index: int) -> str:
+        """Name of the overlay of one class, relative to the sidecar."""
+        return f"{self._stem(index)}{OVERLAY_SUFFIX}"
+
+    def map(self, index: int) -> str:
+        """Name of the raw map of one class, relative to the sidecar."""
+        return f"{self._stem(index)}{MAP_SUFFIX}"
+
+    @property
+    def sidecar(self) -> str:
+        """Name of the sidecar."""
+        return f"{self._name}{SIDECAR_SUFFIX}"
+
+    @property
+    def _name(self) -> str:
+        return self.source.relative.rsplit("/", 1)[-1]
+
+    def _stem(self, index: int) -> str:
+        return f"{self._name}.{index}" if self.several else self._name
+
+
+class OutputFolder:
+    """The folder a run writes to; the only place that creates files, and one run's at a time."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the folder; nothing is created before `prepare`."""
+        self.root = root
+        self._real_root = ""
+        self._identity: tuple[int, int] | None = None
+        self._descriptor = -1
+        self._made: set[Path] = set()
+        self._making = threading.Lock()
+
+    def prepare(self, record: str = RUN_RECORD, rows: str | None = None) -> None:
+        """Create the folder, lock it, and check that it can be written, before a model is loaded.
+
+        Args:
+            record: the JSON file that the run writes at the top.
+            rows: the file of JSON lines that it writes there, if any.
+
+        Raises:
+            UsageError: the folder cannot be written, another run has it, or one of these files is not this program's.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._real_root = os.path.realpath(self.root)
+            self._lock()
+            found = self.root.stat()
+            self._identity = (found.st_dev, found.st_ino)
+            _sweep(self.root)
+            self._made.add(self.root)
+            probe = temporary_beside(self.root / RUN_RECORD)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(f"{self.root}: the output folder cannot be written: {error.strerror}.") from error
+        try:
+            _refuse_foreign(self.root / record, is_ours)
+            if rows is not None:
+                _refuse_foreign(self.root / rows, are_rows)
+        except ImageError as error:
+            raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
+
+    def check_identity(self) -> None:
+        """Check that the folder is still the one that the run began with.
+
+        Raises:
+            EnvironmentStop: it was removed, renamed, replaced or unmounted.
+        """
+        try:
+            found = self.root.stat()
+        except OSError as error:
+            raise EnvironmentStop(f"{self.root}: the output folder is gone: {error.strerror}. {STAYS}") from error
+        if self._identity not in {None, (found.st_dev, found.st_ino)}:
+            raise EnvironmentStop(f"{self.root}: another folder has taken the place of the output folder. {STAYS}")
+
+    def release(self) -> None:
+        """Let another run have the folder; the end of the process does so as well."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _lock(self) -> None:
+        """Take the folder itself, so that no file of a lock is left behind by a run that was killed."""
+        if fcntl is None:
+            return
+        self._descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{self.root}: another run is writing there. Wait for it, or choose another.") from error
+        except OSError:
+            # Some network file systems have no locks; a run on one of them is not worse for it than without.
+            self.release()
+
+    @property
+    def has_run_record(self) -> bool:
+        """Whether a run came to its end here."""
+        return (self.root / RUN_RECORD).is_file()
+
+    def sidecar_path(self, source: Source) -> Path:
+        """Give the path of a source's sidecar."""
+        return (self.root / source.relative).with_name(Names(source, several=False).sidecar)
+
+    def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
+        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image goes.
+
+        Raises:
+            ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
+            EnvironmentStop: nothing can be written any more.
+        """
+        folder = self._folder_of(names.source)
+        sidecar = folder / names.sidecar
+        # Only names that the program itself would write may go, whatever a sidecar found there says.
+        image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
+        before = {name for name in files_of(_refuse_foreign(sidecar, is_ours)) if belongs_to(name, image)}
+        # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
+        _remove(sidecar)
+        for name in before - files.keys():
+            _remove(folder / name)
+        for name, data in files.items():
+            _replace(folder / name, data)
+        _replace(sidecar, to_json(record).encode("ascii"))
+
+    def write_run(self, record: Mapping[str, Any]) -> None:
+        """Write the run's own record at the top.
+
+        Raises:
+            EnvironmentStop: nothing can be written any more.
+        """
+        self.write(RUN_RECORD, to_json(record).encode("ascii"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file at the top.
+
+        Raises:
+            EnvironmentStop: nothing can be written any more.
+        """
+        self.check_identity()
+        try:
+            _replace(self.root / name, data)
+        except ImageError as error:
+            raise EnvironmentStop(f"{self.root / name}: {error}") from error
+
+    @contextmanager
+    def rows(self, name: str) -> Iterator[TextIO]:
+        """Open a file of JSON lines at the top; it takes its name when it is closed, whole, or as far as the run came.
+
+        Raises:
+            EnvironmentStop: it cannot be written.
+        """
+        temporary = temporary_beside(self.root / name)
+        try:
+            file = temporary.open("x", encoding="ascii", newline="\n")
+        except OSError as error:
+            raise EnvironmentStop(f"{self.root / name}: cannot be written: {error.strerror}.") from error
+        try:
+            with file:
+                yield file
+        finally:
+            self._keep(temporary, name)
+
+    def _keep(self, temporary: Path, name: str) -> None:
+        self.check_identity()
+        try:
+            temporary.replace(self.root / name)
+        except OSError as error:
+            raise EnvironmentStop(f"{self.root / name}: cannot be written: {error.strerror}.") from error
+
+    def _folder_of(self, source: Source) -> Path:
+        self.check_identity()
+        folder = (self.root / source.relative).parent
+        try:
+            self._make(folder)
+        except OSError as error:
+            raise _translated(error, folder) from error
+        real = os.path.realpath(folder)
+        if os.path.commonpath([real, self._real_root]) != self._real_root:
+            raise ImageError(Reason.OUTPUT_NOT_OURS, "its folder leads out of the output folder by a symbolic link")
+        with self._making:
+            if folder not in self._made:
+                _sweep(folder)
+                self._made.add(folder)
+        return folder
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder below the root, but never the root itself: where that is gone, the run has to stop."""
+        for parent in reversed([folder, *folder.parents]):
+            if parent == self.root or parent in self._made or self.root not in parent.parents:
+                continue
+            parent.mkdir(exist_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporaries of runs that were killed: the folder is ours alone, so nobody is writing them."""
+    with suppress(OSError):
+        for path in folder.glob(f"{PREFIX}*{TEMPORARY_SUFFIX}"):
+            if TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
+    """Give the bytes of a file that is ours, none where there is no file, and refuse every other one.
+
+    Raises:
+        ImageError: the file is not provably this program's, so it is not replaced.
+    """
+    try:
+        data = read_file(os.fspath(path), SIDECAR_LIMITS)
+    except ImageError as error:
+        if error.reason in {Reason.VANISHED, Reason.EMPTY}:
+            return b""
+        if error.reason is Reason.NAME_TOO_LONG:
+            raise ImageError(error.reason, TOO_LONG) from error
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} exists already, and {error}") from error
+    if not ours(data):
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} exists already, and this program did not write it")
+    return data
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """Give an array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    try:
+        with atomically(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise _translated(error, path) from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
+    if error.errno == errno.ENAMETOOLONG:
+        return ImageError(Reason.NAME_TOO_LONG, TOO_LONG)
+    if error.errno in _IN_THE_WAY:
+        return ImageError(Reason.OUTPUT_NOT_OURS, f"something else stands where {path.name} should be")
+    if error.errno in _STOPS:
+        return EnvironmentStop(f"{path}: {error.strerror}. {STAYS}")
+    return EnvironmentStop(f"{path}: cannot be written: {error.strerror}.")

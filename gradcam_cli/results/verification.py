@@ -1,0 +1,221 @@
+"""Whether an output folder is whole: sidecars valid, files as their sidecars say, and nothing that nobody names."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from gradcam_cli.atomic import PREFIX, TEMPORARY_SUFFIX
+from gradcam_cli.errors import ImageError, UsageError, first_line
+from gradcam_cli.inputs.decoding import decode, read_file, sha256
+from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX, RUN_RECORD
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
+from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_ours, parsed
+from gradcam_cli.results.runs_found import Runs
+from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
+from gradcam_cli.settings import Limits
+
+# The first error of a record, None where there is none.
+Validation = Callable[[Record], str | None]
+# Overlays are as large as their photographs, which had limits of their own.
+LIMITS = Limits(max_file_bytes=2**31, max_pixels=2**32)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file, named relative to the folder."""
+
+    file: str
+    problem: str
+
+
+@dataclass
+class Findings:
+    """What was looked at, and what is wrong with it.
+
+    `gone` are the sidecars, relative to the folder, whose input is gone; `unchecked` are remarks on what could not be
+    verified.
+    """
+
+    sidecars: int = 0
+    files: int = 0
+    foreign: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    def as_record(self) -> Record:
+        """The findings as JSON."""
+        problems = [{"file": problem.file, "problem": problem.problem} for problem in self.problems]
+        counts = {"sidecars": self.sidecars, "files": self.files, "foreign": self.foreign}
+        return {**counts, "problems": problems, "unchecked": self.unchecked}
+
+
+def verify_folder(root: Path, inputs: tuple[str, ...] = ()) -> Findings:
+    """Look at every file below a folder that a run has written to.
+
+    Sidecars have to be valid by the schema of their version and to lie where their input's path says; the files they
+    name have to have the size and the hash that they say, overlays have to decode and maps to be arrays; overlays, maps
+    and temporaries that no sidecar names are orphans. JSON of other people is counted and left alone. A folder with a
+    `run.json` of its own is a run of its own, whose sidecars lie where their inputs' paths say below that folder. A
+    sidecar has to have the options of its `run.json`, and its input has to be there still.
+
+    Args:
+        root: the output folder.
+        inputs: the inputs of the run, where they are not where they were when it began.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: there is no such folder.")
+    findings = Findings()
+    named: set[str] = set()
+    found = sorted(_walk(root, findings))
+    runs = Runs(root, found, inputs)
+    findings.unchecked.extend(runs.remarks)
+    is_valid = _validation(findings)
+    for relative in (name for name in found if name.endswith(".json")):
+        named |= _verify_json(root, relative, runs, is_valid, findings)
+    for relative in found:
+        name = relative.rsplit("/", 1)[-1]
+        if name.startswith(PREFIX) and name.endswith(TEMPORARY_SUFFIX):
+            _blame(findings, relative, "left by a run that was killed; the next run removes it")
+        elif name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX)) and relative not in named:
+            _blame(findings, relative, "no sidecar names it")
+    return findings
+
+
+def prune(root: Path, findings: Findings) -> int:
+    """Remove the outputs whose input is gone: each sidecar, and of the files it names those that belong to it.
+
+    Returns:
+        How many sidecars were removed.
+    """
+    for relative in findings.gone:
+        sidecar = root / relative
+        image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
+        for name in files_of(read_file(os.fspath(sidecar), SIDECAR_LIMITS)):
+            if belongs_to(name, image):
+                sidecar.with_name(name).unlink(missing_ok=True)
+        sidecar.unlink(missing_ok=True)
+    return len(findings.gone)
+
+
+def _validation(findings: Findings) -> Validation:
+    """Give what finds the first error of a record by its schema; without jsonschema, only its main fields count."""
+    if find_spec("jsonschema") is None:
+        findings.unchecked.append("jsonschema is not installed: only the main fields of the sidecars were verified")
+        return _main_fields
+    import jsonschema
+
+    validators = {
+        version: jsonschema.Draft202012Validator(json.loads(schema_text(version)))
+        for version in (FIRST_VERSION, SCHEMA_VERSION)
+    }
+
+    def first_error(record: Record) -> str | None:
+        # True is 1 to Python, and no version.
+        version = record["schema_version"] if type(record["schema_version"]) is int else SCHEMA_VERSION
+        validator = validators.get(version, validators[SCHEMA_VERSION])
+        invalid = jsonschema.exceptions.best_match(validator.iter_errors(record))
+        if invalid is None:
+            return None
+        where = "/".join(str(part) for part in invalid.absolute_path) or "the record"
+        return f"{where}: {invalid.message}"
+
+    return first_error
+
+
+def _main_fields(record: Record) -> str | None:
+    try:
+        texts = [record["status"], record["input"]["path"], *(file["name"] for file in record["files"])]
+    except (LookupError, TypeError) as error:
+        return f"{first_line(error)} is missing"
+    return None if all(isinstance(text, str) for text in texts) else "a name is not text"
+
+
+def _walk(root: Path, findings: Findings) -> Iterator[str]:
+    """Every file below a folder, relative and with `/`; links to folders are not followed."""
+
+    def blame(error: OSError) -> None:
+        _blame(findings, os.path.relpath(error.filename, root), f"the folder cannot be listed: {error.strerror}")
+
+    for folder, _, files in os.walk(root, onerror=blame):
+        for name in files:
+            path = os.path.join(folder, name)  # noqa: PTH118 - names that are not UTF-8 stay str
+            yield os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def _blame(findings: Findings, relative: str, problem: str) -> None:
+    findings.problems.append(Problem(as_text(relative), as_text(problem)))
+
+
+def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation, findings: Findings) -> set[str]:
+    """Verify one JSON file, and name the files it names, relative to the root."""
+    try:
+        data = read_file(os.fspath(root / relative), SIDECAR_LIMITS)
+    except ImageError as error:
+        _blame(findings, relative, str(error))
+        return set()
+    if not is_ours(data):
+        findings.foreign += 1
+        return set()
+    if is_damaged_sidecar(data):
+        _blame(findings, relative, "damaged: the sidecar is empty or cut off")
+        return set()
+    record = parsed(data)
+    if _sums_up(record):
+        return set()
+    findings.sidecars += 1
+    invalid = first_error(record)
+    if invalid is not None:
+        _blame(findings, relative, f"not valid by the schema: {invalid}")
+        return set()
+    _verify_run(relative, record, runs, findings)
+    return {name for file in record["files"] if (name := _verify_file(root, relative, record, file, findings))}
+
+
+def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -> None:
+    """Compare a sidecar with the run that it belongs to."""
+    place = f"{record['input']['path']}{SIDECAR_SUFFIX}"
+    if as_text(relative) not in {place, *(as_text(run) + place for run in runs.around(relative))}:
+        _blame(findings, relative, f"it is the sidecar of {record['input']['path']}")
+        return
+    if runs.has_other_options(relative, record):
+        _blame(findings, relative, f"its options differ from those in {RUN_RECORD}: an earlier run made it")
+    if runs.input_is_gone(relative):
+        findings.gone.append(relative)
+        _blame(findings, relative, "its input is gone")
+
+
+def _sums_up(record: Record) -> bool:
+    """Whether a record is a `run.json` or an `evaluation.json`, which are of many images."""
+    return "input" not in record and not record.keys().isdisjoint({"counts", "conventions"})
+
+
+def _verify_file(root: Path, relative: str, record: Record, file: Record, findings: Findings) -> str | None:
+    try:
+        name = name_on_disk(record, file["name"])
+    except ValueError as error:
+        _blame(findings, relative, str(error))
+        return None
+    path = f"{relative.rpartition('/')[0]}/{name}".lstrip("/")
+    findings.files += 1
+    try:
+        data = read_file(os.fspath(root / path), LIMITS)
+        if sha256(data) != file["sha256"]:
+            _blame(findings, path, "its contents are not those its sidecar tells of")
+        elif name.endswith(OVERLAY_SUFFIX):
+            decode(data, LIMITS)
+        elif name.endswith(MAP_SUFFIX):
+            np.load(io.BytesIO(data), allow_pickle=False)
+    except (ImageError, ValueError, EOFError) as error:
+        _blame(findings, path, str(error))
+    return path

@@ -1,0 +1,1 @@
+"""One run: its job, queue, threads and stages."""

@@ -1,0 +1,110 @@
+"""The second half of an image's way: paint its heat, write its files, and record what was found."""
+
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.imaging.geometry import resize
+from gradcam_cli.imaging.heatmap import scale, small
+from gradcam_cli.inputs.decoding import read_file, sha256
+from gradcam_cli.methods import METHODS, Needs
+from gradcam_cli.results.output import Names, npy_bytes
+from gradcam_cli.results.sidecar import ClassResult, FileCard, MethodCard, Record, explained, failed
+from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
+from gradcam_cli.runs.memory_budget import Lease
+from gradcam_cli.runs.painting import PAINTING_BYTES, find_heat, paint_overlay
+from gradcam_cli.runs.preparing import needed_of
+
+
+def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
+    """Paint, write and record one image; what goes wrong with it alone becomes its record."""
+    if isinstance(image, Unexplained):
+        return _record_failure(image, job, sink)
+    names = Names(image.image.source, several=job.several_targets)
+    method = _method_card(job, image.classes_sampled)
+    try:
+        with job.memory.lease() as lease:
+            files, classes = _outputs(image, job, names, lease)
+        cards = [FileCard(name, len(data), sha256(data)) for name, data in files.items()]
+        record = explained(image.image.card, job.model, method, job.run, classes, cards)
+        sink.write_image(names, files, record)
+    except ImageError as error:
+        return _record_failure(Unexplained(image.image.source, image.image.card, error), job, sink)
+    except MemoryError:
+        small = ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to paint its overlay")
+        return _record_failure(Unexplained(image.image.source, image.image.card, small), job, sink)
+    finally:
+        job.memory.free(image.image.kept)
+    return record
+
+
+def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
+    """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way.
+
+    A folder that could not be listed has no sidecar: it would stay when the folder can be read again.
+    """
+    method = _method_card(job)
+    record = failed(image.card, job.model, method, job.run, image.error)
+    if image.error.reason is not Reason.OUTPUT_NOT_OURS and image.source.errno is None:
+        with suppress(ImageError):
+            sink.write_image(Names(image.source, several=job.several_targets), {}, record)
+    return record
+
+
+def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
+    """What the record says of the method: of its options, those that it used."""
+    method, options = METHODS[job.settings.method], job.settings.method_options
+    return MethodCard(
+        name=method.name,
+        score=options.score if method.differentiates else None,
+        classes_sampled=classes_sampled,
+        max_channels=options.max_channels if method.needs is Needs.MASKED_SCORES else None,
+        scorecam_masks=options.scorecam_masks if method.needs is Needs.MASKED_SCORES else None,
+        smooth=options.smooth or None,
+        noise=options.noise if options.smooth else None,
+        flip=options.flip,
+        layers=job.layers,
+        derivatives=job.derivatives,
+    )
+
+
+def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[dict[str, bytes], list[ClassResult]]:
+    """Make the files, and the record's entry, of every target class."""
+    told = result.logits if result.probabilities is None else result.probabilities
+    if not all(np.isfinite(found).all() for found in (result.logits, told, result.maps)):
+        raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
+    files: dict[str, bytes] = {}
+    classes = []
+    pixels = _shown_pixels(result.image, job, lease) if job.overlays else None
+    for i, index in enumerate(int(c) for c in result.classes):
+        scaled = scale(result.maps[i])
+        summary, regions = find_heat(scaled, result.image.fit, job.settings.boxes)
+        overlay = names.overlay(index) if pixels is not None else None
+        if overlay is not None and pixels is not None:
+            files[overlay] = paint_overlay(pixels, scaled, result.image.fit, job.settings.overlay, regions)
+        map_name = names.map(index) if job.settings.save_maps else None
+        if map_name is not None:
+            files[map_name] = npy_bytes(result.maps[i])
+        logit = float(result.logits[i])
+        probability, value = (None, logit) if result.probabilities is None else (float(told[i]), None)
+        label = job.labels.get(index)
+        heat = small(result.maps[i])
+        classes.append(ClassResult(index, label, logit, probability, value, overlay, map_name, heat, summary, regions))
+    return files, classes
+
+
+def _shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
+    lease.take(PAINTING_BYTES * image.shown.width * image.shown.height)
+    if image.pixels is not None:
+        return image.pixels
+    settings = job.settings
+    data = image.data
+    if data is None:
+        data = read_file(image.source.path, settings.limits)
+        if sha256(data) != image.card.sha256:
+            raise ImageError(Reason.UNREADABLE, "the file changed while it was being explained")
+    needed = needed_of(settings.overlay, image.fit.input)
+    # What decoders print was reported when it was decoded first.
+    return resize(job.decode(data, settings.limits, needed, settings.sample_range, lease.take).pixels, image.shown)
