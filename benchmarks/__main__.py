@@ -26,7 +26,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import click
 
 from benchmarks.photos import ROOT, SAMPLES, photographs
-from gradcam_cli.engines.streams import available_cores
+from gradcam_cli.cores import available_cores
 from gradcam_cli.settings import Precision
 
 BATCH = 16

@@ -17,6 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "extras": set(),
     "atomic": set(),
+    "cores": set(),
     "subprogram": set(),
     "settings": set(),
     "imaging": {"numpy", "cv2"},

@@ -19,12 +19,12 @@ from nets import SIDE, classifier, flatten_dense, gap_dense
 from test_lite0 import crops, lite0
 
 from gradcam_cli.cli import engines
-from gradcam_cli.cli.engines import EngineChoice
 from gradcam_cli.engines import cache
 from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.selection import EngineChoice
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError

@@ -16,6 +16,7 @@ from fakes import FakeEngine
 from PIL import Image
 
 import gradcam_cli.runs.preparing as preparing_module
+from gradcam_cli.engines.streams import even_batch_size
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
@@ -26,7 +27,6 @@ from gradcam_cli.results.sidecar import ModelCard, Record, RunCard, schema_text,
 from gradcam_cli.runs.job import Fitted, Job
 from gradcam_cli.runs.pipeline import explain, through
 from gradcam_cli.runs.preparing import prepare, shown_size
-from gradcam_cli.runs.threads import even_batch_size
 from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
 
 CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))

@@ -25,13 +25,13 @@ from gradcam_cli.cli.common import (
     versions,
 )
 from gradcam_cli.cli.console import Progress, busy, counted, say
-from gradcam_cli.cli.engines import EngineChoice, Work, open_engine
 from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.table import table
-from gradcam_cli.cli.tally import FAILED, OK
+from gradcam_cli.engines.selection import EngineChoice, Work, open_engine
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.evaluation.measures import MEASURES
 from gradcam_cli.evaluation.settings import StudySettings
+from gradcam_cli.runs.tally import FAILED, OK
 from gradcam_cli.settings import MethodOptions, RunSettings, TargetSettings
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from gradcam_cli.cli.common import (
     stopped_by_signals,
 )
 from gradcam_cli.cli.console import Progress, counted, say
-from gradcam_cli.cli.tally import Tally
 from gradcam_cli.errors import EnvironmentStop, Reason, UsageError
+from gradcam_cli.runs.tally import Tally
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.protocol import Engine

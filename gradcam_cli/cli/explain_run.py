@@ -13,12 +13,12 @@ import click
 
 from gradcam_cli.cli.common import announce, chosen_fit, extras_of, listening, locate, model_card, versions
 from gradcam_cli.cli.console import busy, counted, say
-from gradcam_cli.cli.engines import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
 from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.options import STDIO
-from gradcam_cli.cli.tally import FAILED, OK
+from gradcam_cli.engines.selection import EngineChoice, Work, open_engine, openvino_installed
 from gradcam_cli.errors import UsageError
+from gradcam_cli.runs.tally import FAILED, OK
 from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, Score, TargetSettings
 
 if TYPE_CHECKING:

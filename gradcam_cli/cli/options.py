@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gradcam_cli.cli.engines import EngineChoice
+from gradcam_cli.engines.selection import EngineChoice
 from gradcam_cli.settings import (
     ENGINES,
     FIT_CHOICES,

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from gradcam_cli.cores import available_cores
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, LayerInfo, TargetLayer
-from gradcam_cli.engines.streams import available_cores, streams_for
+from gradcam_cli.engines.streams import streams_for
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.head import head_of

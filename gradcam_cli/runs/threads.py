@@ -1,13 +1,13 @@
 """Threads that work ahead: results in order, in bounded windows, and a quick end of interrupted runs."""
 
-import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
+
+from gradcam_cli.cores import available_cores
 
 MOST_THREADS = 8
 
@@ -17,21 +17,7 @@ Result = TypeVar("Result")
 
 def available_threads() -> int:
     """Threads that decode, and threads that write: one a core, and a few at the most."""
-    return min(os.cpu_count() or 1, MOST_THREADS)
-
-
-def even_batch_size(images: int, wanted: int, streams: int) -> int:
-    """Choose a batch size, at most the wanted one and at least half of it, that leaves no stream idle at the end.
-
-    The last batch is padded to full size, and an odd one runs alone: what counts is how many images the busiest
-    stream computes. Of equal choices the largest batch wins.
-    """
-
-    def busiest(size: int) -> int:
-        return math.ceil(math.ceil(images / size) / streams) * size
-
-    largest = max(1, min(images, wanted))
-    return min(range(largest, max(1, largest // 2) - 1, -1), key=busiest)
+    return min(available_cores(), MOST_THREADS)
 
 
 @contextmanager

@@ -47,8 +47,8 @@ class Work:
 
     def even_batch_size(self, streams: int) -> int:
         """Choose the batch size: of the masked pictures, where a method makes many of each image."""
+        from gradcam_cli.engines.streams import even_batch_size
         from gradcam_cli.methods import Needs
-        from gradcam_cli.runs.threads import even_batch_size
 
         masked = any(method.needs is Needs.MASKED_SCORES for method in self.methods)
         each = self.options.max_channels if masked else 1
