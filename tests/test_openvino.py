@@ -18,8 +18,7 @@ from conftest import SAMPLES, Runner
 from nets import SIDE, classifier, flatten_dense, gap_dense
 from test_lite0 import crops, lite0
 
-from gradcam_cli.cli import engines
-from gradcam_cli.engines import cache
+from gradcam_cli.engines import cache, selection
 from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
@@ -209,12 +208,12 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
 
     monkeypatch.setattr("gradcam_cli.engines.compiling.compile_plan", counted)
     auto = EngineChoice()
-    assert engines._compiled(kept, model, auto) is None
-    assert engines._compiled(kept, model, auto) is None
+    assert selection._compiled(kept, model, auto) is None
+    assert selection._compiled(kept, model, auto) is None
     assert len(tried) == 1
     with pytest.raises(NotCompilableError):
-        engines._compiled(kept, model, EngineChoice(engine="openvino"))
-    assert engines._compiled(kept, model, EngineChoice(cache=False)) is None
+        selection._compiled(kept, model, EngineChoice(engine="openvino"))
+    assert selection._compiled(kept, model, EngineChoice(cache=False)) is None
     assert len(tried) == 3
 
 
