@@ -1,20 +1,29 @@
 """The options of a run as frozen dataclasses: every default stands here, once."""
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 # `auto`: as the model was trained where that is known, else squash.
-FIT_CHOICES = ("auto", *FIT_MODES)
+FitChoice = Literal["auto", "squash", "crop", "pad"]
+FIT_CHOICES: tuple[FitChoice, ...] = ("auto", *FIT_MODES)
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 # What is differentiated: the score before the softmax or sigmoid, or what comes out of it.
 Score = Literal["logit", "probability"]
 SCORES: tuple[Score, ...] = ("logit", "probability")
-ENGINES = ("auto", "tensorflow", "openvino")
+EngineName = Literal["auto", "tensorflow", "openvino"]
+ENGINES: tuple[EngineName, ...] = ("auto", "tensorflow", "openvino")
+
+# What becomes of images that an earlier run has explained: those that are finished are left out, by size and time or
+# by their hashes too (verify); all are explained again (overwrite); or only those that failed are (retry-failed).
+Resume = Literal["finished", "verify", "overwrite", "retry-failed"]
 
 # How `scorecam` makes a channel a mask: max(A, 0) / max(A), or (A - min A) / (max A - min A).
 MaskScaling = Literal["max", "minmax"]
@@ -148,3 +157,73 @@ class RunSettings:
     sample_range: SampleRange | None = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What runs the network, in which floating-point format, and whether compiled plans are kept for the next time."""
+
+    engine: EngineName = "auto"
+    precision: Precision = "float32"
+    cache: bool = True
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """Which pictures: files, folders, and a list of paths.
+
+    `files_from` is a file with one path a line (`-`: stdin), separated by NUL with `null_separated`. Folders are walked:
+    `recursive` into sub-folders, `follow_links` through links to folders, `hidden` with hidden and system files;
+    `exclude` and `include` are patterns as in a .gitignore. `limit` takes only the first images.
+    """
+
+    paths: tuple[str, ...] = ()
+    files_from: str | None = None
+    null_separated: bool = False
+    recursive: bool = True
+    follow_links: bool = False
+    hidden: bool = False
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """All that one run of `explain` is asked for.
+
+    Without an `output` folder no files are written. `fit` is resolved when the model is known; the `run` has the
+    resolved one. With `max_failures` the run stops after so many failed images. With `isolate_decoder` pictures are
+    decoded in processes of their own.
+    """
+
+    inputs: InputSettings = field(default_factory=InputSettings)
+    output: Path | None = None
+    model: ModelSettings = field(default_factory=ModelSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    targets: TargetSettings = field(default_factory=TargetSettings)
+    fit: FitChoice = "auto"
+    run: RunSettings = field(default_factory=RunSettings)
+    resume: Resume = "finished"
+    max_failures: int | None = None
+    isolate_decoder: bool = False
+
+    def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+        """Hash what the files of an image depend on besides the image: sha256 in hexadecimal.
+
+        Args:
+            model: what the results depend on of the model, see `ModelRequest.depends`.
+            versions: the installed versions of this program and of what computes.
+
+        The size of batches and the limits of inputs change no result: they are no part of it.
+        """
+        settings = asdict(self.run) | {"fit": self.fit}
+        del settings["batch_size"], settings["limits"]
+        depends = {
+            "model": dict(model),
+            "settings": settings,
+            "targets": asdict(self.targets),
+            "engine": [self.engine.engine, self.engine.precision],
+            "versions": dict(versions),
+        }
+        return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode("ascii")).hexdigest()

@@ -23,7 +23,6 @@ from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereErr
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.engines.selection import EngineChoice
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError
@@ -31,7 +30,7 @@ from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.request import ModelRequest, locate_model
-from gradcam_cli.settings import MethodOptions, ModelSettings, Precision, TargetSettings
+from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, Precision, TargetSettings
 
 
 def opened(plan: Plan, top_k: int = 1, classes: tuple[str, ...] = (), precision: Precision = "float32") -> Any:
@@ -207,13 +206,13 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
         return compile_plan(*args)
 
     monkeypatch.setattr("gradcam_cli.engines.compiling.compile_plan", counted)
-    auto = EngineChoice()
+    auto = EngineSettings()
     assert selection._compiled(kept, model, auto) is None
     assert selection._compiled(kept, model, auto) is None
     assert len(tried) == 1
     with pytest.raises(NotCompilableError):
-        selection._compiled(kept, model, EngineChoice(engine="openvino"))
-    assert selection._compiled(kept, model, EngineChoice(cache=False)) is None
+        selection._compiled(kept, model, EngineSettings(engine="openvino"))
+    assert selection._compiled(kept, model, EngineSettings(cache=False)) is None
     assert len(tried) == 3
 
 

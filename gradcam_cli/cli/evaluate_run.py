@@ -27,12 +27,12 @@ from gradcam_cli.cli.common import (
 from gradcam_cli.cli.console import Progress, busy, counted, say
 from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.table import table
-from gradcam_cli.engines.selection import EngineChoice, Work, open_engine
+from gradcam_cli.engines.selection import Work, open_engine
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.evaluation.measures import MEASURES
 from gradcam_cli.evaluation.settings import StudySettings
 from gradcam_cli.runs.tally import FAILED, OK
-from gradcam_cli.settings import MethodOptions, RunSettings, TargetSettings
+from gradcam_cli.settings import EngineSettings, MethodOptions, RunSettings, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.protocol import Engine
@@ -196,7 +196,7 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     if request.plan and "sanity" in settings.metrics:
         raise ModelError(f"{request.plan}: the weights of a plan cannot be randomised. Give the model it came from.")
     methods = tuple(METHODS[name] for name in settings.methods)
-    choice = EngineChoice(options["engine"], options["precision"], options["cache"])
+    choice = EngineSettings(options["engine"], options["precision"], options["cache"])
     work = Work(TargetSettings(top_k=1), methods, MethodOptions(), images, options["batch_size"])
     with busy("loading the model", quiet=options["quiet"]):
         engine, model = open_engine(request, choice, work)
@@ -228,7 +228,7 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
 
 
 def _grid_engine(
-    request: "ModelRequest", choice: EngineChoice, work: Work, engine: "Engine", grid: tuple[int, int]
+    request: "ModelRequest", choice: EngineSettings, work: Work, engine: "Engine", grid: tuple[int, int]
 ) -> "Engine":
     """The same network and weights at a larger input."""
     size = engine.input_size[0] * grid[0], engine.input_size[1] * grid[1]

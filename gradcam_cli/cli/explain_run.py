@@ -16,10 +16,18 @@ from gradcam_cli.cli.console import busy, counted, say
 from gradcam_cli.cli.explain_loop import Destination, Queue, explain_queue, tell_finished
 from gradcam_cli.cli.inputs import find_inputs
 from gradcam_cli.cli.options import STDIO
-from gradcam_cli.engines.selection import EngineChoice, Work, open_engine, openvino_installed
+from gradcam_cli.engines.selection import Work, open_engine, openvino_installed
 from gradcam_cli.errors import UsageError
 from gradcam_cli.runs.tally import FAILED, OK
-from gradcam_cli.settings import Limits, MethodOptions, OverlaySettings, RunSettings, Score, TargetSettings
+from gradcam_cli.settings import (
+    EngineSettings,
+    Limits,
+    MethodOptions,
+    OverlaySettings,
+    RunSettings,
+    Score,
+    TargetSettings,
+)
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.protocol import Engine
@@ -270,7 +278,7 @@ class Opening:
         options = self.options
         settings = _run_settings(options)
         method = METHODS[settings.method]
-        choice = EngineChoice(options["engine"], options["precision"], options["cache"])
+        choice = EngineSettings(options["engine"], options["precision"], options["cache"])
         size = batch_size or settings.batch_size
         work = Work(_target_settings(options), (method,), settings.method_options, self.images, size)
         with busy("loading the model", quiet=options["quiet"]):

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from gradcam_cli.engines.selection import EngineChoice
 from gradcam_cli.settings import (
     ENGINES,
     FIT_CHOICES,
     OUTPUT_KINDS,
     PRECISIONS,
+    EngineSettings,
     ModelSettings,
     RunSettings,
     SampleRange,
@@ -41,7 +41,7 @@ METHOD_CHOICES = (
 )
 MODEL_DEFAULTS = ModelSettings()
 RUN_DEFAULTS = RunSettings()
-ENGINE_DEFAULTS = EngineChoice()
+ENGINE_DEFAULTS = EngineSettings()
 LONGEST_SIDE = 8192
 STDIO = "-"
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.settings import MethodOptions, Precision, TargetSettings
+from gradcam_cli.settings import EngineSettings, MethodOptions, TargetSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
 # From so many images on, a pass that is a twelfth quicker has made up for two seconds of preparation.
 LONG_RUN = 1000
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """What `--engine`, `--precision` and `--no-cache` say."""
-
-    engine: str = "auto"
-    precision: Precision = "float32"
-    cache: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Work:
         return even_batch_size(self.images * each, self.batch_size, streams)
 
 
-def open_engine(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":
+def open_engine(request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
     """Make the engine, and give it with what is known of the model.
 
     Raises:
@@ -76,7 +67,7 @@ def openvino_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def _refuse_impossible(request: "ModelRequest", choice: EngineChoice) -> None:
+def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
     if (choice.engine == "openvino" or request.plan) and not openvino_installed():
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
     if request.settings.layers and (choice.engine == "openvino" or request.plan):
@@ -91,13 +82,13 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineChoice) -> None:
         raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
 
 
-def _can_compile(request: "ModelRequest", choice: EngineChoice) -> bool:
+def _can_compile(request: "ModelRequest", choice: EngineSettings) -> bool:
     """Whether a plan could serve, as far as it is known without the model."""
     stays = request.settings.layers or request.inputs_vary
     return choice.engine != "tensorflow" and not stays and openvino_installed()
 
 
-def _plan_at_hand(request: "ModelRequest", choice: EngineChoice) -> "Plan | None":
+def _plan_at_hand(request: "ModelRequest", choice: EngineSettings) -> "Plan | None":
     """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
     if request.plan:
         return _given_plan(request, request.plan)
@@ -140,7 +131,7 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     return replace(plan, labels=found, notes=(*plan.notes, *notes))
 
 
-def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "tuple[Engine, Classifier | Plan]":
+def _from_keras(request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
     """Load the model once, and compile it where that is wanted and possible."""
     from gradcam_cli.models.request import checked
 
@@ -160,7 +151,7 @@ def _from_keras(request: "ModelRequest", choice: EngineChoice, work: Work) -> "t
     return _tensorflow(classifier, request, work, streams), classifier
 
 
-def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineChoice) -> "Plan | None":
+def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | None":
     """Compile and keep a plan; None where it is impossible, or not wanted."""
     if not _can_compile(request, choice):
         return None
@@ -183,7 +174,7 @@ def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineC
     return plan
 
 
-def _openvino(plan: "Plan", choice: EngineChoice, work: Work) -> "Engine":
+def _openvino(plan: "Plan", choice: EngineSettings, work: Work) -> "Engine":
     from gradcam_cli.engines.openvino import OpenVinoEngine
     from gradcam_cli.engines.streams import streams_for
 

@@ -1,0 +1,61 @@
+"""The inputs of a run: settings become rules of a walk, and a list of paths is read."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.inputs.decoding import SUFFIXES
+from gradcam_cli.inputs.discovery import STDIN, Found, find_sources, refuse_url
+from gradcam_cli.inputs.formats import PICTURES
+from gradcam_cli.inputs.path_list import read_list
+from gradcam_cli.inputs.walk import Rules, patterns
+from gradcam_cli.settings import InputSettings
+
+
+def find_inputs(settings: InputSettings, output: Path | None = None, *, keep_omissions: bool = False) -> Found:
+    """Find the pictures that are asked for.
+
+    Args:
+        settings: paths, a list of paths, and how folders are walked.
+        output: the folder that the run writes to; nothing in it is an input.
+        keep_omissions: keep the path of each file that was left out, and not only their counts.
+
+    Raises:
+        UsageError: there are none, a path does not exist, the list cannot be read, or two pictures would be written to
+            the same place.
+    """
+    if settings.files_from is not None:
+        refuse_url(settings.files_from)
+    found = find_sources(
+        settings.paths, _listed(settings), rules=_rules(settings), output=output, keep_omissions=keep_omissions
+    )
+    return replace(found, sources=found.sources[: settings.limit])
+
+
+def _rules(settings: InputSettings) -> Rules:
+    return Rules(
+        suffixes=SUFFIXES,
+        # Without the extra for them, their records say what to install.
+        formats=PICTURES | {"HEIC", "HEIF"},
+        recursive=settings.recursive,
+        follow_links=settings.follow_links,
+        hidden=settings.hidden,
+        excluded=patterns(settings.exclude),
+        included=patterns(settings.include),
+    )
+
+
+def _listed(settings: InputSettings) -> list[str]:
+    if settings.files_from is None:
+        return []
+    return read_list(_list_bytes(settings.files_from), null_separated=settings.null_separated)
+
+
+def _list_bytes(name: str) -> bytes:
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
