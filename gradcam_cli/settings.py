@@ -172,9 +172,9 @@ class EngineSettings:
 class InputSettings:
     """Which pictures: files, folders, and a list of paths.
 
-    `files_from` is a file with one path a line (`-`: stdin), separated by NUL with `null_separated`. Folders are walked:
-    `recursive` into sub-folders, `follow_links` through links to folders, `hidden` with hidden and system files;
-    `exclude` and `include` are patterns as in a .gitignore. `limit` takes only the first images.
+    `files_from` is a file with one path a line (`-`: stdin), separated by NUL with `null_separated`. Folders are
+    walked: `recursive` into sub-folders, `follow_links` through links to folders, `hidden` with hidden and system
+    files; `exclude` and `include` are patterns as in a .gitignore. `limit` takes only the first images.
     """
 
     paths: tuple[str, ...] = ()

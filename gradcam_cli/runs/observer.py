@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from gradcam_cli.inputs.decoding import Admit
 from gradcam_cli.results.sidecar import ModelCard, Record
-from gradcam_cli.runs.job import Admit
 
 if TYPE_CHECKING:
     from gradcam_cli.inputs.discovery import Found
@@ -32,7 +32,7 @@ class RunObserver:
     def downloading(self, name: str, size: int) -> AbstractContextManager[Callable[[int], Any]]:
         """Give a context for the download of a file of `size` bytes (0: unknown); it takes the size of each chunk."""
         del name, size
-        return nullcontext(lambda count: None)
+        return nullcontext(_ignore)
 
     def opened(self, model: ModelCard, notes: tuple[str, ...], warnings: tuple[str, ...]) -> None:
         """Receive what was chosen when the model has been loaded: once, before the first record.
@@ -50,3 +50,7 @@ class RunObserver:
         """Give a context in which a picture is decoded, with what admits it; called from other threads."""
         del name
         return nullcontext(admit)
+
+
+def _ignore(count: int) -> None:
+    del count
