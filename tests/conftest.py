@@ -34,6 +34,13 @@ def jpeg(width: int = 40, height: int = 30, seed: int = 0) -> bytes:
     return encode_jpeg(picture(width, height, seed), 90)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Give each test the same random weights, whatever ran before it. Keras is not imported for that."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
 @dataclass(frozen=True)
 class Ran:
     """A finished run of the program."""

@@ -494,8 +494,10 @@ def with_preprocess_input() -> Any:
 
 
 def renamed(name: str) -> Any:
+    """A network with the name of a family. Its outputs are logits, so their certainty decides no guess."""
+    keras.utils.set_random_seed(8)
     inputs = layers.Input((SIDE, SIDE, 3))
-    return keras.Model(inputs, head(backbone(name)(inputs)))
+    return keras.Model(inputs, head(backbone(name)(inputs), activation=None))
 
 
 @pytest.mark.parametrize(
@@ -524,8 +526,7 @@ def renamed(name: str) -> Any:
 def test_preprocessing_is_found_out(save: Save, build: Callable[[], Any], name: str, guessed: bool) -> None:
     made = load(save(build()))
     assert made.preprocess_guessed == guessed
-    # A network of random weights may be so certain under its family's preprocessing that `unit` is the better guess.
-    assert made.preprocessing.name in ({name, "unit"} if guessed else {name})
+    assert made.preprocessing.name == name
     assert made.warnings == ()
 
 
