@@ -1,0 +1,38 @@
+"""The library's messages speak of arguments; people at a shell read of options."""
+
+import re
+from functools import cache
+
+import click
+
+# An argument as the library writes it: `name`, or `name=value`.
+ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]+))?`")
+
+
+def as_options(text: str) -> str:
+    """Write each argument that is an option of the program as that option: `` `top_k=5` `` becomes `--top-k 5`.
+
+    Other words in backticks stay as they are.
+    """
+    return ARGUMENT.sub(_as_option, text)
+
+
+def _as_option(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    option = _options().get(name)
+    if option is None:
+        return found[0]
+    return option if value is None else f"{option} {value}"
+
+
+@cache
+def _options() -> dict[str, str]:
+    """The longest form of every option of the program, by the name of its argument."""
+    from gradcam_cli.cli import program
+
+    return {
+        str(parameter.name): max(parameter.opts, key=len)
+        for command in program.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    }
