@@ -5,10 +5,13 @@ from typing import Any
 import keras
 from keras import layers
 
+from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.engines.tracing import PassSettings, trace_model
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.trace import is_channels_first
+from gradcam_cli.settings import TargetSettings
 
 SIDE = 16
 
@@ -27,6 +30,11 @@ def classifier(
         output=output,
         channels_first=is_channels_first(network),
     )
+
+
+def engine_at(made: Classifier, layer: str, targets: TargetSettings, **settings: Any) -> TensorFlowEngine:
+    """Trace a classifier at one layer; `settings` are those of `PassSettings`."""
+    return TensorFlowEngine(trace_model(made, layer, PassSettings(targets, **settings)))
 
 
 def convolutions(x: Any, activation: str = "relu") -> Any:

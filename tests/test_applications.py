@@ -14,9 +14,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import classifier
+from nets import classifier, engine_at
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.models.layers import Target, choose_layer
 from gradcam_cli.models.named import LITE0, NAMED_MODELS
 from gradcam_cli.models.safety.config import check_config
@@ -95,7 +94,7 @@ def test_the_table_is_whole() -> None:
 def test_autos_choice_and_its_gradient(built: tuple[str, Any]) -> None:
     name, network = built
     side = LARGER.get(name, SIDE)
-    made = TensorFlowEngine(classifier(network, side=side), "auto", TargetSettings(), batch_size=1)
+    made = engine_at(classifier(network, side=side), "auto", TargetSettings(), batch_size=1)
     layer, dense = GOLDEN[name]
     assert made.layer.path == layer
     assert min(made.layer.height, made.layer.width) >= 2

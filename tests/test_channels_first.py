@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from nets import engine_at
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine, _reason
+from gradcam_cli.engines.tensorflow import _reason
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import raw_maps
 from gradcam_cli.models.cpu_convolutions import channels_last_convolutions
@@ -61,7 +62,7 @@ def network(body: Build, head: Any, data_format: str) -> keras.Model:
 
 def explained(path: Path, method: str) -> tuple[Any, Any]:
     made = load_classifier(locate_model(ModelSettings(model=str(path)), lambda *_: None))
-    engine = TensorFlowEngine(made, "auto", TargetSettings(top_k=2), batch_size=2)
+    engine = engine_at(made, "auto", TargetSettings(top_k=2), batch_size=2)
     pictures = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.float32)
     forward = engine.explain(pictures)
     return forward.logits, raw_maps(METHODS[method], engine, forward).maps

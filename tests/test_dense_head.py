@@ -12,9 +12,8 @@ import tensorflow as tf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
-from nets import classifier
+from nets import classifier, engine_at
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.settings import TargetSettings
 
 K = 4
@@ -81,7 +80,7 @@ def build(pooling: str, between: str, end: str) -> Any:
 def compare(model: Any) -> bool:
     """Compare the closed form, where it is claimed, with the gradient that the engine takes through the head."""
     side = model.input_shape[1]
-    made = TensorFlowEngine(classifier(model, side=side), "last", TargetSettings(top_k=2), batch_size=2)
+    made = engine_at(classifier(model, side=side), "last", TargetSettings(top_k=2), batch_size=2)
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
     forward = made.explain(x)
     claimed = made.head.weights is not None
@@ -142,8 +141,7 @@ def test_what_is_claimed(pooling: str, between: str, end: str, claimed: bool) ->
 def test_a_head_of_frozen_weights_is_the_same() -> None:
     model = build("gap", "nothing", "softmax")
     plain, frozen = (
-        TensorFlowEngine(classifier(model, side=9), "last", TargetSettings(), batch_size=2, frozen=f)
-        for f in (False, True)
+        engine_at(classifier(model, side=9), "last", TargetSettings(), batch_size=2, frozen=f) for f in (False, True)
     )
     assert plain.head.weights is not None
     np.testing.assert_array_equal(plain.head.weights, frozen.head.weights)

@@ -1,5 +1,6 @@
 """The TensorFlow engine on small models: logits, gradients, heads, batches, and a model left as it was."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from nets import SIDE, classifier, convolutions, flatten_dense, gap_dense
+from nets import SIDE, classifier, convolutions, engine_at, flatten_dense, gap_dense
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine, list_layers
+from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.engines.tracing import list_layers
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.methods import METHODS
@@ -23,7 +25,7 @@ def inputs(count: int = 3, seed: int = 0) -> Any:
 
 def engine(network: Any, layer: str = "auto", **options: Any) -> TensorFlowEngine:
     targets = TargetSettings(options.pop("classes", ()), options.pop("top_k", 1))
-    return TensorFlowEngine(classifier(network, options.pop("labels", None)), layer, targets, batch_size=4, **options)
+    return engine_at(classifier(network, options.pop("labels", None)), layer, targets, batch_size=4, **options)
 
 
 def test_logits_are_those_before_the_softmax() -> None:
@@ -233,7 +235,7 @@ def test_softmax_of_any_head_agrees_with_the_dense_shortcut(monkeypatch: pytest.
     quick = raw_maps(METHODS["gradcam++-softmax"], made, forward)
     assert quick.classes_sampled is None
     kind, count = made.head.kind, made.head.class_count
-    made.head = type(made.head)(kind, count, None)
+    made = TensorFlowEngine(replace(made.traced, head=type(made.head)(kind, count, None)))
     slow = raw_maps(METHODS["gradcam++-softmax"], made, forward)
     assert slow.classes_sampled is not None
     assert (slow.classes_sampled == 5).all()
@@ -309,7 +311,7 @@ def test_weights_as_constants_give_the_same_scores_and_gradients(build: Any, mon
     network, x = build(), inputs()
     before = [variable.numpy() for variable in network.variables]
     plain, frozen = (engine(network, "first", frozen=long) for long in (False, True))
-    assert len(frozen._explain.captured_inputs) < len(plain._explain.captured_inputs)
+    assert len(frozen.traced.function.captured_inputs) < len(plain.traced.function.captured_inputs)
     a, b = plain.explain(x), frozen.explain(x)
     np.testing.assert_allclose(b.logits, a.logits, rtol=1e-5, atol=1e-5)
     assert a.gradients is not None
@@ -324,4 +326,4 @@ def test_weights_as_constants_give_the_same_scores_and_gradients(build: Any, mon
     # A network too large for one graph keeps its variables.
     monkeypatch.setattr("gradcam_cli.models.classifier.LARGEST_GRAPH", 0)
     kept = engine(network, "first", frozen=True)
-    assert len(kept._explain.captured_inputs) == len(plain._explain.captured_inputs)
+    assert len(kept.traced.function.captured_inputs) == len(plain.traced.function.captured_inputs)

@@ -9,12 +9,11 @@ from fakes import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from nets import SIDE, classifier, flatten_dense, gap_dense
+from nets import SIDE, classifier, engine_at, flatten_dense, gap_dense
 
 from gradcam_cli.engines.compiling import compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.protocol import NO_EXTRAS, Floats, Forward
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.fusion import fuse_layers
 from gradcam_cli.methods.method_runner import explain_inputs, raw_maps
@@ -150,7 +149,7 @@ def test_engines_answer_about_the_classes_they_are_given(build: Any) -> None:
     network = build()
     x = np.random.default_rng(0).normal(size=(3, SIDE, SIDE, 3)).astype(np.float32)
     wanted = np.array([[4, 0], [1, 1], [2, 3]])
-    made = TensorFlowEngine(classifier(network), "last", TargetSettings(top_k=2), batch_size=4)
+    made = engine_at(classifier(network), "last", TargetSettings(top_k=2), batch_size=4)
     asked = made.explain(x, wanted)
     assert np.array_equal(asked.targets, wanted)
     assert asked.gradients is not None
@@ -160,7 +159,7 @@ def test_engines_answer_about_the_classes_they_are_given(build: Any) -> None:
     own = made.explain(x)
     assert np.array_equal(own.targets, np.argsort(-own.logits, axis=1)[:, :2])
     if made.head.weights is not None:
-        plan = compile_plan(made._classifier, "last")
+        plan = compile_plan(made.traced.classifier, "last")
         other = OpenVinoEngine(plan, TargetSettings(top_k=2), batch_size=3, streams=1, precision="float32")
         found = other.explain(x, wanted)
         assert np.array_equal(found.targets, wanted)

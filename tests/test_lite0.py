@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 with its real weights, against maps and logits that another framework made."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DATA, SAMPLES, Runner
+from nets import engine_at
 
 from gradcam_cli.engines.protocol import Forward
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
@@ -55,7 +57,7 @@ def crops() -> Any:
 
 @cache
 def run_at(layer: str) -> tuple[TensorFlowEngine, Forward]:
-    engine = TensorFlowEngine(lite0(), layer, TargetSettings(top_k=2), batch_size=5)
+    engine = engine_at(lite0(), layer, TargetSettings(top_k=2), batch_size=5)
     return engine, engine.explain(crops())
 
 
@@ -115,8 +117,8 @@ def test_softmax_on_the_real_network_agrees_between_its_two_ways() -> None:
     """The three moments against the sampled gradients: nearly the same map where the sample holds the probability."""
     engine, forward = run_at("auto")
     quick = raw_maps(METHODS["gradcam++-softmax"], engine, forward).maps[:, 0]
-    sampler = TensorFlowEngine(lite0(), "auto", TargetSettings(top_k=1), batch_size=5, gradients=False)
-    sampler.head = type(sampler.head)("softmax", 1000, None)
+    sampler = engine_at(lite0(), "auto", TargetSettings(top_k=1), batch_size=5, gradients=False)
+    sampler = TensorFlowEngine(replace(sampler.traced, head=type(sampler.head)("softmax", 1000, None)))
     slow = raw_maps(METHODS["gradcam++-softmax"], sampler, sampler.explain(crops()))
     assert slow.classes_sampled is not None
     assert (slow.classes_sampled > 1).all()

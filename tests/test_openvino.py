@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import SAMPLES, Runner
-from nets import SIDE, classifier, flatten_dense, gap_dense
+from nets import SIDE, classifier, engine_at, flatten_dense, gap_dense
 from test_lite0 import crops, lite0
 
 from gradcam_cli.engines import cache, selection
@@ -24,7 +24,6 @@ from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.methods import METHODS
@@ -44,7 +43,7 @@ def lite0_plan() -> Plan:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_engines_agree_in_float32(lite0_plan: Plan, method: str) -> None:
-    theirs = TensorFlowEngine(lite0(), "auto", TargetSettings(top_k=2), batch_size=5)
+    theirs = engine_at(lite0(), "auto", TargetSettings(top_k=2), batch_size=5)
     ours = opened(lite0_plan, top_k=2)
     assert ours.layer == theirs.layer
     a, b = ours.explain(crops()), theirs.explain(crops())
@@ -73,7 +72,7 @@ def test_all_dense_heads(units: int, activation: str | None) -> None:
     labels = Labels(tuple(Label(f"class {i}") for i in range(max(units, 2))))
     made = classifier(gap_dense(units, activation), labels)
     ours = opened(compile_plan(made, "auto"), top_k=2, classes=("class 0",))
-    theirs = TensorFlowEngine(made, "auto", TargetSettings(("class 0",), 2), batch_size=5)
+    theirs = engine_at(made, "auto", TargetSettings(("class 0",), 2), batch_size=5)
     x = np.random.default_rng(0).normal(size=(3, SIDE, SIDE, 3)).astype(np.float32)
     a, b = ours.explain(x), theirs.explain(x)
     assert ours.head.kind == theirs.head.kind

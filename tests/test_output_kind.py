@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import Runner, jpeg
 from keras import layers, ops
-from nets import SIDE, classifier
+from nets import SIDE, classifier, engine_at
 
 from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
@@ -46,7 +46,7 @@ def opened(model: Any, loss: Loss | None = None, kind: OutputKind = "auto", **se
     made = classifier(model)
     object.__setattr__(made, "output_hints", OutputHints(kind, loss))
     count = int(model.output_shape[-1])
-    return TensorFlowEngine(made, "last", TargetSettings(top_k=max(2, count)), batch_size=3, **settings)
+    return engine_at(made, "last", TargetSettings(top_k=max(2, count)), batch_size=3, **settings)
 
 
 def passed(model: Any, **settings: Any) -> tuple[Head, Forward, Any]:
@@ -160,7 +160,7 @@ def test_logarithms_of_a_softmax(log: Any) -> None:
 def test_a_batch_of_one_is_read_alike() -> None:
     """Keras adds two tensors of one row by another operation."""
     model = network(mean(3, "softmax"))
-    made = TensorFlowEngine(classifier(model), "last", TargetSettings(top_k=3), batch_size=1)
+    made = engine_at(classifier(model), "last", TargetSettings(top_k=3), batch_size=1)
     assert made.head.kind == "probabilities"
     told = made.explain(pictures()[:1]).probabilities
     assert told is not None
@@ -322,7 +322,7 @@ def test_the_loss_of_one_output_of_several(tmp_path: Path) -> None:
 )
 def test_a_plan_reads_the_output_as_its_model_does(end: Any, loss: Loss | None) -> None:
     made = opened(network(end), loss=loss)
-    plan = compile_plan(made._classifier, "last")
+    plan = compile_plan(made.traced.classifier, "last")
     other = OpenVinoEngine(plan, TargetSettings(top_k=3), batch_size=3, streams=1, precision="float32")
     assert (other.head.kind, other.head.reason) == (made.head.kind, made.head.reason)
     mine, its = made.explain(pictures()), other.explain(pictures())

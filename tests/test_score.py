@@ -6,12 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import SIDE, classifier, flatten_dense, gap_dense
+from nets import SIDE, classifier, engine_at, flatten_dense, gap_dense
 
 from gradcam_cli.engines.compiling import compile_plan
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.protocol import Head, TargetLayer
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import UsageError
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import check_options
@@ -84,7 +83,7 @@ def test_gradients_are_those_of_what_the_model_gives(build: Any, layer: str, opt
     # Far from certain, so that a plain gradient in float32 is one to compare with.
     head = network.get_layer("head")
     head.set_weights([head.get_weights()[0] / 4, head.get_weights()[1]])
-    made = TensorFlowEngine(
+    made = engine_at(
         classifier(network), layer, TargetSettings(top_k=3), batch_size=4, gradients=True, score="probability"
     )
     forward = made.explain(inputs())
@@ -93,7 +92,7 @@ def test_gradients_are_those_of_what_the_model_gives(build: Any, layer: str, opt
     np.testing.assert_allclose(forward.gradients, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     if layer == "last":
         plan = OpenVinoEngine(
-            compile_plan(made._classifier, layer), TargetSettings(top_k=3), batch_size=3, streams=1,
+            compile_plan(made.traced.classifier, layer), TargetSettings(top_k=3), batch_size=3, streams=1,
             precision="float32", score="probability",
         ).explain(inputs())  # fmt: skip
         assert plan.gradients is not None
@@ -101,7 +100,7 @@ def test_gradients_are_those_of_what_the_model_gives(build: Any, layer: str, opt
 
 
 def test_one_sigmoid_units_two_probabilities_have_opposite_slopes() -> None:
-    made = TensorFlowEngine(
+    made = engine_at(
         classifier(gap_dense(1, "sigmoid")), "pool", TargetSettings(top_k=2), batch_size=3, score="probability"
     )
     gradients = made.explain(inputs()).gradients
@@ -116,7 +115,7 @@ def test_a_certain_prediction_of_any_head_has_a_gradient() -> None:
     head = network.get_layer("head")
     kernel, bias = head.get_weights()
     head.set_weights([kernel * 1e-3, bias + np.array([0, 30, 0, 0, 0])])
-    made = TensorFlowEngine(classifier(network), "last", TargetSettings(), batch_size=3, score="probability")
+    made = engine_at(classifier(network), "last", TargetSettings(), batch_size=3, score="probability")
     dense = made.explain(inputs()).gradients
     area = SIDE**2 // 4
     rest = made.head.probability_slopes(made.explain(inputs()).logits, np.ones((3, 1), np.intp))
@@ -124,9 +123,9 @@ def test_a_certain_prediction_of_any_head_has_a_gradient() -> None:
     assert dense is not None
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(dense[:, 0, 0, 0], expected, rtol=1e-4)
-    earlier = TensorFlowEngine(classifier(network), "pool", TargetSettings(), batch_size=3, score="probability")
+    earlier = engine_at(classifier(network), "pool", TargetSettings(), batch_size=3, score="probability")
     found = earlier.explain(inputs()).gradients
-    logit = TensorFlowEngine(classifier(network), "pool", TargetSettings(("0",), 5), batch_size=3).explain(inputs())
+    logit = engine_at(classifier(network), "pool", TargetSettings(("0",), 5), batch_size=3).explain(inputs())
     assert found is not None
     assert logit.gradients is not None
     by_class = np.stack([logit.gradients[i, np.argsort(logit.targets[i, :5])] for i in range(3)])

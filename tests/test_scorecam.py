@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import CHANNELS, FakeEngine
-from nets import SIDE, classifier, gap_dense
+from nets import SIDE, classifier, engine_at, gap_dense
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import raw_maps
@@ -104,7 +103,7 @@ def to_inputs(pixels: Any) -> Any:
 def test_equals_one_masked_picture_at_a_time_through_the_whole_network(options: MethodOptions) -> None:
     network = gap_dense()
     pixels = np.random.default_rng(2).integers(0, 256, (3, SIDE, SIDE, 3))
-    made = TensorFlowEngine(classifier(network), "auto", TargetSettings(top_k=2), batch_size=4, gradients=False)
+    made = engine_at(classifier(network), "auto", TargetSettings(top_k=2), batch_size=4, gradients=False)
     forward = made.explain(to_inputs(pixels))
     maps = raw_maps(SCORECAM, made, forward, options).maps
     kernel, bias = network.get_layer("head").get_weights()

@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from conftest import DATA
 from keras import layers
-from nets import SIDE, classifier, convolutions
+from nets import SIDE, classifier, convolutions, engine_at
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine, list_layers
+from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.engines.tracing import list_layers
 from gradcam_cli.errors import ModelError
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import raw_maps
@@ -41,7 +42,7 @@ def load(path: Path, output: str | None = None, **settings: Any) -> Classifier:
 
 
 def explained(made: Classifier, layer: str = "auto", **options: Any) -> tuple[TensorFlowEngine, Any]:
-    engine = TensorFlowEngine(made, layer, TargetSettings(top_k=options.pop("top_k", 1)), batch_size=2)
+    engine = engine_at(made, layer, TargetSettings(top_k=options.pop("top_k", 1)), batch_size=2)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *made.input_shape), dtype=np.uint8)
     return engine, engine.explain(inputs_of(made, pixels))
 
@@ -96,7 +97,7 @@ def test_a_nested_backbone_and_its_flat_twin_give_the_same_map(save: Save) -> No
             if layer == "first" and method == "cam":
                 continue
             inner = maps_of(made, method, layer)
-            outer_engine = TensorFlowEngine(flat, layer, TargetSettings(), batch_size=2)
+            outer_engine = engine_at(flat, layer, TargetSettings(), batch_size=2)
             pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
             forward = outer_engine.explain(inputs_of(made, pixels))
             outer = raw_maps(METHODS[method], outer_engine, forward).maps[:, 0]

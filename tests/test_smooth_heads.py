@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from nets import classifier
+from nets import classifier, engine_at
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.methods import METHODS, Evidence
@@ -33,7 +33,7 @@ def head(*steps: Any) -> Any:
 
 
 def engine(model: Any) -> TensorFlowEngine:
-    return TensorFlowEngine(classifier(model, side=SIDE), "last", TargetSettings(top_k=2), batch_size=2)
+    return engine_at(classifier(model, side=SIDE), "last", TargetSettings(top_k=2), batch_size=2)
 
 
 def pictures() -> Any:

@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from nets import classifier
+from nets import classifier, engine_at
 
 from gradcam_cli.engines.protocol import TargetLayer
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import TargetSettings
 
@@ -19,7 +18,7 @@ def chosen(inputs: Any, pooled: Any, layer: str = "auto", token_grid: tuple[int,
     made = classifier(network, side=inputs.shape[1])
     object.__setattr__(made, "input_shape", tuple(inputs.shape[1:]))
     object.__setattr__(made, "token_grid", token_grid)
-    return TensorFlowEngine(made, layer, TargetSettings(), batch_size=1).layer
+    return engine_at(made, layer, TargetSettings(), batch_size=1).layer
 
 
 def conv(name: str, kernel: int | tuple[int, int] = 3, strides: int = 4) -> Any:

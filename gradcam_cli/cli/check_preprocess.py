@@ -94,12 +94,14 @@ def _predict(
     classifier: "Classifier", sources: "Sequence[Any]", options: Mapping[str, Any], *, with_truth: bool
 ) -> "tuple[list[Predictions], tuple[int, ...] | None]":
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
+    from gradcam_cli.engines.tracing import PassSettings, trace_model
     from gradcam_cli.evaluation.preprocess_check import predict, read_pictures, truth_from_folders
     from gradcam_cli.imaging.geometry import Size
     from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 
     size = min(BATCH_SIZE, len(sources))
-    engine = TensorFlowEngine(classifier, "auto", TargetSettings(top_k=1), batch_size=size, gradients=False)
+    settings = PassSettings(TargetSettings(top_k=1), size, gradients=False)
+    engine = TensorFlowEngine(trace_model(classifier, "auto", settings))
     if engine.head.kind == "value":
         raise ModelError(f"{classifier.name}: its output is a value, and no class of a picture can be right or wrong.")
     height, width, channels = classifier.input_shape

@@ -65,7 +65,7 @@ def layers(
         request = locate_model(settings, download_bar, need_weights=False)
         if request.plan:
             raise ModelError(f"{model}: a plan is compiled for one layer. List those of the model it came from.")
-        from gradcam_cli.engines.tensorflow import list_layers
+        from gradcam_cli.engines.tracing import list_layers
         from gradcam_cli.models.loading import load_classifier
 
         found = list_layers(load_classifier(request, need_weights=False))

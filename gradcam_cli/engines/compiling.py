@@ -6,21 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.tracing import LayerRun, run_at
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
-from gradcam_cli.models.head import head_of
-from gradcam_cli.models.layers import Target, choose_layer
-from gradcam_cli.models.trace import trace
-
-if TYPE_CHECKING:
-    from gradcam_cli.engines.protocol import Head
-
 
 OUTPUTS = ("activations", "logits")
 
@@ -49,21 +43,17 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
         NotCompilableError: the head is of another kind, or OpenVINO cannot convert the network.
         ModelError: there is no such layer.
     """
-    found: list[tuple[Target, Head]] = []
     constants = classifier.constants()
 
-    def forward(inputs: Any) -> tuple[Any, Any]:
+    def forward(inputs: Any) -> tuple[tuple[Any, Any], LayerRun]:
         # What has no variables left needs not be frozen, which costs more than all the rest.
         with constants():
-            run = trace(
-                classifier.network, classifier.arranged(inputs), classifier.output, hints=classifier.output_hints
-            )
-        target = choose_layer(run, layer, classifier.token_grid)
-        found.append((target, head_of(run, target)))
-        return tf.cast(target.layout.fold(target.call.output), tf.float32), tf.cast(run.logits, tf.float32)
+            run = run_at(classifier, layer, inputs)
+        activations = run.target.layout.fold(run.target.call.output)
+        return (tf.cast(activations, tf.float32), tf.cast(run.trace.logits, tf.float32)), run
 
-    function = classifier.traced(forward, None)
-    target, head = found[-1]
+    function, run = classifier.traced(forward, None)
+    target, head = run.target, run.head
     if head.kind == "probabilities":
         raise NotCompilableError(
             f"The probabilities of {classifier.name} do not follow from its logits ({head.reason}): --engine tensorflow"

@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.engines.tracing import PassSettings, trace_model
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.randomise import SEED, permute, weighted_layers
 from gradcam_cli.settings import TargetSettings
@@ -24,13 +25,12 @@ def randomised_engines(
     """
     layers = weighted_layers(classifier)
     rng = np.random.default_rng(SEED)
+    settings = PassSettings(TargetSettings(top_k=1), batch_size)
     done = 0
     for wanted in dict.fromkeys(max(1, ceil(share * len(layers))) for share in SHARES):
         for forgotten in layers[done:wanted]:
             permute(forgotten, rng)
         done = wanted
         # A new engine: the weights of a dense head are read when it is made.
-        engine = TensorFlowEngine(
-            classifier, layer, TargetSettings(top_k=1), batch_size=batch_size, gradients=True, streams=streams
-        )
-        yield done, len(layers), layers[done - 1].path, engine
+        traced = trace_model(classifier, layer, settings)
+        yield done, len(layers), layers[done - 1].path, TensorFlowEngine(traced, streams=streams)

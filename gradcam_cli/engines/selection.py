@@ -191,19 +191,18 @@ def _openvino(plan: "Plan", choice: EngineSettings, work: Work) -> "Engine":
 
 def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, streams: int) -> "Engine":
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
+    from gradcam_cli.engines.tracing import PassSettings, trace_model
+
+    settings = PassSettings(
+        work.targets,
+        work.even_batch_size(streams),
+        gradients=any(method.differentiates for method in work.methods),
+        score=work.options.score,
+        frozen=work.images >= LONG_RUN,
+    )
 
     def at(layer: str, others: "tuple[Engine, ...]" = ()) -> TensorFlowEngine:
-        return TensorFlowEngine(
-            classifier,
-            layer,
-            work.targets,
-            batch_size=work.even_batch_size(streams),
-            gradients=any(method.differentiates for method in work.methods),
-            score=work.options.score,
-            streams=streams,
-            others=others,
-            frozen=work.images >= LONG_RUN,
-        )
+        return TensorFlowEngine(trace_model(classifier, layer, settings), streams=streams, others=others)
 
     first, *others = request.settings.layers or (request.settings.layer,)
     return at(first, tuple(at(layer) for layer in others))

@@ -1,8 +1,7 @@
-"""The TensorFlow engine: forward and as far back as the target layer, in one traced function of fixed shape."""
+"""The TensorFlow engine: runs a traced model, and its head alone from kept activations on."""
 
-import threading
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -11,102 +10,66 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradcam_cli.cores import available_cores
-from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, LayerInfo, TargetLayer
+from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
 from gradcam_cli.engines.streams import streams_for
+from gradcam_cli.engines.tracing import OWN_CHOICE, TracedModel, both_sides, gradient, score_of
 from gradcam_cli.errors import ModelError, first_line
-from gradcam_cli.models.classifier import Classifier
-from gradcam_cli.models.head import head_of
-from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
-from gradcam_cli.models.trace import trace
-from gradcam_cli.settings import Score, TargetSettings
 
-# In float16 small gradients vanish (below 6e-8): they are taken of the score times this, and divided by it again.
-FLOAT16_SCALE = 1024.0
 # Pairs of image and channel that go through the head at once.
 ABLATION_BATCH = 32
-# In place of a class: the engine's own choice.
-OWN_CHOICE = -1
 
 
 class TensorFlowEngine:
-    """Explains one classifier at one layer; implements `gradcam_cli.engines.protocol.Engine`.
+    """Explains one traced model; implements `gradcam_cli.engines.protocol.Engine`.
 
-    Only the path from the wanted logits to the target layer is differentiated: at the last layer of most networks that
-    costs next to nothing beside the forward pass. Batches are padded to one fixed shape, so there is one trace.
-
-    Raises:
-        ModelError: there is no such layer or class, or the layer cannot be explained.
+    Batches are padded to one fixed shape, so that the model is traced once. What goes through the head alone is traced
+    when it is first asked for.
     """
 
     name = "tensorflow"
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        layer: str,
-        targets: TargetSettings,
-        *,
-        batch_size: int,
-        gradients: bool = True,
-        score: Score = "logit",
-        streams: int = 1,
-        others: tuple[Engine, ...] = (),
-        frozen: bool = False,
-    ) -> None:
-        """Trace the network; `gradients=False` leaves them out for methods that have no use for them.
-
-        `frozen` traces the weights as constants, which pays in long runs: see `Classifier.constants`.
-        """
-        self.others = others
+    def __init__(self, traced: TracedModel, *, streams: int = 1, others: tuple[Engine, ...] = ()) -> None:
+        """Take a traced model, the number of passes at the same time, and the engines of further layers."""
+        self.traced = traced
         self.streams = streams
-        self._tracing = threading.Lock()
-        self.precision = ""
-        self.batch_size = batch_size
-        self.input_size = classifier.input_shape[:2]
-        self.black = classifier.preprocessing.black(classifier.input_shape[2])
-        self._classifier = classifier
-        self._constants = classifier.constants() if frozen else nullcontext
-        self._target: Target
-        self.layer: TargetLayer
-        self.head: Head
-        self.target_count = 0
-
-        def explain(inputs: Any, given: Any, *extras: Any) -> tuple[Any, ...]:
-            with self._constants():
-                feed = classifier.arranged(inputs, extras)
-                run = trace(classifier.network, feed, classifier.output, hints=classifier.output_hints)
-            self._target = choose_layer(run, layer, classifier.token_grid)
-            self.layer = self._target.layer
-            self.precision = self._target.call.output.dtype.name
-            self.head = head_of(run, self._target)
-            classifier.labels.check(classifier.name, self.head.class_count)
-            asked = [classifier.labels.find(name, self.head.class_count) for name in targets.classes]
-            logits = tf.cast(_both_sides(run.logits, self.head), tf.float32)
-            told = run.read.probabilities
-            ranked = _ranked(logits, told, self.head)
-            chosen = _chosen_classes(ranked, min(targets.top_k, self.head.class_count), asked)
-            self.target_count = int(chosen.shape[1])
-            chosen = tf.ensure_shape(tf.where(given == OWN_CHOICE, chosen, given), chosen.shape)
-            # A dense head's gradient is known without taking it.
-            wanted = range(self.target_count) if gradients and self.head.weights is None else ()
-            raw = self._target.call.output
-            slopes = [self._gradient(_score(logits, chosen[:, t], self.head, score, told), raw) for t in wanted]
-            stacked = tf.stack(slopes, axis=1) if slopes else tf.zeros(0)
-            activations = tf.cast(self._target.layout.fold(raw), tf.float32)
-            return raw, activations, logits, chosen, stacked, tf.zeros(0) if told is None else told
-
-        self._with_gradients = gradients
-        self._score = score
-        given = tf.TensorSpec((batch_size, None), tf.int32)
-        self._explain = classifier.traced(explain, batch_size, given, *self._extra_specs)
+        self.others = others
 
     @property
-    def _extra_specs(self) -> list[Any]:
-        """What the batches of the inputs look like whose value varies."""
-        return [
-            tf.TensorSpec((self.batch_size, *o.shape), o.dtype, name=f"extra_{o.place}")
-            for o in self._classifier.varying
-        ]
+    def precision(self) -> str:
+        """Floating-point format of the target layer's output."""
+        return self.traced.precision
+
+    @property
+    def batch_size(self) -> int:
+        """Images a pass takes at the most."""
+        return self.traced.settings.batch_size
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        height, width, _ = self.traced.classifier.input_shape
+        return height, width
+
+    @property
+    def black(self) -> Floats:
+        """What a black pixel is in the network's input: (channels,)."""
+        classifier = self.traced.classifier
+        return classifier.preprocessing.black(classifier.input_shape[2])
+
+    @property
+    def layer(self) -> TargetLayer:
+        """The layer whose activations it gives."""
+        return self.traced.target.layer
+
+    @property
+    def head(self) -> Head:
+        """From logits to probabilities."""
+        return self.traced.head
+
+    @property
+    def target_count(self) -> int:
+        """Target classes each image gets: T."""
+        return self.traced.target_count
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
@@ -117,11 +80,11 @@ class TensorFlowEngine:
         """
         count = len(inputs)
         tensor = tf.constant(self._padded(inputs))
-        more = [tf.constant(self._padded(extras[other.name])) for other in self._classifier.varying]
+        more = [tf.constant(self._padded(extras[other.name])) for other in self.traced.classifier.varying]
         given = np.full((count, self.target_count), OWN_CHOICE) if targets is None else targets
         try:
             wanted = tf.constant(self._padded(given), tf.int32)
-            raw, activations, logits, chosen, gradients, told = self._explain(tensor, wanted, *more)
+            raw, activations, logits, chosen, gradients, told = self.traced.function(tensor, wanted, *more)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(first_line(error)) from error
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
@@ -129,8 +92,8 @@ class TensorFlowEngine:
         # Views of TensorFlow's own memory: nothing is copied, and nobody writes.
         scores, classes = np.asarray(logits)[:count], np.asarray(chosen)[:count].astype(np.intp)
         slopes = None
-        if self._with_gradients:
-            dense = self.head.dense_score_gradients(self._score, scores, classes, self.layer)
+        if self.traced.settings.gradients:
+            dense = self.head.dense_score_gradients(self.traced.settings.score, scores, classes, self.layer)
             slopes = np.asarray(gradients)[:count] if dense is None else dense
         probabilities = np.asarray(told)[:count] if self.head.kind == "probabilities" else None
         known = np.asarray(activations)[:count]
@@ -143,8 +106,7 @@ class TensorFlowEngine:
             return dense[:, 0]
         inputs, activations = forward.handle
         wanted = tf.constant(self._padded(classes), tf.int32)
-        with self._tracing:
-            # Two traces at once would hook each other's layers.
+        with self.traced.classifier.tracing:
             head_gradient = self._head_gradient
         return np.asarray(head_gradient(activations, wanted, *inputs).numpy()[: len(classes)], np.float32)
 
@@ -154,7 +116,7 @@ class TensorFlowEngine:
         if dense is not None:
             return dense
         inputs, raw = forward.handle
-        with self._tracing:
+        with self.traced.classifier.tracing:
             ablated_logits = self._ablated_logits
         # Channel -1 is none: the whole score comes out of the same computation as those it is compared with.
         count, channels = len(forward.targets), self.layer.channels
@@ -171,7 +133,7 @@ class TensorFlowEngine:
     def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
         """Give the second and third derivative of each target's logit by each channel's mean: twice (N, T, K)."""
         inputs, raw = forward.handle
-        with self._tracing:
+        with self.traced.classifier.tracing:
             derivatives = self._derivatives
         count, targets = forward.targets.shape
         channels = self.layer.channels
@@ -193,10 +155,11 @@ class TensorFlowEngine:
     def _head_gradient(self) -> Any:
         """The gradient of any class's logit, from kept activations on."""
 
-        def gradient(raw: Any, classes: Any, *inputs: Any) -> Any:
-            return self._gradient(_score(self._head_logits(inputs, raw), classes, self.head, "logit"), raw)
+        def head_gradient(raw: Any, classes: Any, *inputs: Any) -> Any:
+            score = score_of(self._head_logits(inputs, raw), classes, self.head, "logit")
+            return gradient(score, raw, self.traced.target)
 
-        return self._traced_head(gradient, tf.TensorSpec((self.batch_size,), tf.int32))
+        return self._traced_head(head_gradient, tf.TensorSpec((self.batch_size,), tf.int32))
 
     @cached_property
     def _ablated_logits(self) -> Any:
@@ -204,7 +167,7 @@ class TensorFlowEngine:
 
         def logits(raw: Any, pairs: Any, *inputs: Any) -> Any:
             images, channels = pairs[:, 0], pairs[:, 1]
-            ablated = self._target.layout.without(tf.gather(raw, images), channels)
+            ablated = self.traced.target.layout.without(tf.gather(raw, images), channels)
             return self._head_logits([tf.gather(tensor, images) for tensor in inputs], ablated)
 
         return self._traced_head(logits, tf.TensorSpec((ABLATION_BATCH, 2), tf.int32))
@@ -219,7 +182,7 @@ class TensorFlowEngine:
         def derivatives(raw: Any, rows: Any, *inputs: Any) -> Any:
             images, channels, classes = rows[:, 0], rows[:, 1], rows[:, 2]
             step = tf.zeros(ABLATION_BATCH, tf.float32)
-            moved = self._target.layout.shifted(tf.gather(raw, images), channels, step)
+            moved = self.traced.target.layout.shifted(tf.gather(raw, images), channels, step)
             logits = self._head_logits([tf.gather(tensor, images) for tensor in inputs], moved)
             slope = tf.gather(logits, classes, axis=1, batch_dims=1)
             orders = []
@@ -233,41 +196,22 @@ class TensorFlowEngine:
 
     def _traced_head(self, function: Any, *more: Any) -> Any:
         """Trace a function of what the target layer gave for a batch, more, and the inputs of that batch."""
-        picture = tf.TensorSpec((self.batch_size, *self._classifier.input_shape), tf.float32)
-        output = self._target.call.output
-        signature = [tf.TensorSpec(output.shape, output.dtype), *more, picture, *self._extra_specs]
+        traced = self.traced
+        picture = tf.TensorSpec((self.batch_size, *traced.classifier.input_shape), tf.float32)
+        output = traced.target.call.output
+        signature = [tf.TensorSpec(output.shape, output.dtype), *more, picture, *traced.extra_specs]
         return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
 
     def _head_logits(self, inputs: Sequence[Any], raw: Any) -> Any:
         """The network from the target layer on: its output is replaced, so nothing before it is left to compute."""
-        target, classifier = self._target.call, self._classifier
+        target = self.traced.target.call
 
         def substitute(path: str, index: int, output: Any) -> Any:
             return raw if (path, index) == (target.path, target.index) else output
 
-        with self._constants():
-            feed = classifier.arranged(inputs[0], inputs[1:])
-            run = trace(classifier.network, feed, classifier.output, substitute, classifier.output_hints)
-        return tf.cast(_both_sides(run.logits, self.head), tf.float32)
-
-    def _gradient(self, score: Any, raw: Any) -> Any:
-        """The gradient of a score (N,), one of each row, folded to a map."""
-        if raw.dtype != tf.float16:
-            return self._scaled_gradient(score, raw, 1.0)
-        scaled = self._scaled_gradient(score, raw, FLOAT16_SCALE)
-        # Where the score is multiplied by large weights, it is the scaled gradient that float16 cannot hold.
-        finite = tf.reduce_all(tf.math.is_finite(scaled), axis=(1, 2, 3), keepdims=True)
-        return tf.where(finite, scaled, self._scaled_gradient(score, raw, 1.0))
-
-    def _scaled_gradient(self, score: Any, raw: Any, scale: float) -> Any:
-        (gradient,) = tf.gradients(tf.reduce_sum(score) * scale, [raw])
-        if gradient is None:
-            raise ModelError(
-                f"Layer '{self.layer.path}': no gradient arrives there from the output. An operation between them, "
-                "such as argmax or rounding, cannot be differentiated. Save the model without it, or choose a layer "
-                "behind it with --layer."
-            )
-        return tf.cast(self._target.layout.fold(gradient), tf.float32) / scale
+        with self.traced.constants():
+            run = self.traced.classifier.run(inputs[0], inputs[1:], substitute)
+        return tf.cast(both_sides(run.logits, self.head), tf.float32)
 
 
 def _reason(error: Exception) -> str:
@@ -296,58 +240,3 @@ def configure_threads(batches: int) -> int:
         tf.config.threading.set_intra_op_parallelism_threads(available_cores() // streams)
         tf.config.threading.set_inter_op_parallelism_threads(streams)
     return streams
-
-
-def _both_sides(logits: Any, head: Head) -> Any:
-    """One sigmoid unit is two classes: class 1 has the logit S, class 0 has -S."""
-    return tf.concat([-logits, logits], axis=1) if head.kind == "binary" else logits
-
-
-def _ranked(logits: Any, probabilities: Any, head: Head) -> Any:
-    """What the first classes are the largest of; values are no candidates, and keep their order."""
-    if head.kind == "value":
-        return tf.zeros_like(logits) - tf.range(head.class_count, dtype=tf.float32)
-    return logits if probabilities is None else probabilities
-
-
-def _score(logits: Any, classes: Any, head: Head, score: Score, probabilities: Any = None) -> Any:
-    """What is differentiated, for one class a row: its logit, or what has the derivatives of its probability.
-
-    The slopes of the probability with respect to the logits are those of `Head.probability_slopes`, for its reasons.
-    """
-    logit = tf.gather(logits, classes, axis=1, batch_dims=1)
-    if score == "logit":
-        return logit
-    if probabilities is not None:
-        return tf.gather(probabilities, classes, axis=1, batch_dims=1)
-    if head.kind in {"sigmoid", "binary"}:
-        return tf.stop_gradient(tf.sigmoid(logit) * tf.sigmoid(-logit)) * logit
-    probabilities = tf.nn.softmax(logits)
-    others = probabilities * (1 - tf.one_hot(classes, head.class_count))
-    own = tf.gather(probabilities, classes, axis=1, batch_dims=1)
-    slopes = own[:, None] * (tf.one_hot(classes, head.class_count) * tf.reduce_sum(others, 1, keepdims=True) - others)
-    return tf.reduce_sum(tf.stop_gradient(slopes) * logits, axis=1)
-
-
-def _chosen_classes(logits: Any, top_k: int, asked: list[int]) -> Any:
-    """The most probable classes, then the ones asked for: (N, T)."""
-    top = tf.math.top_k(logits, top_k).indices
-    same = tf.constant(asked, tf.int32, shape=(1, len(asked)))
-    return tf.concat([top, tf.tile(same, (logits.shape[0], 1))], axis=1)
-
-
-def list_layers(classifier: Classifier) -> list[LayerInfo]:
-    """List the layers of a network that can be explained, in its own order.
-
-    Raises:
-        ModelError: the network is no image classifier.
-    """
-    found: list[LayerInfo] = []
-
-    def survey(inputs: Any) -> Any:
-        run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
-        found.extend(explainable_layers(run, classifier.token_grid))
-        return inputs
-
-    classifier.traced(survey, 1)
-    return found

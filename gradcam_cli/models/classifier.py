@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from threading import RLock
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -14,11 +16,14 @@ from gradcam_cli.imaging.preprocessing import Preprocessing
 from gradcam_cli.inputs.other_inputs import OtherInput, missing_values
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.models.output_kind import OutputHints
-from gradcam_cli.models.trace import Feed
+from gradcam_cli.models.trace import Feed, Substitute, Trace, trace
 from gradcam_cli.settings import FitMode
 
 # Protobuf ends at 2 GB.
 LARGEST_GRAPH = 3 * 2**29
+
+Found = TypeVar("Found")
+Constants = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +35,8 @@ class Classifier:
     was found out about it. `preprocess_scores` are distances between what the network remembers of its training data
     and what it meets under each preprocessing; `fit` is how its training pictures were laid into the input.
     `picture_input` is the place and the name of the explained picture among several inputs, the rest of which are
-    `other_inputs`.
+    `other_inputs`. `tracing` is held while the network is traced: a trace replaces methods of its layers for a while,
+    so that two traces at once would disturb each other.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Classifier:
     picture_input: tuple[int, str] = (0, "")
     other_inputs: tuple[OtherInput, ...] = ()
     output_hints: OutputHints = field(default_factory=OutputHints)
+    tracing: AbstractContextManager[Any] = field(default_factory=RLock, repr=False)
 
     @property
     def varying(self) -> tuple[OtherInput, ...]:
@@ -82,7 +89,17 @@ class Classifier:
             tensors[other.place] = varying.get(other.name) if other.name in varying else _filled(other, picture)
         return Feed(tuple(tensors[i] for i in sorted(tensors)), picture, name)
 
-    def constants(self) -> Callable[[], AbstractContextManager[Any]]:
+    def run(self, inputs: Any, extras: Sequence[Any] = (), substitute: Substitute | None = None) -> Trace:
+        """Run the network on a batch (N, H, W, channels) inside a function that is being traced.
+
+        `extras` are those of `arranged`, `substitute` that of `trace`.
+
+        Raises:
+            ModelError: the network's output is not one score for each class.
+        """
+        return trace(self.network, self.arranged(inputs, extras), self.output, substitute, self.output_hints)
+
+    def constants(self) -> Constants:
         """Read the weights, and give what makes them constants wherever the network is traced inside of it.
 
         A graph without variables is folded: batch normalisation goes into the convolution before it, and what can be
@@ -100,15 +117,29 @@ class Classifier:
 
         return scope
 
-    def traced(self, function: Callable[..., Any], batch_size: int | None, *more: Any) -> Any:
+    def traced(
+        self, function: Callable[..., tuple[Any, Found]], batch_size: int | None, *more: Any
+    ) -> tuple[Any, Found]:
         """Trace a function of a batch (N, H, W, channels) float32, and of `more` tensors, with one fixed signature.
+
+        `function` gives the tensors that the traced function gives, and what it found out while it was traced. Returns
+        the traced function and what was found out.
 
         Raises:
             ModelError: the network cannot be run on such pictures.
         """
         signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.float32), *more]
+        found: list[Found] = []
+
+        @wraps(function)
+        def graph(*tensors: Any) -> Any:
+            outputs, noted = function(*tensors)
+            found.append(noted)
+            return outputs
+
         try:
-            return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+            with self.tracing:
+                traced = tf.function(graph, input_signature=signature, autograph=False).get_concrete_function()
         except GradcamError:
             raise
         except Exception as error:
@@ -117,6 +148,7 @@ class Classifier:
             raise ModelError(
                 f"{self.name}: the network cannot be run on a {height}x{width}x{channels} picture: {first_line(error)}"
             ) from error
+        return traced, found[-1]
 
 
 def _filled(other: OtherInput, picture: Any) -> Any:

@@ -8,7 +8,6 @@ import numpy as np
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.graph import passed_on
-from gradcam_cli.models.trace import trace
 
 SEED = 0
 
@@ -27,17 +26,15 @@ def weighted_layers(classifier: Classifier) -> list[WeightedLayer]:
     Raises:
         ModelError: no layer has.
     """
-    calls: list[tuple[str, Any]] = []
 
-    def survey(inputs: Any) -> Any:
-        run = trace(classifier.network, classifier.arranged(inputs), classifier.output)
+    def survey(inputs: Any) -> tuple[Any, list[tuple[str, Any]]]:
+        run = classifier.run(inputs)
         # The last layer's output is often a softmax, which comes after the logits.
         ends = {tensor.ref() for tensor in passed_on(run.output)}
         leading = (c for c in run.calls if c.output.ref() in ends or run.leads_to_logits(c.output))
-        calls.extend((call.path, call.layer) for call in leading)
-        return inputs
+        return inputs, [(call.path, call.layer) for call in leading]
 
-    classifier.traced(survey, 1)
+    _, calls = classifier.traced(survey, 1)
     # A nested model lists its layers' weights too: each belongs to the innermost layer that has it.
     owner = {id(w): path for path, layer in sorted(calls, key=lambda c: c[0].count("/")) for w in _weights(layer)}
     found: dict[str, WeightedLayer] = {}
