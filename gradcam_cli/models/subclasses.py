@@ -39,10 +39,10 @@ def _replaced(root: Any, found: dict[str, str]) -> Any:
                 found[str(copy["config"].get("name"))] = str(copy["class_name"]).rsplit(">", 1)[-1]
                 copy = _as(copy, plain)
             holder[key] = copy
-            waiting.extend((copy, name) for name in copy)
+            waiting.extend((copy, name) for name, child in copy.items() if isinstance(child, (dict, list)))
         elif isinstance(value, list):
             holder[key] = list(value)
-            waiting.extend((holder[key], place) for place in range(len(value)))
+            waiting.extend((holder[key], place) for place, child in enumerate(value) if isinstance(child, (dict, list)))
     return top[0]
 
 

@@ -5,12 +5,12 @@ it compares any of it with the weights.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.legacy.config import for_keras_3_config
+from gradcam_cli.models.legacy.config import for_keras_3_config, is_keras_2
 from gradcam_cli.models.legacy.operations import TENSORFLOW_CALLS
 from gradcam_cli.models.safety.hdf5 import Stored
 from gradcam_cli.models.safety.shapes import Node
@@ -105,26 +105,32 @@ def check_config(
         ModelError: with the file and the layer at fault.
     """
     config, _ = as_graphs(config)
-    check_names(path, config, translated=False, own=own)
+    nodes = list(objects_in(config))
+    _check_nodes(path, nodes, own, translated=not is_keras_2(config, version))
     translated = for_keras_3_config(path, config, version)
-    check_names(path, translated, own=own)
-    check_sizes(path, translated, list(objects_in(translated)), stored)
+    if translated is not config:
+        nodes = list(objects_in(translated))
+        _check_nodes(path, nodes, own, translated=True)
+    check_sizes(path, translated, nodes, stored)
 
 
-def check_names(path: Path, config: Node, *, translated: bool = True, own: frozenset[str] = frozenset()) -> None:
+def check_names(path: Path, config: Node, *, own: frozenset[str] = frozenset()) -> None:
     """Refuse a config that names classes, functions or files that are not Keras's own.
 
     Args:
         path: of the file, for messages.
-        config: of the model.
-        translated: False for the config of an old version, which has TensorFlow calls and former modules that Keras 3
-            is never given.
+        config: of the model, as Keras 3 is given it.
         own: names of classes and functions that the user gives code for.
 
     Raises:
         ModelError: with the file and the layer at fault.
     """
-    for layer, node in objects_in(config):
+    _check_nodes(path, objects_in(config), own, translated=True)
+
+
+def _check_nodes(path: Path, nodes: Iterable[tuple[str, Node]], own: frozenset[str], *, translated: bool) -> None:
+    """Check each object. Before translation, an old config has TensorFlow calls and modules that Keras 3 has not."""
+    for layer, node in nodes:
         _check_names(path, layer, node if translated else _renamed(node), own)
         _check_files(path, layer, node)
 
@@ -150,9 +156,10 @@ def objects_in(config: Node) -> Iterator[tuple[str, Node]]:
             if "class_name" in current and isinstance(inner, dict) and isinstance(inner.get("name"), str):
                 layer = f"layer '{inner['name']}'"
             yield layer, current
-            waiting.extend((layer, child) for child in current.values())
-        elif isinstance(current, list):
-            waiting.extend((layer, child) for child in current)
+            children: Iterable[Any] = current.values()
+        else:
+            children = current
+        waiting.extend((layer, child) for child in children if isinstance(child, (dict, list)))
 
 
 def _check_names(path: Path, layer: str, node: Node, own: frozenset[str]) -> None:
