@@ -64,6 +64,19 @@ def predicted(which: str) -> tuple[Any, Any]:
     return (x.transpose(0, 3, 1, 2) if stem == "channels_first" else x), known[stem]
 
 
+def test_a_subclass_of_sequential_of_keras_2_0_loads_by_its_list_of_layers(tmp_path: Path) -> None:
+    which = "keras206/sequential.h5"
+    path = written(which, tmp_path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        assert config["class_name"] == "Sequential"
+        assert isinstance(config["config"], list)
+        file.attrs["model_config"] = json.dumps({**config, "class_name": "PetNet"})
+    check_model_file(path)
+    x, wanted = predicted(which)
+    np.testing.assert_allclose(load_network(path)(x, training=False), wanted, rtol=1e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize("which", models())
 def test_an_old_file_predicts_what_its_version_predicted(which: str, tmp_path: Path) -> None:
     path = written(which, tmp_path)

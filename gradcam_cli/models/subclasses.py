@@ -1,7 +1,8 @@
 """Classes of a user's own round a graph of layers: the graph is in the file, so it loads without the class.
 
 `class MyModel(keras.Model)` that was built as `MyModel(inputs, outputs)` is saved with the layers and calls of a
-functional model, and a subclass of Sequential with its layers. Only methods such as `train_step` stay behind.
+functional model, and a subclass of Sequential with its layers: up to Keras 2.2.2 as a mere list. Only methods such as
+`train_step` stay behind.
 """
 
 from typing import Any
@@ -36,7 +37,7 @@ def _replaced(root: Any, found: dict[str, str]) -> Any:
             copy = dict(value)
             plain = _graph_class(copy)
             if plain is not None:
-                found[str(copy["config"].get("name"))] = str(copy["class_name"]).rsplit(">", 1)[-1]
+                found[_model_name(copy)] = str(copy["class_name"]).rsplit(">", 1)[-1]
                 copy = _as(copy, plain)
             holder[key] = copy
             waiting.extend((copy, name) for name, child in copy.items() if isinstance(child, (dict, list)))
@@ -46,7 +47,15 @@ def _replaced(root: Any, found: dict[str, str]) -> Any:
     return top[0]
 
 
+def _model_name(node: Node) -> str:
+    """The name by which the network has the model; a mere list of layers has none."""
+    config = node["config"]
+    return str(config.get("name") if isinstance(config, dict) else node.get("name"))
+
+
 def _as(node: Node, plain: str) -> Node:
+    if isinstance(node["config"], list):
+        return {**node, "class_name": plain}
     config = {name: value for name, value in node["config"].items() if name in KEPT[plain]}
     renamed = {**node, "class_name": plain, "config": config}
     if "module" in node:
@@ -71,17 +80,19 @@ KEPT = {
 def _graph_class(node: Node) -> str | None:
     """The class of Keras that a foreign class can be replaced by; None for all else."""
     name, config = node.get("class_name"), node.get("config")
-    if not isinstance(name, str) or not isinstance(config, dict):
+    if not isinstance(name, str) or not isinstance(config, (dict, list)):
         return None
     module, registered = node.get("module"), node.get("registered_name")
     foreign = ">" in name or (isinstance(registered, str) and ">" in registered and not registered.startswith("keras"))
     foreign = foreign or (name not in OWN and not (isinstance(module, str) and module.split(".")[0] in KERAS))
     if not foreign:
         return None
-    layers = config.get("layers")
+    layers = config if isinstance(config, list) else config.get("layers")
     described = isinstance(layers, list) and bool(layers) and all(_is_layer(layer) for layer in layers)
     if not described:
         return None
+    if isinstance(config, list):
+        return "Sequential"
     if config.keys() >= GRAPH_KEYS:
         return "Functional"
     return "Sequential" if config.keys() <= KEPT["Sequential"] and "name" in config else None
@@ -89,5 +100,7 @@ def _graph_class(node: Node) -> str | None:
 
 def _is_layer(value: Any) -> bool:
     return (
-        isinstance(value, dict) and isinstance(value.get("class_name"), str) and isinstance(value.get("config"), dict)
+        isinstance(value, dict)
+        and isinstance(value.get("class_name"), str)
+        and isinstance(value.get("config"), (dict, list))
     )
