@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
+from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.labels.class_labels import Label, Labels
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.settings import EngineSettings, ModelSettings
 
 CHANNELS = 6
 CLASSES = 5
+LABELS = Labels(tuple(Label(f"class {i}", f"n0000000{i}") for i in range(CLASSES)))
 
 
 @dataclass
@@ -63,3 +71,41 @@ class FakeEngine:
         drops = self.head.dense_drops(forward.activations, forward.targets)
         assert drops is not None
         return drops
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """What is known of the fake network besides its engine."""
+
+    name: str = "fake"
+    sha256: str = "0" * 64
+    preprocessing: Any = PREPROCESSINGS["tf"]
+    preprocess_guessed: bool = False
+    preprocess_reason: str = "fake"
+    preprocess_scores: Any = None
+    fit: str = "squash"
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    labels: Labels = LABELS
+    input_shape: tuple[int, int, int] = (8, 8, 3)
+
+
+@dataclass
+class FakeEngines(Engines):
+    """Finds one fake model, whatever is asked for, and opens the fake engine: what a run is given in a test."""
+
+    kind: type[FakeEngine] = FakeEngine
+    opened: list[FakeEngine] = field(default_factory=list)
+
+    def locate(
+        self, settings: ModelSettings, downloading: Any, *, cache: bool = True, need_weights: bool = True
+    ) -> ModelRequest:
+        del downloading, cache, need_weights
+        return ModelRequest(settings, None, Path("fake.keras"), None, None, FakeModel.sha256)
+
+    def open(self, request: ModelRequest, choice: EngineSettings, work: Work) -> Any:
+        del request, choice
+        asked = [LABELS.find(name, CLASSES) for name in work.targets.classes]
+        size = min(work.batch_size, work.images)
+        self.opened.append(self.kind(batch_size=size, targets=asked, top_k=work.targets.top_k))
+        return self.opened[-1], FakeModel()

@@ -18,27 +18,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import DATA, SAMPLES, Ran, Runner, jpeg
-from fakes import FakeEngine
+from fakes import FakeEngines
 from PIL import Image
-from test_pipeline import CARD, LABELS
 
 from gradcam_cli import __version__
-from gradcam_cli.cli import explain_loop, explain_run, program
+from gradcam_cli.cli import observer, program
 from gradcam_cli.cli.options import METHOD_CHOICES, PREPROCESS_CHOICES
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
-from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.results.sidecar import RunCard, schema_text
-from gradcam_cli.runs.job import Job
-from gradcam_cli.settings import ModelSettings
+from gradcam_cli.results.sidecar import schema_text
 
 Invoke = Callable[..., Result]
-
-
-def locate_fake(options: Any, layer: str) -> ModelRequest:
-    settings = ModelSettings(layer=layer, preprocess=options["preprocess"])
-    return ModelRequest(settings, None, Path("fake.keras"), None, None, CARD.sha256)
 
 
 @pytest.fixture
@@ -46,22 +37,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
     monkeypatch.chdir(tmp_path)
 
-    def open_fake(opening: explain_run.Opening, batch_size: int | None = None, *, again: bool = False) -> Any:
-        options = opening.options
-        settings = explain_run._run_settings(options)
-        asked = [LABELS.find(name, 5) for name in options["classes"]]
-        top_k = explain_run._target_settings(options).top_k
-        size = min(batch_size or settings.batch_size, opening.images)
-        engine = FakeEngine(batch_size=size, targets=asked, top_k=top_k)
-        run = RunCard(opening.options_sha256, {"fake": "1"})
-        several = engine.target_count > 1
-        return engine, Job(settings, PREPROCESSINGS["tf"], LABELS, CARD, run, several, opening.overlays)
-
-    monkeypatch.setattr(explain_run.Opening, "open", open_fake)
-    monkeypatch.setattr(explain_run, "locate", locate_fake)
-
     def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
-        result = CliRunner().invoke(program, [*args], input=stdin, catch_exceptions=False)
+        result = CliRunner().invoke(program, [*args], input=stdin, obj=FakeEngines(), catch_exceptions=False)
         assert result.exit_code == code, (args, result.stdout, result.stderr)
         return result
 
@@ -262,14 +239,14 @@ def test_usage_errors_are_two_and_say_why(
 def test_ctrl_c_ends_with_130_and_what_was_finished(
     invoke: Invoke, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = explain_loop._say
+    real = observer._say_record
 
     def interrupted(record: Any, *args: Any, **options: Any) -> None:
         real(record, *args, **options)
         if record["input"]["path"] == "b.jpg":
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(explain_loop, "_say", interrupted)
+    monkeypatch.setattr(observer, "_say_record", interrupted)
     result = invoke("explain", "photos", "-o", "out", code=130)
     assert "Interrupted" in result.stderr
     run = json.loads((tmp_path / "out/run.json").read_text())
@@ -315,10 +292,13 @@ def test_methods(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], {"score": "logit"}),
-        (["--score", "probability"], {"score": "probability"}),
-        (["--smooth", "2"], {"score": "logit", "smooth": 2, "noise": 0.15}),
-        (["--smooth", "2", "--noise", "0.3", "--flip"], {"score": "logit", "smooth": 2, "noise": 0.3, "flip": True}),
+        ([], {"score": "logit", "derivatives": "exact"}),
+        (["--score", "probability"], {"score": "probability", "derivatives": "approximation"}),
+        (["--smooth", "2"], {"score": "logit", "smooth": 2, "noise": 0.15, "derivatives": "exact"}),
+        (
+            ["--smooth", "2", "--noise", "0.3", "--flip"],
+            {"score": "logit", "smooth": 2, "noise": 0.3, "flip": True, "derivatives": "exact"},
+        ),
         (["--method", "scorecam"], {"name": "scorecam", "max_channels": 128, "scorecam_masks": "max"}),
         (
             ["--method", "scorecam", "--max-channels", "3", "--scorecam-masks", "minmax"],

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from conftest import SAMPLES, Runner, jpeg
-from fakes import FakeEngine
+from fakes import LABELS, FakeEngine
 from test_evaluation import EVERYTHING, HEAD, OtherEngine, study
-from test_pipeline import LABELS
 
 from gradcam_cli.cli import evaluate_run, program
 from gradcam_cli.errors import ModelError

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import jpeg, picture
-from fakes import FakeEngine
+from fakes import LABELS, FakeEngine
 from numpy.typing import NDArray
 from PIL import Image
-from test_pipeline import CARD, LABELS, sources
+from test_pipeline import CARD, sources
 
 from gradcam_cli.engines.protocol import NO_EXTRAS, Extras, Floats, Forward
 from gradcam_cli.evaluation.grid import Candidate, Cell, collage, collages, measure_grid, share_in_cell

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from conftest import Runner, jpeg
 
 from gradcam_cli.cli import program
-from gradcam_cli.cli.console import counted
+from gradcam_cli.text import counted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are those of POSIX")
 

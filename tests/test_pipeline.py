@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 from conftest import jpeg
-from fakes import FakeEngine
+from fakes import LABELS, FakeEngine
 from PIL import Image
 
 import gradcam_cli.runs.preparing as preparing_module
@@ -21,7 +21,6 @@ from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.results.output import Names, OutputFolder
 from gradcam_cli.results.sidecar import ModelCard, Record, RunCard, schema_text, to_json
 from gradcam_cli.runs.job import Fitted, Job
@@ -30,7 +29,6 @@ from gradcam_cli.runs.preparing import prepare, shown_size
 from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
 
 CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
-LABELS = Labels(tuple(Label(f"class {i}", f"n0000000{i}") for i in range(5)))
 
 
 def job(**settings: Any) -> Job:

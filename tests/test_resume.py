@@ -18,8 +18,8 @@ from test_cli import Invoke
 from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
 from test_cli import photos as photos  # noqa: PLC0414 - a fixture
 
-from gradcam_cli.cli import explain_loop
-from gradcam_cli.cli.common import PIPE_CLOSED
+from gradcam_cli.cli import observer
+from gradcam_cli.cli.signals import PIPE_CLOSED
 from gradcam_cli.inputs.discovery import Source, as_text, from_text
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.runs.pipeline import explain
@@ -47,7 +47,7 @@ def test_a_second_run_rewrites_nothing_and_needs_no_engine(
 ) -> None:
     first = invoke("explain", "photos", "-o", "out", "--jsonl", "-")
     before = stamps(tmp_path / "out")
-    monkeypatch.setattr("gradcam_cli.cli.explain_run.Opening.open", None)
+    monkeypatch.setattr("fakes.FakeEngines.open", None)
     again = invoke("explain", "photos", "-o", "out", "--jsonl", "-")
     assert stamps(tmp_path / "out") == before
     assert again.stdout == first.stdout
@@ -311,7 +311,7 @@ def test_a_closed_stdout_ends_quietly(photos: Path, invoke: Invoke, monkeypatch:
     def closed(*_: Any) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(explain_loop, "_write_line", closed)
+    monkeypatch.setattr(observer, "_write_line", closed)
     result = invoke("explain", "photos", "--jsonl", "-", "-q", code=PIPE_CLOSED)
     assert result.stderr == ""
 
@@ -338,14 +338,14 @@ def test_packages_that_a_plan_does_not_need_may_be_missing(
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("gradcam_cli.engines.cache.version", missing)
+    monkeypatch.setattr("gradcam_cli.versions.version", missing)
     invoke("explain", "photos", "-o", "out")
 
 
 def test_a_second_signal_ends_at_once() -> None:
     code = (
         "import os, signal\n"
-        "from gradcam_cli.cli.common import stopped_by_signals\n"
+        "from gradcam_cli.cli.signals import stopped_by_signals\n"
         "with stopped_by_signals():\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"

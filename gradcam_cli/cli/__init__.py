@@ -6,14 +6,13 @@ Heavy imports live inside the commands, so that `--help` and `--version` answer 
 import errno
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gradcam_cli import __version__
 from gradcam_cli.cli.cache import cache
 from gradcam_cli.cli.check_preprocess import check_preprocess
-from gradcam_cli.cli.common import INTERRUPTED, PIPE_CLOSED
 from gradcam_cli.cli.compile import compile_
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.evaluate import evaluate
@@ -23,9 +22,13 @@ from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
 from gradcam_cli.cli.process import memory_stop, prepare_streams, watched
 from gradcam_cli.cli.schema import schema
+from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED
 from gradcam_cli.cli.verify import verify
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import EnvironmentStop, GradcamError
+
+if TYPE_CHECKING:
+    from gradcam_cli.engines.selection import Engines
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
@@ -89,15 +92,18 @@ for command in (explain, evaluate, layers, methods, models, compile_, cache, che
     program.add_command(command)
 
 
-def main() -> None:
-    """Run the program, and leave without the half second in which TensorFlow's memory is taken apart."""
+def main(engines: "Engines | None" = None) -> None:
+    """Run the program, and leave without the half second in which TensorFlow's memory is taken apart.
+
+    Models are found and opened by `engines`, where a test has some of its own.
+    """
     prepare_streams()
-    _leave(watched(_run))
+    _leave(watched(lambda: _run(engines)))
 
 
-def _run() -> int:
+def _run(engines: "Engines | None") -> int:
     try:
-        program(prog_name="gradcam-cli")
+        program(prog_name="gradcam-cli", obj=engines)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0

@@ -7,29 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.common import chosen_fit
-from gradcam_cli.cli.console import download_bar, quiet_libraries, say
-from gradcam_cli.cli.inputs import find_inputs
+from gradcam_cli.cli.common import found_inputs
+from gradcam_cli.cli.console import Verbosity, download_bar, quiet_libraries, say
 from gradcam_cli.cli.options import fit_option, input_size_option, labels_options, output_option
 from gradcam_cli.errors import ModelError, UsageError
-from gradcam_cli.settings import ModelSettings, RunSettings, TargetSettings
+from gradcam_cli.settings import InputSettings, ModelSettings, RunSettings, TargetSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.evaluation.preprocess_check import Predictions, Row
     from gradcam_cli.models.classifier import Classifier
 
-# How pictures are found, as `explain` finds them by default.
-WALK: dict[str, Any] = {
-    "files_from": None,
-    "null": False,
-    "output": None,
-    "recursive": True,
-    "follow_links": False,
-    "hidden": False,
-    "exclude": (),
-    "include": (),
-    "quiet": False,
-}
 BATCH_SIZE = RunSettings().batch_size
 HEAD = f"{'PREPROCESS':<11} {'ACCURACY':>8} {'CONFIDENCE':>11} {'AGREEMENT':>10} {'CLASSES':>8} {'DISTANCE':>9}"
 
@@ -59,7 +46,8 @@ def check_preprocess(model: str, truth_from_folders: bool, as_json: bool, verbos
     by themselves, and the distance of the model's batch statistics from those of sample pictures.
     """
     options |= {"model": model, "verbose": verbose}
-    sources = find_inputs(WALK | options).sources
+    settings = InputSettings(paths=options["inputs"], limit=options["limit"])
+    sources = found_inputs(settings, Verbosity(verbose=verbose)).sources
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.evaluation.preprocess_check import table
 
@@ -106,7 +94,11 @@ def _predict(
         raise ModelError(f"{classifier.name}: its output is a value, and no class of a picture can be right or wrong.")
     height, width, channels = classifier.input_shape
     failed = lambda source, error: say(f"{source.relative!r}: {error.reason}: {error}")  # noqa: E731 - one line a file
-    pictures = list(read_pictures(sources, Size(width, height), channels, chosen_fit(classifier, options), failed))
+    from gradcam_cli.runs.engine_factory import chosen_fit
+
+    pictures = list(
+        read_pictures(sources, Size(width, height), channels, chosen_fit(classifier, options["fit"]), failed)
+    )
     if not pictures:
         raise UsageError("None of the pictures can be read.")
     truth = None

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from unicodedata import category
@@ -15,6 +16,24 @@ from unicodedata import category
 import click
 
 from gradcam_cli.cli.process import LossyWriter
+
+
+@dataclass(frozen=True)
+class Verbosity:
+    """What people want to see: `progress` is None where neither --progress nor --no-progress was given."""
+
+    quiet: bool = False
+    verbose: bool = False
+    progress: bool | None = None
+
+
+@dataclass(frozen=True)
+class Records:
+    """Where records go, one a line: a file, `-` for stdout, or nowhere; `overlay` to stdout instead of a folder."""
+
+    jsonl: str | None = None
+    overlay: bool = False
+
 
 SECONDS_BETWEEN_LINES = 10.0
 # Unicode categories: control, format (such as the reversal of writing direction), line and paragraph separators.
@@ -66,11 +85,6 @@ def _writes_to(stream: Any, descriptor: int) -> bool:
 def say(message: str) -> None:
     """Print a message for people on stderr."""
     click.echo(printable(message), err=True)
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number and its noun: `1 image`, `3 images`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,6 @@ import click
 
 from gradcam_cli.cli.console import quiet_libraries
 from gradcam_cli.cli.evaluate_run import run
-from gradcam_cli.cli.inputs import refuse_contradictory_inputs
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
     STDIO,
@@ -155,7 +154,6 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _refuse_contradictions(options: Mapping[str, Any]) -> None:
-    refuse_contradictory_inputs(options)
     if STDIO in options["inputs"]:
         raise UsageError("A picture on stdin can be read only once: evaluate wants files.")
     if options["output"] == STDIO:

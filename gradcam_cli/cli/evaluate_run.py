@@ -10,22 +10,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from gradcam_cli.cli.common import (
-    INTERRUPTED,
-    PIPE_CLOSED,
-    TERMINATED,
-    Terminated,
-    announce,
-    chosen_fit,
-    extras_of,
-    listening,
-    locate,
-    model_card,
-    stopped_by_signals,
-    versions,
-)
-from gradcam_cli.cli.console import Progress, busy, counted, say
-from gradcam_cli.cli.inputs import find_inputs
+from gradcam_cli.cli.announcing import announce
+from gradcam_cli.cli.common import found_inputs, listening, locate
+from gradcam_cli.cli.console import Progress, busy, say
+from gradcam_cli.cli.inputs import input_settings
+from gradcam_cli.cli.options import verbosity_of
+from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.cli.table import table
 from gradcam_cli.engines.selection import Work, open_engine
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
@@ -33,6 +23,8 @@ from gradcam_cli.evaluation.measures import MEASURES
 from gradcam_cli.evaluation.settings import StudySettings
 from gradcam_cli.runs.tally import FAILED, OK
 from gradcam_cli.settings import EngineSettings, MethodOptions, RunSettings, TargetSettings
+from gradcam_cli.text import counted
+from gradcam_cli.versions import versions
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.protocol import Engine
@@ -93,7 +85,8 @@ class Findings:
 
 def run(options: Mapping[str, Any]) -> int:
     """Measure what the options ask for; gives the exit code."""
-    found = find_inputs(options)
+    output = Path(options["output"]) if options["output"] else None
+    found = found_inputs(input_settings(options), verbosity_of(options), output)
     boxes = _boxes(options["boxes_csv"], found.sources)
     with _folder(options["output"]) as folder:
         try:
@@ -186,7 +179,9 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
     from gradcam_cli.methods import METHODS
     from gradcam_cli.methods.method_runner import check_method
     from gradcam_cli.results.sidecar import RunCard
+    from gradcam_cli.runs.engine_factory import chosen_fit, extras_of, model_card
     from gradcam_cli.runs.job import Job
+    from gradcam_cli.runs.observer import OpenedModel
 
     settings = _study_settings(options)
     if request.inputs_vary and settings.grid:
@@ -207,9 +202,10 @@ def _open(request: "ModelRequest", options: Mapping[str, Any], images: int, boxe
         )
     for method in methods:
         check_method(method, engine)
-    fit = chosen_fit(model, options)
+    fit = chosen_fit(model, options["fit"])
     card = model_card(model, engine, fit, request)
-    announce(card, model, options)
+    opened = OpenedModel(card, tuple(model.notes), tuple(model.warnings))
+    announce(opened, options["model"], options["fit"], verbosity_of(options))
     run_settings = RunSettings(fit=fit, batch_size=options["batch_size"], sample_range=options["sample_range"])
     job = Job(
         settings=run_settings,

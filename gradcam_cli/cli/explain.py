@@ -1,29 +1,49 @@
 """`gradcam-cli explain`: its options, and which of them contradict each other."""
 
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.console import quiet_libraries
-from gradcam_cli.cli.explain_run import run
-from gradcam_cli.cli.inputs import refuse_contradictory_inputs
+from gradcam_cli.cli.console import Records, Verbosity, quiet_libraries, say
+from gradcam_cli.cli.inputs import input_settings
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
     MODEL_DEFAULTS,
     STDIO,
     engine_options,
+    engine_settings,
     input_options,
     inputs_argument,
     model_option,
     model_options,
+    model_settings,
     range_option,
     talk_options,
     threshold,
+    verbosity_of,
 )
+from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import COLORMAPS, MASK_SCALINGS, SCORES, Limits, MethodOptions, OverlaySettings, RunSettings
+from gradcam_cli.settings import (
+    COLORMAPS,
+    MASK_SCALINGS,
+    SCORES,
+    ExplainRequest,
+    Limits,
+    MethodOptions,
+    OverlaySettings,
+    Resume,
+    RunSettings,
+    TargetSettings,
+)
+from gradcam_cli.text import counted
+
+if TYPE_CHECKING:
+    from gradcam_cli.engines.selection import Engines
 
 DEFAULTS = RunSettings()
 METHOD_DEFAULTS = MethodOptions()
@@ -188,18 +208,117 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     output folder: photos/a/cat.png becomes out/a/cat.png.overlay.jpg and out/a/cat.png.json.
     """
     _refuse_contradictions(options)
-    _refuse_idle_options(options)
-    if options["fail_fast"]:
-        options["max_failures"] = 1
-    with quiet_libraries(verbose=options["verbose"]):
-        ctx.exit(run(options))
+    request = _request(options)
+    verbosity = verbosity_of(options)
+    with quiet_libraries(verbose=verbosity.verbose):
+        if options["dry_run"]:
+            ctx.exit(_preview(request, verbosity, ctx.obj))
+        records = Records(options["jsonl"], overlay=options["output"] == STDIO)
+        ctx.exit(_run(request, verbosity, records, ctx.obj))
+
+
+def _run(request: ExplainRequest, verbosity: Verbosity, records: Records, engines: "Engines | None") -> int:
+    from gradcam_cli.cli.observer import ConsoleObserver, StdoutSink
+    from gradcam_cli.runs.explain import run_explain
+
+    sink = StdoutSink() if records.overlay else None
+    observer = ConsoleObserver(request, verbosity, records)
+    try:
+        with stopped_by_signals(), observer:
+            return run_explain(request, observer, engines=engines, sink=sink).exit_status
+    except KeyboardInterrupt as stop:
+        if not observer.has_summed_up:
+            say("Interrupted.")
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    except BrokenPipeError:
+        return PIPE_CLOSED
+
+
+def _request(options: Mapping[str, Any]) -> ExplainRequest:
+    """Make the one request that the library takes out of the options."""
+    output = options["output"]
+    return ExplainRequest(
+        inputs=input_settings(options),
+        output=Path(output) if output not in {None, STDIO} else None,
+        model=model_settings(options, options["layer"]),
+        engine=engine_settings(options),
+        targets=_target_settings(options),
+        fit=options["fit"],
+        run=_run_settings(options),
+        resume=_resume(options),
+        max_failures=1 if options["fail_fast"] else options["max_failures"],
+        isolate_decoder=options["isolate_decoder"],
+    )
+
+
+def _run_settings(options: Mapping[str, Any]) -> RunSettings:
+    overlay = OverlaySettings(
+        alpha=options["alpha"],
+        colormap=options["colormap"],
+        quality=options["quality"],
+        max_side=options["max_side"],
+        mask=options["mask"],
+        draw_boxes=options["draw_boxes"],
+    )
+    return RunSettings(
+        method=options["method"],
+        method_options=_method_options(options),
+        batch_size=options["batch_size"],
+        save_maps=options["save_maps"],
+        min_score=options["min_score"],
+        boxes=options["boxes"],
+        sample_range=options["sample_range"],
+        overlay=overlay,
+        limits=Limits(max_file_bytes=options["max_file_bytes"], max_pixels=options["max_pixels"]),
+    )
+
+
+def _method_options(options: Mapping[str, Any]) -> MethodOptions:
+    given = {key: options[key] for key in ("score", "smooth", "noise", "flip", "max_channels", "scorecam_masks")}
+    return MethodOptions(**{key: value for key, value in given.items() if value is not None})
+
+
+def _target_settings(options: Mapping[str, Any]) -> TargetSettings:
+    top_k = options["top_k"]
+    if top_k is None:
+        top_k = 0 if options["classes"] else TargetSettings().top_k
+    return TargetSettings(options["classes"], top_k)
+
+
+def _resume(options: Mapping[str, Any]) -> Resume:
+    if options["overwrite"]:
+        return "overwrite"
+    if options["retry_failed"]:
+        return "retry-failed"
+    return "verify" if options["verify"] else "finished"
+
+
+def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | None") -> int:
+    """Print what the run would explain, leaving out what an earlier run has finished; nothing is written."""
+    from gradcam_cli.cli.observer import ConsoleObserver
+    from gradcam_cli.runs.explain import preview
+
+    with ConsoleObserver(request, verbosity, Records()) as observer:
+        observer.wants_omissions = not verbosity.quiet
+        found = preview(request, observer, engines=engines)
+    pictures = [source for source in found.left if source.errno is None]
+    for source in found.left:
+        if source.errno is not None:
+            say(f"{source.path!r}: a folder that cannot be listed: {os.strerror(source.errno)}")
+    for source in pictures:
+        line = f"{source.path}\t{found.sidecar_path(source)}"
+        # A terminal must not obey what a name tells it; a pipe gets names as they are.
+        click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
+    if not verbosity.quiet:
+        others = f", {found.done_before} were done before" if found.done_before else ""
+        say(f"{counted(len(pictures), 'image')} would be explained{others}; nothing was written.")
+    return int(len(pictures) < len(found.left))
 
 
 def _refuse_contradictions(options: Mapping[str, Any]) -> None:
     output, jsonl = options["output"], options["jsonl"]
     if options["inputs"].count(STDIO) and options["files_from"] == STDIO:
         raise UsageError("stdin can be a picture or a list of paths, not both.")
-    refuse_contradictory_inputs(options)
     if output is None and jsonl is None and not options["dry_run"]:
         raise UsageError(
             "Say where the results go: -o FOLDER (or -o - for one overlay, or --jsonl - for records only)."
@@ -214,6 +333,7 @@ def _refuse_contradictions(options: Mapping[str, Any]) -> None:
         raise UsageError("--top-k 0 explains nothing unless --class names a class.")
     _refuse_contradictory_overlays(options)
     _refuse_contradictory_resumes(options)
+    _refuse_idle_options(options)
 
 
 def _refuse_contradictory_resumes(options: Mapping[str, Any]) -> None:

@@ -1,27 +1,25 @@
-"""The inputs of a command: options become rules, lists are read, and what was left out is reported."""
+"""The inputs of a command: options become settings, and what was left out is reported."""
 
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcam_cli.cli.console import counted, say
+from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import UsageError
+from gradcam_cli.settings import InputSettings
+from gradcam_cli.text import counted
 
 if TYPE_CHECKING:
-    from gradcam_cli.inputs.discovery import Found
     from gradcam_cli.inputs.left_out import LeftOut
-    from gradcam_cli.inputs.walk import Rules
 
 # More kinds of suffixes than this are summed up in one number.
 SUFFIXES_SHOWN = 12
 
 
-def refuse_contradictory_inputs(options: Mapping[str, Any]) -> None:
-    """Refuse inputs that cannot be read, and places that are URLs, before anything is done.
+def input_settings(options: Mapping[str, Any]) -> InputSettings:
+    """Read the options of inputs, and refuse those that contradict each other.
 
     Raises:
         UsageError: there is something to refuse.
@@ -36,64 +34,28 @@ def refuse_contradictory_inputs(options: Mapping[str, Any]) -> None:
         raise UsageError("--quiet and --verbose contradict each other: give one of them.")
     for name in ("output", "files_from", "jsonl"):
         refuse_url(options.get(name) or "")
-    if STDIO in options["inputs"] and sys.stdin is not None and sys.stdin.isatty():
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    if STDIO in options["inputs"] and terminal:
         raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")
-
-
-def find_inputs(options: Mapping[str, Any]) -> "Found":
-    """Find the pictures that the options name, and report what is left out.
-
-    Raises:
-        UsageError: there are none, or the list of them cannot be read.
-    """
-    from gradcam_cli.inputs.discovery import find_sources
-
-    folder = Path(options["output"]) if options["output"] not in {None, STDIO} else None
-    listed = _listed(options)
-    keep = options["verbose"] or (options.get("dry_run", False) and not options["quiet"])
-    found = find_sources(options["inputs"], listed, rules=_rules(options), output=folder, keep_omissions=keep)
-    if not options["quiet"]:
-        for line in left_out_lines(found.left_out):
-            say(line)
-    if not found.sources:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
-    return replace(found, sources=found.sources[: options["limit"]])
-
-
-def _rules(options: Mapping[str, Any]) -> "Rules":
-    from gradcam_cli.inputs.decoding import SUFFIXES
-    from gradcam_cli.inputs.formats import PICTURES
-    from gradcam_cli.inputs.walk import Rules, patterns
-
-    return Rules(
-        suffixes=SUFFIXES,
-        # Without the extra for them, their records say what to install.
-        formats=PICTURES | {"HEIC", "HEIF"},
+    if options["files_from"] == STDIO and terminal:
+        say("Reading paths from the terminal, one a line; Ctrl-D ends the list.")
+    return InputSettings(
+        paths=options["inputs"],
+        files_from=options["files_from"],
+        null_separated=options["null"],
         recursive=options["recursive"],
         follow_links=options["follow_links"],
         hidden=options["hidden"],
-        excluded=patterns(options["exclude"]),
-        included=patterns(options["include"]),
+        exclude=options["exclude"],
+        include=options["include"],
+        limit=options["limit"],
     )
 
 
-def _listed(options: Mapping[str, Any]) -> list[str]:
-    from gradcam_cli.inputs.path_list import read_list
-
-    if not options["files_from"]:
-        return []
-    return read_list(_list_bytes(options["files_from"]), null_separated=options["null"])
-
-
-def _list_bytes(name: str) -> bytes:
-    if name == STDIO:
-        if sys.stdin.isatty():
-            say("Reading paths from the terminal, one a line; Ctrl-D ends the list.")
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
+def say_left_out(left_out: "LeftOut") -> None:
+    """Say what was left out of the folders."""
+    for line in left_out_lines(left_out):
+        say(line)
 
 
 def left_out_lines(left_out: "LeftOut") -> Iterator[str]:

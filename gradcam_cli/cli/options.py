@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gradcam_cli.cli.console import Verbosity
 from gradcam_cli.settings import (
     ENGINES,
     FIT_CHOICES,
@@ -322,8 +323,43 @@ engine_options = _with(
         help="Images in one forward pass, at most.",
     ),
 )
+
+
+def model_settings(options: Mapping[str, Any], layer: str) -> ModelSettings:
+    """Read the options that describe a model, to be explained at one layer."""
+    return ModelSettings(
+        model=options["model"],
+        layer=layer,
+        layers=options.get("layers", ()),
+        labels=options["labels"],
+        labels_from=options["labels_from"],
+        preprocess=options["preprocess"],
+        weights=options["weights"],
+        input_size=options["input_size"],
+        output_name=options["output_name"],
+        output_kind=options["output_kind"],
+        sha256=options["sha256"],
+        inputs=options["inputs_given"],
+        pairs=options["pairs"],
+        image_input=options["image_input"],
+        custom_objects=options["custom_objects"],
+        trust_code=options["trust_code"],
+        token_grid=options.get("token_grid"),
+    )
+
+
+def engine_settings(options: Mapping[str, Any]) -> EngineSettings:
+    """Read the options of the engine."""
+    return EngineSettings(options["engine"], options["precision"], options["cache"])
+
+
 talk_options = _with(
     click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]"),
     click.option("-q", "--quiet", is_flag=True, help="Say only what failed."),
     click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak."),
 )
+
+
+def verbosity_of(options: Mapping[str, Any]) -> Verbosity:
+    """Read the options of what people want to see."""
+    return Verbosity(options["quiet"], options["verbose"], options["progress"])

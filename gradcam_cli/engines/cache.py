@@ -9,7 +9,6 @@ import json
 import os
 import stat
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -18,6 +17,7 @@ from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically
 from gradcam_cli.engines.plan import SUFFIX, Plan, read_plan, write_plan
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.versions import installed_version
 
 UNFIT = ".unfit"
 PRIVATE = 0o700
@@ -133,11 +133,3 @@ def _listed(*patterns: str) -> list[Path]:
         with suppress(OSError):
             found.append((path.stat().st_mtime, path.name, path))
     return [path for _, _, path in sorted(found)]
-
-
-def installed_version(name: str) -> str | None:
-    """Give the version of a package; None where it is not installed, as beside a plan most are not."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

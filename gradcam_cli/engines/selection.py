@@ -1,11 +1,13 @@
 """Which engine explains: the plan of a model under OpenVINO where it can be had, else TensorFlow."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.settings import EngineSettings, MethodOptions, TargetSettings
+from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, TargetSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from gradcam_cli.models.request import ModelRequest
 
 
+# Shows a download: called with a file's name and size, gives a context whose value takes the size of each chunk.
+Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
 # From so many images on, a pass that is a twelfth quicker has made up for two seconds of preparation.
 LONG_RUN = 1000
 
@@ -44,6 +48,34 @@ class Work:
         masked = any(method.needs is Needs.MASKED_SCORES for method in self.methods)
         each = self.options.max_channels if masked else 1
         return even_batch_size(self.images * each, self.batch_size, streams)
+
+
+class Engines:
+    """Finds models and opens engines for them: the seam where a test passes in networks of its own."""
+
+    def locate(
+        self, settings: ModelSettings, downloading: Downloading, *, cache: bool = True, need_weights: bool = True
+    ) -> "ModelRequest":
+        """Find the files that a model is made of; with the `cache`, the preflight may wait where a plan is kept.
+
+        Raises:
+            ModelError: there is no such model, or its weights cannot be had.
+        """
+        from gradcam_cli.models.request import locate_model
+
+        if not cache:
+            return locate_model(settings, downloading, need_weights=need_weights)
+        from gradcam_cli.engines.cache import has_plan
+
+        return locate_model(settings, downloading, need_weights=need_weights, may_wait=has_plan)
+
+    def open(self, request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
+        """Make the engine, and give it with what is known of the model.
+
+        Raises:
+            ModelError: the engine that was asked for cannot explain this model.
+        """
+        return open_engine(request, choice, work)
 
 
 def open_engine(request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":

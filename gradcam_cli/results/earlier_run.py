@@ -10,8 +10,9 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.walk import RUN_RECORD
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, OutputFolder
+from gradcam_cli.results.output import SIDECAR_LIMITS, OutputFolder
 from gradcam_cli.results.ownership import is_record, parsed
+from gradcam_cli.results.reading import sidecars_below
 from gradcam_cli.results.sidecar import Record
 
 MOST_CHANGES = 4
@@ -50,20 +51,12 @@ def replacement(
     if before is None or before["options_sha256"] == options_sha256:
         return None
     replaced = {os.fspath(path) for source in left if (path := folder.sidecar_path(source)).is_file()}
-    others = sum(path not in replaced for path in _sidecars(folder))
+    others = sum(path not in replaced for path in sidecars_below(folder.root))
     if not replaced and not others:
         return None
     recorded = {**before["options"], "model": before.get("model", {}).get("name")}
     changes = _changes({name: recorded.get(name) for name in options}, options)
     return Replacement(tuple(changes), len(replaced), others)
-
-
-def _sidecars(folder: OutputFolder) -> Iterator[str]:
-    for parent, _, files in os.walk(folder.root):
-        for name in files:
-            # An overlay beside it, or a failure: what else ends in .json is not of this program.
-            if name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX):
-                yield os.path.join(parent, name)  # noqa: PTH118 - names that are not UTF-8 stay str
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

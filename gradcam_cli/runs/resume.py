@@ -7,19 +7,15 @@ agree as well.
 Anything else is explained anew, and nothing of two runs is ever mixed.
 """
 
-import hashlib
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file, sha256
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.results.output import SIDECAR_LIMITS, OutputFolder
-from gradcam_cli.results.ownership import is_record, parsed
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.reading import read_sidecar
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, Record, name_on_disk
 from gradcam_cli.settings import Limits
 
@@ -33,20 +29,6 @@ class Wanted:
     options_sha256: str
     model_sha256: str | None
     verify: bool = False
-
-
-def fingerprint(depends: Mapping[str, Any]) -> str:
-    """Hash all that the files of an image depend on besides the image: sha256 in hexadecimal."""
-    return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode("ascii")).hexdigest()
-
-
-def read_sidecar(path: Path) -> Record | None:
-    """Read a sidecar of this program; None where there is none, or none that is whole."""
-    try:
-        record = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
-    except (ImageError, ValueError):
-        return None
-    return record if is_record(record) else None
 
 
 def is_finished(folder: OutputFolder, source: Source, wanted: Wanted) -> bool:

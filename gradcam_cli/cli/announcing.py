@@ -1,0 +1,63 @@
+"""What is said once of the model when it has been loaded: what was chosen, and what looks wrong."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradcam_cli.cli.console import Verbosity, say
+from gradcam_cli.cli.wording import as_options
+from gradcam_cli.settings import RunSettings
+
+if TYPE_CHECKING:
+    from gradcam_cli.results.sidecar import ModelCard
+    from gradcam_cli.runs.observer import OpenedModel
+
+DEFAULT_FIT = RunSettings().fit
+APPROXIMATE = (
+    "what follows the layer is not piecewise linear: the closed form of {method} is an approximation there "
+    "(see docs/choosing-a-method.md)"
+)
+
+
+def announce(model: "OpenedModel", name: str, fit: str, verbosity: Verbosity, *, method: str | None = None) -> None:
+    """Say once what was chosen of the model that was asked for by `name`, and what looks wrong."""
+    if verbosity.quiet:
+        return
+    card = model.card
+    for line in _lines(model, name, fit, method):
+        say(f"{card.name}: {as_options(line)}")
+    if verbosity.verbose:
+        height, width = card.input_size
+        say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
+
+
+def _lines(model: "OpenedModel", name: str, fit: str, method: str | None) -> Iterator[str]:
+    card = model.card
+    yield f"layer {card.layer} ({card.layer_reason})"
+    if model.layers:
+        yield f"fused with {', '.join(model.layers[1:])}"
+    if card.preprocess_guessed:
+        yield (
+            f"preprocess '{card.preprocess}' is a guess: {card.preprocess_reason}. Check it: "
+            f"gradcam-cli check-preprocess {name} PHOTOS --truth-from-folders"
+        )
+    if card.fit != DEFAULT_FIT and fit == "auto":
+        yield f"fit '{card.fit}', as the tool that made the model does (change it with `fit`)"
+    yield from _about_output(card)
+    yield from (*model.notes, *card.layer_notes)
+    yield from (f"warning: {warning}" for warning in model.warnings)
+    if model.derivatives == "approximation" and method:
+        yield APPROXIMATE.format(method=method)
+
+
+def _about_output(card: "ModelCard") -> Iterator[str]:
+    """What a person has to know of the output before reading its numbers."""
+    if card.output_assumed:
+        yield f"what the output means is {card.output_reason}. Say it with `output_kind`."
+    if card.output_kind in {"value", "score"}:
+        yield f"the output is {card.output_reason}: there are no probabilities, and the map explains its increase"
+    if card.output_kind == "probabilities":
+        yield f"the output is probabilities: {card.output_reason}"
+    if "softmax of one number" in card.output_reason:
+        yield "a softmax over one number ends this model: every probability is 1. Was a sigmoid meant?"
+    if card.output_reason == "softmax of a softmax":
+        yield "a softmax of a softmax ends this model, which makes its probabilities nearly equal"

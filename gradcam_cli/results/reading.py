@@ -1,0 +1,29 @@
+"""Sidecars that are there: where they are, and what they say."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from gradcam_cli.errors import ImageError
+from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
+from gradcam_cli.results.ownership import is_record, parsed
+from gradcam_cli.results.sidecar import Record
+
+
+def read_sidecar(path: Path) -> Record | None:
+    """Read a sidecar of this program; None where there is none, or none that is whole."""
+    try:
+        record = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
+    except (ImageError, ValueError):
+        return None
+    return record if is_record(record) else None
+
+
+def sidecars_below(root: Path) -> Iterator[str]:
+    """Give the path of each file below a folder that has the name of a sidecar."""
+    for parent, _, files in os.walk(root):
+        for name in files:
+            # An overlay beside it, or a failure: what else ends in .json is not of this program.
+            if name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX):
+                yield os.path.join(parent, name)  # noqa: PTH118 - names that are not UTF-8 stay str

@@ -1,0 +1,62 @@
+"""A run as it is read back: its `run.json` and its sidecars, without a model."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.results.earlier_run import run_record_of
+from gradcam_cli.results.reading import read_sidecar, sidecars_below
+from gradcam_cli.results.sidecar import Record
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its folder, its counts, its exit status and its records.
+
+    Attributes:
+        folder: the output folder; None where no files were written.
+        counts: how many images were asked for (`asked`), are explained (`done`: `ok` and `flat`), failed (`failed`),
+            were not reached (`left`), and were explained by an earlier run (`before`).
+        exit_status: 0 where all images are explained, 1 where at least one failed.
+        record: what `run.json` holds: model, options, versions, inputs; empty where no files were written.
+    """
+
+    folder: Path | None
+    counts: Mapping[str, int]
+    exit_status: int
+    record: Record = field(default_factory=dict)
+
+    def records(self) -> Iterator[Record]:
+        """Read the sidecars of the folder one by one, sorted by path; files that are no sidecars are passed over."""
+        if self.folder is None:
+            return
+        for path in sorted(sidecars_below(self.folder)):
+            record = read_sidecar(Path(path))
+            if record is not None and "input" in record:
+                yield record
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a finished run back from its output folder; neither a model nor TensorFlow is needed.
+
+    Args:
+        folder: the output folder of `explain`, or of `explain_folder`.
+
+    Returns:
+        The run. Its sidecars are read when they are asked for.
+
+    Raises:
+        UsageError: the folder has no `run.json` of this program.
+
+    Example:
+        >>> run = read_run("out")  # doctest: +SKIP
+        >>> [record["classes"][0]["label"] for record in run.records() if record["status"] == "ok"]  # doctest: +SKIP
+    """
+    root = Path(folder)
+    record = run_record_of(root)
+    if record is None:
+        raise UsageError(f"{root}: there is no run.json of this program. Name the output folder of a run.")
+    counts = record["counts"]
+    return Run(root, counts, int(bool(counts["failed"])), record)

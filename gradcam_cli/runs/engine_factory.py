@@ -1,0 +1,132 @@
+"""From a request to an engine and a job: what is the same for all images of a run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gradcam_cli.engines.protocol import Engine, map_layer
+from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.inputs.other_inputs import ExtrasReader
+from gradcam_cli.methods import METHODS, Method
+from gradcam_cli.methods.method_runner import check_method
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.results.sidecar import GivenCard, ModelCard, RunCard
+from gradcam_cli.runs.job import Decode, ExtrasOf, Job, no_extras, unheard
+from gradcam_cli.runs.observer import OpenedModel, RunObserver
+from gradcam_cli.settings import ExplainRequest, FitChoice, FitMode, RunSettings, Score
+from gradcam_cli.versions import versions
+
+if TYPE_CHECKING:
+    from gradcam_cli.engines.plan import Plan
+    from gradcam_cli.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class EngineFactory:
+    """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice.
+
+    `images` is how many there are to explain, `digest` that of the request; with `overlays` the job paints them.
+    """
+
+    request: ExplainRequest
+    model: ModelRequest
+    engines: Engines
+    images: int
+    digest: str
+    overlays: bool
+    decode: Decode
+    observer: RunObserver
+
+    def open(self, batch_size: int | None = None, *, again: bool = False) -> tuple[Engine, Job]:
+        """Make the engine and the job; the observer hears what was chosen, unless it is made `again`.
+
+        Raises:
+            ModelError: the model cannot be explained so.
+        """
+        request, settings = self.request, self.request.run
+        method = METHODS[settings.method]
+        size = batch_size or settings.batch_size
+        work = Work(request.targets, (method,), settings.method_options, self.images, size)
+        with self.observer.busy("loading the model"):
+            engine, model = self.engines.open(self.model, request.engine, work)
+        settings = replace(settings, fit=chosen_fit(model, request.fit))
+        engines = (engine, *engine.others)
+        for each in engines:
+            check_method(method, each, settings.method_options)
+        opened = OpenedModel(
+            card=model_card(model, engine, settings.fit, self.model),
+            notes=tuple(model.notes),
+            warnings=tuple(model.warnings),
+            layers=tuple(each.layer.path for each in engines) if engine.others else (),
+            derivatives=_derivatives(method, engines, settings.method_options.score),
+            several_targets=engine.target_count > 1,
+        )
+        if not again:
+            self.observer.opened(opened)
+        return engine, self._job(opened, settings, model)
+
+    def _job(self, opened: OpenedModel, settings: RunSettings, model: "Classifier | Plan") -> Job:
+        return Job(
+            settings=settings,
+            preprocessing=model.preprocessing,
+            labels=model.labels,
+            model=opened.card,
+            run=RunCard(self.digest, versions()),
+            several_targets=opened.several_targets,
+            overlays=self.overlays,
+            channels=model.input_shape[2],
+            asked_classes=len(self.request.targets.classes),
+            derivatives=opened.derivatives,
+            layers=opened.layers,
+            decode=self.decode,
+            extras=extras_of(model, self.decode, settings),
+            # The decoders of other processes print nothing here.
+            listen=unheard if self.request.isolate_decoder else self.observer.listen,
+        )
+
+
+def chosen_fit(model: "Classifier | Plan", asked: FitChoice) -> FitMode:
+    """How pictures are laid into the input: as was asked for, or as the model was trained."""
+    return model.fit if asked == "auto" else asked
+
+
+def model_card(model: "Classifier | Plan", engine: Engine, fit: str, request: ModelRequest) -> ModelCard:
+    """What records say of the model."""
+    return ModelCard(
+        name=model.name,
+        sha256=model.sha256,
+        layer=engine.layer.path,
+        layer_reason=engine.layer.reason,
+        engine=engine.name,
+        precision=engine.precision,
+        preprocess=model.preprocessing.name,
+        preprocess_guessed=model.preprocess_guessed,
+        fit=fit,
+        input_size=engine.input_size,
+        preprocess_reason=model.preprocess_reason,
+        preprocess_scores=model.preprocess_scores,
+        image_input=request.settings.image_input,
+        custom_objects=request.custom.sha256 if request.custom else None,
+        inputs=tuple(GivenCard(given.name or None, given.shown, given.digest) for given in request.inputs),
+        output_kind=engine.head.kind,
+        output_reason=engine.head.reason,
+        output_assumed=engine.head.assumed,
+        geometry=map_layer(engine).geometry,
+        layer_notes=tuple(dict.fromkeys(note for each in (engine, *engine.others) for note in each.layer.notes)),
+    )
+
+
+def extras_of(model: "Classifier | Plan", decode: Decode, settings: RunSettings) -> ExtrasOf:
+    """Tell where each image's values for the network's further inputs come from."""
+    others = getattr(model, "varying", ())
+    if not others:
+        return no_extras
+    return ExtrasReader(others, decode, model.preprocessing, settings.fit, settings.limits, settings.sample_range)
+
+
+def _derivatives(method: Method, engines: Iterable[Engine], score: Score) -> str | None:
+    """What the sidecar says of the derivatives in alpha; None for methods that have none."""
+    if not method.assumes_linearity:
+        return None
+    exact = all(method.is_exact(engine.head.linearity, score) for engine in engines)
+    return "exact" if exact else "approximation"

@@ -1,0 +1,331 @@
+"""One run of `explain`: inputs, model and output are checked in this order, and what is left is explained.
+
+This is what the command line, a notebook and a worker call.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.engines.selection import Engines
+from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.discovery import Found, Source, as_text
+from gradcam_cli.inputs.finding import find_inputs
+from gradcam_cli.inputs.subprocess_decoder import decoders
+from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import check_options
+from gradcam_cli.models.named import NAMED_MODELS
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.models.weights import weights_at_hand
+from gradcam_cli.results.earlier_run import MOST_CHANGES, run_record_of
+from gradcam_cli.results.output import Names, OutputFolder
+from gradcam_cli.results.run import Run
+from gradcam_cli.results.runs_found import as_given
+from gradcam_cli.results.sidecar import SCHEMA_VERSION, Record
+from gradcam_cli.runs import pipeline
+from gradcam_cli.runs.engine_factory import EngineFactory
+from gradcam_cli.runs.job import Decode, Job, Sink
+from gradcam_cli.runs.observer import RunObserver
+from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
+from gradcam_cli.runs.tally import Tally
+from gradcam_cli.runs.threads import available_threads
+from gradcam_cli.settings import ExplainRequest
+from gradcam_cli.text import counted
+from gradcam_cli.versions import versions_of_results
+
+STAYS = "What was finished stays valid."
+
+
+def run_explain(
+    request: ExplainRequest,
+    observer: RunObserver | None = None,
+    *,
+    engines: Engines | None = None,
+    sink: Sink | None = None,
+) -> Run:
+    """Explain what the request asks for, and write the results to its output folder.
+
+    What an earlier run with the same options has finished is left out. A bad image yields a record of status `error`,
+    and never stops the run.
+
+    Args:
+        request: all options of the run.
+        observer: receives progress and records; see `RunObserver`.
+        engines: finds the model and opens its engine.
+        sink: takes the files of each image where the request has no output folder.
+
+    Raises:
+        UsageError: the request cannot be served: no pictures, an output folder that is in use or cannot be written.
+        ModelError: the model is refused, cannot be loaded, or has no such layer or class.
+        EnvironmentStop: the machine stopped the run. What was finished stays valid.
+        KeyboardInterrupt: the run was interrupted, after `run.json` was written. The same request goes on from there.
+    """
+    observer, engines = observer or RunObserver(), engines or Engines()
+    check_options(METHODS[request.run.method], request.run.method_options)
+    found = _find(request, observer)
+    with _folder(request.output) as folder, _decoder(isolated=request.isolate_decoder) as decode_one:
+        model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
+        digest = request.digest(model.depends(), versions_of_results())
+        queue = queue_of(request, found, folder, model, digest)
+        if folder:
+            _note_replacement(request, queue, folder, model, digest, observer)
+        if not queue.sources:
+            observer.warn("Nothing has failed before; there is nothing to do again.")
+            return _run(folder, Tally())
+        if not queue.left and folder and folder.has_run_record:
+            # To see that nothing is left to do takes no model.
+            return _tell_finished(queue, folder, observer)
+        overlays = folder is not None or sink is not None
+        factory = EngineFactory(request, model, engines, len(found.sources), digest, overlays, decode_one, observer)
+        return _Execution(request, observer, factory, queue, folder).explain(folder or sink or NoFiles())
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do: the sources that are left to explain, where their sidecars go, and how many are done."""
+
+    left: list[Source]
+    done_before: int
+    output: Path | None
+
+    def sidecar_path(self, source: Source) -> Path:
+        """Give the path of a source's sidecar."""
+        return Path(self.output or "", source.relative).with_name(Names(source, several=False).sidecar)
+
+
+def preview(request: ExplainRequest, observer: RunObserver | None = None, *, engines: Engines | None = None) -> Preview:
+    """Tell what a run would explain, leaving out what an earlier run has finished; nothing is written or downloaded.
+
+    Raises:
+        UsageError: there are no pictures, or the list of them cannot be read.
+        ModelError: there is no such model.
+    """
+    observer, engines = observer or RunObserver(), engines or Engines()
+    check_options(METHODS[request.run.method], request.run.method_options)
+    found = _find(request, observer)
+    left = _left(request, found, observer, engines)
+    return Preview(left, len(found.sources) - len(left), request.output)
+
+
+class NoFiles:
+    """Takes nothing: only records were asked for."""
+
+    def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
+        """Let it pass."""
+
+
+class WrittenSink:
+    """Passes files on, and keeps the records that were written until they are reported.
+
+    When a run is interrupted, images that are already written are still on their way to the report.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        """Wrap the sink that writes."""
+        self._sink = sink
+        self._written: dict[str, Record] = {}
+
+    def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
+        """Write one image, then keep its record."""
+        self._sink.write_image(names, files, dict(record))
+        self._written[names.source.relative] = record
+
+    def reported(self, record: Record) -> None:
+        """Forget a record that was reported."""
+        for key in [key for key, written in self._written.items() if written is record]:
+            del self._written[key]
+
+    def unreported(self) -> list[Record]:
+        """Give the records that were written and not reported, in the order of their names."""
+        return [self._written[key] for key in sorted(self._written)]
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """The loop of a run: records come in order, are counted and reported, and `run.json` is written at the end."""
+
+    request: ExplainRequest
+    observer: RunObserver
+    factory: EngineFactory
+    queue: Queue
+    folder: OutputFolder | None
+
+    def explain(self, sink: Sink) -> Run:
+        """Explain what is left; an interruption is passed on after the run's own record was written."""
+        engine, job = self._open()
+        written = WrittenSink(sink)
+        tally = Tally(asked=len(self.queue.sources))
+        self.observer.started(tally.asked)
+        try:
+            try:
+                tally.stopped = self._report_all(self._records(engine, job, written), written, tally)
+            finally:
+                self._report_rest(written, tally)
+        except (KeyboardInterrupt, BrokenPipeError):
+            self._finish(tally, job, interrupted=True)
+            raise
+        return _run(self.folder, tally, self._finish(tally, job, interrupted=False))
+
+    def _finish(self, tally: Tally, job: Job, *, interrupted: bool) -> Record:
+        record: Record = {}
+        if self.folder:
+            before = run_record_of(self.folder.root)
+            record = _run_record(self.request, self.queue, tally, job, before, interrupted=interrupted)
+            self.folder.write_run(record)
+        self.observer.finished(tally, interrupted=interrupted)
+        return record
+
+    def _open(self) -> tuple[Engine, Job]:
+        try:
+            return self.factory.open()
+        except MemoryError:
+            size = self.request.run.batch_size
+            half = max(1, size // 2)
+            self.observer.warn(f"There is not enough memory for batches of {size}: trying batches of {half}.")
+            return self.factory.open(half)
+
+    def _report_all(self, records: Generator[Record], written: WrittenSink, tally: Tally) -> bool:
+        """Report the records in order, and say whether so many have failed that the run stops."""
+        failures = 0
+        with closing(records) as explained:
+            for record, before in self.queue.in_line(self.folder, explained):
+                tally.add(record, before=before)
+                self.observer.record(record, before=before)
+                written.reported(record)
+                failures += record["status"] == "error"
+                if failures == self.request.max_failures:
+                    return True
+        return False
+
+    def _report_rest(self, written: WrittenSink, tally: Tally) -> None:
+        """Report what was written while the run came to its end; where nobody reads any more, it is only counted."""
+        for record in written.unreported():
+            if record is not tally.last:
+                tally.add(record)
+                with suppress(BrokenPipeError, EnvironmentStop):
+                    self.observer.record(record, before=False)
+
+    def _records(self, engine: Engine, job: Job, sink: Sink) -> Generator[Record]:
+        """Explain; where memory runs out, go on from there with half the batch, once."""
+        done, left = 0, self.queue.left
+        try:
+            with closing(pipeline.explain(left, job, engine, sink)) as records:
+                for record in records:
+                    done += 1
+                    yield record
+        except MemoryError:
+            half = engine.batch_size // 2
+        else:
+            return
+        if half == 0:
+            raise EnvironmentStop(f"There is not enough memory for one image at a time. {STAYS}")
+        self.observer.warn(
+            f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}."
+        )
+        engine, job = self.factory.open(half, again=True)
+        try:
+            with closing(pipeline.explain(left[done:], job, engine, sink)) as records:
+                yield from records
+        except MemoryError as error:
+            raise EnvironmentStop(
+                f"Nor is there enough memory for batches of {engine.batch_size}: try a smaller `batch_size`. {STAYS}"
+            ) from error
+
+
+def _find(request: ExplainRequest, observer: RunObserver) -> Found:
+    found = find_inputs(request.inputs, request.output, keep_omissions=observer.wants_omissions)
+    observer.found(found)
+    if not found.sources:
+        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+    return found
+
+
+def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
+    named = NAMED_MODELS.get(request.model.model.lower())
+    folder = OutputFolder(request.output) if request.output else None
+    if folder is None or not folder.root.is_dir():
+        return found.sources
+    if named and not request.model.weights and not weights_at_hand(named):
+        # Nothing was finished without these weights, and a preview downloads nothing.
+        return found.sources
+    model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
+    digest = request.digest(model.depends(), versions_of_results())
+    return queue_of(request, found, folder, model, digest).left
+
+
+def _note_replacement(
+    request: ExplainRequest,
+    queue: Queue,
+    folder: OutputFolder,
+    model: ModelRequest,
+    digest: str,
+    observer: RunObserver,
+) -> None:
+    """Say what is replaced where the folder holds a run with other options; nothing is mixed without a word."""
+    found = replaced_by(request, queue, folder, model, digest)
+    if found is None:
+        return
+    changes = "; ".join(found.changes[:MOST_CHANGES]) or "the model, its layer or the versions differ"
+    observer.note(f"{folder.root}: an earlier run there had other options ({changes}).")
+    stays = f"; {counted(found.others, 'other')} stay as they are" if found.others else ""
+    observer.note(f"{folder.root}: {counted(found.replaced, 'sidecar')} will be replaced{stays}.")
+
+
+def _tell_finished(queue: Queue, folder: OutputFolder, observer: RunObserver) -> Run:
+    """Report the records of a run in which nothing was left to do."""
+    tally = Tally(asked=len(queue.sources))
+    observer.started(tally.asked)
+    for record, before in queue.in_line(folder, iter(())):
+        tally.add(record, before=before)
+        observer.record(record, before=before)
+    observer.finished(tally, interrupted=False)
+    return _run(folder, tally)
+
+
+def _run(folder: OutputFolder | None, tally: Tally, record: Record | None = None) -> Run:
+    if record is None:
+        record = (run_record_of(folder.root) if folder else None) or {}
+    return Run(folder.root if folder else None, tally.as_record(), tally.exit_code, record)
+
+
+@contextmanager
+def _folder(root: Path | None) -> Iterator[OutputFolder | None]:
+    if root is None:
+        yield None
+        return
+    folder = OutputFolder(root)
+    folder.prepare()
+    try:
+        yield folder
+    finally:
+        folder.release()
+
+
+@contextmanager
+def _decoder(*, isolated: bool) -> Iterator[Decode]:
+    if not isolated:
+        yield decode
+        return
+    with decoders(available_threads()) as pool:
+        yield pool.decode
+
+
+def _run_record(
+    request: ExplainRequest, queue: Queue, tally: Tally, job: Job, before: Record | None, *, interrupted: bool
+) -> Record:
+    targets = {"classes": list(request.targets.classes), "top_k": request.targets.top_k}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "counts": tally.as_record(),
+        "inputs": as_given([as_text(path) for path in request.inputs.paths], request.inputs.files_from, before),
+        "images_per_second": round(tally.images_per_second, 3),
+        "interrupted": interrupted,
+        "left_out": queue.left_out,
+        "model": asdict(job.model),
+        "options": {**asdict(job.settings), **targets},
+        "options_sha256": job.run.options_sha256,
+        "versions": dict(job.run.versions),
+    }
