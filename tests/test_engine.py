@@ -228,7 +228,7 @@ def test_logits_of_two_hundred_stay_finite() -> None:
 
 
 def test_softmax_of_any_head_agrees_with_the_dense_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.methods.method_runner.ENOUGH_PROBABILITY", 2.0)
+    monkeypatch.setattr("gradcam_cli.methods.softmax.ENOUGH_PROBABILITY", 2.0)
     network = gap_dense()
     made = engine(network, top_k=5)
     forward = made.explain(inputs())
@@ -255,7 +255,7 @@ def test_only_as_many_classes_are_sampled_as_hold_the_probability() -> None:
 
 def test_cam_needs_its_head() -> None:
     check_method(METHODS["cam"], engine(gap_dense()))
-    with pytest.raises(ModelError, match="--method gradcam works"):
+    with pytest.raises(ModelError, match="`method=gradcam` works"):
         check_method(METHODS["cam"], engine(flatten_dense()))
 
 

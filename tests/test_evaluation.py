@@ -26,7 +26,8 @@ from gradcam_cli.evaluation.summary import Figure, Gate, Summary, evaluation_rec
 from gradcam_cli.imaging.heatmap import scale
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.methods import METHODS, Evidence, Method, Needs
+from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method import Batch, Method, RawMaps
 from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.job import Job, Unexplained
 from gradcam_cli.settings import RunSettings
@@ -179,23 +180,23 @@ class LightEngine(FakeEngine):
 
 
 def half_map(*, left: bool) -> Any:
-    def maps(evidence: Evidence) -> Floats:
-        n, height, width, _ = evidence.activations.shape
-        heat = np.zeros((n, height, width), np.float32)
-        heat[:, :, : width // 2] = left
-        heat[:, :, width // 2 :] = not left
-        return heat
+    def maps(batch: Batch) -> RawMaps:
+        n, height, width, _ = batch.activations.shape
+        heat = np.zeros((n, 1, height, width), np.float32)
+        heat[..., : width // 2] = left
+        heat[..., width // 2 :] = not left
+        return RawMaps(heat)
 
     return maps
 
 
 @pytest.fixture
 def halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(evidence: Evidence) -> Floats:
-        return np.zeros(evidence.activations.shape[:3], np.float32)
+    def nothing(batch: Batch) -> RawMaps:
+        return RawMaps(np.zeros((len(batch.activations), 1, *batch.activations.shape[1:3]), np.float32))
 
     for name, maps in (("right", half_map(left=True)), ("wrong", half_map(left=False)), ("flat", nothing)):
-        monkeypatch.setitem(METHODS, name, Method(name, Needs.GRADIENTS, "a fake", maps))
+        monkeypatch.setitem(METHODS, name, Method(name, "a fake", maps, cost="1"))
 
 
 @pytest.fixture

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.cam import cam
-from gradcam_cli.methods.gradcam import (
-    gradcam,
-    gradcam_plus_plus,
-    gradcam_plus_plus_paper,
-    hirescam,
-    layercam,
-    xgradcam,
-)
+from gradcam_cli.methods.gradcam import gradcam
+from gradcam_cli.methods.gradcam_plus_plus import gradcam_plus_plus, gradcam_plus_plus_paper
+from gradcam_cli.methods.hirescam import hirescam
+from gradcam_cli.methods.layercam import layercam
+from gradcam_cli.methods.xgradcam import xgradcam
 
 Array = NDArray[np.float64]
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.explain import DEFAULTS
+from gradcam_cli.cli.wording import as_options
 
 
 @click.command(
@@ -24,7 +25,7 @@ def methods(as_json: bool) -> None:
         {
             "name": method.name,
             "line": method.line,
-            "cost": method.cost,
+            "cost": as_options(method.cost),
             "head": method.head,
             "default": method.name == DEFAULTS.method,
         }

@@ -43,9 +43,8 @@ class Work:
     def even_batch_size(self, streams: int) -> int:
         """Choose the batch size: of the masked pictures, where a method makes many of each image."""
         from gradcam_cli.engines.streams import even_batch_size
-        from gradcam_cli.methods import Needs
 
-        masked = any(method.needs is Needs.MASKED_SCORES for method in self.methods)
+        masked = any(method.masks_inputs for method in self.methods)
         each = self.options.max_channels if masked else 1
         return even_batch_size(self.images * each, self.batch_size, streams)
 

@@ -26,7 +26,7 @@ from gradcam_cli.evaluation.settings import StudySettings
 from gradcam_cli.imaging.geometry import Box, MapGeometry, map_to_source
 from gradcam_cli.imaging.heatmap import scale, summarise
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.methods import METHODS, Needs
+from gradcam_cli.methods import METHODS
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import stacked_extras, through
 from gradcam_cli.settings import MethodOptions
@@ -94,7 +94,7 @@ def passes_of_an_image(study: Study, engine: Engine) -> int:
 
 def own_passes(methods: Iterable[str], engine: Engine) -> int:
     """Give how many inputs the methods themselves make of one image."""
-    masked = sum(METHODS[name].needs is Needs.MASKED_SCORES for name in methods)
+    masked = sum(METHODS[name].masks_inputs for name in methods)
     return masked * min(MethodOptions().max_channels, engine.layer.channels)
 
 

@@ -14,7 +14,7 @@ from gradcam_cli.evaluation.images import Measured
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES, Measure
 from gradcam_cli.evaluation.sanity import UNCHANGED, Change, Stage
 from gradcam_cli.evaluation.settings import StudySettings
-from gradcam_cli.methods import METHODS, Needs
+from gradcam_cli.methods import METHODS
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, ModelCard
 from gradcam_cli.settings import SampleRange
 
@@ -129,7 +129,7 @@ class Summary:
         plural = "" if images == 1 else "s"
         what = f"{images} image{plural} x {methods} methods" + (f" x {layers} layers" if layers > 1 else "")
         seconds = max(seconds, 1e-9)
-        masking = [name for name in self.methods() if METHODS[name].needs is Needs.MASKED_SCORES]
+        masking = [name for name in self.methods() if METHODS[name].masks_inputs]
         own = f" ({', '.join(masking)}'s own not counted)" if masking else ""
         return (
             f"{what} in {seconds:.1f} s: {images * layers / seconds:.1f} images/s; "

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gradcam_cli.methods.gradcam import Floats, weighted_map
+from gradcam_cli.methods.arithmetic import Floats, weighted_map
+from gradcam_cli.methods.method import Batch, Method, RawMaps, by_target
 
 
 def ablationcam(activations: Floats, drops: Floats, scores: Floats) -> Floats:
@@ -24,3 +25,16 @@ def ablationcam(activations: Floats, drops: Floats, scores: Floats) -> Floats:
     """
     size = np.abs(scores)[:, np.newaxis]
     return weighted_map(activations, np.divide(drops, size, out=drops.copy(), where=size != 0))
+
+
+def _maps(batch: Batch) -> RawMaps:
+    drops = batch.engine.ablation_drops(batch.forward)
+    return RawMaps(batch.maps(ablationcam, by_target(drops, batch.scores)))
+
+
+METHOD = Method(
+    "ablationcam",
+    "channels weighted by what the score loses without them",
+    _maps,
+    "1 + one of the head a channel; GAP -> Dense: 1",
+)

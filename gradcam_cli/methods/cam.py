@@ -1,13 +1,17 @@
 """CAM: the class's own weights, for networks that end in global average pooling and one dense layer."""
 
-from gradcam_cli.methods.gradcam import Floats, weighted_map
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.errors import ModelError
+from gradcam_cli.methods.arithmetic import Floats, weighted_map
+from gradcam_cli.methods.method import FORWARD, Batch, Method, RawMaps, by_target
 
 
 def cam(activations: Floats, class_weights: Floats) -> Floats:
     """Class activation map: channels weighted by what the dense layer multiplies them with.
 
-    `relu(sum_k W_kc A_k)`. Zhou et al. 2016, arXiv:1512.04150, equation 2; the relu is this program's, so
-    that every map means the same thing.
+    `relu(sum_k W_kc A_k)`. Zhou et al. 2016, arXiv:1512.04150, equation 2.
+
+    Differs from the paper in the relu, so that the maps of all methods mean the same thing: what speaks for the class.
 
     Args:
         activations: A, (N, h, w, K), what the global average pooling was given.
@@ -17,3 +21,36 @@ def cam(activations: Floats, class_weights: Floats) -> Floats:
         (N, h, w), non-negative.
     """
     return weighted_map(activations, class_weights)
+
+
+def _dense_weights(engine: Engine) -> Floats:
+    """The weights W (K, C) of the dense layer behind the pooling.
+
+    Raises:
+        ModelError: the target layer has no such head.
+    """
+    if engine.head.weights is None:
+        raise ModelError(
+            "`method=cam` needs a network whose target layer is followed by global average pooling and one "
+            f"dense layer; '{engine.layer.path}' is not. `method=gradcam` works for any layer."
+        )
+    return engine.head.weights
+
+
+def _check_engine(engine: Engine) -> None:
+    _dense_weights(engine)
+
+
+def _maps(batch: Batch) -> RawMaps:
+    class_weights = _dense_weights(batch.engine).T[batch.forward.targets]
+    return RawMaps(batch.maps(cam, by_target(class_weights)))
+
+
+METHOD = Method(
+    "cam",
+    "channels weighted by the dense layer behind the pooling",
+    _maps,
+    FORWARD,
+    head="GAP -> Dense",
+    check_engine=_check_engine,
+)

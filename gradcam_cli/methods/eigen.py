@@ -1,8 +1,11 @@
 """Eigen-CAM and Eigen-Grad-CAM: what most of the activations have in common."""
 
+from functools import partial
+
 import numpy as np
 
-from gradcam_cli.methods.gradcam import Floats
+from gradcam_cli.methods.arithmetic import Floats
+from gradcam_cli.methods.method import FORWARD, Method, activation_maps, gradient_method
 
 
 def eigencam(activations: Floats) -> Floats:
@@ -75,3 +78,14 @@ def _along_channels(centred: Floats) -> Floats:
     _, vectors = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)
     projection: Floats = (centred @ vectors[:, :, -1:])[:, :, 0]
     return projection
+
+
+METHODS = (
+    Method(
+        "eigencam",
+        "first principal component of the activations; blind to the class",
+        partial(activation_maps, eigencam),
+        FORWARD,
+    ),
+    gradient_method("eigengradcam", "first principal component of activations times gradients", eigengradcam),
+)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.methods.gradcam import Floats, positive_mass, weighted_map
+from gradcam_cli.imaging.geometry import Size, over_input
+from gradcam_cli.methods.arithmetic import Floats, divided, positive_mass, weighted_map
+from gradcam_cli.methods.method import Batch, Method, RawMaps, by_target
 from gradcam_cli.settings import MaskScaling
 
 
@@ -28,7 +30,7 @@ def scorecam(activations: Floats, masked_scores: Floats) -> Floats:
     raised = np.exp(masked_scores - np.where(np.isneginf(highest), 0, highest))
     total = raised.sum(axis=1, keepdims=True)
     # Where no channel was taken there is nothing to show.
-    return weighted_map(activations, np.divide(raised, total, out=np.zeros_like(raised), where=total != 0))
+    return weighted_map(activations, divided(raised, total, where=total != 0))
 
 
 def strongest_channels(activations: Floats, limit: int, scaling: MaskScaling = "max") -> NDArray[np.bool_]:
@@ -59,3 +61,45 @@ def masks(channels: NDArray[np.floating[Any]], scaling: MaskScaling = "max") -> 
     lowest = channels.min(axis=(1, 2), keepdims=True) if scaling == "minmax" else 0
     scaled: NDArray[np.floating[Any]] = np.maximum(channels - lowest, 0) / (highest - lowest)
     return scaled
+
+
+def _masked_scores(batch: Batch) -> NDArray[np.float32]:
+    """The logit of each target for the picture seen through each channel: (N, T, K), -inf where none was taken.
+
+    Pairs of an image and a channel fill the engine's batches, whichever images they are of. A mask dims the picture
+    itself, towards black, not the numbers that the network takes for it.
+    """
+    engine, forward, options = batch.engine, batch.forward, batch.options
+    height, width = engine.input_size
+    scores = np.full((*forward.targets.shape, forward.activations.shape[3]), -np.inf, np.float32)
+    pairs = np.argwhere(strongest_channels(forward.activations, options.max_channels, options.scorecam_masks))
+    for start in range(0, len(pairs), engine.batch_size):
+        images, channels = pairs[start : start + engine.batch_size].T
+        small = masks(forward.activations[images, :, :, channels], options.scorecam_masks)
+        mask = over_input(small, Size(width, height), engine.layer.geometry)
+        lit = forward.inputs[images] - engine.black
+        seen = (engine.black + mask[..., np.newaxis] * lit).astype(np.float32, copy=False)
+        extras = {name: values[images] for name, values in forward.extras.items()}
+        masked = engine.explain(seen, extras=extras)
+        scores[images, :, channels] = np.take_along_axis(masked.logits, forward.targets[images], axis=1)
+    return scores
+
+
+def _maps(batch: Batch) -> RawMaps:
+    scores = _masked_scores(batch)
+    taken = ~np.isneginf(scores)
+    # What was not taken is no fault of the image: its -inf is left out of what has to be finite.
+    return RawMaps(batch.maps(_map_of_taken, by_target(np.where(taken, scores, 0), taken)))
+
+
+def _map_of_taken(activations: Floats, scores: Floats, taken: NDArray[np.bool_]) -> Floats:
+    return scorecam(activations, np.where(taken, scores, -np.inf))
+
+
+METHOD = Method(
+    "scorecam",
+    "channels weighted by the score of the picture seen through them",
+    _maps,
+    "1 + `max_channels`",
+    masks_inputs=True,
+)

@@ -9,15 +9,25 @@ moments over the classes under the probabilities `Y^k`:
 Then `Y' = Y^c d`, `Y'' = Y^c (d^2 - v)` and `Y''' = Y^c (d^3 - 3 d v - t)`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.methods.gradcam import POLE, Floats, positive_mass, weighted_map
+from gradcam_cli.engines.protocol import Engine, Forward, probabilities_of
+from gradcam_cli.errors import ModelError
+from gradcam_cli.methods.arithmetic import POLE, Floats, divided, positive_mass, weighted_map
+from gradcam_cli.methods.method import Batch, Classes, Method, RawMaps
 
 Array = NDArray[np.float64]
+
+# A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
+ENOUGH_PROBABILITY = 0.9999
+MOST_CLASSES = 50
+ONE_OF_MANY = frozenset({"softmax", "linear"})
+WITHOUT_SLOPES = frozenset({"probabilities", "score", "value"})
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,7 @@ def gradcam_plus_plus_softmax(activations: Floats, moments: Moments) -> Floats:
     third = d**3 - 3 * d * v - t
     denominator = 2 * second + mass * third
     size = 2 * np.abs(second) + mass * np.abs(third)
-    regular = np.abs(denominator) > POLE * size
-    alpha = np.divide(second, denominator, out=np.zeros_like(denominator), where=regular)
+    alpha = divided(second, denominator, where=np.abs(denominator) > POLE * size)
     slope = moments.probability[:, None, None, None] * np.maximum(d, 0)
     per_pixel = np.broadcast_to(alpha * slope, activations.shape)
     weights = per_pixel.sum(axis=(1, 2))
@@ -132,3 +141,98 @@ def _moments_about_zero(powers: tuple[Array, Array, Array], target: Array, proba
     variance = second - first**2
     skew = third - 3 * first * second + 2 * first**3
     return Moments(target - first, variance, skew, probability)
+
+
+# From a batch and one class for each of its images, (N,), to the moments about those classes.
+MomentsOf = Callable[[Batch, Classes], Moments]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """The most probable classes of each image, their probabilities, and how many of them are taken (N,)."""
+
+    classes: Classes
+    probabilities: Floats
+    count: Classes
+
+
+def _sample_of_classes(engine: Engine, forward: Forward) -> _Sample:
+    probabilities = probabilities_of(engine.head, forward)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :MOST_CLASSES]
+    ranked = np.take_along_axis(probabilities, order, axis=1)
+    before = np.cumsum(ranked, axis=1) - ranked
+    count = np.count_nonzero(before < ENOUGH_PROBABILITY, axis=1)
+    if engine.head.class_count <= MOST_CLASSES:
+        # Of so few none is left out: a class of little probability may have the largest slope.
+        count = np.full_like(count, engine.head.class_count)
+    return _Sample(order, ranked, count)
+
+
+def _maps(batch: Batch) -> RawMaps:
+    head = batch.engine.head
+    if head.kind not in ONE_OF_MANY:
+        return RawMaps(_maps_by_moments(batch, _sigmoid_moments))
+    if head.weights is not None:
+        return RawMaps(_maps_by_moments(batch, partial(_dense_moments, head.weights)))
+    sample = _sample_of_classes(batch.engine, batch.forward)
+    return RawMaps(_maps_by_moments(batch, partial(_sampled_moments, sample)), sample.count)
+
+
+def _maps_by_moments(batch: Batch, moments_of: MomentsOf) -> NDArray[np.float32]:
+    moments = (moments_of(batch, classes) for classes in batch.forward.targets.T)
+    return batch.maps(_map_of_moments, ((m.offset, m.variance, m.skew, m.probability) for m in moments))
+
+
+def _map_of_moments(activations: Floats, offset: Array, variance: Array, skew: Array, probability: Array) -> Floats:
+    return gradcam_plus_plus_softmax(activations, Moments(offset, variance, skew, probability))
+
+
+def _dense_moments(weights: Floats, batch: Batch, classes: Classes) -> Moments:
+    area = batch.activations.shape[1] * batch.activations.shape[2]
+    return dense_head_moments(weights, probabilities_of(batch.engine.head, batch.forward), classes, area)
+
+
+def _sigmoid_moments(batch: Batch, classes: Classes) -> Moments:
+    """A sigmoid is the softmax of its logit against 0, whose gradient is 0."""
+    gradient = batch.engine.class_gradients(batch.forward, classes)
+    probability = _probability(batch, classes)
+    return sampled_moments(gradient, probability, [(1 - probability, np.zeros_like(gradient))])
+
+
+def _sampled_moments(sample: _Sample, batch: Batch, classes: Classes) -> Moments:
+    gradient = batch.engine.class_gradients(batch.forward, classes)
+    return sampled_moments(gradient, _probability(batch, classes), _others(batch, classes, sample))
+
+
+def _probability(batch: Batch, classes: Classes) -> Floats:
+    return probabilities_of(batch.engine.head, batch.forward)[np.arange(len(classes)), classes]
+
+
+def _others(batch: Batch, classes: Classes, sample: _Sample) -> Iterator[tuple[Floats, Floats]]:
+    """The sampled classes besides the target, one rank at a time, with probability 0 where an image needs no more."""
+    for rank in range(int(sample.count.max())):
+        ranked = sample.classes[:, rank]
+        counts = (rank < sample.count) & (ranked != classes)
+        if not counts.any():
+            continue
+        share = np.where(counts, sample.probabilities[:, rank], 0)
+        yield share, batch.engine.class_gradients(batch.forward, ranked)
+
+
+def _check_engine(engine: Engine) -> None:
+    if engine.head.kind in WITHOUT_SLOPES:
+        raise ModelError(
+            "`method=gradcam++-softmax` needs logits that a softmax or a sigmoid follows; this model's output is "
+            f"{engine.head.reason}. `method=gradcam++` works for any output."
+        )
+
+
+METHOD = Method(
+    "gradcam++-softmax",
+    "the same with the derivatives of the softmax in place of the logit's exponential",
+    _maps,
+    "1 + up to 50 of the head, and back; GAP -> Dense: 1",
+    check_engine=_check_engine,
+    why_one_score="It is made of the softmax's derivatives already.",
+    exact_heads=frozenset({"piecewise"}),
+)

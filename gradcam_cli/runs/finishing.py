@@ -9,7 +9,6 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import resize
 from gradcam_cli.imaging.heatmap import scale, small
 from gradcam_cli.inputs.decoding import read_file, sha256
-from gradcam_cli.methods import METHODS, Needs
 from gradcam_cli.results.output import Names, npy_bytes
 from gradcam_cli.results.sidecar import ClassResult, FileCard, MethodCard, Record, explained, failed
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
@@ -55,13 +54,13 @@ def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
 
 def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
     """What the record says of the method: of its options, those that it used."""
-    method, options = METHODS[job.settings.method], job.settings.method_options
+    method, options = job.method, job.settings.method_options
     return MethodCard(
         name=method.name,
         score=options.score if method.differentiates else None,
         classes_sampled=classes_sampled,
-        max_channels=options.max_channels if method.needs is Needs.MASKED_SCORES else None,
-        scorecam_masks=options.scorecam_masks if method.needs is Needs.MASKED_SCORES else None,
+        max_channels=options.max_channels if method.masks_inputs else None,
+        scorecam_masks=options.scorecam_masks if method.masks_inputs else None,
         smooth=options.smooth or None,
         noise=options.noise if options.smooth else None,
         flip=options.flip,

@@ -15,6 +15,7 @@ from gradcam_cli.imaging.preprocessing import Preprocessing
 from gradcam_cli.inputs.decoding import Admit, Needed, Photo, decode
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.labels.class_labels import Labels
+from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import InputCard, ModelCard, Record, RunCard
 from gradcam_cli.runs.memory_budget import MemoryBudget
@@ -50,10 +51,11 @@ class Job:
     """One run: its options, and what is the same for all of its images.
 
     Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
-    last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there are
-    several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's values
-    for the network's other inputs, or raises ImageError. All pictures share `memory`. `listen` may report what native
-    decoders print about a picture.
+    last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there
+    are several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's
+    values for the network's other inputs, or raises ImageError. All pictures share `memory`. `listen` may report
+    what native decoders print about a picture. `methods` are those that the settings may name: the program's own,
+    or one of the user's.
     """
 
     settings: RunSettings
@@ -71,6 +73,12 @@ class Job:
     extras: ExtrasOf = no_extras
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     listen: Listen = unheard
+    methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
+
+    @property
+    def method(self) -> Method:
+        """The method that makes the maps."""
+        return self.methods[self.settings.method]
 
 
 @dataclass(frozen=True, eq=False)

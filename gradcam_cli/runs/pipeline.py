@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from gradcam_cli.engines.protocol import Engine, Extras, Floats, probabilities_of
 from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import explain_inputs
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.finishing import finish
@@ -107,8 +106,7 @@ def _run_batch(images: list[Fitted | Unexplained], engine: Engine, job: Job) -> 
 
 def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Explained]:
     inputs = np.stack([image.inputs for image in images])
-    method, options = METHODS[job.settings.method], job.settings.method_options
-    forward, raw = explain_inputs(method, engine, inputs, options, stacked_extras(images))
+    forward, raw = explain_inputs(job.method, engine, inputs, job.settings.method_options, stacked_extras(images))
     probabilities = probabilities_of(engine.head, forward) if engine.head.has_probabilities else None
     results = []
     for i, image in enumerate(images):
