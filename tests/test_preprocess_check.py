@@ -9,7 +9,13 @@ import pytest
 from conftest import Runner
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.evaluation.preprocess_check import Predictions, decided_by_truth, table, truth_from_folders
+from gradcam_cli.evaluation.preprocess_check import (
+    Predictions,
+    decided_by_truth,
+    decides_order,
+    table,
+    truth_from_folders,
+)
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.labels.class_labels import Label, Labels
 
@@ -40,6 +46,20 @@ def test_what_may_be_chance_decides_nothing() -> None:
 def test_two_that_give_the_same_numbers_are_no_rivals() -> None:
     predictions = [predicted(name, TRUTH) for name in ("tf", "lite")] + [predicted("none", (2,) * 8)]
     assert decided_by_truth(predictions, TRUTH) == ("tf", True)
+
+
+def test_the_order_of_the_channels_is_decided_apart() -> None:
+    flat, worse = predicted("none", (2,) * 8), tuple((c + 1) % 3 for c in TRUTH)
+    for order, other in (("unit", "unit-bgr"), ("unit-bgr", "unit")):
+        predictions = [predicted(order, TRUTH), predicted(other, worse), flat]
+        assert decided_by_truth(predictions, TRUTH) == (order, True)
+        assert decides_order(predictions, TRUTH, order)
+    # One picture more is chance: the range is decided, and the order is the usual one.
+    near = [predicted("unit", (*TRUTH[:7], 0)), predicted("unit-bgr", TRUTH), flat]
+    assert decided_by_truth(near, TRUTH) == ("unit", True)
+    assert decided_by_truth(near, TRUTH, "unit-bgr") == ("unit-bgr", True)
+    assert not decides_order(near, TRUTH, "unit")
+    assert decides_order(near, TRUTH, "none")
 
 
 def test_of_equals_the_usual_one_is_given() -> None:
@@ -98,6 +118,8 @@ def test_a_model_for_0_to_1_is_found_out_by_its_pictures(run: Runner, tmp_path: 
     assert (found["preprocess"], found["certain"]) == ("unit", True)
     assert found["rows"][0] == found["rows"][0] | {"preprocess": "unit", "accuracy": 1.0, "classes_seen": 2}
     assert "use --preprocess unit: 12 of 12" in done.err
+    # The pictures are grey: both orders of their channels are the same.
+    assert "RGB or BGR, is about as good" in done.err
     done = run("explain", "photos", "-o", "out", "--model", "m.keras", "--engine", "tensorflow").expect(0)
     assert "is a guess" in done.err
     assert "labels from labels.txt" in done.err

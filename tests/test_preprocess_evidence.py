@@ -238,6 +238,86 @@ def clearly(model: Any, preprocess: str) -> Any:
     )
 
 
+def with_kernels(change: Callable[[Any], Any]) -> Any:
+    """A network whose first kernels (height, width, channels, filters) are changed."""
+    model = network(lambda x: x, normalise=True)
+    (kernel,) = model.layers[1].get_weights()
+    model.layers[1].set_weights([change(kernel) + np.zeros_like(kernel)])
+    return model
+
+
+def grey(kernel: Any) -> Any:
+    return kernel.mean(axis=2, keepdims=True)
+
+
+def colours(kernel: Any) -> Any:
+    return kernel - 0.9 * kernel.mean(axis=2, keepdims=True)
+
+
+@pytest.mark.parametrize("kernels", [lambda kernel: kernel, colours])
+def test_the_order_of_the_channels_by_batch_statistics(kernels: Callable[[Any], Any]) -> None:
+    """In photographs red is brighter than blue. In those of the sea it is not: BGR is never certain."""
+    rgb = evidence(clearly(with_kernels(kernels), "unit"))
+    assert (rgb.preprocess, rgb.certain, rgb.order_assumed) == ("unit", True, False)
+    bgr = evidence(clearly(with_kernels(kernels), "unit-bgr"))
+    assert (bgr.preprocess, bgr.certain) == ("unit-bgr", False)
+    assert "bluish" in bgr.reason
+
+
+def test_an_order_that_nothing_shows_is_said_to_be_assumed() -> None:
+    for trained in ("unit", "unit-bgr"):
+        model = clearly(with_kernels(grey), trained)
+        found = evidence(model)
+        assert (found.preprocess, found.certain, found.order_assumed) == ("unit", True, True)
+        choice = choose_input(model, SHAPE, Path("m.keras"), "auto")
+        (note,) = choice.notes
+        assert note == f"preprocess 'unit': {choice.reason}"
+        assert "the channel order RGB is assumed" in note
+        assert "'unit-bgr'" in note
+        # A person who knows the order is not contradicted; nor is one who knows another range spared.
+        asked = choose_input(model, SHAPE, Path("m.keras"), "unit-bgr")
+        assert (asked.warnings, asked.notes) == ((), ())
+        assert len(choose_input(model, SHAPE, Path("m.keras"), "none-bgr").warnings) == 1
+
+
+def test_an_order_against_which_something_speaks_is_a_guess() -> None:
+    """Five of eight photographs in BGR, the others in RGB."""
+    pictures = np.concatenate([sample_pictures(*SHAPE)[:5, ..., ::-1], sample_pictures(*SHAPE)[5:]])
+    found = evidence(remember(network(lambda x: x, normalise=True), lambda x: x / 255, pictures))
+    assert (found.preprocess, found.certain) == ("unit", False)
+    assert "although BGR fits" in found.reason
+
+
+def test_a_scaling_in_the_file_is_silent_unless_its_statistics_speak_for_bgr() -> None:
+    model = clearly(network(layers.Rescaling(1 / 255), normalise=True), "none")
+    choice = choose_input(model, SHAPE, Path("m.keras"), "auto")
+    assert (choice.preprocessing.name, choice.guessed, choice.notes) == ("none", False, ())
+    assert "RGB" not in choice.reason
+    found = evidence(clearly(model, "none-bgr"))
+    assert (found.preprocess, found.certain) == ("none-bgr", False)
+
+
+@pytest.mark.parametrize(("scale", "preprocess"), [(1, "none"), (255, "unit")])
+def test_dark_pictures_are_a_guess(scale: float, preprocess: str) -> None:
+    """From 0 to 255 they give the numbers of brighter ones from 0 to 100."""
+    dark = sample_pictures(*SHAPE) * 0.4
+    found = evidence(remember(network(lambda x: x, normalise=True), lambda x: x / scale, dark))
+    assert (found.preprocess, found.certain) == (preprocess, False)
+    assert "0.4 times as wide" in found.reason
+
+
+@pytest.mark.parametrize("scaled", [lambda x: x / 255, lambda x: x / 127.5, lambda x: x / 127.5 - 1])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_statistics_of_pixels_that_were_scaled_twice_are_a_guess(scaled: Any, trainable: bool) -> None:
+    model = remember(network(layers.Rescaling(1 / 255), normalise=True), scaled)
+    model.get_layer("memory").trainable = trainable
+    found = evidence(model)
+    assert not found.certain
+    assert "its batch statistics fit" in found.reason
+    own = evidence(clearly(model, "none"))
+    assert (own.preprocess, own.certain) == ("none", True)
+
+
 def deep(classes: int, convolutions: int = 14) -> Any:
     keras.utils.set_random_seed(1)
     inputs = x = layers.Input(SHAPE)

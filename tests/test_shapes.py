@@ -531,6 +531,25 @@ def test_preprocessing_is_found_out(save: Save, build: Callable[[], Any], name: 
     assert made.warnings == ()
 
 
+def test_an_assumed_order_of_the_channels_is_told_once(save: Save) -> None:
+    """The first kernels see grey, so that the batch statistics show the range, and nothing of the order."""
+    from gradcam_cli.models.sample_pictures import sample_pictures
+
+    inputs = layers.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(4, 1, use_bias=False, name="first")(inputs)
+    network = keras.Model(inputs, head(layers.BatchNormalization(name="memory")(x)))
+    kernel = np.repeat([[[[1.0, -1.0, 0.5, 2.0]]]], 3, axis=2)
+    network.get_layer("first").set_weights([kernel])
+    met = (sample_pictures(SIDE, SIDE, 3) / 255) @ kernel[0, 0]
+    memory = network.get_layer("memory")
+    memory.moving_mean.assign(met.mean((0, 1, 2)))
+    memory.moving_variance.assign(met.var((0, 1, 2)))
+    made = load(save(network))
+    assert (made.preprocessing.name, made.preprocess_guessed) == ("unit", False)
+    assert made.notes == (f"preprocess 'unit': {made.preprocess_reason}",)
+    assert "RGB is assumed" in made.preprocess_reason
+
+
 def test_operations_in_front_mean_raw_numbers(tmp_path: Path) -> None:
     with_preprocess_input().save(tmp_path / "m.keras")
     made = load(tmp_path / "m.keras")

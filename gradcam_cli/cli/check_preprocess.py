@@ -113,12 +113,14 @@ def _recommendation(
     classifier: "Classifier", predictions: "Sequence[Predictions]", truth: tuple[int, ...] | None
 ) -> tuple[str, bool, str]:
     """The preprocessing to use, whether it is certain, and why."""
-    from gradcam_cli.evaluation.preprocess_check import decided_by_truth
+    from gradcam_cli.evaluation.preprocess_check import decided_by_truth, decides_order
 
     if truth:
         best, decided = decided_by_truth(predictions, truth, classifier.preprocessing.name)
-        right = max(each.right(truth) for each in predictions)
+        right = next(each.right(truth) for each in predictions if each.preprocess == best)
         why = f"{right} of {len(truth)} pictures get their folder's class"
+        if not decides_order(predictions, truth, best):
+            why += ", and the other order of the channels, RGB or BGR, is about as good"
         return best, decided, why if decided else f"{why}, but another one is too close; give more pictures"
     if not classifier.preprocess_guessed:
         return classifier.preprocessing.name, True, classifier.preprocess_reason

@@ -24,7 +24,7 @@ from gradcam_cli.settings import (
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
-PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite")
+PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite", "unit-bgr", "none-bgr", "tf-bgr")
 # So do these; the registry is numpy's.
 METHOD_CHOICES = (
     "gradcam",

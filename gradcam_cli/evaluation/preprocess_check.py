@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
-from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, other_order
 from gradcam_cli.inputs.decoding import decode, read_file
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.labels.class_labels import Labels, folded
@@ -136,11 +136,28 @@ def decided_by_truth(predictions: Sequence[Predictions], truth: Sequence[int], u
 
     Of several that are equally good, `usual` is given.
     Of the pictures on which two differ, one being right, the better one must be right on more than chance would have
-    it: a one-sided sign test at 5 %.
+    it: a one-sided sign test at 5 %. The order of the channels is judged apart, see `decides_order`: where it makes no
+    such difference, `usual` or else RGB is given.
     """
     best = max(predictions, key=lambda each: (each.right(truth), each.preprocess == usual))
-    rivals = [each for each in predictions if each is not best and {each.preprocess, best.preprocess} != ALIKE]
+    other = _in_other_order(best, predictions)
+    is_usual = best.preprocess == usual or not PREPROCESSINGS[best.preprocess].bgr
+    if other and (other.preprocess == usual or not is_usual) and not _beats(best, other, truth):
+        best, other = other, best
+    same = {best.preprocess, other.preprocess if other else None, *(ALIKE if best.preprocess in ALIKE else ())}
+    rivals = [each for each in predictions if each.preprocess not in same]
     return best.preprocess, all(_beats(best, rival, truth) for rival in rivals)
+
+
+def decides_order(predictions: Sequence[Predictions], truth: Sequence[int], chosen: str) -> bool:
+    """Whether a preprocessing beats the one with the other order of the channels, or has none."""
+    best = next(each for each in predictions if each.preprocess == chosen)
+    other = _in_other_order(best, predictions)
+    return other is None or _beats(best, other, truth)
+
+
+def _in_other_order(one: Predictions, predictions: Sequence[Predictions]) -> Predictions | None:
+    return next((each for each in predictions if each.preprocess == other_order(one.preprocess)), None)
 
 
 def _beats(best: Predictions, rival: Predictions, truth: Sequence[int]) -> bool:

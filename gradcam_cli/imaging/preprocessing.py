@@ -20,7 +20,12 @@ class Preprocessing:
 
     def takes(self, channels: int) -> bool:
         """Whether it has a meaning for pictures of so many channels: three, or any if all are treated alike."""
-        return channels == 3 or (not self.bgr and len({*self.mean}) == len({*self.scale}) == 1)
+        return channels == 3 or (not self.bgr and self.alike)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all channels are treated alike, so that the numbers alone say nothing of the channels' order."""
+        return len({*self.mean}) == len({*self.scale}) == 1
 
     @property
     def range(self) -> tuple[float, float]:
@@ -38,7 +43,7 @@ class Preprocessing:
         ordered = np.ascontiguousarray(pixels[..., ::-1] if self.bgr else pixels)
         return np.asarray(cv2.LUT(ordered, self._table(pixels.shape[-1])), np.float32).reshape(pixels.shape)
 
-    @cache  # noqa: B019 - there are six of these, and they live as long as the program
+    @cache  # noqa: B019 - there are nine of these, and they live as long as the program
     def _table(self, channels: int) -> NDArray[np.float32]:
         """What each of the 256 values becomes: (1, 256, channels). To look up is four times quicker than to compute."""
         mean = np.asarray(self.mean if channels == 3 else self.mean[:1] * channels, np.float32)
@@ -69,5 +74,16 @@ PREPROCESSINGS = {
         Preprocessing("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         # EfficientNet-Lite's own: nearly [-1, 1], by whole numbers.
         Preprocessing("lite", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+        # Pictures as OpenCV reads them, without a conversion to RGB.
+        Preprocessing("unit-bgr", (0.0, 0.0, 0.0), (255.0, 255.0, 255.0), bgr=True),
+        Preprocessing("none-bgr", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr=True),
+        Preprocessing("tf-bgr", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), bgr=True),
     )
 }
+
+
+def other_order(name: str) -> str | None:
+    """Name the preprocessing that differs in the order of the channels alone; None where there is none."""
+    own = PREPROCESSINGS[name]
+    found = (p for p in PREPROCESSINGS.values() if (p.mean, p.scale, p.bgr) == (own.mean, own.scale, not own.bgr))
+    return next((p.name for p in found), None)

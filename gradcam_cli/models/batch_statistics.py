@@ -1,6 +1,6 @@
 """What batch normalisation remembers of the training data, compared with what it meets under each preprocessing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,18 +9,22 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing, other_order
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met, moments_met
 from gradcam_cli.models.sample_pictures import sample_pictures
 from gradcam_cli.models.unlisted_scalings import UNLISTED
 
 # Moving averages start at mean 0 and variance 1; after a short training a share of the start is still in them.
 SETTLED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+# Smaller distances say nothing of the order of the channels.
+LEAST = 0.05
 # A channel whose variance is so far below the largest is one that does nothing.
 LIVE = 1e-4
 # Training data may be much darker (X-rays) or brighter (objects on white) than photographs: such pictures are tried,
 # too. Without them, models trained on objects on white were taken for ones of another range.
 DARK, WHITE = 0.4, 250
+# Dark pictures from 0 to 255 give the numbers of brighter ones in such a range.
+SMALLER_RANGE = f"brighter pictures in a range {DARK} times as wide"
 # The share of height and width that objects on white take: a half, a quarter.
 ON_WHITE = (2, 4)
 # These give numbers that differ by 0.4 %: nothing can tell them apart, and nothing has to.
@@ -31,14 +35,17 @@ CLEAR_RATIO = 2.0
 POOR = 0.6
 # So many times the smallest distance, a scaling that is no preprocessing fits about as well.
 UNLISTED_RATIO = 1.5
+# One preprocessing of each range; BGR is tried besides.
+RANGES = tuple(each.name for each in PREPROCESSINGS.values() if not (each.bgr and each.alike))
 
 
 @dataclass(frozen=True)
 class Testimony:
-    """Distances for each preprocessing, the smallest first, and the layer whose memory was compared.
+    """Distances for each preprocessing, the best first, and the layer whose memory was compared.
 
     `clear` where the smallest is small and all others are much larger; `frozen` where the layer was not trained;
-    `rival` names a scaling that is none of the preprocessings and fits about as well, or better.
+    `rival` names a scaling that is none of the preprocessings and fits about as well, or better. `order_ratio` is how
+    many times as far the pictures in BGR are as those in RGB; 1 where BGR was not tried.
     """
 
     layer: str
@@ -46,20 +53,25 @@ class Testimony:
     clear: bool
     frozen: bool
     rival: str | None = None
+    order_ratio: float = 1.0
 
     @property
     def best(self) -> str:
-        """The preprocessing with the smallest distance."""
+        """The preprocessing with the smallest distance, among those of the likelier order of the channels."""
         return next(iter(self.scores))
 
 
 def batch_testimony(
     network: keras.Model,
     shape: tuple[int, int, int],
-    candidates: tuple[str, ...] = tuple(PREPROCESSINGS),
+    candidates: tuple[str, ...] = RANGES,
     feeder: Feeder = ONLY_PICTURES,
 ) -> Testimony | None:
-    """Compare the first experienced BatchNormalization with sample pictures; None where there is none."""
+    """Compare the first experienced BatchNormalization with sample pictures; None where there is none.
+
+    The candidates that treat all channels alike are tried in both orders. The range is chosen among those in RGB,
+    unless those in BGR are CLEAR_RATIO times nearer.
+    """
     pictures = sample_pictures(*shape)
     met = first_met(network, np.asarray(pictures[:2], np.float32), _remembers, feeder)
     if met is None:
@@ -69,22 +81,46 @@ def batch_testimony(
 
     variants = [pictures, np.asarray(pictures * DARK, np.uint8), *(_on_white(pictures, part) for part in ON_WHITE)]
 
-    def nearest(scaled: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> float:
+    def distances(scaled: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> list[float]:
         given = np.concatenate([scaled(shown) for shown in variants])
         moments = moments_met(network, given, layer, feeder)
         means, squares = (each.reshape(len(variants), len(pictures), -1).mean(axis=1) for each in moments)
         spreads = np.maximum(squares - means**2, 0)
-        return round(min(distance(m, v, mean, variance) for m, v in zip(means, spreads, strict=True)), 4)
+        return [round(distance(m, v, mean, variance), 4) for m, v in zip(means, spreads, strict=True)]
 
-    listed = [PREPROCESSINGS[name] for name in candidates if PREPROCESSINGS[name].takes(shape[2])]
-    scores = {each.name: nearest(partial(_each, each)) for each in listed}
-    ordered = dict(sorted(scores.items(), key=lambda item: item[1]))
+    listed = [name for name in candidates if PREPROCESSINGS[name].takes(shape[2])]
+    turned = [other for name in listed if (other := other_order(name)) and PREPROCESSINGS[other].takes(shape[2])]
+    found = {name: distances(partial(_each, PREPROCESSINGS[name])) for name in (*listed, *turned)}
+    scores = {name: min(each) for name, each in found.items()}
+    ratio = _order_ratio(scores, listed, turned)
+    if ratio * CLEAR_RATIO <= 1:
+        ordered = _rising(scores, [*turned, *(name for name in listed if not PREPROCESSINGS[name].alike)])
+        return Testimony(met.path, ordered | scores, is_clear(ordered), not layer.trainable, None, ratio)
+    ordered = _rising(scores, listed)
     if not is_clear(ordered):
-        return Testimony(met.path, ordered, False, not layer.trainable)
-    unlisted = {name: nearest(scaled) for name, scaled in UNLISTED.items()}
-    rival = min(unlisted, key=lambda name: unlisted[name])
-    fits = unlisted[rival] <= UNLISTED_RATIO * next(iter(ordered.values()))
-    return Testimony(met.path, ordered, True, not layer.trainable, rival if fits else None)
+        return Testimony(met.path, ordered | scores, False, not layer.trainable, None, ratio)
+    best = next(iter(ordered))
+    unlisted = {name: min(distances(scaled)) for name, scaled in UNLISTED.items()}
+    rival: str | None = min(unlisted, key=lambda name: unlisted[name])
+    if unlisted[str(rival)] > UNLISTED_RATIO * ordered[best]:
+        rival = SMALLER_RANGE if _is_of_dark(found[best]) and PREPROCESSINGS[best].range[0] == 0 else None
+    return Testimony(met.path, ordered | scores, True, not layer.trainable, rival, ratio)
+
+
+def _order_ratio(scores: Mapping[str, float], rgb: Sequence[str], bgr: Sequence[str]) -> float:
+    """How many times as far the nearest preprocessing in BGR is as the nearest of the others."""
+    if not bgr:
+        return 1.0
+    return max(min(scores[name] for name in bgr), LEAST) / max(min(scores[name] for name in rgb), LEAST)
+
+
+def _rising(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    return {name: scores[name] for name in sorted(names, key=lambda name: scores[name])}
+
+
+def _is_of_dark(distances: list[float]) -> bool:
+    """Whether the dark pictures, the second of the kinds, are nearer than all others."""
+    return distances.index(min(distances)) == 1
 
 
 def _each(preprocessing: Preprocessing, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -69,6 +69,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         preprocess_scores=choice.scores,
         fit=choice.fit,
         warnings=(*loaded.warnings, *choice.warnings),
+        notes=(*loaded.notes, *choice.notes),
     )
 
 

@@ -16,7 +16,10 @@ from gradcam_cli.settings import FitMode
 
 @dataclass(frozen=True)
 class InputChoice:
-    """A preprocessing, whether it is a guess, why it was chosen, and what looks wrong about it."""
+    """A preprocessing, whether it is a guess, why it was chosen, and what looks wrong about it.
+
+    `notes` are for people: what was assumed of a choice that is no guess.
+    """
 
     preprocessing: Preprocessing
     guessed: bool
@@ -24,6 +27,7 @@ class InputChoice:
     scores: Mapping[str, float] | None
     fit: FitMode
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def choose_input(
@@ -33,7 +37,9 @@ def choose_input(
     evidence, fit = _evidence(network, shape, path, feeder)
     if wanted == "auto":
         chosen = PREPROCESSINGS[evidence.preprocess]
-        return InputChoice(chosen, not evidence.certain, evidence.reason, evidence.scores, fit, ())
+        assumed = evidence.certain and evidence.order_assumed
+        notes = (f"preprocess '{chosen.name}': {evidence.reason}",) if assumed else ()
+        return InputChoice(chosen, not evidence.certain, evidence.reason, evidence.scores, fit, (), notes)
     warnings = (_warning(wanted, evidence),) if evidence.contradicts(wanted) else ()
     return InputChoice(PREPROCESSINGS[wanted], False, ASKED_FOR, evidence.scores, fit, warnings)
 

@@ -2,16 +2,16 @@
 
 A scaling in front of the first weights was there in training, so it decides. Else the first BatchNormalization
 remembers the mean and variance of the training data. A known backbone is a guess only: it brings the statistics of
-ImageNet with it, whatever its head was trained on.
+ImageNet with it, whatever its head was trained on. The order of the channels is judged after that, see `_ordered`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
-from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
-from gradcam_cli.models.batch_statistics import ALIKE, Testimony, batch_testimony
+from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, other_order
+from gradcam_cli.models.batch_statistics import ALIKE, CLEAR_RATIO, RANGES, Testimony, batch_testimony
 from gradcam_cli.models.families import has_imagenet_classes, is_deep
 from gradcam_cli.models.guesses import likelier_guess
 from gradcam_cli.models.named import NamedModel
@@ -24,22 +24,31 @@ GUESS = "unit"
 OTHER_GUESS = "none"
 # What backbones trained on ImageNet take.
 IMAGENETS = frozenset({"tf", "lite", "caffe", "torch"})
-# Batch statistics have to fit so well to be believed against a scaling in the network.
+# Batch statistics that are farther do not fit the scaling in a network.
 CONVINCING = 0.5
+# One order of the channels fits the batch statistics better where the other one is so many times as far. Of models that
+# were trained on mixed photographs, at most one of a hundred looked so for the wrong order: see docs/your-own-model.md.
+BETTER_ORDER = 1.5
+COLOURS = 3
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A preprocessing, whether it is certain, and why; `scores` are distances, see `batch_statistics`."""
+    """A preprocessing, whether it is certain, and why; `scores` are distances, see `batch_statistics`.
+
+    `order_assumed` where nothing shows the order of the channels; the reason says so, too.
+    """
 
     preprocess: str
     certain: bool
     reason: str
     scores: Mapping[str, float] | None = None
+    order_assumed: bool = False
 
     def contradicts(self, chosen: str) -> bool:
-        """Whether the network was certainly trained on other numbers than those of a preprocessing."""
-        return self.certain and chosen != self.preprocess and {chosen, self.preprocess} != ALIKE
+        """Whether the network was certainly trained on other numbers than those of a preprocessing, in any order."""
+        same = {chosen, other_order(chosen)} & {self.preprocess, *(ALIKE if self.preprocess in ALIKE else ())}
+        return self.certain and not same
 
 
 def find_evidence(
@@ -59,14 +68,17 @@ def find_evidence(
         return Evidence("none", True, "its input is of whole numbers")
     try:
         scaling = read_scaling(network, shape, feeder)
-        testimony = batch_testimony(network, shape, SCALED_BEFORE if scaling else tuple(PREPROCESSINGS), feeder)
+        testimony = batch_testimony(network, shape, SCALED_BEFORE if scaling else RANGES, feeder)
     except Exception as error:  # noqa: BLE001 - a network may refuse to be run in any way; running it says so later
         scaling, testimony = None, None
         tried = f" ({type(error).__name__})"
     else:
         tried = ""
     if scaling:
-        return _by_scaling(scaling, testimony)
+        found = _by_scaling(scaling, testimony)
+        # What it scales is certain, and its order is mentioned only where something speaks against RGB.
+        doubtful = testimony is not None and testimony.order_ratio * BETTER_ORDER <= 1
+        return _ordered(found, testimony, shape[2]) if doubtful else found
     known = family
     # A family that scales for itself, without its scaling, shows nothing.
     if known and (known.preprocess == "none" or not PREPROCESSINGS[known.preprocess].takes(shape[2])):
@@ -75,10 +87,35 @@ def find_evidence(
         return Evidence(known.preprocess, True, f"it is {known.name} with ImageNet's classes", _scores(testimony))
     if testimony:
         found = _by_statistics(testimony, known)
-        return _of_its_backbone(found) if found.certain and _may_be_imagenets(network, found.preprocess) else found
-    if tried:
-        return Evidence(known.preprocess if known else GUESS, False, f"the model could not be tried{tried}")
-    return _by_guess(network, shape, known, feeder)
+        if found.certain and _may_be_imagenets(network, found.preprocess):
+            found = _of_its_backbone(found)
+    elif tried:
+        found = Evidence(known.preprocess if known else GUESS, False, f"the model could not be tried{tried}")
+    else:
+        found = _by_guess(network, shape, known, feeder)
+    return _ordered(found, testimony, shape[2])
+
+
+def _ordered(found: Evidence, testimony: Testimony | None, channels: int) -> Evidence:
+    """Judge the order of the channels of a preprocessing that treats all of them alike.
+
+    RGB is shown where pictures in BGR are CLEAR_RATIO times as far from the batch statistics, else it is assumed. BGR
+    is never certain: pictures of sea and sky in RGB look like usual ones in BGR.
+    """
+    chosen = PREPROCESSINGS[found.preprocess]
+    if channels == 1 or not chosen.alike:
+        return found
+    if chosen.bgr:
+        return replace(found, certain=False, reason=f"{found.reason}; bluish pictures in RGB would look the same")
+    ratio = testimony.order_ratio if testimony else 1.0
+    if ratio >= CLEAR_RATIO:
+        return found
+    guessed = ratio * BETTER_ORDER <= 1
+    better = ", although BGR fits its batch statistics better" if guessed else ""
+    other = other_order(found.preprocess)
+    hint = f"; for BGR, as OpenCV reads pictures, choose '{other}'" if other and channels == COLOURS else ""
+    reason = f"{found.reason}; the channel order RGB is assumed{better}{hint}"
+    return replace(found, certain=found.certain and not guessed, reason=reason, order_assumed=True)
 
 
 def _may_be_imagenets(network: keras.Model, preprocess: str) -> bool:
@@ -109,16 +146,25 @@ def _takes_whole_numbers(network: keras.Model, place: int) -> bool:
 def _by_scaling(scaling: Scaling, testimony: Testimony | None) -> Evidence:
     scores = _scores(testimony)
     made_for = f"its layer '{scaling.layer}' scales numbers from {range_text(scaling.preprocess)}"
-    best = testimony.best if testimony and testimony.clear and not testimony.frozen else None
+    best = testimony.best if testimony and testimony.clear else None
+    frozen = testimony is not None and testimony.frozen
+    if best not in {None, scaling.preprocess} and (frozen or scaling.certain):
+        # Its memory may be of pixels that were scaled once before, which is scaled twice.
+        return Evidence(str(best), False, f"{made_for}, but its batch statistics fit '{best}'", scores)
     if best is None or best == scaling.preprocess:
-        certain = scaling.certain or best is not None
+        certain = scaling.certain or (best is not None and not frozen)
+        if certain and testimony and scores and _is_far(scores, scaling.preprocess):
+            reason = f"{made_for}, but its batch statistics fit '{testimony.best}' better"
+            return Evidence(scaling.preprocess, False, reason, scores)
         return Evidence(scaling.preprocess, certain, made_for if certain else f"{made_for}, or others", scores)
-    if not scaling.certain:
-        certain = testimony is not None and testimony.rival is None
-        return Evidence(best, certain, f"its batch statistics fit '{best}'", scores)
-    if scores and scores[best] < CONVINCING:
-        return Evidence(best, False, f"{made_for}, but its batch statistics fit '{best}'", scores)
-    return Evidence(scaling.preprocess, True, made_for, scores)
+    certain = testimony is not None and testimony.rival is None
+    return Evidence(best, certain, f"its batch statistics fit '{best}'", scores)
+
+
+def _is_far(scores: Mapping[str, float], preprocess: str) -> bool:
+    """Whether the batch statistics do not fit a preprocessing, and fit another one much better."""
+    own = scores[preprocess]
+    return own > CONVINCING and own > CLEAR_RATIO * min(scores.values())
 
 
 def _by_statistics(testimony: Testimony, known: NamedModel | None) -> Evidence:
