@@ -20,9 +20,11 @@ from test_lite0 import crops, lite0
 
 from gradcam_cli.engines import cache, selection
 from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan
+from gradcam_cli.engines.devices import gpu_possible
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.selection import Work
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
@@ -213,6 +215,56 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
         selection._compiled(kept, model, EngineSettings(engine="openvino"))
     assert selection._compiled(kept, model, EngineSettings(cache=False)) is None
     assert len(tried) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "platform", "possible"),
+    [
+        (["nvidia0", "nvidiactl"], "linux", True),
+        (["kfd"], "linux", True),
+        (["dxg"], "linux", True),
+        (["nvidiactl", "dri", "null"], "linux", False),
+        (["nvidia0"], "win32", False),
+        (["nvidia0"], "darwin", False),
+    ],
+)
+def test_where_a_gpu_can_exist(tmp_path: Path, files: list[str], platform: str, possible: bool) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert gpu_possible(platform, tmp_path) is possible
+
+
+def test_the_plugin_of_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("gradcam_cli.engines.devices.version", lambda _name: "1.2.0")
+    assert gpu_possible("darwin", tmp_path)
+
+
+SMALL_WORK = Work(TargetSettings(), (METHODS["gradcam"],), MethodOptions(), images=100, batch_size=2)
+
+
+def test_auto_prefers_a_gpu_to_a_kept_plan(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every combination of what was asked for, with a GPU and without one; a plan is kept from the start."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gap_dense().save(tmp_path / "small.keras")
+    request = locate_model(ModelSettings(model=str(tmp_path / "small.keras")), lambda *_: None)
+    cache.keep_plan(request, plan)
+
+    def chosen(choice: EngineSettings, *, gpu: bool) -> Any:
+        return selection.open_engine(request, choice, SMALL_WORK, lambda: gpu)[0]
+
+    assert chosen(EngineSettings(), gpu=False).name == "openvino"
+    assert chosen(EngineSettings(), gpu=True).name == "tensorflow"
+    assert chosen(EngineSettings(), gpu=True).streams == 1, "a GPU takes one pass at a time"
+    assert chosen(EngineSettings(engine="openvino"), gpu=True).name == "openvino"
+    assert chosen(EngineSettings(precision="bfloat16"), gpu=True).name == "openvino"
+
+
+def test_a_gpu_is_not_asked_about_where_it_decides_nothing(plan: Plan, kept: ModelRequest) -> None:
+    def fail() -> bool:
+        raise AssertionError
+
+    cache.keep_plan(kept, plan)
+    assert selection.open_engine(kept, EngineSettings(engine="openvino"), SMALL_WORK, fail)[0].name == "openvino"
 
 
 def test_the_preflight_of_a_file_whose_plan_is_kept_waits_until_keras_loads_it(

@@ -305,7 +305,7 @@ engine_options = _with(
         type=click.Choice(ENGINES),
         default=ENGINE_DEFAULTS.engine,
         show_default=True,
-        help="What runs the network; auto takes openvino where it is installed and can.",
+        help="What runs the network; auto takes tensorflow on a GPU, else openvino where it is installed and can.",
     ),
     click.option(
         "--precision",

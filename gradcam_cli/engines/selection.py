@@ -1,4 +1,7 @@
-"""Which engine explains: the plan of a model under OpenVINO where it can be had, else TensorFlow."""
+"""Which engine explains: TensorFlow on a GPU, else the plan of a model under OpenVINO where it can be had.
+
+TensorFlow on the CPU serves all other models.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from gradcam_cli.engines.devices import HasGpu, gpu_usable
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, TargetSettings
 
@@ -77,15 +81,19 @@ class Engines:
         return open_engine(request, choice, work)
 
 
-def open_engine(request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
+def open_engine(
+    request: "ModelRequest", choice: EngineSettings, work: Work, has_gpu: HasGpu = gpu_usable
+) -> "tuple[Engine, Classifier | Plan]":
     """Make the engine, and give it with what is known of the model.
+
+    `has_gpu` tells whether TensorFlow can use a GPU, which the engine `auto` prefers.
 
     Raises:
         ModelError: the engine that was asked for cannot explain this model, or its weights are not the ones asked for.
     """
     _refuse_impossible(request, choice)
-    plan = _plan_at_hand(request, choice)
-    engine, model = (_openvino(plan, choice, work), plan) if plan else _from_keras(request, choice, work)
+    plan = _plan_at_hand(request, choice, has_gpu)
+    engine, model = (_openvino(plan, choice, work), plan) if plan else _from_keras(request, choice, work, has_gpu)
     wanted = request.settings.sha256
     # Files were compared before they were loaded; weights out of a package could not be.
     if wanted and request.sha256 is None and wanted.lower() != model.sha256:
@@ -113,17 +121,24 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
         raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
 
 
-def _can_compile(request: "ModelRequest", choice: EngineSettings) -> bool:
-    """Whether a plan could serve, as far as it is known without the model."""
+def _wants_plan(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> bool:
+    """Whether a plan could serve, as far as it is known without the model, and is preferred."""
     stays = request.settings.layers or request.inputs_vary
-    return choice.engine != "tensorflow" and not stays and openvino_installed()
+    if choice.engine == "tensorflow" or stays or not openvino_installed():
+        return False
+    return _needs_plan(choice) or not has_gpu()
 
 
-def _plan_at_hand(request: "ModelRequest", choice: EngineSettings) -> "Plan | None":
+def _needs_plan(choice: EngineSettings) -> bool:
+    """Whether nothing but a plan does what was asked for."""
+    return choice.engine == "openvino" or choice.precision != "float32"
+
+
+def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> "Plan | None":
     """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
     if request.plan:
         return _given_plan(request, request.plan)
-    if not choice.cache or not _can_compile(request, choice):
+    if not choice.cache or not _wants_plan(request, choice, has_gpu):
         return None
     from gradcam_cli.engines.cache import cached_plan
 
@@ -162,7 +177,9 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     return replace(plan, labels=found, notes=(*plan.notes, *notes))
 
 
-def _from_keras(request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
+def _from_keras(
+    request: "ModelRequest", choice: EngineSettings, work: Work, has_gpu: HasGpu
+) -> "tuple[Engine, Classifier | Plan]":
     """Load the model once, and compile it where that is wanted and possible."""
     from gradcam_cli.models.request import checked
 
@@ -171,10 +188,10 @@ def _from_keras(request: "ModelRequest", choice: EngineSettings, work: Work) -> 
     from gradcam_cli.engines.tensorflow import configure_threads
     from gradcam_cli.models.loading import load_classifier
 
-    streams = configure_threads(batches=work.batches)
+    streams = configure_threads(work.batches, has_gpu)
     classifier = load_classifier(request)
     classifier.check_inputs()
-    plan = _compiled(request, classifier, choice)
+    plan = _compiled(request, classifier, choice) if _wants_plan(request, choice, has_gpu) else None
     if plan:
         return _openvino(plan, choice, work), plan
     if choice.precision != "float32":
@@ -183,13 +200,11 @@ def _from_keras(request: "ModelRequest", choice: EngineSettings, work: Work) -> 
 
 
 def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | None":
-    """Compile and keep a plan; None where it is impossible, or not wanted."""
-    if not _can_compile(request, choice):
-        return None
+    """Compile and keep a plan; None where it is impossible."""
     from gradcam_cli.engines.cache import is_unfit, keep_plan, remember_unfit
     from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 
-    needed = choice.engine == "openvino" or choice.precision != "float32"
+    needed = _needs_plan(choice)
     if choice.cache and not needed and is_unfit(request):
         return None
     try:
