@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from nets import SIDE, classifier, convolutions, flatten_dense, gap_dense
+from nets import SIDE, classifier, convolutions, engine_at, flatten_dense, gap_dense
 
 from gradcam_cli.engines.randomised import randomised_engines
+from gradcam_cli.engines.tracing import PassSettings
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.randomise import permute, weighted_layers
+from gradcam_cli.models.randomise import permuted, weighted_layers
+from gradcam_cli.settings import TargetSettings
 
 
 def paths(network: Any) -> list[str]:
@@ -53,14 +55,15 @@ def test_attention_is_one_layer() -> None:
 
 def test_permuting_keeps_every_number_and_moves_them() -> None:
     network = gap_dense()
-    before = [np.sort(w.ravel()) for w in network.get_weights()]
-    kernel = np.array(network.get_layer("head").kernel)
+    before = network.get_weights()
     rng = np.random.default_rng(0)
-    for layer in weighted_layers(classifier(network)):
-        permute(layer, rng)
-    for old, new in zip(before, network.get_weights(), strict=True):
-        assert np.array_equal(old, np.sort(new.ravel()))
-    assert not np.allclose(kernel, network.get_layer("head").kernel)
+    stand_ins = [pair for layer in weighted_layers(classifier(network)) for pair in permuted(layer, rng)]
+    assert {id(own) for own, _ in stand_ins} == {id(weight) for weight in network.weights}
+    for own, other in stand_ins:
+        assert np.array_equal(np.sort(np.ravel(own)), np.sort(np.ravel(other)))
+        if own.path == "head/kernel":
+            assert not np.allclose(own, other)
+    assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
 
 
 def test_no_weights_at_all() -> None:
@@ -71,20 +74,35 @@ def test_no_weights_at_all() -> None:
 
 
 @pytest.mark.parametrize("build", [gap_dense, flatten_dense])
-def test_stages_forget_more_and_more(build: Any) -> None:
-    network = build()
+def test_stages_randomise_more_and_more_and_leave_the_network_as_it_is(build: Any) -> None:
+    network, twin = build(), build()
     original = network.get_weights()
+    made = classifier(network)
     inputs = np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
-    seen = []
-    for done, of, path, engine in randomised_engines(classifier(network), "last", batch_size=2, streams=1):
-        changed = sum(not np.array_equal(a, b) for a, b in zip(original, network.get_weights(), strict=True) if a.any())
-        forward = engine.explain(inputs, np.zeros((2, 1), np.intp))
-        probabilities = engine.head.probabilities(forward.logits)
-        assert np.allclose(probabilities, network(inputs), atol=1e-5)
-        seen.append((done, of, path, changed))
-    count = len(weighted_layers(classifier(network)))
-    assert seen[0][:3] == (1, count, "head")
-    assert seen[-1][:3] == (count, count, "first")
-    assert [row[3] for row in seen] == [row[0] for row in seen]
-    if engine.head.weights is not None:
-        assert np.array_equal(engine.head.weights, network.get_layer("head").kernel)
+    settings = PassSettings(TargetSettings(), batch_size=2)
+    rng = np.random.default_rng(0)
+    left = weighted_layers(classifier(twin))
+    count, seen = len(left), []
+    for stage in randomised_engines(made, "last", settings, streams=1):
+        # The twin is randomised in place, by the same numbers.
+        for layer in left[: stage.layers - (count - len(left))]:
+            for own, other in permuted(layer, rng):
+                own.assign(other)
+        left = left[-(count - stage.layers) :] if stage.layers < count else []
+        forward = stage.engine.explain(inputs, np.zeros((2, 1), np.intp))
+        probabilities = stage.engine.head.probabilities(forward.logits)
+        np.testing.assert_allclose(probabilities, twin(inputs), atol=1e-5)
+        expected = engine_at(classifier(twin), "last", TargetSettings(), batch_size=2)
+        taken = expected.explain(inputs, np.zeros((2, 1), np.intp))
+        assert forward.gradients is not None
+        assert taken.gradients is not None
+        assert np.array_equal(forward.gradients, taken.gradients)
+        classes = np.ones(2, np.intp)
+        assert np.array_equal(stage.engine.class_gradients(forward, classes), expected.class_gradients(taken, classes))
+        if expected.head.weights is not None:
+            assert stage.engine.head.weights is not None
+            assert np.array_equal(stage.engine.head.weights, twin.get_layer("head").kernel)
+        seen.append((stage.layers, stage.of, stage.back_to))
+        assert all(np.array_equal(a, b) for a, b in zip(original, network.get_weights(), strict=True))
+    assert seen[0] == (1, count, "head")
+    assert seen[-1] == (count, count, "first")

@@ -346,16 +346,13 @@ def _measure_sanity(benches: list[Bench], findings: Findings, *, quiet: bool) ->
 
 def _randomised(bench: Bench) -> "Iterator[tuple[Stage, Engine]]":
     """Engines of a copy of the network that forgets more and more."""
-    from gradcam_cli.engines.randomised import randomised_engines
-    from gradcam_cli.engines.tensorflow import configure_threads
+    from gradcam_cli.engines.selection import Engines
     from gradcam_cli.evaluation.sanity import Stage
-    from gradcam_cli.models.loading import load_classifier
 
-    streams = configure_threads(batches=bench.engine.streams)
-    classifier = load_classifier(bench.request)
-    layer, size = bench.request.settings.layer, bench.engine.batch_size
-    for layers, of, path, engine in randomised_engines(classifier, layer, batch_size=size, streams=streams):
-        yield Stage(layers, of, path), engine
+    work = Work(TargetSettings(top_k=1), (), MethodOptions(), bench.engine.streams, 1)
+    models = Engines().of_model(bench.request, EngineSettings())
+    for stage in models.open_randomised(work, bench.request.settings.layer, bench.engine.batch_size):
+        yield Stage(stage.layers, stage.of, stage.back_to), stage.engine
 
 
 def _about_inputs(found: "Found", options: Mapping[str, Any]) -> dict[str, Any]:

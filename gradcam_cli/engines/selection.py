@@ -3,7 +3,7 @@
 TensorFlow on the CPU serves all other models.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.engines.protocol import Engine
+    from gradcam_cli.engines.randomised import RandomisedEngine
     from gradcam_cli.methods import Method
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
@@ -78,27 +79,146 @@ class Engines:
         Raises:
             ModelError: the engine that was asked for cannot explain this model.
         """
-        return open_engine(request, choice, work)
+        return self.of_model(request, choice).open(work)
+
+    def of_model(self, request: "ModelRequest", choice: EngineSettings) -> "ModelEngines":
+        """Give what opens any number of engines of one model, which is loaded only once."""
+        return ModelEngines(request, choice)
+
+
+def load_model(request: "ModelRequest") -> "Classifier":
+    """Load a model with its weights, and check that its further inputs have values.
+
+    Raises:
+        ModelError: the model is refused or cannot be loaded, or an input has no value.
+    """
+    from gradcam_cli.models.loading import load_classifier
+
+    classifier = load_classifier(request)
+    classifier.check_inputs()
+    return classifier
+
+
+class ModelEngines:
+    """Opens engines of one model, which is loaded when the first of them needs it, and only once.
+
+    Args:
+        request: the model.
+        choice: which engine runs it.
+        has_gpu: tells whether TensorFlow can use a GPU, which the engine `auto` prefers.
+        load: loads the model.
+    """
+
+    def __init__(
+        self,
+        request: "ModelRequest",
+        choice: EngineSettings,
+        *,
+        has_gpu: HasGpu = gpu_usable,
+        load: "Callable[[ModelRequest], Classifier]" = load_model,
+    ) -> None:
+        """Load nothing yet."""
+        self._request = request
+        self._choice = choice
+        self._has_gpu = has_gpu
+        self._load = load
+        self._loaded: Classifier | None = None
+
+    def open(self, work: Work, layer: str | None = None) -> "tuple[Engine, Classifier | Plan]":
+        """Make an engine for the layer or layers of the request, or for another `layer`; and tell what is known.
+
+        Raises:
+            ModelError: the engine that was asked for cannot explain this model, or its weights are not the ones asked
+                for.
+        """
+        request = self._at(layer)
+        engine, model = self._open(request, work, lambda: self._classifier(request))
+        wanted = request.settings.sha256
+        # Files were compared before they were loaded; weights out of a package could not be.
+        if wanted and request.sha256 is None and wanted.lower() != model.sha256:
+            raise ModelError(f"{model.name}: the sha256 of its weights is {model.sha256}, not the one asked for.")
+        return engine, model
+
+    def open_larger(self, work: Work, layer: str, size: tuple[int, int]) -> "Engine":
+        """Make an engine of the same network and weights for pictures of another size (height, width).
+
+        Raises:
+            ModelError: the network takes pictures of one size only.
+        """
+        request = self._at(layer)
+
+        def resized() -> "Classifier":
+            from gradcam_cli.models.resizing import at_size
+
+            return at_size(self._classifier(request), request, size)
+
+        larger = replace(request, settings=replace(request.settings, input_size=size))
+        return self._open(larger, work, resized)[0]
+
+    def open_randomised(self, work: Work, layer: str, batch_size: int) -> "Iterator[RandomisedEngine]":
+        """Make engines with more and more of the weights randomised; the loaded model keeps its own.
+
+        Raises:
+            ModelError: the model is a plan, or has no weights.
+        """
+        if self._request.plan:
+            raise ModelError(f"{self._request.plan}: the weights of a plan cannot be randomised.")
+        from gradcam_cli.engines.randomised import randomised_engines
+        from gradcam_cli.engines.tracing import PassSettings
+
+        streams = self._prepare(work)
+        classifier = self._classifier(self._request)
+        yield from randomised_engines(classifier, layer, PassSettings(work.targets, batch_size), streams=streams)
+
+    def _at(self, layer: str | None) -> "ModelRequest":
+        if layer is None:
+            return self._request
+        return replace(self._request, settings=replace(self._request.settings, layer=layer))
+
+    def _open(
+        self, request: "ModelRequest", work: Work, classifier_of: "Callable[[], Classifier]"
+    ) -> "tuple[Engine, Classifier | Plan]":
+        choice = self._choice
+        _refuse_impossible(request, choice)
+        plan = _plan_at_hand(request, choice, self._has_gpu)
+        if plan:
+            return _openvino(plan, choice, work), plan
+        streams = self._prepare(work)
+        classifier = classifier_of()
+        plan = _compiled(request, classifier, choice) if _wants_plan(request, choice, self._has_gpu) else None
+        if plan:
+            return _openvino(plan, choice, work), plan
+        if choice.precision != "float32":
+            raise ModelError(f"--precision {choice.precision} needs the engine openvino, which cannot be used here.")
+        return _tensorflow(classifier, request, work, streams), classifier
+
+    def _prepare(self, work: Work) -> int:
+        """Put the model through the preflight, and give the number of streams of TensorFlow."""
+        from gradcam_cli.models.request import checked
+
+        # A file whose plan was not usable after all has not passed it. No library is imported before it has.
+        self._request = checked(self._request)
+        from gradcam_cli.engines.tensorflow import configure_threads
+
+        return configure_threads(work.batches, self._has_gpu)
+
+    def _classifier(self, request: "ModelRequest") -> "Classifier":
+        if self._loaded is None:
+            self._loaded = self._load(replace(request, is_checked=self._request.is_checked))
+        return self._loaded
 
 
 def open_engine(
     request: "ModelRequest", choice: EngineSettings, work: Work, has_gpu: HasGpu = gpu_usable
 ) -> "tuple[Engine, Classifier | Plan]":
-    """Make the engine, and give it with what is known of the model.
+    """Make the one engine of a model, and give it with what is known of the model.
 
     `has_gpu` tells whether TensorFlow can use a GPU, which the engine `auto` prefers.
 
     Raises:
         ModelError: the engine that was asked for cannot explain this model, or its weights are not the ones asked for.
     """
-    _refuse_impossible(request, choice)
-    plan = _plan_at_hand(request, choice, has_gpu)
-    engine, model = (_openvino(plan, choice, work), plan) if plan else _from_keras(request, choice, work, has_gpu)
-    wanted = request.settings.sha256
-    # Files were compared before they were loaded; weights out of a package could not be.
-    if wanted and request.sha256 is None and wanted.lower() != model.sha256:
-        raise ModelError(f"{model.name}: the sha256 of its weights is {model.sha256}, not the one asked for.")
-    return engine, model
+    return ModelEngines(request, choice, has_gpu=has_gpu).open(work)
 
 
 def openvino_installed() -> bool:
@@ -175,28 +295,6 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
 
     found, notes = choose_beside(request.labels_beside, plan.head.class_count)
     return replace(plan, labels=found, notes=(*plan.notes, *notes))
-
-
-def _from_keras(
-    request: "ModelRequest", choice: EngineSettings, work: Work, has_gpu: HasGpu
-) -> "tuple[Engine, Classifier | Plan]":
-    """Load the model once, and compile it where that is wanted and possible."""
-    from gradcam_cli.models.request import checked
-
-    # A file whose plan was not usable after all has not passed the preflight. No library is imported before it has.
-    request = checked(request)
-    from gradcam_cli.engines.tensorflow import configure_threads
-    from gradcam_cli.models.loading import load_classifier
-
-    streams = configure_threads(work.batches, has_gpu)
-    classifier = load_classifier(request)
-    classifier.check_inputs()
-    plan = _compiled(request, classifier, choice) if _wants_plan(request, choice, has_gpu) else None
-    if plan:
-        return _openvino(plan, choice, work), plan
-    if choice.precision != "float32":
-        raise ModelError(f"--precision {choice.precision} needs the engine openvino, which cannot be used here.")
-    return _tensorflow(classifier, request, work, streams), classifier
 
 
 def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | None":

@@ -210,7 +210,7 @@ class TensorFlowEngine:
         def substitute(path: str, index: int, output: Any) -> Any:
             return raw if (path, index) == (target.path, target.index) else output
 
-        with self.traced.constants():
+        with self.traced.weights():
             run = self.traced.classifier.run(inputs[0], inputs[1:], substitute)
         return tf.cast(both_sides(run.logits, self.head), tf.float32)
 

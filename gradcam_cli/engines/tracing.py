@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from gradcam_cli.engines.protocol import Head, LayerInfo
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.classifier import Classifier, Constants
+from gradcam_cli.models.classifier import Classifier, WeightScope
 from gradcam_cli.models.head import head_of
 from gradcam_cli.models.layers import Target, choose_layer, explainable_layers
 from gradcam_cli.models.trace import Trace
@@ -51,8 +51,8 @@ class TracedModel:
 
     `function` takes inputs (N, H, W, channels), classes (N, T) with `OWN_CHOICE` where the network chooses, and the
     batches of the further inputs. It gives the layer's raw output, activations (N, h, w, K), logits (N, C), classes
-    (N, T), gradients (N, T, h, w, K) or none, and probabilities (N, C) or none. `constants` is a scope in which the
-    network has the same weights as in `function`.
+    (N, T), gradients (N, T, h, w, K) or none, and probabilities (N, C) or none. `weights` makes a scope in which the
+    network is traced with the same weights as in `function`.
     """
 
     classifier: Classifier
@@ -62,7 +62,7 @@ class TracedModel:
     target_count: int
     precision: str
     function: Any
-    constants: Constants
+    weights: WeightScope
 
     @property
     def extra_specs(self) -> list[Any]:
@@ -70,8 +70,10 @@ class TracedModel:
         return extra_specs(self.classifier, self.settings.batch_size)
 
 
-def trace_model(classifier: Classifier, layer: str, settings: PassSettings) -> TracedModel:
-    """Trace a classifier to explain one layer.
+def trace_model(
+    classifier: Classifier, layer: str, settings: PassSettings, weights: WeightScope | None = None
+) -> TracedModel:
+    """Trace a classifier to explain one layer; `weights` makes a scope in which it has others than its own.
 
     Only the path from the wanted scores to the target layer is differentiated: at the last layer of most networks that
     costs next to nothing beside the forward pass.
@@ -79,10 +81,10 @@ def trace_model(classifier: Classifier, layer: str, settings: PassSettings) -> T
     Raises:
         ModelError: there is no such layer or class, or the layer cannot be explained.
     """
-    constants = classifier.constants() if settings.frozen else nullcontext
+    scope = weights or (classifier.constants() if settings.frozen else nullcontext)
 
     def explain(inputs: Any, given: Any, *extras: Any) -> tuple[tuple[Any, ...], tuple[LayerRun, int]]:
-        with constants():
+        with scope():
             run = run_at(classifier, layer, inputs, extras)
         head, raw = run.head, run.target.call.output
         classifier.labels.check(classifier.name, head.class_count)
@@ -112,7 +114,7 @@ def trace_model(classifier: Classifier, layer: str, settings: PassSettings) -> T
         target_count=target_count,
         precision=run.target.call.output.dtype.name,
         function=function,
-        constants=constants,
+        weights=scope,
     )
 
 

@@ -23,7 +23,8 @@ from gradcam_cli.settings import FitMode
 LARGEST_GRAPH = 3 * 2**29
 
 Found = TypeVar("Found")
-Constants = Callable[[], AbstractContextManager[Any]]
+# Makes a scope in which the network is traced with other weights, or with its own in another form.
+WeightScope = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ class Classifier:
         """
         return trace(self.network, self.arranged(inputs, extras), self.output, substitute, self.output_hints)
 
-    def constants(self) -> Constants:
+    def constants(self) -> WeightScope:
         """Read the weights, and give what makes them constants wherever the network is traced inside of it.
 
         A graph without variables is folded: batch normalisation goes into the convolution before it, and what can be

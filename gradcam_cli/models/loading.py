@@ -57,12 +57,21 @@ def _weighted(named: NamedModel, request: ModelRequest, size: tuple[int, int]) -
 
         network = _build(named, size)
         return network, load_packaged_weights(network)
-    network = _build(named, size)
-    if _has_imagenet_scaling(named, request.weights):
-        network = _rescaled(network)
+    network = build_named(named, request, size)
     with open_source(request.weights, request) as file:
         _load_weights(network, named, file)
     return network, request.sha256 or ""
+
+
+def build_named(named: NamedModel, request: ModelRequest, size: tuple[int, int]) -> keras.Model:
+    """Build a named model, with random weights, as the weights that were asked for want it.
+
+    Raises:
+        ModelError: the model cannot be built for pictures of this size.
+    """
+    network = _build(named, size)
+    scaled = request.weights is not None and _has_imagenet_scaling(named, request.weights)
+    return _rescaled(network) if scaled else network
 
 
 def _build(named: NamedModel, size: tuple[int, int]) -> keras.Model:

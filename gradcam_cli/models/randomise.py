@@ -1,12 +1,14 @@
-"""Make a network forget what it learned, from its last layer backwards."""
+"""Randomise the weights of a network, from its last layer backwards, without changing the network."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.classifier import Classifier, WeightScope
 from gradcam_cli.models.graph import passed_on
 
 SEED = 0
@@ -51,13 +53,30 @@ def _weights(layer: Any) -> list[Any]:
     return list(getattr(layer, "weights", []))
 
 
-def permute(layer: WeightedLayer, rng: np.random.Generator) -> None:
-    """Shuffle the numbers within each weight tensor of floats, in place.
+# A variable of a network, and the one that stands in for it.
+StandIn = tuple[Any, Any]
+
+
+def permuted(layer: WeightedLayer, rng: np.random.Generator) -> list[StandIn]:
+    """Shuffle the numbers within each weight tensor of floats, in variables that stand in for the layer's own.
 
     Mean, deviation and sign of the whole stay what they were, so that a normalisation's variances stay positive.
     Differs from Adebayo et al. 2018, who draw new weights from the initialiser, in just that.
     """
+    stand_ins = []
     for weight in layer.weights:
         values = np.asarray(weight)
         if np.issubdtype(values.dtype, np.floating):
-            weight.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))
+            shuffled = rng.permutation(values.reshape(-1)).reshape(values.shape)
+            stand_ins.append((weight, tf.Variable(shuffled, trainable=False)))
+    return stand_ins
+
+
+def standing_in(stand_ins: list[StandIn]) -> WeightScope:
+    """Give a scope in which a network is traced with other variables in the place of its own."""
+    pairs = list(stand_ins)
+
+    def scope() -> keras.StatelessScope:
+        return keras.StatelessScope(state_mapping=pairs)
+
+    return scope
