@@ -177,7 +177,7 @@ def test_the_cache_finds_what_it_kept_and_nothing_else(
         replace(kept, sha256="0" * 64),
     ):
         assert cache.cached_plan(other) is None
-    monkeypatch.setattr(cache, "version", lambda _name: "another")
+    monkeypatch.setattr(cache, "installed_version", lambda _name: "another")
     assert cache.cached_plan(kept) is None
 
 
