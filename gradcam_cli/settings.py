@@ -38,6 +38,8 @@ Threshold = float | Literal["otsu"]
 
 Baseline = Literal["mean", "blur", "zero", "road"]
 BASELINES: tuple[Baseline, ...] = ("mean", "blur", "zero", "road")
+# The groups of figures that an evaluation measures unless others are asked for: the quick ones.
+QUICK_METRICS = ("drop", "adcc")
 
 COLORMAPS: tuple[str, ...] = (
     "jet",
@@ -227,3 +229,51 @@ class ExplainRequest:
             "versions": dict(versions),
         }
         return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What an evaluation measures of which methods.
+
+    `metrics` are groups of figures, see `evaluation.measures.GROUPS`. `steps` and `baseline` are those of deletion and
+    insertion. `grid` is the rows and columns of collages for the grid pointing game.
+    """
+
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...] = QUICK_METRICS
+    steps: int = 20
+    baseline: Baseline = "mean"
+    grid: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit that one figure (a name of `evaluation.measures.MEASURES`) must not be worse than.
+
+    It holds for one method, or for all of them where `method` is None.
+    """
+
+    measure: str
+    limit: float
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """All that one run of `evaluate` is asked for.
+
+    The `layer` of the `model` is ignored: each of `layers` is explained for itself. `boxes` is a CSV file of objects.
+    Without an `output` folder no files are written.
+    """
+
+    inputs: InputSettings = field(default_factory=InputSettings)
+    output: Path | None = None
+    model: ModelSettings = field(default_factory=ModelSettings)
+    layers: tuple[str, ...] = ("auto",)
+    study: StudySettings = field(default_factory=lambda: StudySettings(methods=("gradcam", "gradcam++")))
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    fit: FitChoice = "auto"
+    batch_size: int = 16
+    sample_range: SampleRange | None = None
+    boxes: Path | None = None
+    gates: tuple[Gate, ...] = ()

@@ -50,7 +50,7 @@ ORDER = list(ROOMS)
 # These know an engine by its protocol alone.
 FORBIDDEN = {(room, far) for room in ("runs", "evaluation") for far in ("models", "engines")}
 # These wire the rooms of a run together: they alone open engines.
-WIRING = {"runs.explain", "runs.engine_factory", "runs.queue"}
+WIRING = {"runs.explain", "runs.engine_factory", "runs.queue", "runs.study_engines"}
 CODECS = {"imdecode", "imencode", "imread", "imwrite"}
 
 

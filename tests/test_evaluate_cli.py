@@ -1,7 +1,7 @@
 """`gradcam-cli evaluate` as a stranger meets it: most of it on a fake engine in this process."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,80 +9,77 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from conftest import SAMPLES, Runner, jpeg
-from fakes import LABELS, FakeEngine
+from fakes import FakeEngine, FakeModel
 from test_evaluation import EVERYTHING, HEAD, OtherEngine, study
 
-from gradcam_cli.cli import evaluate_run, program
+from gradcam_cli.cli import program
+from gradcam_cli.engines.selection import Engines, Work
 from gradcam_cli.errors import ModelError
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES
 from gradcam_cli.evaluation.plot import Curves, curves_png
-from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.pipeline import explain
-from gradcam_cli.settings import ModelSettings
+from gradcam_cli.runs.study_engines import RandomisedWeights
+from gradcam_cli.settings import EngineSettings, ModelSettings
 
 Invoke = Callable[..., Result]
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
 
 
 @dataclass
-class Opened:
-    """Stands for `open_engine`: fake engines, and the requests they were made for."""
+class FakeStudyEngines(Engines):
+    """Finds one fake model and opens fake engines of it; keeps what it was asked for."""
 
-    requests: list[ModelRequest] = field(default_factory=list)
-    refused: bool = False
+    located: list[ModelSettings] = field(default_factory=list)
+    layers: list[str | None] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    has_one_size: bool = False
+    plan: Path | None = None
 
-    def __call__(self, request: ModelRequest, _choice: Any, work: Any) -> Any:
-        self.requests.append(request)
-        size = request.settings.input_size
-        if size and self.refused:
+    def locate(
+        self, settings: ModelSettings, downloading: Any, *, cache: bool = True, need_weights: bool = True
+    ) -> ModelRequest:
+        self.located.append(settings)
+        return ModelRequest(settings, None, None, None, None, None, self.plan)
+
+    def of_model(self, request: ModelRequest, choice: EngineSettings) -> Any:
+        return self
+
+    def open(self, work: Work, layer: str | None = None) -> Any:  # type: ignore[override]
+        self.layers.append(layer)
+        return _fake_engine(work, layer, (8, 8)), FakeModel()
+
+    def open_larger(self, work: Work, layer: str, size: tuple[int, int]) -> FakeEngine:
+        self.sizes.append(size)
+        if self.has_one_size:
             raise ModelError("its input is 8x8 and cannot be changed")
-        engine = FakeEngine(
-            batch_size=min(4, work.images), side=size[0] if size else 8, cells=size[0] // 2 if size else 4
-        )
-        engine.layer = replace(
-            engine.layer, path="last" if request.settings.layer == "auto" else request.settings.layer
-        )
-        return engine, Model()
+        return _fake_engine(work, layer, size)
+
+    def open_randomised(self, work: Work, layer: str, batch_size: int) -> Iterator[RandomisedWeights]:
+        for stage in (HEAD, EVERYTHING):
+            yield RandomisedWeights(stage.layers, stage.of, stage.back_to, OtherEngine(batch_size=batch_size))
 
 
-@dataclass
-class Model:
-    name: str = "fake"
-    sha256: str = "0" * 64
-    preprocessing: Any = PREPROCESSINGS["tf"]
-    preprocess_guessed: bool = False
-    preprocess_reason: str = "fake"
-    preprocess_scores: Any = None
-    fit: str = "squash"
-    notes: tuple[str, ...] = ()
-    labels: Any = LABELS
-    warnings: tuple[str, ...] = ()
-    input_shape: tuple[int, int, int] = (8, 8, 3)
+def _fake_engine(work: Work, layer: str | None, size: tuple[int, int]) -> FakeEngine:
+    engine = FakeEngine(batch_size=min(4, work.images), side=size[0], cells=size[0] // 2)
+    engine.layer = replace(engine.layer, path="last" if layer == "auto" else str(layer))
+    return engine
 
 
 @pytest.fixture
-def opened() -> Opened:
-    return Opened()
+def engines() -> FakeStudyEngines:
+    return FakeStudyEngines()
 
 
 @pytest.fixture
-def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Opened) -> Invoke:
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: FakeStudyEngines) -> Invoke:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate_run, "open_engine", opened)
-    monkeypatch.setattr(
-        evaluate_run,
-        "locate",
-        lambda _options, layer: ModelRequest(ModelSettings(layer=layer), None, None, None, None, None),
-    )
-    stages = [(HEAD, OtherEngine(batch_size=4)), (EVERYTHING, OtherEngine(batch_size=4))]
-    monkeypatch.setattr(evaluate_run, "_randomised", lambda _bench: iter(stages))
 
     def invoker(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(program, ["evaluate", *args], catch_exceptions=False)
+        result = CliRunner().invoke(program, ["evaluate", *args], catch_exceptions=False, obj=engines)
         assert result.exit_code == code, (args, result.stdout, result.stderr)
         return result
 
@@ -229,9 +226,9 @@ def test_gates(invoke: Invoke, tmp_path: Path) -> None:
         (("missing",), "no such file"),
     ],
 )
-def test_what_cannot_be_meant(invoke: Invoke, args: tuple[str, ...], message: str, opened: Opened) -> None:
+def test_what_cannot_be_meant(invoke: Invoke, args: tuple[str, ...], message: str, engines: FakeStudyEngines) -> None:
     assert message in invoke(*args, code=2).stderr
-    assert not opened.requests
+    assert not engines.located
 
 
 @pytest.mark.usefixtures("photos")
@@ -248,10 +245,10 @@ def test_boxes(invoke: Invoke, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("photos")
-def test_grid(invoke: Invoke, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.evaluation.grid.SURE", 0.0)
+def test_grid(invoke: Invoke, tmp_path: Path, engines: FakeStudyEngines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradcam_cli.evaluation.run.SURE", 0.0)
     invoke("photos", *PAIR, "-o", "out", "--grid", "1x2")
-    assert [request.settings.input_size for request in opened.requests] == [None, (8, 16)]
+    assert engines.sizes == [(8, 16)]
     record = read(tmp_path / "out")
     cells = [row for row in rows(tmp_path / "out") if row["kind"] == "cell"]
     assert record["grid"]["candidates"] == 6
@@ -261,7 +258,7 @@ def test_grid(invoke: Invoke, tmp_path: Path, opened: Opened, monkeypatch: pytes
 
 @pytest.mark.usefixtures("photos")
 def test_a_grid_without_sure_pictures_is_told(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.evaluation.grid.SURE", 1.1)
+    monkeypatch.setattr("gradcam_cli.evaluation.run.SURE", 1.1)
     result = invoke("photos", "-o", "out", "--grid", "2x2", "--fail-under", "grid=0.1", code=5)
     assert "too few pictures" in result.stderr
     assert "grid was not measured on any image" in result.stderr
@@ -269,8 +266,8 @@ def test_a_grid_without_sure_pictures_is_told(invoke: Invoke, tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_model_of_one_size_cannot_play_the_grid(invoke: Invoke, opened: Opened) -> None:
-    opened.refused = True
+def test_a_model_of_one_size_cannot_play_the_grid(invoke: Invoke, engines: FakeStudyEngines) -> None:
+    engines.has_one_size = True
     result = invoke("photos", "--grid", "2x2", code=3)
     assert "--grid 2x2 needs the same network at 16x16 pixels, which this one cannot take" in result.stderr
     assert "its input is 8x8 and cannot be changed" in result.stderr
@@ -278,17 +275,15 @@ def test_a_model_of_one_size_cannot_play_the_grid(invoke: Invoke, opened: Opened
 
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize(("option", "value"), [("--grid", "2x2"), ("--metrics", "sanity")])
-def test_a_plan_can_neither_grow_nor_forget(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, option: str, value: str
-) -> None:
-    request = ModelRequest(ModelSettings(), None, None, None, None, None, Path("my.plan"))
-    monkeypatch.setattr(evaluate_run, "locate", lambda _options, _layer: request)
+def test_a_plan_can_neither_grow_nor_forget(invoke: Invoke, engines: FakeStudyEngines, option: str, value: str) -> None:
+    engines.plan = Path("my.plan")
     assert "Give the model it came from" in invoke("photos", option, value, code=3).stderr
+    assert not engines.layers
 
 
 @pytest.mark.usefixtures("photos")
 def test_without_matplotlib_there_is_a_hint(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate_run, "find_spec", lambda _name: None)
+    monkeypatch.setattr("gradcam_cli.evaluation.run.find_spec", lambda _name: None)
     result = invoke("photos", "-o", "out", "--metrics", "deletion")
     assert "pip install 'gradcam-cli[plot]'" in result.stderr
     assert not (tmp_path / "out" / "curves.png").exists()

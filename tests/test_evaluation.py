@@ -20,9 +20,8 @@ from gradcam_cli.evaluation.images import Measured, Study, measure
 from gradcam_cli.evaluation.maps import class_scores, over_input
 from gradcam_cli.evaluation.measures import GROUPS, MEASURES
 from gradcam_cli.evaluation.metrics import pearson
-from gradcam_cli.evaluation.sanity import Change, Kept, Stage, measure_stage, rank_correlation
-from gradcam_cli.evaluation.settings import StudySettings
-from gradcam_cli.evaluation.summary import Figure, Gate, Summary, evaluation_record
+from gradcam_cli.evaluation.sanity import BaselineMaps, Change, Stage, measure_stage, rank_correlation
+from gradcam_cli.evaluation.summary import Figure, StudySummary, evaluation_record
 from gradcam_cli.imaging.heatmap import scale
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
@@ -30,7 +29,7 @@ from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method import Batch, Method, RawMaps
 from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.job import Job, Unexplained
-from gradcam_cli.settings import RunSettings
+from gradcam_cli.settings import Gate, RunSettings, StudySettings
 
 PAIR = ("gradcam", "gradcam++")
 ALL_STEPS = ("drop", "adcc", "deletion", "insertion")
@@ -349,9 +348,9 @@ class OtherEngine(FakeEngine):
         self.head = replace(self.head, weights=self.kernel)
 
 
-def kept_of(items: list[Source]) -> list[Kept]:
+def kept_of(items: list[Source]) -> list[BaselineMaps]:
     images = measured(items, study(), FakeEngine(batch_size=4))
-    return [Kept(i.source, i.index, {name: r.raw for name, r in i.methods.items()}) for i in images]
+    return [BaselineMaps(i.source, i.index, {name: r.raw for name, r in i.methods.items()}) for i in images]
 
 
 def test_a_network_that_forgot_nothing_changes_no_map(tmp_path: Path) -> None:
@@ -397,8 +396,8 @@ def test_a_running_mean_and_error() -> None:
     assert figure.count == 100
 
 
-def summary_of(images: list[Measured]) -> Summary:
-    summary = Summary(["last"], PAIR)
+def summary_of(images: list[Measured]) -> StudySummary:
+    summary = StudySummary(["last"], PAIR)
     for image in images:
         summary.add("last", image)
         summary.counts["ok"] += 1
@@ -423,7 +422,7 @@ def test_a_summary_is_the_mean_of_its_images(tmp_path: Path) -> None:
 
 def gated(tmp_path: Path, name: str, limit: float, method: str | None = None) -> list[str]:
     images = measured(sources(tmp_path, 3), study(), FakeEngine(batch_size=4))
-    return list(summary_of(images).crossed([Gate(MEASURES[name], limit, method)]))
+    return list(summary_of(images).crossed([Gate(name, limit, method)]))
 
 
 def test_a_gate_is_crossed_on_the_worse_side(tmp_path: Path) -> None:
@@ -442,7 +441,7 @@ def changes(method: str, stage: Stage, *correlations: float) -> Iterator[Change]
 
 
 def test_a_method_that_does_not_react_is_called_out() -> None:
-    summary = Summary(["last"], PAIR)
+    summary = StudySummary(["last"], PAIR)
     for change in (
         *changes("gradcam", HEAD, 0.1, 0.95, 0.2),
         *changes("gradcam", EVERYTHING, 0, 0.1, 0),

@@ -3,30 +3,41 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.console import quiet_libraries
-from gradcam_cli.cli.evaluate_run import run
+from gradcam_cli.cli.console import Verbosity, quiet_libraries, say
+from gradcam_cli.cli.inputs import input_settings
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
     STDIO,
     LocalPath,
     engine_options,
+    engine_settings,
     input_options,
     inputs_argument,
     model_option,
+    model_settings,
     range_option,
     several_layers_model_options,
     talk_options,
+    verbosity_of,
 )
+from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
+from gradcam_cli.cli.table import table
 from gradcam_cli.errors import UsageError
-from gradcam_cli.evaluation.measures import CONVENTIONS, GROUPS, MEASURES, QUICK
-from gradcam_cli.evaluation.settings import StudySettings
-from gradcam_cli.settings import BASELINES
+from gradcam_cli.evaluation.measures import CONVENTIONS, GROUPS, MEASURES
+from gradcam_cli.settings import BASELINES, QUICK_METRICS, EvaluateRequest, Gate, StudySettings
+from gradcam_cli.text import counted
 
-DEFAULTS = StudySettings(methods=("gradcam", "gradcam++"))
+if TYPE_CHECKING:
+    from gradcam_cli.engines.selection import Engines
+    from gradcam_cli.evaluation.run import Evaluation
+
+DEFAULTS = EvaluateRequest().study
 ALL = "all"
 MOST_CELLS = 16
 OPTIONS = {measure.option: measure for measure in MEASURES.values()}
@@ -97,7 +108,7 @@ crossed, 130 Ctrl-C.
 )
 @click.option(
     "--metrics",
-    default=",".join(QUICK),
+    default=",".join(QUICK_METRICS),
     show_default=True,
     callback=_groups,
     metavar="GROUP,...",
@@ -147,10 +158,71 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 
     The table goes to stdout; figures, one row for each image and method, and a plot of the curves go to a folder.
     """
-    options["gates"] = tuple(_gate(text, options) for text in options["gates"])
     _refuse_contradictions(options)
-    with quiet_libraries(verbose=options["verbose"]):
-        ctx.exit(run(options))
+    request = _request(options)
+    verbosity = verbosity_of(options)
+    with quiet_libraries(verbose=verbosity.verbose):
+        ctx.exit(_run(request, verbosity, ctx.obj))
+
+
+def _run(request: EvaluateRequest, verbosity: Verbosity, engines: "Engines | None") -> int:
+    from gradcam_cli.cli.evaluate_observer import ConsoleStudyObserver
+    from gradcam_cli.evaluation.run import run_evaluate
+    from gradcam_cli.runs.study_engines import StudyEngines
+
+    observer = ConsoleStudyObserver(request, verbosity)
+    try:
+        with stopped_by_signals(), observer:
+            evaluation = run_evaluate(request, observer, open_engines=partial(StudyEngines, engines=engines))
+    except KeyboardInterrupt as stop:
+        measured = ": the rows that were written stay valid, and there is no summary." if observer.is_measuring else "."
+        say(f"Interrupted{measured}")
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    return _tell(evaluation, request, quiet=verbosity.quiet)
+
+
+def _tell(evaluation: "Evaluation", request: EvaluateRequest, *, quiet: bool) -> int:
+    """Print the table on stdout, and what else people should know on stderr; gives the exit code."""
+    summary = evaluation.summary
+    counts = summary.counts
+    if counts["ok"]:
+        try:
+            click.echo(table(summary), nl=False)
+        except BrokenPipeError:
+            return PIPE_CLOSED
+    for line in summary.unchanged():
+        say(f"warning: {line}")
+    if not quiet:
+        failed = f", {counts['error']} failed" if counts["error"] else ""
+        where = f" -> {request.output}" if request.output else "; nothing was written (-o FOLDER)"
+        say(f"{counted(counts.total(), 'image')}: {counts['ok']} measured{failed}{where}")
+    for line in evaluation.crossed:
+        say(f"--fail-under: {line}")
+    return evaluation.exit_status
+
+
+def _request(options: Mapping[str, Any]) -> EvaluateRequest:
+    """Make the one request that the library takes out of the options."""
+    layers = options["layer"]
+    return EvaluateRequest(
+        inputs=input_settings(options),
+        output=Path(options["output"]) if options["output"] else None,
+        model=model_settings(options, layers[0]),
+        layers=layers,
+        study=StudySettings(
+            methods=tuple(dict.fromkeys(options["methods"])),
+            metrics=options["metrics"],
+            steps=options["steps"],
+            baseline=options["baseline"],
+            grid=options["grid"],
+        ),
+        engine=engine_settings(options),
+        fit=options["fit"],
+        batch_size=options["batch_size"],
+        sample_range=options["sample_range"],
+        boxes=options["boxes_csv"],
+        gates=tuple(_gate(text, options) for text in options["gates"]),
+    )
 
 
 def _refuse_contradictions(options: Mapping[str, Any]) -> None:
@@ -160,8 +232,8 @@ def _refuse_contradictions(options: Mapping[str, Any]) -> None:
         raise UsageError("The table goes to stdout by itself; -o is a folder.")
 
 
-def _gate(text: str, options: Mapping[str, Any]) -> tuple[str | None, str, float]:
-    """Read `[METHOD:]METRIC=VALUE` as (method, name of the measure, limit), and refuse what will not be measured."""
+def _gate(text: str, options: Mapping[str, Any]) -> Gate:
+    """Read `[METHOD:]METRIC=VALUE`, and refuse what will not be measured."""
     match = re.fullmatch(r"(?:([^:=]+):)?([^:=]+)=(.+)", text)
     measure = OPTIONS.get(match[2]) if match else None
     if match is None or measure is None:
@@ -180,7 +252,7 @@ def _gate(text: str, options: Mapping[str, Any]) -> tuple[str | None, str, float
         raise UsageError(f"--fail-under {text}: there is no --method {match[1]} in this run.")
     if measure.name == "win_rate" and len(set(options["methods"])) == 1:
         raise UsageError(f"--fail-under {text}: a win rate needs a second --method.")
-    return match[1], measure.name, limit
+    return Gate(measure.name, limit, match[1])
 
 
 SWITCHES = {"--grid": "grid", "--boxes-csv": "boxes_csv"}

@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradcam_cli.evaluation.measures import Measure
-    from gradcam_cli.evaluation.summary import Figure, Summary
+    from gradcam_cli.evaluation.summary import Figure, StudySummary
 
 # Of some eighteen characters each.
 METHODS_A_BLOCK = 6
 LEGEND = "mean +- standard error; * the best mean of its line. Definitions: gradcam-cli evaluate --help"
 
 
-def table(summary: "Summary") -> str:
+def table(summary: "StudySummary") -> str:
     """Lay out all figures for people, in plain ASCII."""
     measures = summary.measured()
     blocks = []
@@ -25,7 +25,7 @@ def table(summary: "Summary") -> str:
     return "\n\n".join([*blocks, LEGEND]) + "\n"
 
 
-def _block(summary: "Summary", layer: str, methods: list[str], measures: "list[Measure]") -> "Iterator[str]":
+def _block(summary: "StudySummary", layer: str, methods: list[str], measures: "list[Measure]") -> "Iterator[str]":
     rows = [["", "better", *methods]]
     for measure in measures:
         figures = [summary.figure(layer, method, measure) for method in methods]

@@ -137,4 +137,3 @@ MEASURES = {
 
 # What --metrics can turn on; --grid and --boxes-csv turn on their own.
 GROUPS = ("drop", "adcc", "deletion", "insertion", "sanity")
-QUICK = ("drop", "adcc")

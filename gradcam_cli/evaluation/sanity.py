@@ -1,4 +1,4 @@
-"""Sanity check: does a map change when the network forgets what it learned?
+"""Weight-randomisation sanity check: does a map change when the weights of the network are randomised?
 
 Adebayo et al. 2018, arXiv:1810.03292: the weights are randomised from the last layer backwards, more and more of them.
 """
@@ -39,8 +39,8 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """What the network as it was made of one image: its class, and each method's map."""
+class BaselineMaps:
+    """What the network with its own weights gave for one image: its class, and each method's map."""
 
     source: Source
     index: int
@@ -58,7 +58,7 @@ class Change:
 
 
 def measure_stage(
-    kept: Iterable[Kept], methods: tuple[str, ...], stage: Stage, job: Job, engine: Engine
+    kept: Iterable[BaselineMaps], methods: tuple[str, ...], stage: Stage, job: Job, engine: Engine
 ) -> Generator[Change]:
     """Explain the class that the network predicted when it was whole, and compare the maps.
 

@@ -13,10 +13,9 @@ from gradcam_cli.evaluation.grid import Cell
 from gradcam_cli.evaluation.images import Measured
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES, Measure
 from gradcam_cli.evaluation.sanity import UNCHANGED, Change, Stage
-from gradcam_cli.evaluation.settings import StudySettings
 from gradcam_cli.methods import METHODS
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, ModelCard
-from gradcam_cli.settings import SampleRange
+from gradcam_cli.settings import Gate, SampleRange, StudySettings
 
 DIGITS = 6
 
@@ -51,15 +50,6 @@ class Figure:
         }
 
 
-@dataclass(frozen=True)
-class Gate:
-    """A limit that one figure must not be worse than, of one method or (None) of all."""
-
-    measure: Measure
-    limit: float
-    method: str | None = None
-
-
 @dataclass
 class Line:
     """One method at one layer."""
@@ -83,7 +73,7 @@ class Line:
         return [stage for stage, found in self.stages.items() if found and np.median(found) > UNCHANGED]
 
 
-class Summary:
+class StudySummary:
     """Figures by layer and method, in the order in which they were asked for."""
 
     def __init__(self, layers: Iterable[str], methods: Iterable[str]) -> None:
@@ -179,15 +169,16 @@ class Summary:
     def crossed(self, gates: Iterable[Gate]) -> Iterator[str]:
         """Say which figures are worse than their gate; one that nothing was measured for is crossed too."""
         for gate in gates:
+            measure = MEASURES[gate.measure]
             for (layer, method), line in self.lines.items():
                 if gate.method not in {None, method}:
                     continue
-                figure = line.figures[gate.measure.name]
-                what = f"{method} at {layer}: {gate.measure.option}"
+                figure = line.figures[measure.name]
+                what = f"{method} at {layer}: {measure.option}"
                 if not figure.count:
                     yield f"{what} was not measured on any image"
-                elif gate.measure.is_worse(figure.mean, gate.limit):
-                    side = "above" if gate.measure.better == "lower" else "below"
+                elif measure.is_worse(figure.mean, gate.limit):
+                    side = "above" if measure.better == "lower" else "below"
                     yield f"{what} is {figure.mean:.4g}, {side} {gate.limit:g}"
 
     def unchanged(self) -> Iterator[str]:
@@ -230,7 +221,7 @@ def _record(layer: str, method: str, line: Line) -> dict[str, Any]:
 
 
 def evaluation_record(
-    summary: Summary,
+    summary: StudySummary,
     settings: StudySettings,
     models: Iterable[ModelCard],
     versions: Mapping[str, str],

@@ -1,0 +1,62 @@
+"""The layers of an evaluation: each with what is measured, its engine, and an engine for collages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.errors import UsageError
+from gradcam_cli.evaluation.ground_truth import Boxes, read_boxes
+from gradcam_cli.evaluation.images import Study
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.runs.study_engines import StudyEngines
+from gradcam_cli.settings import EvaluateRequest
+
+
+@dataclass(frozen=True)
+class LayerStudy:
+    """One layer, ready to be measured; `asked` is the layer as it was asked for."""
+
+    asked: str
+    study: Study
+    engine: Engine
+    grid_engine: Engine | None
+
+    @property
+    def layer(self) -> str:
+        """The layer's path."""
+        return self.engine.layer.path
+
+
+def open_layers(request: EvaluateRequest, engines: StudyEngines, boxes: dict[str, Boxes]) -> list[LayerStudy]:
+    """Make every engine before the first image, so that a wrong layer is known at once.
+
+    Raises:
+        ModelError: a layer cannot be explained, or the network cannot take collages.
+        UsageError: two of the layers are the same.
+    """
+    layers: list[LayerStudy] = []
+    for asked in dict.fromkeys(request.layers):
+        engine, job = engines.open(asked)
+        if any(other.layer == engine.layer.path for other in layers):
+            raise UsageError(f"`layer={asked}` is {engine.layer.path}, which is among the others already.")
+        grid = request.study.grid
+        larger = engines.open_larger(asked, engine, grid) if grid else None
+        layers.append(LayerStudy(asked, Study(request.study, job, boxes), engine, larger))
+    return layers
+
+
+def boxes_of(path: Path | None, sources: list[Source]) -> dict[str, Boxes]:
+    """Read the boxes of objects, by the place of their picture in the tree.
+
+    Raises:
+        UsageError: the file cannot be read, or none of its boxes belongs to any of the pictures.
+    """
+    if path is None:
+        return {}
+    boxes = read_boxes(path)
+    if not boxes.keys() & {source.relative for source in sources}:
+        raise UsageError(
+            f"{path}: no box belongs to any of these pictures. Its column 'file' has to be their place in the tree, "
+            f"such as {sources[0].relative}."
+        )
+    return boxes

@@ -1,0 +1,133 @@
+"""The engines of one evaluation: all of one model, which is loaded once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.errors import ModelError, UsageError
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import check_method
+from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.results.sidecar import RunCard
+from gradcam_cli.runs.engine_factory import chosen_fit, extras_of, model_card
+from gradcam_cli.runs.job import Job
+from gradcam_cli.runs.observer import OpenedModel, RunObserver
+from gradcam_cli.settings import EvaluateRequest, MethodOptions, RunSettings, TargetSettings
+from gradcam_cli.versions import versions
+
+
+@dataclass(frozen=True)
+class RandomisedWeights:
+    """An engine whose network has `layers` of `of` layers randomised, from the last one back to `back_to`."""
+
+    layers: int
+    of: int
+    back_to: str
+    engine: Engine
+
+
+class StudyEngines:
+    """Opens the engines of an evaluation.
+
+    Args:
+        request: the evaluation.
+        images: how many images are measured.
+        observer: hears of downloads, and of what was chosen for each layer.
+        engines: finds the model and opens its engines.
+
+    Raises:
+        ModelError: there is no such model, or its plan cannot do what is asked for.
+        UsageError: the model's inputs do not allow what is asked for.
+    """
+
+    def __init__(
+        self, request: EvaluateRequest, images: int, observer: RunObserver, engines: Engines | None = None
+    ) -> None:
+        """Find the model, and load nothing yet."""
+        engines = engines or Engines()
+        self._request = request
+        self._images = images
+        self._observer = observer
+        settings = replace(request.model, layer=request.layers[0])
+        self._model = engines.locate(settings, observer.downloading, cache=request.engine.cache)
+        _check(request, self._model)
+        self._opened = engines.of_model(self._model, request.engine)
+
+    def open(self, layer: str) -> tuple[Engine, Job]:
+        """Make the engine and the job of one layer; the observer hears what was chosen.
+
+        Raises:
+            ModelError: the layer cannot be explained, or the model has no probabilities.
+        """
+        request = self._request
+        with self._observer.busy("loading the model"):
+            engine, model = self._opened.open(self._work(), layer)
+        if not engine.head.has_probabilities:
+            raise ModelError(
+                f"{model.name}: evaluate measures how a probability changes, and this model's output is "
+                f"{engine.head.reason}. If it is logits, say so: `output_kind=softmax-logits` or sigmoid-logits."
+            )
+        for name in request.study.methods:
+            check_method(METHODS[name], engine)
+        fit = chosen_fit(model, request.fit)
+        card = model_card(model, engine, fit, self._model)
+        self._observer.opened(OpenedModel(card, tuple(model.notes), tuple(model.warnings)))
+        settings = RunSettings(fit=fit, batch_size=request.batch_size, sample_range=request.sample_range)
+        job = Job(
+            settings=settings,
+            preprocessing=model.preprocessing,
+            labels=model.labels,
+            model=card,
+            run=RunCard("", versions()),
+            several_targets=False,
+            overlays=False,
+            channels=model.input_shape[2],
+            extras=extras_of(model, decode, settings),
+            listen=self._observer.listen,
+        )
+        return engine, job
+
+    def open_larger(self, layer: str, engine: Engine, grid: tuple[int, int]) -> Engine:
+        """Make an engine for collages of (rows, columns) pictures, each as large as those of `engine`.
+
+        Raises:
+            ModelError: the network takes pictures of one size only.
+        """
+        size = engine.input_size[0] * grid[0], engine.input_size[1] * grid[1]
+        cells = grid[0] * grid[1]
+        work = replace(self._work(), targets=TargetSettings(top_k=cells), images=max(1, self._images // cells))
+        try:
+            return self._opened.open_larger(work, layer, size)
+        except ModelError as error:
+            raise ModelError(
+                f"`grid={grid[0]}x{grid[1]}` needs the same network at {size[0]}x{size[1]} pixels, which this one "
+                "cannot take: a named model with global pooling can, and a file whose input size was left open. "
+                f"({error})"
+            ) from error
+
+    def open_randomised(self, layer: str, engine: Engine) -> Iterator[RandomisedWeights]:
+        """Make engines with more and more of the weights randomised, for batches as large as those of `engine`."""
+        for stage in self._opened.open_randomised(self._work(), layer, engine.batch_size):
+            yield RandomisedWeights(stage.layers, stage.of, stage.back_to, stage.engine)
+
+    def _work(self) -> Work:
+        methods = tuple(METHODS[name] for name in self._request.study.methods)
+        return Work(TargetSettings(top_k=1), methods, MethodOptions(), self._images, self._request.batch_size)
+
+
+def _check(request: EvaluateRequest, model: ModelRequest) -> None:
+    """Refuse what this kind of model cannot do."""
+    grid = request.study.grid
+    if model.inputs_vary and grid:
+        raise UsageError(
+            "`grid` lays several pictures into one: it takes no inputs that differ from picture to picture."
+        )
+    if model.plan and "sanity" in request.study.metrics:
+        raise ModelError(f"{model.plan}: the weights of a plan cannot be randomised. Give the model it came from.")
+    if model.plan and grid:
+        raise ModelError(
+            f"{model.plan}: `grid={grid[0]}x{grid[1]}` needs the same network at a larger size; a plan is compiled for "
+            "one size. Give the model it came from."
+        )
