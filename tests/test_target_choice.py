@@ -87,6 +87,23 @@ def test_attention_by_hand_is_explained_at_its_tokens() -> None:
     assert (layer.geometry.columns.offset, layer.geometry.columns.stride) == (2, 4)
 
 
+class Positions(layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Learned positions out of a table, as in the ViT of keras_hub: a call that sees no picture."""
+
+    def build(self, shape: Any) -> None:
+        self.table = layers.Embedding(shape[1], shape[2])
+
+    def call(self, x: Any) -> Any:
+        return x + self.table(ops.arange(x.shape[1])[None])
+
+
+def test_tokens_with_positions_out_of_a_table_are_explained() -> None:
+    inputs = keras.Input((12, 20, 3))
+    x = Positions()(layers.Reshape((15, 4))(layers.Conv2D(4, 4, strides=4)(inputs)))
+    layer = chosen(inputs, layers.GlobalAveragePooling1D()(attention(x, 15)))
+    assert (layer.path, layer.height, layer.width) == ("norm", 3, 5)
+
+
 def windows(x: Any, shift: int) -> Any:
     """Attention inside windows of 2 x 2 tokens of a picture of 4 x 6, rolled before and after."""
     x = ops.roll(ops.reshape(x, (-1, 4, 6, 4)), (-shift, -shift), (1, 2))

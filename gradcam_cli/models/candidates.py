@@ -54,7 +54,7 @@ class Candidates:
     def pictures(self) -> list[Found]:
         """Maps with features of their own that are no tokens, and that are not rolled for the next windows."""
         found = [(call, layout) for call, layout in self.maps if layout.kind != "tokens" and self.makes_features(call)]
-        return [(call, layout) for call, layout in found if not any(self._place(call).turned)]
+        return [(call, layout) for call, layout in found if not self._is_rolled(call)]
 
     def makes_features(self, call: Call) -> bool:
         """Whether a call computes anything: padding, cropping, resizing and handing on do not."""
@@ -83,7 +83,7 @@ class Candidates:
         last = max(leading, key=lambda op: order[op])
         weights, values = (ancestors(tensor) for tensor in last.inputs[:2])
         common = [call for call in self.trace.calls if call.output.ref() in weights & values]
-        common = [call for call in common if not any(self._place(call).turned)]
+        common = [call for call in common if not self._is_rolled(call)]
         common = [call for call in common if self.layout(call) or are_unclear_tokens(call.output, self._place(call))]
         if len(common) > 1 and _projects_all(common[-1]) and common[-1].inputs[0].ref() == common[-2].output.ref():
             common.pop()
@@ -91,6 +91,11 @@ class Candidates:
 
     def _place(self, call: Call) -> Any:
         return self.trace.place(call.output)
+
+    def _is_rolled(self, call: Call) -> bool:
+        """Whether the cells of a call's output are known to lie elsewhere than those of the picture."""
+        place = self._place(call)
+        return place is not None and any(place.turned)
 
     def _unclear_attention(self) -> "Attended | None":
         """The tokens that Keras's own attention reads, where nothing is known of their order."""
