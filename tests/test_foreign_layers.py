@@ -1,6 +1,9 @@
 """Layers and functions that are not Keras's: refused by name and in one form, whatever the format and the version."""
 
 import json
+import re
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,3 +107,23 @@ def test_a_layer_of_tensorflow_hub_gets_a_way_out(tmp_path: Path, class_name: st
         file.create_dataset("model_weights/d", data=[0.0])
     assert "layer 'hub' is a KerasLayer of TensorFlow Hub" in refusal(path)
     assert "keras.applications" in refusal(path)
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["whole model", "layer"])
+def test_a_class_of_keras_hub_says_what_to_install(
+    tmp_path: Path, nested: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    network = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)])
+    path = tmp_path / "m.keras"
+    network.save(path)
+    module = "keras_hub.src.models.vit.vit_layers"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    foreign = config["config"]["layers"][1] if nested else config
+    foreign.update(module=module, class_name="ViTPatches", registered_name="keras_hub>ViTPatches")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | {"config.json": json.dumps(config).encode()}).items():
+            archive.writestr(name, data)
+    assert re.search(r"has a ViTPatches of keras_hub, which is not installed.*pip install keras-hub", refusal(path))

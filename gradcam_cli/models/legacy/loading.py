@@ -36,6 +36,8 @@ MISSING: Final = re.compile(
     r"|Could not interpret [\w ]+ identifier: (?:{.*'config': )?'?(?P<identifier>[\w>.]+)"
     r"|not a KerasSaveable subclass"
 )
+# The one package beside Keras whose classes may be loaded by name.
+WITHOUT_HUB: Final = re.compile(r"class '(?P<name>\w+)' because its parent module keras_hub[\w.]* cannot be imported")
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,11 @@ def _load_weights(path: Path, source: Source, network: Any, config: Node) -> Non
 
 def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
     """Name the layer that cannot be made and the cause, and say what to do."""
+    if of_hub := WITHOUT_HUB.search(str(error)):
+        return (
+            f"{path}: the model has a {of_hub['name']} of keras_hub, which is not installed here. Install it beside"
+            " gradcam-cli: pip install keras-hub"
+        )
     culprit = _culprit(config, own)
     if culprit and (missing := MISSING.search(culprit[2])):
         function = missing["function"] or missing["identifier"]
