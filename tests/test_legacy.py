@@ -123,6 +123,77 @@ def test_arithmetic_with_constants_computes_what_it_says(config: Config, expecte
     np.testing.assert_allclose(load_network(path)(x), expected(x), rtol=1e-6, atol=1e-5)
 
 
+def test_pictures_are_standardized_as_tensorflow_does(tmp_path: Path) -> None:
+    path = saved(call("image.per_image_standardization", {}), tmp_path / "m.h5")
+    check_model_file(path)
+    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    x[1] = 100
+    x[1, 0, 0, 0] = 100.5
+    # The deviation of the second picture is 0.036. TensorFlow takes no less than 1/sqrt(192), which is 0.072.
+    single = (0.5 - 0.5 / 192) * 192**0.5
+    made = np.asarray(load_network(path)(x))
+    np.testing.assert_allclose(made[0], (x[0] - x[0].mean()) / x[0].std(), rtol=1e-4, atol=1e-5)
+    assert made[1, 0, 0, 0] == pytest.approx(single, rel=1e-4)
+
+
+def reshape(shape: list[Any], measured: str = "in") -> Config:
+    """A reshape to `shape`, in which BATCH is the batch of the `measured` tensor, as tf_keras saves it."""
+    config = call("reshape", {"shape": shape})
+    layers = config["config"]["layers"]
+    size = {"name": "size", "function": "compat.v1.shape"}
+    layers[1:1] = [
+        {"class_name": "TFOpLambda", "name": "half", "config": {"name": "half", "function": "math.multiply"}},
+        {"class_name": "TFOpLambda", "name": "size", "config": size},
+        {"class_name": "SlicingOpLambda", "name": "b", "config": {"name": "b", "function": "__operators__.getitem"}},
+        {"class_name": "SlicingOpLambda", "name": "h", "config": {"name": "h", "function": "__operators__.getitem"}},
+    ]
+    inbound = [
+        ["in", 0, 0, {"y": 0.5, "name": None}],
+        [measured, 0, 0, {"name": None, "out_type": "int32"}],
+        ["size", 0, 0, {"slice_spec": 0}],
+        ["size", 0, 0, {"slice_spec": 1}],
+    ]
+    for layer, source in zip(layers[1:5], inbound, strict=True):
+        layer["inbound_nodes"] = [source]
+    return config
+
+
+BATCH, HEIGHT = ["b", 0, 0], ["h", 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        (reshape([BATCH, -1]), (3, 192)),
+        (reshape([BATCH, 64, 3]), (3, 64, 3)),
+        (reshape([BATCH, HEIGHT, 24]), (3, 8, 24)),
+        (reshape([BATCH, 64, 3], "half"), (3, 64, 3)),
+    ],
+)
+def test_a_reshape_to_the_size_of_the_batch_keeps_the_batch(
+    config: Config, wanted: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = saved(config, tmp_path / "m.h5")
+    check_model_file(path)
+    x = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(load_network(path)(x), x.reshape(wanted))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        reshape([BATCH, HEIGHT, -1]),
+        reshape([BATCH, -1, 3], "half"),
+        reshape([HEIGHT, -1]),
+        reshape([-1, HEIGHT, 24]),
+    ],
+    ids=["two unknown sides", "the batch of another tensor", "another side first", "no batch"],
+)
+def test_other_reshapes_to_measured_sizes_are_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="bare TensorFlow call"):
+        check_model_file(saved(config, tmp_path / "m.h5"))
+
+
 @pytest.mark.parametrize(("stored", "used"), [({}, False), ({"reset_after": True}, True)])
 def test_a_gru_of_keras_2_0_resets_before(stored: Config, used: bool) -> None:
     old = {"class_name": "Sequential", "config": [{"class_name": "GRU", "config": {"name": "g", "units": 2, **stored}}]}

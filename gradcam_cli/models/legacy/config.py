@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models.legacy.batch_sizes import without_batch_sizes
 from gradcam_cli.models.legacy.nodes import call_inputs, calls, is_reference, keras_tensor, references, revived
 from gradcam_cli.models.legacy.operations import TENSORFLOW_CALLS, translated_call
 from gradcam_cli.models.legacy.rules import for_keras_3
@@ -167,7 +168,7 @@ def _first_input(old: Node, new: Node, built: Any) -> tuple[Any, str]:
 
 
 def _functional(config: Node, name: str | None) -> Node:
-    old = config["layers"]
+    old = without_batch_sizes(config["layers"], config["output_layers"])
     offsets = {layer["name"]: offset for layer in old if (offset := _first_call(layer, config)) is not None}
 
     def reference(layer: str, call: int, output: int) -> list[Any]:

@@ -61,5 +61,20 @@ class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]  # Keras shi
         return rows, columns
 
 
+class PerImageStandardization(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
+    """`tf.image.per_image_standardization`: (x - mean) / max(std, 1 / sqrt(n)) over the n values of each picture."""
+
+    def call(self, inputs: Any) -> Any:
+        """Standardize pictures (N, height, width, channels)."""
+        axes = (-3, -2, -1)
+        mean, deviation = (reduce(inputs, axis=axes, keepdims=True) for reduce in (keras.ops.mean, keras.ops.std))
+        count = keras.ops.cast(keras.ops.prod(keras.ops.shape(inputs)[-3:]), inputs.dtype)
+        return (inputs - mean) / keras.ops.maximum(deviation, 1 / keras.ops.sqrt(count))
+
+
 # By the names under which translated configs have them.
-FORMER_OBJECTS: dict[str, Any] = {HARD_SIGMOID: hard_sigmoid, "LocallyConnected2D": LocallyConnected2D}
+FORMER_OBJECTS: dict[str, Any] = {
+    HARD_SIGMOID: hard_sigmoid,
+    "LocallyConnected2D": LocallyConnected2D,
+    "PerImageStandardization": PerImageStandardization,
+}

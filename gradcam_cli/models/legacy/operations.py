@@ -286,6 +286,11 @@ def _pass(operands: list[Any], options: Options) -> Translation:
     return Translation("Identity", "keras.layers", {}, [_only(operands)])
 
 
+def _standardize(operands: list[Any], options: Options) -> Translation:
+    _no_more(options)
+    return Translation("PerImageStandardization", "keras.layers", {}, [_only(operands)])
+
+
 def _only(operands: list[Any]) -> Any:
     if len(operands) != 1 or not _is_tensor(operands[0]):
         raise ValueError("one tensor is expected")
@@ -360,6 +365,7 @@ TRANSLATORS: dict[str, Translator] = {
     "__operators__.getitem": _slice,
     "image.resize": _resize,
     "image.grayscale_to_rgb": _grey_to_rgb,
+    "image.per_image_standardization": _standardize,
     "stack": _stack,
     "tile": _with_integers("Tile", "multiples", "repeats"),
     "repeat": _repeat,

@@ -34,7 +34,7 @@ _SAME_SHAPE = """
     CutMix MixUp RandAugment RandomApply RandomBrightness RandomChoice RandomColorDegeneration RandomColorJitter
     RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue
     RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear
-    RandomTranslation RandomZoom TFOpLambda SlicingOpLambda
+    RandomTranslation RandomZoom PerImageStandardization TFOpLambda SlicingOpLambda
 """
 SAME_SHAPE: Final = frozenset(_SAME_SHAPE.split())
 
