@@ -48,6 +48,10 @@ class UsageError(GradcamError):
     exit_code = 2
 
 
+class MethodError(UsageError):
+    """A method of the user's own failed, or what it gave are no maps."""
+
+
 class ModelError(GradcamError):
     """The model is refused, cannot be loaded, or has no such layer or class."""
 
