@@ -1,3 +1,84 @@
-"""What did the image classifier look at? Grad-CAM++ and its family for Keras models."""
+"""What did the image classifier look at? Grad-CAM++ and its family for Keras models.
+
+The public names below are imported when they are first used, so that `import gradcam_cli` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradcam_cli.errors import EnvironmentStop, GradcamError, ImageError, ModelError, Reason, UsageError
+    from gradcam_cli.explainer import Explainer, explain_folder
+    from gradcam_cli.explanation import ClassExplanation, Explanation
+    from gradcam_cli.results.run import Run, read_run
+    from gradcam_cli.runs.observer import RunObserver
+    from gradcam_cli.settings import (
+        EngineSettings,
+        ExplainRequest,
+        InputSettings,
+        Limits,
+        MethodOptions,
+        ModelSettings,
+        OverlaySettings,
+        RunSettings,
+        TargetSettings,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ClassExplanation",
+    "EngineSettings",
+    "EnvironmentStop",
+    "ExplainRequest",
+    "Explainer",
+    "Explanation",
+    "GradcamError",
+    "ImageError",
+    "InputSettings",
+    "Limits",
+    "MethodOptions",
+    "ModelError",
+    "ModelSettings",
+    "OverlaySettings",
+    "Reason",
+    "Run",
+    "RunObserver",
+    "RunSettings",
+    "TargetSettings",
+    "UsageError",
+    "explain_folder",
+    "read_run",
+]
+
+_PLACES = {
+    "errors": ("EnvironmentStop", "GradcamError", "ImageError", "ModelError", "Reason", "UsageError"),
+    "explainer": ("Explainer", "explain_folder"),
+    "explanation": ("ClassExplanation", "Explanation"),
+    "results.run": ("Run", "read_run"),
+    "runs.observer": ("RunObserver",),
+    "settings": (
+        "EngineSettings",
+        "ExplainRequest",
+        "InputSettings",
+        "Limits",
+        "MethodOptions",
+        "ModelSettings",
+        "OverlaySettings",
+        "RunSettings",
+        "TargetSettings",
+    ),
+}
+_HOMES = {name: home for home, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used first."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted({*globals(), *__all__})

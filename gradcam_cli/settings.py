@@ -76,14 +76,15 @@ class Limits:
 class ModelSettings:
     """Which network, which of its layers, and how pixels become its input.
 
-    Where there are several `layers`, their maps are fused, and `layer` has no say.
+    Where there are several `layers`, their maps are fused, and `layer` is ignored. `labels` is a file of class
+    names, or the names themselves.
     """
 
     model: str = "resnet50"
     weights: Path | None = None
     layer: str = "auto"
     layers: tuple[str, ...] = ()
-    labels: Path | None = None
+    labels: Path | tuple[str, ...] | None = None
     labels_from: Path | None = None
     preprocess: str = "auto"
     input_size: tuple[int, int] | None = None

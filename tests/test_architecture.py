@@ -31,13 +31,16 @@ ROOMS: dict[str, set[str]] = {
     "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},
     "results": {"numpy", "jsonschema"},
     "runs": {"numpy"},
+    "options": set(),
+    "explanation": {"numpy"},
+    "explainer": set(),
     "evaluation": {"numpy", "matplotlib"},
     "cli": {"click", "tqdm"},
 }
 # The one module of a room that may know it.
 ALONE = {
     "cv2": "imaging.opencv",
-    "PIL": "inputs.pillow_codec inputs.image_header",
+    "PIL": "inputs.pillow_codec inputs.image_header inputs.pictures",
     "pillow_heif": "inputs.pillow_codec",
     "tifffile": "inputs.tiff_codec",
     "imagecodecs": "inputs.tiff_codec",

@@ -22,17 +22,24 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 class Source:
     """One input: where it is, and its place in the output tree (relative, POSIX).
 
-    With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files.
+    With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files. `content`
+    is that of a picture in memory: then `path` is empty.
     """
 
     relative: str
     path: str
     errno: int | None = field(default=None, compare=False)
+    content: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_stdin(self) -> bool:
         """Whether the picture comes through a pipe."""
         return self.path == STDIN
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, which can be read again."""
+        return self.content is None and not self.is_stdin
 
 
 def as_text(path: str) -> str:

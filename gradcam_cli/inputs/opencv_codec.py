@@ -79,6 +79,14 @@ def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
 
 
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode RGB (H, W, 3) uint8 as a PNG."""
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError(Reason.UNSUPPORTED, "the picture cannot be a PNG")
+    return encoded.tobytes()
+
+
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int, *, blue_first: bool = False) -> bytes:
     """Encode RGB (H, W, 3) uint8, or BGR with `blue_first`, as a JPEG without any metadata.
 

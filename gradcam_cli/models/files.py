@@ -33,8 +33,19 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
     Raises:
         ModelError: the file is refused, cannot be loaded, or its input is no picture.
     """
-    settings = request.settings
     network, own_notes = _network(path, request)
+    return describe(network, path, request, own_notes, _loss(path, network, request))
+
+
+def describe(
+    network: keras.Model, path: Path, request: ModelRequest, own_notes: tuple[str, ...], loss: Loss | None
+) -> Classifier:
+    """Find out what surrounds a network: its input, preprocessing and labels. `path` names it in messages.
+
+    Raises:
+        ModelError: its input is no picture.
+    """
+    settings = request.settings
     channels_first = is_channels_first(network)
     found = picture_input(path, network, settings.image_input, request.inputs)
     shape = _input_shape(path, found.picture.shape, settings.input_size, channels_first=channels_first)
@@ -58,7 +69,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
         notes=(*own_notes, *notes, *([found.note] if found.note else [])),
         picture_input=(found.picture.place, found.picture.name),
         other_inputs=sized(found.others, shape[:2]),
-        output_hints=OutputHints(settings.output_kind, _loss(path, network, request)),
+        output_hints=OutputHints(settings.output_kind, loss),
     )
     choice = choose_input(network, shape, path, settings.preprocess, Feeder(found.picture.place, loaded.arranged))
     return replace(

@@ -11,6 +11,7 @@ from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS
 from gradcam_cli.labels.class_labels import imagenet_labels
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.files import classifier_from_file
+from gradcam_cli.models.in_memory import classifier_of_network
 from gradcam_cli.models.named import LITE0, NamedModel
 from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.request import ModelRequest, checked, open_source
@@ -26,6 +27,8 @@ def load_classifier(request: ModelRequest, *, need_weights: bool = True) -> Clas
     Raises:
         ModelError: weights that do not fit, or a file that is refused or is no image classifier.
     """
+    if request.network is not None:
+        return classifier_of_network(request.network, request)
     keras.config.set_image_data_format("channels_last")
     request = checked(request)
     if request.named:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.inputs.other_inputs import GivenInput, read_inputs
-from gradcam_cli.labels.class_labels import Labels
+from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.labels.files import beside, folder_labels, read_labels
 from gradcam_cli.models.custom_objects import CustomObjects, read_custom_objects
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
@@ -34,6 +34,7 @@ class ModelRequest:
     Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
     count only if they are one for each class. `inputs` are the values of a network's inputs besides the picture.
     `architecture` is a JSON file where the `source` has weights alone; `note` says how the two were found.
+    `network` is a `keras.Model` in memory: then there is no file, and nothing to check.
     """
 
     settings: ModelSettings
@@ -50,6 +51,14 @@ class ModelRequest:
     architecture: HashedFile | None = None
     note: str | None = None
     custom: CustomObjects | None = None
+    network: Any = None
+
+    @property
+    def name(self) -> str:
+        """What the model is called in records."""
+        if self.network is not None:
+            return str(self.network.name)
+        return self.named.name if self.named else (self.file or self.plan or Path()).name
 
     @property
     def inputs_vary(self) -> bool:
@@ -60,7 +69,7 @@ class ModelRequest:
         """Tell what the model depends on, as far as it can be told before it is loaded."""
         settings = self.settings
         return {
-            "model": self.named.name if self.named else (self.file or self.plan or Path()).name,
+            "model": self.name,
             "sha256": self.sha256,
             "layer": settings.layer,
             "layers": settings.layers,
@@ -97,7 +106,7 @@ def locate_model(
     Raises:
         ModelError: there is no such model, file of weights or labels, or the weights cannot be had.
     """
-    labels = _asked_labels(settings)
+    labels = asked_labels(settings)
     if not _is_file(settings.model) and (settings.inputs or settings.pairs or settings.image_input):
         raise UsageError(f"{settings.model}: a named model has one input, the picture.")
     if _is_file(settings.model):
@@ -184,11 +193,19 @@ def _check(
             check_in_subprocess(kind, opened.link, descriptors=descriptors, architecture=beside_it.link, own=own)
 
 
-def _asked_labels(settings: ModelSettings) -> Labels | None:
+def asked_labels(settings: ModelSettings) -> Labels | None:
+    """Read the labels that were asked for; None where none were.
+
+    Raises:
+        UsageError: two places were named.
+        ModelError: they cannot be read.
+    """
     if settings.labels and settings.labels_from:
         raise UsageError("--labels and --labels-from both name the classes: give one of them.")
     if settings.labels_from:
         return folder_labels(settings.labels_from)
+    if isinstance(settings.labels, tuple):
+        return Labels(tuple(Label(name) for name in settings.labels))
     return read_labels(settings.labels) if settings.labels else None
 
 

@@ -61,7 +61,14 @@ def stored_loss(path: Path, outputs: Sequence[str], wanted: str | None) -> Loss 
         found = _configuration(path)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, RecursionError):
         return None
-    return _loss(_of_output(found.get("loss"), outputs, wanted)) if isinstance(found, dict) else None
+    return configured_loss(found, outputs, wanted)
+
+
+def configured_loss(compile_config: Any, outputs: Sequence[str], wanted: str | None) -> Loss | None:
+    """Find the loss of one output in the configuration that a model was compiled with; the arguments are as above."""
+    if not isinstance(compile_config, dict):
+        return None
+    return _loss(_of_output(compile_config.get("loss"), outputs, wanted))
 
 
 def _configuration(path: Path) -> Any:

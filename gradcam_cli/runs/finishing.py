@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import resize
 from gradcam_cli.imaging.heatmap import scale, small
-from gradcam_cli.inputs.decoding import read_file, sha256
+from gradcam_cli.inputs.decoding import sha256
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.results.output import Names, npy_bytes
 from gradcam_cli.results.sidecar import ClassResult, FileCard, MethodCard, Record, explained, failed
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
@@ -19,37 +21,80 @@ from gradcam_cli.runs.preparing import needed_of
 
 def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
     """Paint, write and record one image; what goes wrong with it alone becomes its record."""
-    if isinstance(image, Unexplained):
-        return _record_failure(image, job, sink)
-    names = Names(image.image.source, several=job.several_targets)
-    method = _method_card(job, image.classes_sampled)
     try:
-        with job.memory.lease() as lease:
-            files, classes = _outputs(image, job, names, lease)
-        cards = [FileCard(name, len(data), sha256(data)) for name, data in files.items()]
-        record = explained(image.image.card, job.model, method, job.run, classes, cards)
-        sink.write_image(names, files, record)
+        files, record = finished(image, job)
+        if isinstance(image, Explained) or _has_sidecar(image):
+            sink.write_image(names_of(image, job), files, record)
     except ImageError as error:
-        return _record_failure(Unexplained(image.image.source, image.image.card, error), job, sink)
-    except MemoryError:
-        small = ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to paint its overlay")
-        return _record_failure(Unexplained(image.image.source, image.image.card, small), job, sink)
+        return _record_failure(image, error, job, sink)
     finally:
-        job.memory.free(image.image.kept)
+        if isinstance(image, Explained):
+            job.memory.free(image.image.kept)
     return record
 
 
-def _record_failure(image: Unexplained, job: Job, sink: Sink) -> Record:
-    """A failure has a sidecar too, unless its very name, or somebody else's file, stands in the way.
+def finished(image: Explained | Unexplained, job: Job) -> tuple[dict[str, bytes], Record]:
+    """Make the files of one image, by name, and its record; that of an image which has none says why.
+
+    Raises:
+        ImageError: its heat is no finite number, or its overlay cannot be painted.
+    """
+    if isinstance(image, Unexplained):
+        return {}, failed(image.card, job.model, _method_card(job), job.run, image.error)
+    try:
+        with job.memory.lease() as lease:
+            files, classes = _outputs(image, job, names_of(image, job), lease)
+    except MemoryError as error:
+        raise ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to paint its overlay") from error
+    cards = [FileCard(name, len(data), sha256(data)) for name, data in files.items()]
+    method = _method_card(job, image.classes_sampled)
+    return files, explained(image.image.card, job.model, method, job.run, classes, cards)
+
+
+def check_finite(result: Explained) -> None:
+    """Refuse an image whose scores or maps are no numbers.
+
+    Raises:
+        ImageError: `not_finite`.
+    """
+    told = result.logits if result.probabilities is None else result.probabilities
+    if not all(np.isfinite(found).all() for found in (result.logits, told, result.maps)):
+        raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
+
+
+def names_of(image: Explained | Unexplained, job: Job) -> Names:
+    """Name the files of one image."""
+    return Names(source_of(image), several=job.several_targets)
+
+
+def source_of(image: Explained | Unexplained) -> Source:
+    """Give the source of an image."""
+    return image.source if isinstance(image, Unexplained) else image.image.source
+
+
+def as_failure(image: Explained | Unexplained, error: ImageError) -> Unexplained:
+    """Turn an image into one that could not be explained."""
+    if isinstance(image, Unexplained):
+        return Unexplained(image.source, image.card, error)
+    return Unexplained(image.image.source, image.image.card, error)
+
+
+def _record_failure(image: Explained | Unexplained, error: ImageError, job: Job, sink: Sink) -> Record:
+    """Record what went wrong with one image. A failure has a sidecar too, unless something stands in its way."""
+    failure = as_failure(image, error)
+    files, record = finished(failure, job)
+    if _has_sidecar(failure):
+        with suppress(ImageError):
+            sink.write_image(names_of(failure, job), files, record)
+    return record
+
+
+def _has_sidecar(image: Unexplained) -> bool:
+    """Whether a failure is written: not where somebody else's file stands in the way.
 
     A folder that could not be listed has no sidecar: it would stay when the folder can be read again.
     """
-    method = _method_card(job)
-    record = failed(image.card, job.model, method, job.run, image.error)
-    if image.error.reason is not Reason.OUTPUT_NOT_OURS and image.source.errno is None:
-        with suppress(ImageError):
-            sink.write_image(Names(image.source, several=job.several_targets), {}, record)
-    return record
+    return image.error.reason is not Reason.OUTPUT_NOT_OURS and image.source.errno is None
 
 
 def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
@@ -71,12 +116,11 @@ def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
 
 def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[dict[str, bytes], list[ClassResult]]:
     """Make the files, and the record's entry, of every target class."""
+    check_finite(result)
     told = result.logits if result.probabilities is None else result.probabilities
-    if not all(np.isfinite(found).all() for found in (result.logits, told, result.maps)):
-        raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
     files: dict[str, bytes] = {}
     classes = []
-    pixels = _shown_pixels(result.image, job, lease) if job.overlays else None
+    pixels = shown_pixels(result.image, job, lease) if job.overlays else None
     for i, index in enumerate(int(c) for c in result.classes):
         scaled = scale(result.maps[i])
         summary, regions = find_heat(scaled, result.image.fit, job.settings.boxes)
@@ -94,14 +138,19 @@ def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[d
     return files, classes
 
 
-def _shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
+def shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
+    """Give the pixels (H, W, 3) that an overlay is painted on: kept, or decoded once more.
+
+    Raises:
+        ImageError: the file was changed or removed since it was explained.
+    """
     lease.take(PAINTING_BYTES * image.shown.width * image.shown.height)
     if image.pixels is not None:
         return image.pixels
     settings = job.settings
     data = image.data
     if data is None:
-        data = read_file(image.source.path, settings.limits)
+        data = read_source(image.source, settings.limits)
         if sha256(data) != image.card.sha256:
             raise ImageError(Reason.UNREADABLE, "the file changed while it was being explained")
     needed = needed_of(settings.overlay, image.fit.input)

@@ -46,6 +46,22 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
         yield from in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)
 
 
+def explained_images(sources: Iterable[Source], job: Job, engine: Engine) -> Generator[Explained | Unexplained]:
+    """Explain every source, in order, without painting or writing: what it gives can be finished later.
+
+    Raises:
+        MemoryError: the batch is too large for this machine.
+    """
+    with closing(
+        through(sources, job, engine, engine.input_size, lambda batch, ending: _run_batch(batch, ending, job))
+    ) as images:
+        for image in images:
+            if isinstance(image, Explained):
+                # Its pixels stay with whoever takes it, and are no part of what this run may keep.
+                job.memory.free(image.image.kept)
+            yield image
+
+
 @contextmanager
 def _set_at_the_end(stop: Event) -> Iterator[None]:
     """Set the event as soon as the run ends, before anything waits for a batch."""

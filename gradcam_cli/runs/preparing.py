@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from gradcam_cli.engines.protocol import Extras
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size, apply_fit, at_resolution, plan_fit, resize
-from gradcam_cli.inputs.decoding import Needed, Photo, file_size, modified_ns, read_file, read_stdin, sha256, unlistable
+from gradcam_cli.inputs.decoding import Needed, Photo, file_size, modified_ns, sha256, unlistable
 from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.results.sidecar import InputCard
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.settings import OverlaySettings
@@ -23,13 +24,13 @@ def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
     """Read, decode and fit one image."""
     if source.errno is not None:
         return Unexplained(source, InputCard(source.relative), unlistable(source.errno))
-    card = InputCard(source.relative, mtime_ns=None if source.is_stdin else modified_ns(source.path))
+    card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
     limits, needed = job.settings.limits, needed_of(job.settings.overlay, target)
     try:
         with job.memory.lease() as lease:
-            if not source.is_stdin and LARGE_FILE < file_size(source.path) <= limits.max_file_bytes:
+            if source.is_file and LARGE_FILE < file_size(source.path) <= limits.max_file_bytes:
                 lease.take_all()
-            data = read_stdin(limits) if source.is_stdin else read_file(source.path, limits)
+            data = read_source(source, limits)
             card = replace(card, sha256=sha256(data), bytes=len(data))
             # Partner pictures come first: when this one is decoded, only its own memory is needed.
             with job.listen(f"{source.relative}, or its partner", lease.take) as admit:
@@ -70,7 +71,7 @@ def _fitted(image: Pending, photo: Photo, job: Job, target: Size) -> Fitted:
     if job.memory.keep(len(image.data)):
         return replace(fitted, data=image.data, kept=len(image.data))
     # A pipe cannot be read twice; it holds one picture.
-    return replace(fitted, data=image.data) if source.is_stdin else fitted
+    return fitted if source.is_file else replace(fitted, data=image.data)
 
 
 def needed_of(style: OverlaySettings, target: Size) -> Needed | None:

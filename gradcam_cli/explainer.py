@@ -1,0 +1,313 @@
+"""Explain pictures from Python: a notebook, a test, a worker process."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import count
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from gradcam_cli.cores import available_cores
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.engines.selection import Engines
+from gradcam_cli.errors import UsageError
+from gradcam_cli.explanation import Explanation
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.pictures import source_of
+from gradcam_cli.labels.class_labels import Labels
+from gradcam_cli.methods import METHODS
+from gradcam_cli.methods.method_runner import check_options
+from gradcam_cli.options import ExplainOptions, RunOptions, StrPath, explain_request, target_settings
+from gradcam_cli.results.run import Run
+from gradcam_cli.runs.engine_factory import EngineFactory
+from gradcam_cli.runs.explain import run_explain
+from gradcam_cli.runs.job import Job
+from gradcam_cli.runs.observer import RunObserver
+from gradcam_cli.runs.pipeline import explained_images
+from gradcam_cli.settings import (
+    EngineName,
+    EngineSettings,
+    ExplainRequest,
+    FitChoice,
+    Precision,
+    TargetSettings,
+)
+from gradcam_cli.versions import versions_of_results
+
+# Engines that are kept: one for each choice of classes and size of batches that was used last.
+MOST_ENGINES = 4
+
+
+class Explainer:
+    """Explains pictures with one model, layer and method.
+
+    The model is loaded when the first picture is explained, or when one of the attributes is asked for.
+
+    Args:
+        model: a name such as `resnet50` (see `gradcam-cli models`), the path of a .keras, .h5 or .plan file, or a
+            `keras.Model` in memory. A model in memory is never changed: it can be trained on; explanations follow its
+            weights.
+        layer: the target layer's name or path; `auto` takes the last one whose output is a map.
+        method: a method's name (see `gradcam-cli methods`), or a function of activations (N, h, w, K) float32 and
+            gradients (N, h, w, K) float32 that gives maps (N, h, w).
+        labels: names of the classes, or a file of them.
+        preprocess: how pixels become the model's input; `auto` takes what the model shows of it.
+        fit: how a picture is laid into the input: `squash`, `crop`, `pad`; `auto` is squash, or what the tool that
+            made the model does.
+        engine: `tensorflow`, `openvino`, or `auto`.
+        precision: floating-point format of the forward pass.
+        batch_size: images in one forward pass, at most.
+        observer: receives notes and warnings about the model.
+        options: see `ExplainOptions`.
+
+    Raises:
+        UsageError: an argument has a value that it cannot have.
+        ModelError: the model is refused, cannot be loaded, or has no such layer; when it is loaded.
+
+    Example:
+        >>> explainer = Explainer("pets.keras", method="gradcam")  # doctest: +SKIP
+        >>> for explanation in explainer.explain(["cat.jpg", "dog.jpg"], top_k=2):  # doctest: +SKIP
+        ...     print(explanation.best.label, explanation.best.probability)
+    """
+
+    def __init__(
+        self,
+        model: Any = "resnet50",
+        *,
+        layer: str = "auto",
+        method: Any = "gradcam++",
+        labels: StrPath | Sequence[str] | None = None,
+        preprocess: str = "auto",
+        fit: FitChoice = "auto",
+        engine: EngineName = "auto",
+        precision: Precision = "float32",
+        batch_size: int = 16,
+        observer: RunObserver | None = None,
+        engines: Engines | None = None,
+        **options: Unpack[ExplainOptions],
+    ) -> None:
+        """Check the arguments; nothing is loaded."""
+        self._model = model
+        self._in_memory = not isinstance(model, (str, os.PathLike))
+        named = {"layer": layer, "method": method, "labels": labels, "preprocess": preprocess, "fit": fit}
+        run = {"engine": engine, "precision": precision, "batch_size": batch_size}
+        self._options: dict[str, Any] = {**named, **run, **options}
+        self._request = _checked(explain_request(options=self._options | {"model": _name_of(model)}))
+        self._observer = observer or RunObserver()
+        self._given_engines = engines
+        self._engines = engines or (_InMemory(model) if self._in_memory else Engines())
+        self._open: OrderedDict[tuple[TargetSettings, int], _Opened] = OrderedDict()
+
+    def explain(
+        self, images: Iterable[Any], *, classes: Iterable[str | int] = (), top_k: int | None = None
+    ) -> Iterator[Explanation]:
+        """Explain pictures in batches, lazily and in order.
+
+        Args:
+            images: paths, bytes, PIL images, or uint8 arrays (H, W, 3) RGB, (H, W) grey, (H, W, 4) RGBA.
+            classes: names, indices or WordNet ids of classes to explain.
+            top_k: explain so many of the most probable classes; 1 where no `classes` are named, else 0.
+
+        Yields:
+            One explanation for each picture; of one that cannot be read, with an `error`.
+
+        Raises:
+            UsageError: something among the images is no picture, such as an array of floats.
+            ModelError: the model cannot be loaded or explained, or has no such class.
+        """
+        targets = target_settings(classes, top_k)
+        known = len(images) if isinstance(images, Sized) else None
+        size = self._request.run.batch_size
+        opened = self._opened(targets, size if known is None else _rounded(min(known, size)))
+        sources = (source_of(image, number) for image, number in zip(images, count(), strict=False))
+        with closing(explained_images(sources, opened.job, opened.engine)) as found:
+            for image in found:
+                yield Explanation(image, opened.job)
+
+    def explain_one(self, image: Any, *, classes: Iterable[str | int] = (), top_k: int | None = None) -> Explanation:
+        """Explain one picture; the arguments are those of `explain`."""
+        (found,) = self.explain([image], classes=classes, top_k=top_k)
+        return found
+
+    @property
+    def layer(self) -> str:
+        """Path of the target layer."""
+        return self._any().engine.layer.path
+
+    @property
+    def labels(self) -> Labels:
+        """Names of the classes; empty where none are known."""
+        return self._any().job.labels
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the model's input."""
+        return self._any().engine.input_size
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes."""
+        return self._any().engine.head.class_count
+
+    def close(self) -> None:
+        """Let go of the loaded model; the next picture loads it again."""
+        self._open.clear()
+
+    def __enter__(self) -> Self:
+        """Give the explainer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the loaded model."""
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments: another process loads the model for itself."""
+        return _made_again, (self._model, self._options, self._given_engines)
+
+    def _any(self) -> "_Opened":
+        """Give the engine that was used last, or open one."""
+        if self._open and not self._is_outdated():
+            return next(reversed(self._open.values()))
+        return self._opened(TargetSettings(), 1)
+
+    def _opened(self, targets: TargetSettings, batch_size: int) -> "_Opened":
+        if self._is_outdated():
+            self._open.clear()
+        key = targets, batch_size
+        if key not in self._open:
+            self._open[key] = self._made(targets, batch_size)
+            while len(self._open) > MOST_ENGINES:
+                self._open.popitem(last=False)
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def _made(self, targets: TargetSettings, batch_size: int) -> "_Opened":
+        request = replace(self._request, targets=targets)
+        model = self._engines.locate(request.model, self._observer.downloading, cache=request.engine.cache)
+        # Full batches may be many: then several passes run side by side.
+        images = batch_size if batch_size < request.run.batch_size else 2 * batch_size * available_cores()
+        factory = EngineFactory(
+            request=request,
+            model=model,
+            engines=self._engines,
+            images=images,
+            digest=request.digest(model.depends(), versions_of_results()),
+            overlays=True,
+            decode=decode,
+            observer=self._observer,
+        )
+        engine, job = factory.open(batch_size, again=bool(self._open))
+        return _Opened(engine, job, self._weights())
+
+    def _is_outdated(self) -> bool:
+        """Whether the weights of a model in memory were changed since it was opened."""
+        return any(opened.weights != self._weights() for opened in list(self._open.values())[:1])
+
+    def _weights(self) -> int | None:
+        return self._engines.fingerprint() if isinstance(self._engines, _InMemory) else None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    engine: Engine
+    job: Job
+    weights: int | None
+
+
+class _InMemory(Engines):
+    """Explains a `keras.Model` that is there already."""
+
+    def __init__(self, network: Any) -> None:
+        """Take the network as it is."""
+        self._network = network
+
+    def locate(self, settings: Any, downloading: Any, *, cache: bool = True, need_weights: bool = True) -> Any:
+        """Ask for the network, whatever the settings call it."""
+        from gradcam_cli.models.in_memory import request_for
+
+        del downloading, cache, need_weights
+        return request_for(self._network, settings)
+
+    def open(self, request: Any, choice: EngineSettings, work: Any) -> Any:
+        """Open the engine: TensorFlow, unless another one was asked for; no plan of it is kept."""
+        by_default = choice.engine == "auto" and choice.precision == "float32"
+        engine: EngineName = "tensorflow" if by_default else choice.engine
+        return super().open(request, replace(choice, engine=engine, cache=False), work)
+
+    def fingerprint(self) -> int:
+        """Give a number that changes with the weights."""
+        from gradcam_cli.models.in_memory import fingerprint
+
+        return fingerprint(self._network)
+
+
+def explain_folder(
+    paths: ExplainRequest | StrPath | Iterable[StrPath],
+    output: StrPath | None = None,
+    *,
+    observer: RunObserver | None = None,
+    engines: Engines | None = None,
+    **options: Unpack[RunOptions],
+) -> Run:
+    """Explain files and folders into an output folder: what `gradcam-cli explain` runs.
+
+    What an earlier run with the same options has finished is left out. A bad image has a record of status `error`, and
+    never stops the run.
+
+    Args:
+        paths: a file, a folder, several of them, or a whole `ExplainRequest`.
+        output: the folder that overlays and sidecars are written to; None: the observer alone receives the records.
+        observer: receives progress, notes and the record of each image.
+        engines: finds the model and opens its engine; tests pass in one of their own.
+        options: see `RunOptions`.
+
+    Returns:
+        The run: counts, exit status, and its records, read from the folder.
+
+    Raises:
+        UsageError: no pictures, an option that does not exist, or an output folder that cannot be written.
+        ModelError: the model is refused, cannot be loaded, or has no such layer or class.
+        EnvironmentStop: the machine stopped the run; what was finished stays valid.
+
+    Example:
+        >>> run = explain_folder("photos", "out", model="efficientnetlite0", top_k=2)  # doctest: +SKIP
+        >>> run.counts["done"], run.exit_status  # doctest: +SKIP
+        (40, 0)
+    """
+    if isinstance(paths, ExplainRequest):
+        if output is not None or options:
+            raise UsageError("A request has all options: give no `output` and no others beside it.")
+        return run_explain(_checked(paths), observer, engines=engines)
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    return run_explain(_checked(explain_request(several, output, options)), observer, engines=engines)
+
+
+def _made_again(model: Any, options: dict[str, Any], engines: Engines | None) -> Explainer:
+    return Explainer(model, engines=engines, **options)
+
+
+def _name_of(model: Any) -> str:
+    return os.fsdecode(model) if isinstance(model, (str, os.PathLike)) else str(getattr(model, "name", "model"))
+
+
+def _checked(request: ExplainRequest) -> ExplainRequest:
+    """Refuse what can be refused before anything is loaded.
+
+    Raises:
+        UsageError: there is no such method, or it does not take such options.
+    """
+    method = METHODS.get(request.run.method)
+    if method is None:
+        raise UsageError(f"`method={request.run.method}`: choose from {', '.join(METHODS)}.")
+    check_options(method, request.run.method_options)
+    return request
+
+
+def _rounded(number: int) -> int:
+    """Give the next power of two: few sizes of batches, so that few engines are made."""
+    return 1 << max(0, number - 1).bit_length()

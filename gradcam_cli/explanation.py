@@ -1,0 +1,224 @@
+"""What the explanation of one picture gives to a program: classes, maps, heat, overlays, and the record of it all."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import ImageError
+from gradcam_cli.imaging.geometry import Size, map_to_source, seen_box
+from gradcam_cli.imaging.heatmap import Summary, scale
+from gradcam_cli.imaging.overlay import paint
+from gradcam_cli.imaging.regions import Region
+from gradcam_cli.inputs.opencv_codec import encode_png
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.sidecar import Record
+from gradcam_cli.runs.finishing import as_failure, check_finite, finished, names_of, shown_pixels, source_of
+from gradcam_cli.runs.job import Explained, Fitted, Job, Unexplained
+from gradcam_cli.runs.painting import find_heat
+from gradcam_cli.settings import OverlaySettings, Threshold
+
+STYLE = OverlaySettings()
+
+
+@dataclass(frozen=True, eq=False)
+class ClassExplanation:
+    """One class of one picture: how probable the model finds it, and where it looked.
+
+    Attributes:
+        index: number of the class in the model's output.
+        label: its name; None where no names are known.
+        wnid: its WordNet id; None for classes that have none.
+        logit: the score before the softmax or sigmoid; of a regression, its value.
+        probability: 0 to 1; None where the model's output says none.
+        map: (h, w) float32, the raw map on the target layer's grid, 0 or more for most methods, unscaled.
+    """
+
+    index: int
+    label: str | None
+    wnid: str | None
+    logit: float
+    probability: float | None
+    map: NDArray[np.float32]
+    _image: Fitted = field(repr=False)
+    _job: Job = field(repr=False)
+
+    @cached_property
+    def heat(self) -> NDArray[np.float32]:
+        """Heat (H, W) float32 in [0, 1] in pixels of the upright picture: the map divided by its maximum.
+
+        It is interpolated linearly between the centres of the map's cells. All of it is 0
+        where the map has nothing positive, and outside of what the model saw of the picture.
+        """
+        return map_to_source(scale(self.map), self._image.fit, self._image.fit.source)
+
+    @property
+    def peak(self) -> tuple[int, int] | None:
+        """The hottest pixel (x, y) of the upright picture; None where there is no heat."""
+        return self._summary.peak
+
+    @property
+    def area(self) -> float:
+        """Share of the picture, 0 to 1, where heat is at half of its maximum or above."""
+        return self._summary.area
+
+    def boxes(self, threshold: Threshold = "otsu") -> list[Region]:
+        """Find connected regions of heat.
+
+        Args:
+            threshold: the lowest heat of a region, above 0 and below 1; `otsu` chooses it for each picture.
+
+        Returns:
+            Regions in pixels of the upright picture, those with the most heat first: `box` (left, top, right, bottom;
+            right and bottom are outside), `share` of all heat.
+        """
+        return find_heat(scale(self.map), self._image.fit, threshold)[1] or []
+
+    def overlay(self, alpha: float = STYLE.alpha, colormap: str = STYLE.colormap) -> NDArray[np.uint8]:
+        """Paint the heat over the picture: `(1 - alpha) * picture + alpha * colour(heat)`.
+
+        Args:
+            alpha: share of the heat's colour, 0 to 1.
+            colormap: name of a colormap of OpenCV, such as `jet`, `viridis`, `inferno`.
+
+        Returns:
+            (H, W, 3) uint8 RGB at the picture's size, or smaller where the explainer has a `max_side`.
+
+        Raises:
+            ImageError: the picture was changed or removed since it was explained.
+        """
+        with self._job.memory.lease() as lease:
+            pixels = shown_pixels(self._image, self._job, lease)
+        size = Size(pixels.shape[1], pixels.shape[0])
+        heat = map_to_source(scale(self.map), self._image.fit, size)
+        style = replace(STYLE, alpha=alpha, colormap=colormap)
+        return paint(pixels, heat, seen_box(self._image.fit, size), style)
+
+    @cached_property
+    def _summary(self) -> Summary:
+        return find_heat(scale(self.map), self._image.fit, None)[0]
+
+
+class Explanation:
+    """The explanation of one picture.
+
+    Attributes:
+        error: why it could not be explained, an `ImageError` with a `reason`; None where it could.
+        classes: the explained classes, the most probable first, then those that were asked for; empty with an error.
+
+    Example:
+        >>> explanation = Explainer("pets.keras").explain_one("cat.jpg")  # doctest: +SKIP
+        >>> explanation.best.label, explanation.best.probability  # doctest: +SKIP
+        >>> explanation.save("out")  # doctest: +SKIP
+    """
+
+    def __init__(self, image: Explained | Unexplained, job: Job) -> None:
+        """Made by an `Explainer`."""
+        self._image = _checked(image)
+        self._job = job
+        self.error: ImageError | None = None
+        self.classes: tuple[ClassExplanation, ...] = ()
+        if isinstance(self._image, Unexplained):
+            self.error = self._image.error
+        else:
+            self.classes = _classes(self._image, job)
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        """What the record says of the picture: path, sha256, width, height, and what its file said of it."""
+        found: Mapping[str, Any] = self.to_dict()["input"]
+        return found
+
+    @property
+    def best(self) -> ClassExplanation:
+        """The explained class with the highest probability, or logit where there are no probabilities.
+
+        Raises:
+            ImageError: the picture could not be explained.
+            LookupError: no class reaches the `min_score`.
+        """
+        if self.error:
+            raise self.error
+        if not self.classes:
+            raise LookupError("no class reaches the min_score: nothing was explained")
+        return max(self.classes, key=lambda each: each.logit if each.probability is None else each.probability)
+
+    def to_dict(self) -> Record:
+        """Give the record of the picture: equal to the sidecar that `gradcam-cli explain` writes for the same file."""
+        return dict(self._finished[1])
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the overlays and the sidecar into a folder, as `gradcam-cli explain` does; the sidecar comes last.
+
+        Raises:
+            UsageError: the folder cannot be written, or a run is writing there.
+            ImageError: files that are not this program's stand in the way.
+            EnvironmentStop: the disk is full or gone.
+        """
+        files, record = self._finished
+        output = OutputFolder(Path(folder))
+        output.prepare()
+        try:
+            output.write_image(names_of(self._image, self._job), files, record)
+        finally:
+            output.release()
+
+    def __repr__(self) -> str:
+        """Name the picture and the best class."""
+        name = source_of(self._image).relative
+        if self.error:
+            return f"<Explanation of {name!r}: {self.error.reason}: {self.error}>"
+        told = ", ".join(f"{each.label or each.index} {_told(each):.3f}" for each in self.classes)
+        return f"<Explanation of {name!r}: {told or 'no class'}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """Show the overlay of the best class in a notebook."""
+        if not self.classes:
+            return None
+        return encode_png(self.best.overlay())
+
+    @cached_property
+    def _finished(self) -> tuple[dict[str, bytes], Record]:
+        try:
+            return finished(self._image, self._job)
+        except ImageError as error:
+            return finished(as_failure(self._image, error), self._job)
+
+
+def _checked(image: Explained | Unexplained) -> Explained | Unexplained:
+    if isinstance(image, Unexplained):
+        return image
+    try:
+        check_finite(image)
+    except ImageError as error:
+        return as_failure(image, error)
+    return image
+
+
+def _told(each: ClassExplanation) -> float:
+    return each.logit if each.probability is None else each.probability
+
+
+def _classes(image: Explained, job: Job) -> tuple[ClassExplanation, ...]:
+    found = []
+    for i, index in enumerate(int(c) for c in image.classes):
+        label = job.labels.get(index)
+        probability = None if image.probabilities is None else float(image.probabilities[i])
+        found.append(
+            ClassExplanation(
+                index=index,
+                label=label.name if label else None,
+                wnid=label.wnid if label else None,
+                logit=float(image.logits[i]),
+                probability=probability,
+                map=image.maps[i],
+                _image=image.image,
+                _job=job,
+            )
+        )
+    return tuple(found)

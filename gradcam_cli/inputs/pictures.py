@@ -1,0 +1,122 @@
+"""Pictures that are not files: bytes, arrays and PIL images become sources, as files do.
+
+An array becomes the bytes of a lossless picture, so that everything after it is the same for all pictures: limits,
+decoding, hashes.
+"""
+
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.inputs.discovery import Source
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# What Pillow's other modes are converted to.
+CONVERTED = {
+    "1": "L",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+    "LAB": "RGB",
+    "La": "RGBA",
+    "LA": "RGBA",
+    "RGBa": "RGBA",
+}
+TAKEN = "a path, bytes, a PIL image, or a uint8 array (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA"
+
+
+def source_of(picture: Any, number: int) -> Source:
+    """Make a source of a picture in any of the forms that the library takes.
+
+    Args:
+        picture: a path, the bytes of a picture file, a PIL image, or a uint8 array: (H, W, 3) RGB, (H, W) grey, or
+            (H, W, 4) RGBA.
+        number: its place among the pictures; one without a name is called `picture-0` and so on.
+
+    Raises:
+        UsageError: it is something else, such as an array of another dtype or shape. The message says how to
+            convert it.
+    """
+    name = f"picture-{number}"
+    if isinstance(picture, (str, os.PathLike)):
+        path = os.fsdecode(picture)
+        return Source(os.path.basename(path), path)  # noqa: PTH119 - names that are not UTF-8 stay str
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return Source(name, "", content=bytes(picture))
+    if isinstance(picture, np.ndarray):
+        return Source(name, "", content=_bytes_of_array(picture))
+    if _is_pillow(picture):
+        given = os.path.basename(os.fsdecode(getattr(picture, "filename", "") or ""))  # noqa: PTH119 - as above
+        return Source(given or name, "", content=_bytes_of_pillow(picture))
+    raise UsageError(f"A picture is {TAKEN}; this is a {type(picture).__name__}.")
+
+
+def _is_pillow(picture: Any) -> bool:
+    return any(base.__module__.startswith("PIL.") for base in type(picture).__mro__)
+
+
+def _bytes_of_array(array: NDArray[Any]) -> bytes:
+    """Write pixels as a PNM, or with opacity as a PNG: both without loss."""
+    if array.dtype != np.uint8:
+        raise UsageError(f"An array of {array.dtype} is no picture. {_conversion(array)}")
+    if array.ndim == 4:
+        raise UsageError(f"The array has the shape {array.shape}: give its pictures one by one, as in a list of them.")
+    if array.ndim == 3 and array.shape[0] in {1, 3, 4} and array.shape[2] not in {1, 3, 4}:
+        raise UsageError(
+            f"The array has the shape {array.shape}: its channels come last. Convert: a.transpose(1, 2, 0)"
+        )
+    if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3, 4}) or not array.size:
+        raise UsageError(f"An array of the shape {array.shape} is no picture: it is (H, W, 3), (H, W) or (H, W, 4).")
+    height, width = array.shape[:2]
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    if channels == 4:
+        from PIL import Image
+
+        return _png(Image.fromarray(np.ascontiguousarray(array), "RGBA"))
+    kind = "P5" if channels == 1 else "P6"
+    return f"{kind}\n{width} {height}\n255\n".encode("ascii") + np.ascontiguousarray(array).tobytes()
+
+
+def _conversion(array: NDArray[Any]) -> str:
+    if array.dtype == np.bool_:
+        return "Convert: a.astype(np.uint8) * 255"
+    if array.dtype.kind != "f":
+        return "Convert it to uint8, 0 to 255. Of 16 bits: (a >> 8).astype(np.uint8)"
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if low >= 0 and high <= 1:
+        return "Its numbers are 0 to 1. Convert: (a * 255).round().astype(np.uint8)"
+    if low >= -1 and high <= 1:
+        return "Its numbers are -1 to 1. Convert: ((a + 1) * 127.5).round().astype(np.uint8)"
+    if low >= 0 and high <= 255:
+        return "Its numbers are 0 to 255. Convert: a.round().astype(np.uint8)"
+    return f"Its numbers are {low:.4g} to {high:.4g}: give the picture before it was preprocessed, as uint8."
+
+
+def _bytes_of_pillow(image: "Image.Image") -> bytes:
+    """Turn the image upright by its EXIF orientation, and write it without loss."""
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "P" or "transparency" in upright.info:
+        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
+    upright = upright.convert(CONVERTED.get(upright.mode, upright.mode))
+    if upright.mode not in {"L", "RGB", "RGBA"}:
+        raise UsageError(
+            f"A PIL image of the mode {upright.mode} is no picture of 8 bits. Convert it: image.convert('RGB'), "
+            "or scale its samples to 0..255 first."
+        )
+    if upright.mode == "RGBA":
+        return _png(upright)
+    return _bytes_of_array(np.asarray(upright))
+
+
+def _png(image: "Image.Image") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

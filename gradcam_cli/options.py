@@ -1,0 +1,221 @@
+"""The options of the library as keywords, and how they become one typed request."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypedDict
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.settings import (
+    COLORMAPS,
+    ENGINES,
+    FIT_CHOICES,
+    MASK_SCALINGS,
+    OUTPUT_KINDS,
+    PRECISIONS,
+    SCORES,
+    EngineName,
+    EngineSettings,
+    ExplainRequest,
+    FitChoice,
+    InputSettings,
+    Limits,
+    MaskScaling,
+    MethodOptions,
+    ModelSettings,
+    OutputKind,
+    OverlaySettings,
+    Precision,
+    Resume,
+    RunSettings,
+    SampleRange,
+    Score,
+    TargetSettings,
+    Threshold,
+)
+
+StrPath = str | os.PathLike[str]
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "fit": FIT_CHOICES,
+    "engine": ENGINES,
+    "precision": PRECISIONS,
+    "score": SCORES,
+    "output_kind": OUTPUT_KINDS,
+    "scorecam_masks": MASK_SCALINGS,
+    "colormap": COLORMAPS,
+}
+PATHS = frozenset({"weights", "labels_from", "pairs", "custom_objects"})
+
+
+class ExplainOptions(TypedDict, total=False):
+    """Options of an `Explainer`; those of the command line have the same names, and the same defaults.
+
+    Model:
+        weights: local weights for a named model.
+        layers: several layers whose maps are fused; `layer` is ignored then.
+        labels_from: a folder whose sub-folders are named after the classes.
+        input_size: (height, width), where the model leaves them open.
+        output_name: the output to explain, where the model has several.
+        output_kind: what the output is, where the model does not say so.
+        sha256: refuse a model file, or weights, with another hash.
+        inputs: (name, value) of further inputs, as in `--input name=value`.
+        pairs: a CSV with the second picture of each.
+        image_input: the input that takes the picture, where several take pictures.
+        custom_objects, trust_code: a Python file with the model's own layers, and leave to run it.
+        token_grid: (height, width) of a transformer's tokens, where the network does not show it.
+
+    Method:
+        score: what is differentiated, `logit` or `probability`.
+        smooth, noise, flip: the mean over noisy copies, and over the mirrored picture.
+        max_channels, scorecam_masks: for `scorecam`.
+
+    Run:
+        cache: keep compiled plans for the next time.
+        min_score: of the most probable classes, explain only those with this probability or more.
+        boxes: level of heat (or `otsu`) at which regions are recorded in `to_dict()`.
+        save_maps: write the raw maps too.
+        sample_range: which samples of more than 8 bits become black and white.
+        max_pixels, max_file_bytes: refuse larger pictures and files.
+        alpha, colormap, quality, max_side, mask, draw_boxes: how overlays are painted by `save`.
+    """
+
+    weights: StrPath
+    layers: Sequence[str]
+    labels_from: StrPath
+    input_size: tuple[int, int]
+    output_name: str
+    output_kind: OutputKind
+    sha256: str
+    inputs: Sequence[tuple[str, str]]
+    pairs: StrPath
+    image_input: str
+    custom_objects: StrPath
+    trust_code: bool
+    token_grid: tuple[int, int]
+    score: Score
+    smooth: int
+    noise: float
+    flip: bool
+    max_channels: int
+    scorecam_masks: MaskScaling
+    cache: bool
+    min_score: float
+    boxes: Threshold
+    save_maps: bool
+    sample_range: SampleRange
+    max_pixels: int
+    max_file_bytes: int
+    alpha: float
+    colormap: str
+    quality: int
+    max_side: int
+    mask: Threshold
+    draw_boxes: bool
+
+
+class RunOptions(ExplainOptions, total=False):
+    """Options of `explain_folder`: those of an `Explainer`, and these.
+
+    Attributes:
+        layer, method, labels, preprocess, fit, engine, precision, batch_size: as those of `Explainer`.
+        classes, top_k: as those of `Explainer.explain`.
+        files_from, null_separated, recursive, follow_links, hidden, exclude, include, limit: see `InputSettings`.
+        resume: what becomes of images that an earlier run has explained: `finished`, `verify`, `overwrite` or
+            `retry-failed`.
+        max_failures: stop after so many failed images.
+        isolate_decoder: decode in processes of their own.
+    """
+
+    model: str
+    layer: str
+    method: str
+    labels: StrPath | Sequence[str]
+    preprocess: str
+    fit: FitChoice
+    engine: EngineName
+    precision: Precision
+    batch_size: int
+    classes: Sequence[str | int]
+    top_k: int
+    files_from: str
+    null_separated: bool
+    recursive: bool
+    follow_links: bool
+    hidden: bool
+    exclude: Sequence[str]
+    include: Sequence[str]
+    limit: int
+    resume: Resume
+    max_failures: int
+    isolate_decoder: bool
+
+
+def explain_request(
+    paths: Iterable[StrPath] = (), output: StrPath | None = None, options: Mapping[str, Any] | None = None
+) -> ExplainRequest:
+    """Make a request out of keywords; what is not given has the default of its settings.
+
+    Raises:
+        UsageError: an option does not exist, or has a value that it cannot have.
+    """
+    left = {name: _plain(name, value) for name, value in (options or {}).items() if value is not None}
+    for name, known in CHOICES.items():
+        if name in left and left[name] not in known:
+            raise UsageError(f"`{name}={left[name]}`: choose from {', '.join(known)}.")
+    targets = target_settings(left.pop("classes", ()), left.pop("top_k", None))
+    request = ExplainRequest(
+        inputs=_taken(InputSettings, left, paths=tuple(os.fsdecode(path) for path in paths)),
+        output=None if output is None else Path(output),
+        model=_taken(ModelSettings, left),
+        engine=_taken(EngineSettings, left),
+        targets=targets,
+        fit=left.pop("fit", "auto"),
+        run=_taken(
+            RunSettings,
+            left,
+            method_options=_taken(MethodOptions, left),
+            overlay=_taken(OverlaySettings, left),
+            limits=_taken(Limits, left),
+        ),
+        resume=left.pop("resume", "finished"),
+        max_failures=left.pop("max_failures", None),
+        isolate_decoder=left.pop("isolate_decoder", False),
+    )
+    if left:
+        raise UsageError(_unknown(next(iter(left))))
+    return request
+
+
+def target_settings(classes: Iterable[str | int], top_k: int | None) -> TargetSettings:
+    """Say which classes are explained: without `top_k` the most probable one, or, where `classes` are named, none.
+
+    Raises:
+        UsageError: nothing would be explained.
+    """
+    named = (classes,) if isinstance(classes, (str, int)) else tuple(classes)
+    if top_k is None:
+        top_k = 0 if named else TargetSettings().top_k
+    if top_k < 0 or (top_k == 0 and not named):
+        raise UsageError(f"`top_k={top_k}` explains nothing unless `classes` names a class.")
+    return TargetSettings(tuple(str(name) for name in named), top_k)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in PATHS or (name == "labels" and isinstance(value, (str, os.PathLike))):
+        return Path(value)
+    if isinstance(value, list):
+        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+    return value
+
+
+def _taken(settings: type[Any], left: dict[str, Any], **given: Any) -> Any:
+    """Make settings out of the options that have the names of its fields, and take these options away."""
+    own = {field.name for field in fields(settings)} - given.keys()
+    return settings(**{name: left.pop(name) for name in own & left.keys()}, **given)
+
+
+def _unknown(name: str) -> str:
+    near = get_close_matches(name, RunOptions.__annotations__, 1)
+    return f"There is no option `{name}`.{f' Did you mean `{near[0]}`?' if near else ''}"
