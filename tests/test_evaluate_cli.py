@@ -380,3 +380,17 @@ def test_an_evaluation_beside_sidecars_does_not_disturb_verify(invoke: Invoke, p
         result = CliRunner().invoke(program, ["verify", "out", *more])
         assert (result.exit_code, result.stdout) == (0, f"{len(items)} sidecars, 0 files: no problems\n"), result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    ("place", "message"), [("explain", "Interrupted: the rows that were written stay valid"), ("open", "Interrupted.")]
+)
+def test_an_interruption(
+    invoke: Invoke, engines: FakeStudyEngines, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    def interrupt(*_args: Any, **_options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeEngine if place == "explain" else FakeStudyEngines, place, interrupt)
+    assert message in invoke("photos", code=130).stderr
