@@ -15,9 +15,12 @@ from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forw
 from gradcam_cli.engines.streams import streams_for
 from gradcam_cli.engines.tracing import OWN_CHOICE, TracedModel, both_sides, gradient, score_of
 from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.models.linearity import is_averaged
 
 # Pairs of image and channel that go through the head at once.
 ABLATION_BATCH = 32
+# As many rows where the head is given means in place of maps: they are small.
+MEANS_BATCH = 256
 
 
 class TensorFlowEngine:
@@ -136,14 +139,15 @@ class TensorFlowEngine:
         inputs, raw = forward.handle
         with self.traced.classifier.tracing:
             derivatives = self._derivatives
+        size = self._derivative_rows
         count, targets = forward.targets.shape
         channels = self.layer.channels
         pairs = np.stack(np.unravel_index(np.arange(count * targets * channels), (count, targets, channels)), axis=1)
         found = []
-        for start in range(0, len(pairs), ABLATION_BATCH):
-            part = pairs[start : start + ABLATION_BATCH]
+        for start in range(0, len(pairs), size):
+            part = pairs[start : start + size]
             asked = np.stack([part[:, 0], part[:, 2], forward.targets[part[:, 0], part[:, 1]]], axis=1)
-            full = tf.constant(np.resize(asked, (ABLATION_BATCH, 3)), tf.int32)
+            full = tf.constant(np.resize(asked, (size, 3)), tf.int32)
             found.append(derivatives(raw, full, *inputs).numpy()[:, : len(part)])
         both = np.concatenate(found, axis=1).reshape(2, count, targets, channels).astype(np.float32)
         return both[0], both[1]
@@ -174,16 +178,27 @@ class TensorFlowEngine:
         return self._traced_head(logits, tf.TensorSpec((ABLATION_BATCH, 2), tf.int32))
 
     @cached_property
+    def _takes_means(self) -> bool:
+        """Whether the head, which sees the means alone, takes them as a map of one cell."""
+        return is_averaged(self.traced.target.call.output, self.traced.target.layout)
+
+    @property
+    def _derivative_rows(self) -> int:
+        return MEANS_BATCH if self._takes_means else ABLATION_BATCH
+
+    @cached_property
     def _derivatives(self) -> Any:
         """Second and third derivative (2, P), for rows (P, 3) of an image, a channel and a class.
 
         What is added to all cells of a channel is added to its mean, so that these are derivatives by one number a row.
         """
+        layout, size = self.traced.target.layout, self._derivative_rows
 
         def derivatives(raw: Any, rows: Any, *inputs: Any) -> Any:
             images, channels, classes = rows[:, 0], rows[:, 1], rows[:, 2]
-            step = tf.zeros(ABLATION_BATCH, tf.float32)
-            moved = self.traced.target.layout.shifted(tf.gather(raw, images), channels, step)
+            step = tf.zeros(size, tf.float32)
+            seen = layout.averaged(raw) if self._takes_means else raw
+            moved = layout.shifted(tf.gather(seen, images), channels, step)
             logits = self._head_logits([tf.gather(tensor, images) for tensor in inputs], moved)
             slope = tf.gather(logits, classes, axis=1, batch_dims=1)
             orders = []
@@ -193,7 +208,7 @@ class TensorFlowEngine:
                 orders.append(slope)
             return tf.stack(orders[1:])
 
-        return self._traced_head(derivatives, tf.TensorSpec((ABLATION_BATCH, 3), tf.int32))
+        return self._traced_head(derivatives, tf.TensorSpec((size, 3), tf.int32))
 
     def _traced_head(self, function: Any, *more: Any) -> Any:
         """Trace a function of what the target layer gave for a batch, more, and the inputs of that batch."""

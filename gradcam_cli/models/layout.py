@@ -62,6 +62,10 @@ class Layout:
         added = tf.cast(tf.one_hot(channels, self.channels) * steps[:, None], raw.dtype)
         return raw + (added[:, :, None, None] if self.kind == "channels_first" else added[:, None, None, :])
 
+    def averaged(self, raw: Any) -> Any:
+        """Give the map of one cell that has each channel's mean, of a raw output of a picture."""
+        return tf.reduce_mean(raw, self.axes[:2], keepdims=True)
+
     def fold(self, raw: Any) -> Any:
         """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only."""
         order = (0, *self.axes)

@@ -103,6 +103,21 @@ def _sees_means(target: Any, between: dict[Any, Any], layout: Layout) -> bool:
     return True
 
 
+def is_averaged(target: Any, layout: Layout) -> bool:
+    """Whether all that reads the target's output takes its mean over a map of any size, and so over one cell, too.
+
+    A pooling window of a fixed size does not.
+    """
+    waiting = [target]
+    while waiting:
+        for op in waiting.pop().consumers():
+            if op.type in {"Identity", "Cast"}:
+                waiting.extend(op.outputs)
+            elif op.type not in MEASURING and not (op.type == "Mean" and is_spatial_mean(op, layout)):
+                return False
+    return True
+
+
 def is_spatial_mean(op: Any, layout: Layout) -> bool:
     """Whether an operation takes the mean of a map over all of its cells."""
     if layout.kind == "tokens":
