@@ -2,22 +2,23 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from gradcam_cli.cores import available_cores
 from gradcam_cli.engines.protocol import Engine
-from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.selection import Engines, ModelEngines
 from gradcam_cli.errors import UsageError
 from gradcam_cli.explanation import Explanation
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.pictures import source_of
 from gradcam_cli.labels.class_labels import Labels
-from gradcam_cli.methods import METHODS
+from gradcam_cli.methods import METHODS, Method
+from gradcam_cli.methods.custom import custom_method
 from gradcam_cli.methods.method_runner import check_options
 from gradcam_cli.options import ExplainOptions, RunOptions, StrPath, explain_request, target_settings
 from gradcam_cli.results.run import Run
@@ -35,6 +36,9 @@ from gradcam_cli.settings import (
     TargetSettings,
 )
 from gradcam_cli.versions import versions_of_results
+
+if TYPE_CHECKING:
+    from gradcam_cli.models.request import ModelRequest
 
 # Engines that are kept: one for each choice of classes and size of batches that was used last.
 MOST_ENGINES = 4
@@ -94,10 +98,14 @@ class Explainer:
         named = {"layer": layer, "method": method, "labels": labels, "preprocess": preprocess, "fit": fit}
         run = {"engine": engine, "precision": precision, "batch_size": batch_size}
         self._options: dict[str, Any] = {**named, **run, **options}
-        self._request = _checked(explain_request(options=self._options | {"model": _name_of(model)}))
+        own = custom_method(method) if callable(method) else None
+        self._methods = METHODS if own is None else {own.name: own}
+        named_method = {"method": method if own is None else own.name}
+        options_of_request = self._options | {"model": _name_of(model)} | named_method
+        self._request = checked(explain_request(options=options_of_request), self._methods)
         self._observer = observer or RunObserver()
         self._given_engines = engines
-        self._engines = engines or (_InMemory(model) if self._in_memory else Engines())
+        self._engines = engines or (_InMemory(model) if self._in_memory else _Kept())
         self._open: OrderedDict[tuple[TargetSettings, int], _Opened] = OrderedDict()
 
     def explain(
@@ -200,6 +208,7 @@ class Explainer:
             overlays=True,
             decode=decode,
             observer=self._observer,
+            methods=self._methods,
         )
         engine, job = factory.open(batch_size, again=bool(self._open))
         return _Opened(engine, job, self._weights())
@@ -219,11 +228,26 @@ class _Opened:
     weights: int | None
 
 
-class _InMemory(Engines):
+class _Kept(Engines):
+    """Loads a model once, whatever engines are made of it."""
+
+    def __init__(self) -> None:
+        """Load nothing yet."""
+        self._models: dict[str | None, ModelEngines] = {}
+
+    def of_model(self, request: "ModelRequest", choice: EngineSettings) -> ModelEngines:
+        """Give what opens the engines of a model: the same for the same weights."""
+        if request.sha256 not in self._models:
+            self._models = {request.sha256: super().of_model(request, choice)}
+        return self._models[request.sha256]
+
+
+class _InMemory(_Kept):
     """Explains a `keras.Model` that is there already."""
 
     def __init__(self, network: Any) -> None:
         """Take the network as it is."""
+        super().__init__()
         self._network = network
 
     def locate(self, settings: Any, downloading: Any, *, cache: bool = True, need_weights: bool = True) -> Any:
@@ -233,11 +257,11 @@ class _InMemory(Engines):
         del downloading, cache, need_weights
         return request_for(self._network, settings)
 
-    def open(self, request: Any, choice: EngineSettings, work: Any) -> Any:
-        """Open the engine: TensorFlow, unless another one was asked for; no plan of it is kept."""
+    def of_model(self, request: "ModelRequest", choice: EngineSettings) -> ModelEngines:
+        """Take TensorFlow, unless another engine was asked for; no plan of the network is kept."""
         by_default = choice.engine == "auto" and choice.precision == "float32"
         engine: EngineName = "tensorflow" if by_default else choice.engine
-        return super().open(request, replace(choice, engine=engine, cache=False), work)
+        return super().of_model(request, replace(choice, engine=engine, cache=False))
 
     def fingerprint(self) -> int:
         """Give a number that changes with the weights."""
@@ -282,9 +306,9 @@ def explain_folder(
     if isinstance(paths, ExplainRequest):
         if output is not None or options:
             raise UsageError("A request has all options: give no `output` and no others beside it.")
-        return run_explain(_checked(paths), observer, engines=engines)
+        return run_explain(checked(paths), observer, engines=engines)
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    return run_explain(_checked(explain_request(several, output, options)), observer, engines=engines)
+    return run_explain(checked(explain_request(several, output, options)), observer, engines=engines)
 
 
 def _made_again(model: Any, options: dict[str, Any], engines: Engines | None) -> Explainer:
@@ -295,15 +319,15 @@ def _name_of(model: Any) -> str:
     return os.fsdecode(model) if isinstance(model, (str, os.PathLike)) else str(getattr(model, "name", "model"))
 
 
-def _checked(request: ExplainRequest) -> ExplainRequest:
+def checked(request: ExplainRequest, methods: Mapping[str, Method] = METHODS) -> ExplainRequest:
     """Refuse what can be refused before anything is loaded.
 
     Raises:
         UsageError: there is no such method, or it does not take such options.
     """
-    method = METHODS.get(request.run.method)
+    method = methods.get(request.run.method)
     if method is None:
-        raise UsageError(f"`method={request.run.method}`: choose from {', '.join(METHODS)}.")
+        raise UsageError(f"`method={request.run.method}`: choose from {', '.join(methods)}.")
     check_options(method, request.run.method_options)
     return request
 

@@ -225,6 +225,27 @@ def test_the_record_and_the_files_are_those_of_a_run(explainer: Explainer, tmp_p
         assert (tmp_path / "saved" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
+def own_cam(activations: Any, gradients: Any) -> Any:
+    """Grad-CAM, as a user writes it."""
+    return np.einsum("nk,nhwk->nhw", gradients.mean(axis=(1, 2)), activations)
+
+
+def test_a_function_is_a_method() -> None:
+    mine = Explainer("fake.keras", method=own_cam, engines=FakeEngines())
+    theirs = Explainer("fake.keras", method="gradcam", engines=FakeEngines())
+    one, other = mine.explain_one(picture()), theirs.explain_one(picture())
+    assert np.allclose(one.best.map, other.best.map, rtol=1e-5)
+    assert one.to_dict()["method"]["name"] == f"{__name__}.own_cam"
+    again = pickle.loads(pickle.dumps(mine)).explain_one(picture())
+    assert np.array_equal(again.best.map, one.best.map)
+
+    def wrong(activations: Any, gradients: Any) -> Any:
+        return activations
+
+    with pytest.raises(UsageError, match=r"maps \(N, h, w\)"):
+        Explainer("fake.keras", method=wrong, engines=FakeEngines()).explain_one(picture())
+
+
 class Heard(RunObserver):
     def __init__(self) -> None:
         self.records: list[tuple[Record, bool]] = []

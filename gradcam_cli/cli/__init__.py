@@ -86,6 +86,8 @@ def program() -> None:
     # them (measured: a third of all images a second). It reads this when NumPy is imported, which no command has yet.
     for library in ("OPENBLAS", "MKL", "BLIS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    # The first import of Keras decides; the trace is made of TensorFlow's graphs.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 for command in (explain, evaluate, layers, methods, models, compile_, cache, check_preprocess, verify, schema):

@@ -71,9 +71,9 @@ def _load(options: Mapping[str, Any]) -> "Classifier":
     request = locate_model(ModelSettings(**{name: options[name] for name in names}), download_bar)
     if request.plan:
         raise ModelError(f"{options['model']}: a plan. Check the model that it was compiled from.")
-    from gradcam_cli.models.loading import load_classifier
+    from gradcam_cli.models import load_model
 
-    classifier = load_classifier(request)
+    classifier = load_model(request)
     classifier.check_inputs()
     return classifier
 

@@ -37,20 +37,22 @@ def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
     if not openvino_installed():
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
     with quiet_libraries(verbose=verbose):
+        from gradcam_cli.models import load_model
         from gradcam_cli.models.request import locate_model
 
         settings = ModelSettings(model=model, inputs=options.pop("inputs_given"), **options)
         request = locate_model(settings, download_bar)
         if request.plan:
             raise ModelError(f"{model}: a plan already.")
-        from gradcam_cli.engines.compiling import compile_plan
-        from gradcam_cli.engines.plan import write_plan
-        from gradcam_cli.models.loading import load_classifier
 
         if request.inputs_vary:
             raise ModelError("A plan has one value for each further input: inputs that differ cannot be compiled.")
-        classifier = load_classifier(request)
+        classifier = load_model(request)
         classifier.check_inputs()
+        # These import Keras too: the model's import has chosen its backend.
+        from gradcam_cli.engines.compiling import compile_plan
+        from gradcam_cli.engines.plan import write_plan
+
         plan = compile_plan(classifier, request.settings.layer)
         try:
             write_plan(plan, output)

@@ -51,6 +51,7 @@ def layers(
     MODEL is a name (see `gradcam-cli models`) or a .keras or .h5 file. No weights are downloaded for it.
     """
     with quiet_libraries(verbose=verbose):
+        from gradcam_cli.models import load_model
         from gradcam_cli.models.request import locate_model
 
         settings = ModelSettings(
@@ -66,9 +67,8 @@ def layers(
         if request.plan:
             raise ModelError(f"{model}: a plan is compiled for one layer. List those of the model it came from.")
         from gradcam_cli.engines.tracing import list_layers
-        from gradcam_cli.models.loading import load_classifier
 
-        found = list_layers(load_classifier(request, need_weights=False))
+        found = list_layers(load_model(request, need_weights=False))
     rows = [asdict(layer) for layer in found]
     click.echo(json.dumps(rows, indent=2) if as_json else printable(_table(rows)))
 

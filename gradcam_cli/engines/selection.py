@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcam_cli.engines.devices import HasGpu, gpu_usable
 from gradcam_cli.errors import ModelError
+from gradcam_cli.models import keras_on_tensorflow
 from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, TargetSettings
 
 if TYPE_CHECKING:
@@ -92,9 +93,9 @@ def load_model(request: "ModelRequest") -> "Classifier":
     Raises:
         ModelError: the model is refused or cannot be loaded, or an input has no value.
     """
-    from gradcam_cli.models.loading import load_classifier
+    from gradcam_cli import models
 
-    classifier = load_classifier(request)
+    classifier = models.load_model(request)
     classifier.check_inputs()
     return classifier
 
@@ -198,7 +199,8 @@ class ModelEngines:
 
         # A file whose plan was not usable after all has not passed it. No library is imported before it has.
         self._request = checked(self._request)
-        from gradcam_cli.engines.tensorflow import configure_threads
+        with keras_on_tensorflow():
+            from gradcam_cli.engines.tensorflow import configure_threads
 
         return configure_threads(work.batches, self._has_gpu)
 

@@ -1,4 +1,8 @@
-"""The one import of cv2: single-threaded, silent, and helpful where it cannot be imported."""
+"""The one import of cv2: helpful where it cannot be imported, and single-threaded and silent where that is wanted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from gradcam_cli.errors import EnvironmentStop
 
@@ -11,11 +15,25 @@ except ImportError as error:
         "pip install --force-reinstall opencv-python-headless"
     ) from error
 
-# The pipeline decodes and draws in threads of its own: more threads below them only fight for the cores.
-cv2.setNumThreads(1)
-# A broken file is reported once, by its record, not also by the codec.
+# OpenCV 4 has these at the top, OpenCV 5 in a module.
+_LOGGING: Any = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
 SILENT = 0
-# OpenCV 4 has this at the top, OpenCV 5 in a module.
-(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(SILENT)
 
-__all__ = ["cv2"]
+__all__ = ["cv2", "quiet_single_thread"]
+
+
+@contextmanager
+def quiet_single_thread() -> Iterator[None]:
+    """Let OpenCV use one thread, and print nothing, until the block ends.
+
+    The pipeline decodes and draws in threads of its own. A broken file is reported by its
+    record, not also by the codec.
+    """
+    threads, level = cv2.getNumThreads(), _LOGGING.getLogLevel()
+    cv2.setNumThreads(1)
+    _LOGGING.setLogLevel(SILENT)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+        _LOGGING.setLogLevel(level)

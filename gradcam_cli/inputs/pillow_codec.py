@@ -1,6 +1,7 @@
 """Pillow: headers of most formats, and the pixels of those that OpenCV is not trusted with; HEIC by its plugin."""
 
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,14 +15,12 @@ from gradcam_cli.inputs.formats import HEAD_BYTES, format_of, refusal
 from gradcam_cli.inputs.image_containers import png_content
 from gradcam_cli.inputs.samples import Samples
 
-# The limit on pixels is checked right after the header was read: Pillow's own would answer first, and differ.
-Image.MAX_IMAGE_PIXELS = None
-
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 HEIF: Final = frozenset({"HEIC", "HEIF"})
 ORIENTATION_TAG: Final = 0x0112
 # Larger pictures are converted in strips of so many pixels.
 STRIP: Final = 4 * 2**20
+_LIMIT = threading.Lock()
 
 
 @contextmanager
@@ -36,8 +35,22 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         with _heif(data) as image:
             yield image
         return
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _open(data) as image:
         yield image
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open without Pillow's own limit on pixels: ours is checked right after the header was read, and answers itself.
+
+    Pillow's limit belongs to the process: it is lifted for as long as a header is read, by one thread at a time.
+    """
+    with _LIMIT:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _heif(data: bytes) -> Image.Image:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size
+from gradcam_cli.imaging.opencv import quiet_single_thread
 from gradcam_cli.inputs.decoding import Admit, Header, Needed, Photo, at_once, decode
 from gradcam_cli.settings import Limits, SampleRange
 from gradcam_cli.subprogram import subprogram
@@ -233,4 +234,5 @@ def _pause_limit() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    with quiet_single_thread():
+        _serve()

@@ -1,7 +1,7 @@
 """From a request to an engine and a job: what is the same for all images of a run."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradcam_cli.engines.protocol import Engine, map_layer
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class EngineFactory:
     """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice.
 
-    `images` is how many there are to explain, `digest` that of the request; with `overlays` the job paints them.
+    `methods` are those that the request may name. `images` is how many there are to explain, `digest` that of the
+    request; with `overlays` the job paints them.
     """
 
     request: ExplainRequest
@@ -36,6 +37,7 @@ class EngineFactory:
     overlays: bool
     decode: Decode
     observer: RunObserver
+    methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
 
     def open(self, batch_size: int | None = None, *, again: bool = False) -> tuple[Engine, Job]:
         """Make the engine and the job; the observer hears what was chosen, unless it is made `again`.
@@ -44,7 +46,7 @@ class EngineFactory:
             ModelError: the model cannot be explained so.
         """
         request, settings = self.request, self.request.run
-        method = METHODS[settings.method]
+        method = self.methods[settings.method]
         size = batch_size or settings.batch_size
         work = Work(request.targets, (method,), settings.method_options, self.images, size)
         with self.observer.busy("loading the model"):
@@ -79,6 +81,7 @@ class EngineFactory:
             derivatives=opened.derivatives,
             layers=opened.layers,
             decode=self.decode,
+            methods=self.methods,
             extras=extras_of(model, self.decode, settings),
             # The decoders of other processes print nothing here.
             listen=unheard if self.request.isolate_decoder else self.observer.listen,

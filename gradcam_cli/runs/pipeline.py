@@ -20,6 +20,7 @@ from gradcam_cli.methods.method_runner import explain_inputs
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.finishing import finish
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
+from gradcam_cli.runs.native_threads import one_thread_each
 from gradcam_cli.runs.preparing import prepare
 from gradcam_cli.runs.threads import available_threads, in_order, workers
 from gradcam_cli.runs.watched_engine import stoppable
@@ -42,7 +43,7 @@ def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> 
     """
     threads = available_threads()
     batches = through(sources, job, engine, engine.input_size, lambda batch, ending: _run_batch(batch, ending, job))
-    with workers(threads) as writers, closing(batches):
+    with one_thread_each(), workers(threads) as writers, closing(batches):
         yield from in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)
 
 
@@ -88,6 +89,7 @@ def through(
     stop = Event()
     ending = stoppable(engine, stop)
     with (
+        one_thread_each(),
         workers(threads) as readers,
         workers(engine.streams, patience=PATIENCE) as runners,
         _set_at_the_end(stop),
