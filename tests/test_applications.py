@@ -1,6 +1,7 @@
 """Every architecture of keras.applications: what `auto` chooses, the gradient there by a second way, and the preflight.
 
-Each architecture is built once.
+Each architecture is built once. One of each family is traced and run. The other members differ from it in depth and
+width alone, so it is enough that their layers around the chosen one are the same.
 """
 
 import gc
@@ -72,27 +73,61 @@ GOLDEN = {
     "vgg19": ("block5_pool", False),
     "xception": ("block14_sepconv2_act", True),
 }
+# The smallest member of each family first: that one is traced.
+FAMILIES = (
+    ("convnexttiny", "convnextsmall", "convnextbase", "convnextlarge", "convnextxlarge"),
+    ("densenet121", "densenet169", "densenet201"),
+    ("efficientnetb0", *(f"efficientnetb{i}" for i in range(1, 8))),
+    ("efficientnetv2b0", *(f"efficientnetv2{size}" for size in ("b1", "b2", "b3", "s", "m", "l"))),
+    ("inceptionresnetv2",),
+    ("inceptionv3",),
+    ("mobilenet",),
+    ("mobilenetv2",),
+    ("mobilenetv3small",),
+    ("mobilenetv3large",),
+    ("nasnetmobile", "nasnetlarge"),
+    ("resnet50", "resnet101", "resnet152"),
+    ("resnet50v2", "resnet101v2", "resnet152v2"),
+    ("vgg16", "vgg19"),
+    ("xception",),
+)
+TRACED = {name: members[0] for members in FAMILIES for name in members}
+# So many layers before the chosen one are compared; the last stage of each network has at least as many.
+BEFORE = 7
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=GOLDEN)
+@pytest.fixture(scope="module", params=TRACED)
 def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
-    """One network at a time; layers without a name are numbered from the beginning."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(0)
-    name = request.param
-    side = LARGER.get(name, SIDE)
-    builder = getattr(keras.applications, NAMED_MODELS[name].builder)
-    yield name, builder(weights=None, input_shape=(side, side, 3), classes=10)
+    """One network at a time."""
+    yield request.param, build(request.param)
     keras.utils.clear_session()
     gc.collect()
 
 
-def test_the_table_is_whole() -> None:
-    assert set(GOLDEN) == set(NAMED_MODELS) - {LITE0}
+def build(name: str) -> Any:
+    """Build an architecture with weights that are always the same; layers without a name are numbered from 0."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    side = LARGER.get(name, SIDE)
+    builder = getattr(keras.applications, NAMED_MODELS[name].builder)
+    return builder(weights=None, input_shape=(side, side, 3), classes=10)
+
+
+@pytest.fixture(scope="module")
+def surroundings() -> dict[str, list[Any]]:
+    """The layers around the chosen one, of each architecture that a test has built so far."""
+    return {}
+
+
+def test_the_tables_are_whole() -> None:
+    assert set(GOLDEN) == set(TRACED) == set(NAMED_MODELS) - {LITE0}
 
 
 def test_autos_choice_and_its_gradient(built: tuple[str, Any]) -> None:
     name, network = built
+    if TRACED[name] != name:
+        pytest.skip(f"has the layers of {TRACED[name]}, which is traced")
     side = LARGER.get(name, SIDE)
     made = engine_at(classifier(network, side=side), "auto", TargetSettings(), batch_size=1)
     layer, dense = GOLDEN[name]
@@ -105,6 +140,26 @@ def test_autos_choice_and_its_gradient(built: tuple[str, Any]) -> None:
     again = taped(network, layer, forward.activations, int(forward.targets[0, 0]))
     assert np.abs(forward.gradients[0] - again).max() <= 1e-5 * np.abs(again).max()
     assert np.abs(again).max() > 0
+
+
+def test_a_larger_member_has_the_layers_of_the_traced_one(
+    built: tuple[str, Any], surroundings: dict[str, list[Any]]
+) -> None:
+    """The same kinds of layers around the chosen one, and a map of the same size there."""
+    name, network = built
+    traced = TRACED[name]
+    if traced not in surroundings:
+        surroundings[traced] = around(network if name == traced else build(traced), GOLDEN[traced][0])
+    assert around(network, GOLDEN[name][0]) == surroundings[traced]
+    assert GOLDEN[name][1] == GOLDEN[traced][1]
+
+
+def around(network: Any, layer: str) -> list[Any]:
+    """The kinds of the layers from a little before a layer to the output, and the height and width at that layer."""
+    operations = network.operations
+    (place,) = [i for i, operation in enumerate(operations) if operation.name == layer]
+    kinds = [type(operation).__name__ for operation in operations[place - BEFORE :]]
+    return [*kinds, tuple(operations[place].output.shape[1:3])]
 
 
 def taped(network: Any, layer: str, activations: Any, target: int) -> Any:
