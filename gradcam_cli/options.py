@@ -60,7 +60,7 @@ class ExplainOptions(TypedDict, total=False):
         output_name: the output to explain, where the model has several.
         output_kind: what the output is, where the model does not say so.
         sha256: refuse a model file, or weights, with another hash.
-        inputs: (name, value) of further inputs, as in `--input name=value`.
+        inputs: (name, value) of further inputs, as in `("age", "41")`.
         pairs: a CSV with the second picture of each.
         image_input: the input that takes the picture, where several take pictures.
         custom_objects, trust_code: a Python file with the model's own layers, and leave to run it.

@@ -1,6 +1,7 @@
 """The way of the data is one way, and help is instant: held by walking the imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,45 @@ def test_one_module_knows_the_codecs() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & CODECS
         assert not used or dotted(path) == "inputs.opencv_codec", path
+
+
+# Options of other programs that messages tell people to run.
+FOREIGN_OPTIONS = {"--force-reinstall", "--input_format", "--output_format"}
+
+
+def library() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "cli" not in path.parents]
+
+
+def options_named(tree: ast.AST) -> set[str]:
+    """Give the options that a module's strings name, its docstrings included."""
+    strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found = {option for text in strings for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)}
+    return found - FOREIGN_OPTIONS
+
+
+def leaves_or_prints(tree: ast.Module) -> set[str]:
+    """Give what a module calls, or raises, to print or to end the process; what runs it by `python -m` is left out."""
+    body = [node for node in tree.body if not (isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))]
+    nodes = [node for top in body for node in ast.walk(top)]
+    called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+    raised = {ast.unparse(node.exc) for node in nodes if isinstance(node, ast.Raise) and node.exc}
+    return (called | raised) & {"print", "exit", "quit", "sys.exit", "SystemExit"}
+
+
+def test_the_checks_of_the_library_find_what_they_look_for() -> None:
+    assert options_named(ast.parse('x = f"{y}: use --max-side or --force-reinstall, not a--b"')) == {"--max-side"}
+    assert leaves_or_prints(ast.parse("def f():\n print(1)\n raise SystemExit")) == {"print", "SystemExit"}
+    assert not leaves_or_prints(ast.parse("if __name__ == '__main__':\n    sys.exit(main())"))
+
+
+@pytest.mark.parametrize("path", library(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_command_line_names_options_prints_or_exits(path: Path) -> None:
+    """Messages of the library name arguments in backticks; the command line shows them as options."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not options_named(tree)
+    assert not leaves_or_prints(tree)
+    assert not imported(path) & {"click", "tqdm"}
 
 
 def test_the_command_line_knows_no_arrays() -> None:

@@ -67,7 +67,7 @@ def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
 
 def test_collisions_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.jpg", "y/a.jpg")
-    with pytest.raises(UsageError, match="--files-from"):
+    with pytest.raises(UsageError, match="`files_from`"):
         relatives(tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg")
     with pytest.raises(UsageError):
         relatives(tmp_path / "x", tmp_path / "y")

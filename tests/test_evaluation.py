@@ -460,7 +460,7 @@ def test_a_method_that_does_not_react_is_called_out() -> None:
 
 
 def test_every_group_of_metrics_is_a_groups_of_some_measure() -> None:
-    assert {*GROUPS, "--grid", "--boxes-csv"} == {measure.group for measure in MEASURES.values()}
+    assert {*GROUPS, "grid", "boxes_csv"} == {measure.group for measure in MEASURES.values()}
 
 
 def test_scaling_is_by_the_maximum_of_the_whole_map() -> None:

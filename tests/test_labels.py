@@ -83,7 +83,7 @@ def test_what_is_not_found_gets_suggestions() -> None:
         imagenet_labels().find("1000", 1000)
     with pytest.raises(ModelError, match="0 to 999"):
         imagenet_labels().find("-1", 1000)
-    with pytest.raises(ModelError, match="--labels"):
+    with pytest.raises(ModelError, match="`labels=FILE`"):
         Labels().find("cat", 3)
 
 

@@ -94,7 +94,7 @@ def test_a_picture_the_network_cannot_take_is_told_as_such() -> None:
 
 
 def test_other_heads_and_layers_stay_with_tensorflow() -> None:
-    with pytest.raises(NotCompilableError, match="--engine tensorflow"):
+    with pytest.raises(NotCompilableError, match="`engine=tensorflow`"):
         compile_plan(classifier(flatten_dense()), "auto")
     with pytest.raises(NotCompilableError):
         compile_plan(classifier(gap_dense()), "first")

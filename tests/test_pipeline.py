@@ -279,7 +279,7 @@ def test_an_overlay_that_no_jpeg_can_hold(tmp_path: Path) -> None:
     Image.new("RGB", (65501, 2)).save(wide)
     (record,) = explained(tmp_path, [Source("wide.png", str(wide))], FakeEngine())
     assert record["reason"] == "overlay_too_large"
-    assert "--max-side" in record["message"]
+    assert "`max_side`" in record["message"]
 
 
 class Blocked:

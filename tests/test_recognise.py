@@ -159,7 +159,7 @@ def test_a_whole_model_is_not_the_weights_of_an_architecture(tmp_path: Path) -> 
         parts_of(tmp_path / "model.json", None)
     made.save_weights(tmp_path / "x.weights.h5")
     made.save_weights(tmp_path / "y.weights.h5")
-    with pytest.raises(ModelError, match=r"Which weights are its own\? --weights FILE: .*x\.weights\.h5, .*y\.weights"):
+    with pytest.raises(ModelError, match=r"Which weights are its own\? `weights=FILE`: .*x\.weights\.h5, .*y\.weights"):
         parts_of(tmp_path / "model.json", None)
 
 

@@ -205,7 +205,7 @@ def test_one_of_several_outputs(save: Save) -> None:
         layers.Dense(2, name="size", activation="softmax")(x),
     ]
     path = save(keras.Model(inputs, outputs))
-    with pytest.raises(ModelError, match="--output: kind, size"):
+    with pytest.raises(ModelError, match="`output_name`: kind, size"):
         explained(load(path))
     assert explained(load(path, output="kind"))[1].logits.shape == (2, 3)
     assert explained(load(path, output="size"))[1].logits.shape == (2, 2)

@@ -48,7 +48,7 @@ def test_a_small_map_names_a_finer_layer() -> None:
     inputs = keras.Input((32, 32, 3))
     layer = chosen(inputs, layers.GlobalAveragePooling2D()(conv("coarse")(conv("fine")(inputs))))
     assert layer.path == "coarse"
-    assert [note for note in layer.notes if "2x2" in note and "--layer fine (8x8)" in note]
+    assert [note for note in layer.notes if "2x2" in note and "`layer=fine` (8x8)" in note]
 
 
 def test_a_map_of_one_row_is_a_map() -> None:
@@ -133,7 +133,7 @@ def test_tokens_of_an_unknown_grid_ask_for_it() -> None:
     x = ops.sort(x, axis=1)[:, :18]
     x = attention(layers.Dense(4)(x), 18)
     pooled = layers.GlobalAveragePooling1D()(x)
-    with pytest.raises(ModelError, match=r"--token-grid"):
+    with pytest.raises(ModelError, match="`token_grid`"):
         chosen(inputs, pooled, "norm")
     layer = chosen(inputs, pooled, "norm", (3, 5))
     assert (layer.height, layer.width, layer.geometry) == (3, 5, None)

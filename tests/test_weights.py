@@ -110,6 +110,6 @@ def test_no_network_names_every_way_out() -> None:
     message = str(caught.value)
     assert str(weights_folder() / "some.h5") in message
     assert "http://127.0.0.1:9/weights" in message
-    assert "--weights FILE" in message
-    assert "--model efficientnetlite0" in message
+    assert "`weights=FILE`" in message
+    assert "`model=efficientnetlite0`" in message
     assert caught.value.exit_code == 3

@@ -24,7 +24,6 @@ from gradcam_cli.cli.process import memory_stop, prepare_streams, watched
 from gradcam_cli.cli.schema import schema
 from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED
 from gradcam_cli.cli.verify import verify
-from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import EnvironmentStop, GradcamError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Program(click.Group):
 def _known(error: Exception) -> tuple[int, str] | None:
     """Give the exit code and the message of an error that can happen to every user; None for a bug."""
     if isinstance(error, GradcamError):
-        return error.exit_code, as_options(str(error))
+        return error.exit_code, str(error)
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED, ""
     if isinstance(error, OSError) and error.errno in FULL:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradcam_cli.cli.console import Verbosity, say
-from gradcam_cli.cli.wording import as_options
 from gradcam_cli.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def announce(model: "OpenedModel", name: str, fit: str, verbosity: Verbosity, *,
         return
     card = model.card
     for line in _lines(model, name, fit, method):
-        say(f"{card.name}: {as_options(line)}")
+        say(f"{card.name}: {line}")
     if verbosity.verbose:
         height, width = card.input_size
         say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")

@@ -16,6 +16,7 @@ from unicodedata import category
 import click
 
 from gradcam_cli.cli.process import LossyWriter
+from gradcam_cli.cli.wording import as_options
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def _writes_to(stream: Any, descriptor: int) -> bool:
 
 
 def say(message: str) -> None:
-    """Print a message for people on stderr."""
-    click.echo(printable(message), err=True)
+    """Print a message for people on stderr; where it speaks of arguments, they read of options."""
+    click.echo(printable(as_options(message)), err=True)
 
 
 def printable(text: str) -> str:

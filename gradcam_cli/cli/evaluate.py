@@ -245,7 +245,7 @@ def _gate(text: str, options: Mapping[str, Any]) -> Gate:
         raise UsageError(f"--fail-under {text}: '{match[3]}' is not a number.") from error
     if not math.isfinite(limit):
         raise UsageError(f"--fail-under {text}: no figure can be compared with '{match[3]}'. Give a finite number.")
-    turned_on = {*options["metrics"], *(name for name, key in SWITCHES.items() if options[key])}
+    turned_on = {*options["metrics"], *(name for name in SWITCHES if options[name])}
     if measure.group not in turned_on:
         raise UsageError(f"--fail-under {text}: {measure.option} is not measured. Turn it on: {_switch(measure.group)}")
     if match[1] and match[1] not in options["methods"]:
@@ -255,8 +255,9 @@ def _gate(text: str, options: Mapping[str, Any]) -> Gate:
     return Gate(measure.name, limit, match[1])
 
 
-SWITCHES = {"--grid": "grid", "--boxes-csv": "boxes_csv"}
+# Options that turn on measures of their own.
+SWITCHES = ("grid", "boxes_csv")
 
 
 def _switch(group: str) -> str:
-    return group if group in SWITCHES else f"--metrics {group}"
+    return f"`{group}`" if group in SWITCHES else f"`metrics={group}`"

@@ -12,7 +12,6 @@ from gradcam_cli.cli.console import Progress, Records, Verbosity, busy, download
 from gradcam_cli.cli.decoder_lines import DecoderLines
 from gradcam_cli.cli.inputs import say_left_out
 from gradcam_cli.cli.options import STDIO
-from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import EnvironmentStop, UsageError
 from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
@@ -63,11 +62,11 @@ class ConsoleObserver(RunObserver):
     def note(self, text: str) -> None:
         """Print a line, except with --quiet."""
         if not self._verbosity.quiet:
-            say(as_options(text))
+            say(text)
 
     def warn(self, text: str) -> None:
         """Print a line."""
-        say(as_options(text))
+        say(text)
 
     def busy(self, what: str) -> AbstractContextManager[None]:
         """Show on a terminal what is done."""

@@ -56,12 +56,12 @@ def compile_plan(classifier: Classifier, layer: str) -> Plan:
     target, head = run.target, run.head
     if head.kind == "probabilities":
         raise NotCompilableError(
-            f"The probabilities of {classifier.name} do not follow from its logits ({head.reason}): --engine tensorflow"
+            f"The probabilities of {classifier.name} do not follow from its logits ({head.reason}): `engine=tensorflow`"
         )
     if head.weights is None:
         raise NotCompilableError(
             f"Layer '{target.layer.path}' is not followed by global average pooling and one dense layer alone, so its "
-            "gradient has to be taken by TensorFlow: --engine tensorflow"
+            "gradient has to be taken by TensorFlow: `engine=tensorflow`"
         )
     network, weights = _converted(function)
     return Plan(
@@ -108,7 +108,7 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
     except Exception as error:
         # Its frontends raise types of their own for what they do not know, and protobuf one for more than 2 GB.
         raise NotCompilableError(
-            f"OpenVINO cannot convert this network ({first_line(error)}): --engine tensorflow"
+            f"OpenVINO cannot convert this network ({first_line(error)}): `engine=tensorflow`"
         ) from error
 
 

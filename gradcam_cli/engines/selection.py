@@ -190,7 +190,7 @@ class ModelEngines:
         if plan:
             return _openvino(plan, choice, work), plan
         if choice.precision != "float32":
-            raise ModelError(f"--precision {choice.precision} needs the engine openvino, which cannot be used here.")
+            raise ModelError(f"`precision={choice.precision}` needs the engine openvino, which cannot be used here.")
         return _tensorflow(classifier, request, work, streams), classifier
 
     def _prepare(self, work: Work) -> int:
@@ -232,7 +232,7 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
     if (choice.engine == "openvino" or request.plan) and not openvino_installed():
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
     if request.settings.layers and (choice.engine == "openvino" or request.plan):
-        raise ModelError("--layers needs the engine tensorflow: a plan is compiled for one layer.")
+        raise ModelError("`layers` needs the engine tensorflow: a plan is compiled for one layer.")
     if request.inputs_vary and choice.engine == "openvino":
         raise ModelError("Inputs that differ from picture to picture need the engine tensorflow.")
     if request.plan and (request.inputs or request.settings.image_input):

@@ -205,6 +205,6 @@ def _scaled_gradient(score: Any, raw: Any, target: Target, scale: float) -> Any:
         raise ModelError(
             f"Layer '{target.layer.path}': no gradient arrives there from the output. An operation between them, "
             "such as argmax or rounding, cannot be differentiated. Save the model without it, or choose a layer "
-            "behind it with --layer."
+            "behind it with `layer`."
         )
     return tf.cast(target.layout.fold(found), tf.float32) / scale

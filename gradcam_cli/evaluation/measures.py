@@ -10,7 +10,7 @@ Better = Literal["lower", "higher"]
 class Measure:
     """One figure of a method: its column in the table, which way is better, and what it is.
 
-    `group` is what `--metrics` turns on, or the option that does.
+    `group` is the entry of `metrics` that turns it on, or the name of another argument that does.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Measure:
 
     @property
     def option(self) -> str:
-        """Its name in `--fail-under`."""
+        """Its name in the limits of a study."""
         return self.name.replace("_", "-")
 
     def is_worse(self, value: float, limit: float) -> bool:
@@ -100,7 +100,7 @@ MEASURES = {
         Measure(
             "grid",
             "grid",
-            "--grid",
+            "grid",
             "higher",
             False,
             "share of the heat in the right cell of a collage, for each cell's class in turn; pictures of probability "
@@ -109,12 +109,12 @@ MEASURES = {
         Measure(
             "pointing",
             "pointing",
-            "--boxes-csv",
+            "boxes_csv",
             "higher",
             False,
             "1 where the hottest pixel is inside a box, else 0; no tolerance around it",
         ),
-        Measure("energy", "energy", "--boxes-csv", "higher", False, "share of the heat inside the boxes"),
+        Measure("energy", "energy", "boxes_csv", "higher", False, "share of the heat inside the boxes"),
         Measure(
             "sanity_head",
             "sanity head",
@@ -135,5 +135,5 @@ MEASURES = {
     )
 }
 
-# What --metrics can turn on; --grid and --boxes-csv turn on their own.
+# What `metrics` can turn on; `grid` and `boxes_csv` turn on their own.
 GROUPS = ("drop", "adcc", "deletion", "insertion", "sanity")

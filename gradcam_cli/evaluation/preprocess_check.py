@@ -103,7 +103,7 @@ def truth_from_folders(sources: Sequence[Source], labels: Labels, class_count: i
     unknown = [name for name in folders if folded(name) not in by_name]
     raise UsageError(
         f"The folders do not name the model's {class_count} classes: {', '.join(unknown[:5])}. "
-        "Call each folder as its class is called, or give the names: --labels FILE or --labels-from FOLDER."
+        "Call each folder as its class is called, or give the names: `labels=FILE` or `labels_from=FOLDER`."
     )
 
 

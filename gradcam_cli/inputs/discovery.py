@@ -160,7 +160,7 @@ def _without_collisions(sources: list[Source]) -> list[Source]:
                 continue
             raise UsageError(
                 f"{kept[-1].path} and {source.path} would both be written as {source.relative}: give the folder "
-                "above them as INPUT, or their paths by --files-from, and the tree is mirrored."
+                "above them as INPUT, or their paths by `files_from`, and the tree is mirrored."
             )
         if f"{source.relative}.json" == RUN_RECORD and source.errno is None:
             raise UsageError(f"{source.path}: its sidecar would be {RUN_RECORD}, which is the run's own record.")

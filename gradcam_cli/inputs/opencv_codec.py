@@ -96,7 +96,7 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int, *, blue_first: bool = F
     if max(pixels.shape[:2]) > JPEG_LONGEST_SIDE:
         raise ImageError(
             Reason.OVERLAY_TOO_LARGE,
-            f"a JPEG ends at {JPEG_LONGEST_SIDE:,} pixels a side: use --max-side for a smaller overlay",
+            f"a JPEG ends at {JPEG_LONGEST_SIDE:,} pixels a side: use `max_side` for a smaller overlay",
         )
     bgr = pixels if blue_first else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -341,7 +341,7 @@ def missing_values(others: Sequence[OtherInput]) -> str | None:
     if not missing:
         return None
     listed = ", ".join(f"'{other.name}' ({_told(other)})" for other in missing)
-    ways = [f"--input {other.name}=VALUE|FILE.npy|FILE.csv:COLUMN" for other in missing if not is_picture(other.shape)]
+    ways = [f"`inputs={other.name}=VALUE|FILE.npy|FILE.csv:COLUMN`" for other in missing if not is_picture(other.shape)]
     if any(is_picture(other.shape) for other in missing):
-        ways.append("--pairs FILE.csv for a second picture, or --image-input all for the same picture in all of them")
+        ways.append("`pairs=FILE.csv` for a second picture, or `image_input=all` for the same picture in all of them")
     return f"besides the picture, the model takes {listed}. Give them: {'; '.join(ways)}"

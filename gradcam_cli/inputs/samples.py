@@ -53,8 +53,8 @@ def eight_bits(samples: Samples, sample_range: SampleRange | None) -> tuple[NDAr
     if white is None and sample_range is None:
         raise ImageError(
             Reason.UNSUPPORTED,
-            f"samples of {_kind(values)} have no agreed range: say which values are black and white (--range), or save"
-            " it with 8 or 16 bits",
+            f"samples of {_kind(values)} have no agreed range: say which values are black and white (`sample_range`),"
+            " or save it with 8 or 16 bits",
         )
     levels = _levels(values, sample_range) if deep and sample_range is not None else None
     low, high = levels or (0.0, float(white or 1))

@@ -94,13 +94,13 @@ class Labels:
 
     def _hint(self, wanted: str) -> str:
         if not self.entries:
-            return " This model's classes have no names: use an index, or give the names with --labels FILE."
+            return " This model's classes have no names: use an index, or give the names with `labels=FILE`."
         key = folded(wanted)
         names = {folded(label.name): f"{label.name} ({i})" for i, label in enumerate(self.entries)}
         containing = [name for other, name in names.items() if key in other]
         close = [names[n] for n in difflib.get_close_matches(key, names, n=SUGGESTIONS)]
         found = list(dict.fromkeys([*close, *containing]))[: 2 * SUGGESTIONS]
-        return f" Did you mean {', '.join(found)}?" if found else " See --labels, or use the class's index."
+        return f" Did you mean {', '.join(found)}?" if found else " See `labels`, or use the class's index."
 
 
 def _checked_index(index: int, class_count: int) -> int:

@@ -122,7 +122,7 @@ def choose_beside(found: Sequence[Labels], class_count: int | None) -> tuple[Lab
         return Labels(), (note,) if found else ()
     chosen = fitting[0]
     differing = [_name(labels) for labels in fitting if labels.entries != chosen.entries]
-    but = f"; {', '.join(differing)} says otherwise (choose with --labels)" if differing else ""
+    but = f"; {', '.join(differing)} says otherwise (choose with `labels`)" if differing else ""
     return chosen, (f"labels from {_name(chosen)} beside the model{but}",)
 
 

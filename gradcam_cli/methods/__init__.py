@@ -1,4 +1,4 @@
-"""The CAM family: one registry that feeds `--method`, the documentation and the tests.
+"""The CAM family: one registry that feeds the command line, the documentation and the tests.
 
 A method has a file of its own, which says how its maps are made; to add one is to add its file and a line here.
 """

@@ -51,7 +51,7 @@ def describe(
     shape = _input_shape(path, found.picture.shape, settings.input_size, channels_first=channels_first)
     if settings.preprocess != "auto" and not PREPROCESSINGS[settings.preprocess].takes(shape[2]):
         raise ModelError(
-            f"{path}: --preprocess {settings.preprocess} is for three channels; the model's input has {shape[2]}."
+            f"{path}: `preprocess={settings.preprocess}` is for three channels; the model's input has {shape[2]}."
         )
     labels, notes = _labels(network, request)
     loaded = Classifier(
@@ -153,4 +153,4 @@ def _known_labels(network: keras.Model) -> Labels:
 
 def _size_warnings(shape: Shape, wanted: tuple[int, int] | None) -> Iterator[str]:
     if wanted is None and None in shape[1:]:
-        yield f"its input size is open; {FALLBACK_SIDE} was taken. Say another with --input-size HxW."
+        yield f"its input size is open; {FALLBACK_SIDE} was taken. Say another with `input_size=HxW`."

@@ -19,7 +19,7 @@ def _small(found: Candidates, call: Call, layout: Layout) -> str | None:
     if max(layout.height, layout.width) > SMALL:
         return None
     finer = found.finer_than(layout, call, SMALL + 1)
-    hint = f": try --layer {finer[0].path} ({finer[1].size})" if finer else ""
+    hint = f": try `layer={finer[0].path}` ({finer[1].size})" if finer else ""
     return f"the map has only {layout.size} cells and shows little of where the model looked{hint}"
 
 
@@ -31,7 +31,7 @@ def _branches(found: Candidates, call: Call) -> str | None:
     named = ", ".join(others[:NAMED_BRANCHES]) + more
     return (
         f"the model has parallel branches: the map shows the one that ends at {call.path}, and not {named}. "
-        "Give the layer of another branch with --layer"
+        "Give the layer of another branch with `layer`"
     )
 
 

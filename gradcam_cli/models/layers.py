@@ -41,7 +41,7 @@ class Target:
 
 
 def choose_layer(trace: Trace, wanted: str, token_grid: Grid | None = None) -> Target:
-    """Resolve `--layer`.
+    """Resolve the `layer` that was asked for.
 
     `auto` is the last 4-D output with height or width above 1 on the way to the logits: after its activation or
     merge, before anything is pooled away, and never mere padding, cropping or resizing. Where self-attention over
@@ -78,7 +78,7 @@ def _checked(target: Target, found: Candidates) -> Target:
     grid = found.token_grid
     if grid and (target.layout.kind != "tokens" or (target.layout.height, target.layout.width) != grid):
         asked = f"{grid[0]}x{grid[1]}"
-        raise ModelError(f"--token-grid {asked}: layer '{target.layer.path}' has no tokens of that grid. Leave it out.")
+        raise ModelError(f"`token_grid={asked}`: layer '{target.layer.path}' has no tokens of that grid. Leave it out.")
     return target
 
 
@@ -149,7 +149,7 @@ def _shared(trace: Trace, call: Call) -> str:
 def _unclear(call: Call) -> str:
     return (
         f"Layer '{call.path}' gives {call.output.shape[1]} tokens, and the operations that made them do not show which "
-        "grid they form. Give it with --token-grid HEIGHTxWIDTH."
+        "grid they form. Give it with `token_grid=HEIGHTxWIDTH`."
     )
 
 

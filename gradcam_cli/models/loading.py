@@ -97,7 +97,7 @@ def _load_weights(network: keras.Model, named: NamedModel, path: Path) -> None:
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise ModelError(
             f"{path}: these weights do not fit {named.name} ({first_line(error)}). They must come from the same "
-            "architecture with its 1000 classes; a model of another shape is given whole: --model FILE.keras"
+            "architecture with its 1000 classes; a model of another shape is given whole: `model=FILE.keras`"
         ) from error
 
 

@@ -42,7 +42,7 @@ def parts_of(path: Path, weights: Path | None) -> Parts:
             raise ModelError(f"{found}: no file of weights: .h5, .weights.h5 or .keras.")
         return Parts(found, "architecture", architecture, note)
     if weights:
-        raise ModelError("--weights goes with a named model, or with an architecture (JSON): this file brings its own.")
+        raise ModelError("`weights` goes with a named model, or with an architecture (JSON): this file brings its own.")
     if kind == "hdf5" and not _has_config(path):
         return _with_architecture_beside(path)
     return Parts(path, kind)
@@ -62,12 +62,12 @@ def _with_architecture_beside(path: Path) -> Parts:
         return Parts(path, "architecture", chosen, note)
     if found:
         raise ModelError(
-            f"{path}: weights alone. Which architecture is theirs? --model JSON --weights FILE: {_listed(found)}"
+            f"{path}: weights alone. Which architecture is theirs? `model=JSON` `weights=FILE`: {_listed(found)}"
         )
     raise ModelError(
-        f"{path}: there are weights in it but no model. Give the architecture: --model model.json --weights {path}"
+        f"{path}: there are weights in it but no model. Give the architecture: `model=model.json` `weights={path}`"
         " (model.json is what model.to_json() gives; beside the weights it is found by itself). A named model takes"
-        f" them so: --model NAME --weights {path}. Or save the whole model: model.save('model.keras')"
+        f" them so: `model=NAME` `weights={path}`. Or save the whole model: model.save('model.keras')"
     )
 
 
@@ -82,10 +82,10 @@ def _weights_beside(path: Path) -> tuple[Path, str]:
         return chosen, f"an architecture alone; its weights are {chosen.name}, which lie beside it.{models}"
     if found:
         raise ModelError(
-            f"{path}: an architecture alone. Which weights are its own? --weights FILE: {_listed(found)}.{models}"
+            f"{path}: an architecture alone. Which weights are its own? `weights=FILE`: {_listed(found)}.{models}"
         )
     raise ModelError(
-        f"{path}: an architecture alone, with random weights. Give its weights: --weights FILE.weights.h5.{models}"
+        f"{path}: an architecture alone, with random weights. Give its weights: `weights=FILE.weights.h5`.{models}"
     )
 
 

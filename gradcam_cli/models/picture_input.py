@@ -108,10 +108,10 @@ def _chosen(
     if len(free) == 1:
         return free[0], None
     if len(free) == 2 and any(value.partners for value in given):
-        return free[0], f"the map is for the input '{free[0].name}'; --image-input {free[1].name} explains the other"
+        return free[0], f"the map is for the input '{free[0].name}'; `image_input={free[1].name}` explains the other"
     raise ModelError(
-        f"{path}: {len(pictures)} inputs take pictures: {listed}. Say which one is explained, --image-input NAME, and"
-        " give the other by --pairs FILE.csv; or let the same picture go into all of them: --image-input all"
+        f"{path}: {len(pictures)} inputs take pictures: {listed}. Say which one is explained, `image_input=NAME`, and"
+        " give the other by `pairs=FILE.csv`; or let the same picture go into all of them: `image_input=all`"
     )
 
 

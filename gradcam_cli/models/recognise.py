@@ -23,7 +23,7 @@ TF_KERAS = (
     "  With the TensorFlow that wrote it (or pip install tf_keras):\n"
     "    import tf_keras\n"
     "    tf_keras.models.load_model({path!r}).save('model.h5')\n"
-    "  and then: --model model.h5"
+    "  and then: `model=model.h5`"
 )
 NO_WAY_BACK = f"Its layers cannot be had back: use the Keras model that it was made from, saved by {SAVE}"
 REBUILD = (
@@ -148,7 +148,7 @@ def _tfjs(path: Path) -> str:
         "    pip install tensorflowjs\n"
         "    tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras"
         f" {path} model.h5\n"
-        "  and then: --model model.h5. A graph model has no layers: use the model that it was made from."
+        "  and then: `model=model.h5`. A graph model has no layers: use the model that it was made from."
     )
 
 
@@ -201,7 +201,7 @@ def _other(path: Path, head: bytes, tail: bytes) -> str:
         (name.endswith(".onnx") or b"onnx" in head[:256] or b"pytorch" in head[:64], f"an ONNX graph. {NO_WAY_BACK}."),
         (
             name == "saved_model.pb",
-            f"the graph of a SavedModel. Give its folder, to see how it is converted: --model {path.parent}",
+            f"the graph of a SavedModel. Give its folder, to see how it is converted: `model={path.parent}`",
         ),
         (name.endswith((".pb", ".pbtxt")), f"a frozen TensorFlow graph. {NO_WAY_BACK}."),
     ]

@@ -1,4 +1,4 @@
-"""What `--model` asks for, checked as far as it can be without importing Keras."""
+"""What the `model` setting asks for, checked as far as it can be without importing Keras."""
 
 import os
 import re
@@ -171,7 +171,7 @@ def open_source(path: Path, request: ModelRequest) -> Iterator[Path]:
 
 def _custom(settings: ModelSettings) -> CustomObjects | None:
     if settings.trust_code != (settings.custom_objects is not None):
-        raise UsageError("--custom-objects FILE.py runs code, and --trust-model-code allows it: give both, or neither.")
+        raise UsageError("`custom_objects=FILE.py` runs code, and `trust_code` allows it: give both, or neither.")
     return read_custom_objects(settings.custom_objects) if settings.custom_objects else None
 
 
@@ -201,7 +201,7 @@ def asked_labels(settings: ModelSettings) -> Labels | None:
         ModelError: they cannot be read.
     """
     if settings.labels and settings.labels_from:
-        raise UsageError("--labels and --labels-from both name the classes: give one of them.")
+        raise UsageError("`labels` and `labels_from` both name the classes: give one of them.")
     if settings.labels_from:
         return folder_labels(settings.labels_from)
     if isinstance(settings.labels, tuple):

@@ -137,7 +137,7 @@ def _one_output(model: keras.Model, outputs: Any, wanted: str | None) -> Any:
         names = [str(i) for i in range(len(tensors))]
     listed = ", ".join(names)
     if wanted is None and len(tensors) != 1:
-        raise ModelError(f"{model.name}: the model has {len(tensors)} outputs. Choose one with --output: {listed}")
+        raise ModelError(f"{model.name}: the model has {len(tensors)} outputs. Choose one with `output_name`: {listed}")
     if wanted is None:
         return tensors[0]
     if wanted not in names:

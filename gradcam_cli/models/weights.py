@@ -102,6 +102,6 @@ def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: boo
     return (
         f"The ImageNet weights of {model.name} are not on this machine and cannot be downloaded ({reason}).\n"
         f"  Tried: {path} ({state}), {_of(model).url}\n"
-        f"  Put the file there yourself, or give it with --weights FILE.\n"
-        f"  Or use the model that needs no download: --model {LITE0}"
+        f"  Put the file there yourself, or give it with `weights=FILE`.\n"
+        f"  Or use the model that needs no download: `model={LITE0}`"
     )

@@ -119,7 +119,7 @@ def load_parts(
     except (ModelError, ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise ModelError(
             f"{weights}: these weights do not fit the architecture {architecture.name} ({cause(error)}). Give the two"
-            " that were saved together: --model JSON --weights FILE"
+            " that were saved together: `model=JSON` `weights=FILE`"
         ) from error
     return network
 
@@ -216,7 +216,7 @@ def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
     reason = f"layer '{culprit[0]}' ({culprit[1]}): {culprit[2]}" if culprit else cause(error)
     return (
         f"{path}: Keras {keras.__version__} cannot load this model: {reason}\n"
-        "  If the layer is your own: --custom-objects FILE.py --trust-model-code. Or, where the model was made, put a"
+        "  If the layer is your own: `custom_objects=FILE.py` `trust_code=True`. Or, where the model was made, put a"
         " layer of Keras's own in its place, copy its weights, and save again."
     )
 

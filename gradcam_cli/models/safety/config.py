@@ -221,7 +221,7 @@ def foreign(path: Path, layer: str, name: str, *, is_function: bool = False) -> 
     what = f"uses the function {name}" if is_function else f"is of the class {name}"
     return (
         f"{path}: {layer} {what}, which is not part of Keras; its code is not in the file and will "
-        "not be imported. If the code is yours: --custom-objects FILE.py --trust-model-code. Or rebuild that part from "
+        "not be imported. If the code is yours: `custom_objects=FILE.py` `trust_code=True`. Or rebuild that part from "
         "Keras's own layers, copy its weights, and save again."
     )
 

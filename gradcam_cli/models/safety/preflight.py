@@ -237,8 +237,8 @@ def _check_h5(path: Path, own: frozenset[str]) -> None:
         version = text(_attribute(path, file, "keras_version") or "")
     if config is None:
         raise ModelError(
-            f"{path}: there are weights in it but no model. Give a named model its weights (--model NAME --weights "
-            f"{path.name}), or save the whole model: model.save('model.keras')"
+            f"{path}: there are weights in it but no model. Give a named model its weights (`model=NAME` "
+            f"`weights={path.name}`), or save the whole model: model.save('model.keras')"
         )
     check_config(path, _parsed(path, config), stored, version, own)
 

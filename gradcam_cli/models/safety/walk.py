@@ -10,7 +10,7 @@ from gradcam_cli.models.safety.operations import OPERATIONS
 from gradcam_cli.models.safety.rules import RULES
 from gradcam_cli.models.safety.shapes import RULE_ERRORS, Dims, Node, Shape, Sizes, dims_of, numbers
 
-# What --input-size is where nobody says it.
+# The side of an input of open size where `input_size` does not say it.
 OPEN_SIDE = 224
 PICTURE_RANK = 3
 MAX_STEPS = 50_000
