@@ -133,7 +133,7 @@ def test_tokens_of_an_unknown_grid_ask_for_it() -> None:
     x = ops.sort(x, axis=1)[:, :18]
     x = attention(layers.Dense(4)(x), 18)
     pooled = layers.GlobalAveragePooling1D()(x)
-    with pytest.raises(ModelError, match="`token_grid`"):
+    with pytest.raises(ModelError, match="`token_grid=HEIGHTxWIDTH`"):
         chosen(inputs, pooled, "norm")
     layer = chosen(inputs, pooled, "norm", (3, 5))
     assert (layer.height, layer.width, layer.geometry) == (3, 5, None)
