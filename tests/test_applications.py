@@ -73,11 +73,13 @@ GOLDEN = {
     "vgg19": ("block5_pool", False),
     "xception": ("block14_sepconv2_act", True),
 }
-# The smallest member of each family first: that one is traced.
+# The smallest member of each family first: it is traced, and its layers stand for those of the others.
 FAMILIES = (
     ("convnexttiny", "convnextsmall", "convnextbase", "convnextlarge", "convnextxlarge"),
     ("densenet121", "densenet169", "densenet201"),
-    ("efficientnetb0", *(f"efficientnetb{i}" for i in range(1, 8))),
+    # The last stage of the smallest has a single block, which adds nothing to its input.
+    ("efficientnetb0",),
+    ("efficientnetb1", *(f"efficientnetb{i}" for i in range(2, 8))),
     ("efficientnetv2b0", *(f"efficientnetv2{size}" for size in ("b1", "b2", "b3", "s", "m", "l"))),
     ("inceptionresnetv2",),
     ("inceptionv3",),

@@ -9,7 +9,6 @@ from gradcam_cli.cli.announcing import announce
 from gradcam_cli.cli.console import Progress, Verbosity, busy, download_bar, say
 from gradcam_cli.cli.decoder_lines import DecoderLines
 from gradcam_cli.cli.inputs import say_left_out
-from gradcam_cli.cli.wording import as_options
 from gradcam_cli.evaluation.observer import StudyObserver
 from gradcam_cli.runs.observer import OpenedModel
 from gradcam_cli.settings import EvaluateRequest
@@ -59,7 +58,7 @@ class ConsoleStudyObserver(StudyObserver):
 
     def warn(self, text: str) -> None:
         """Print a line."""
-        (self._progress.say if self._progress else say)(as_options(text))
+        (self._progress.say if self._progress else say)(text)
 
     def busy(self, what: str) -> AbstractContextManager[None]:
         """Show on a terminal what is done."""
