@@ -7,19 +7,22 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT, jpeg, picture
+from fakes import FakeEngines
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.opencv import cv2
-from gradcam_cli.inputs import subprocess_decoder as isolation
 from gradcam_cli.inputs.decoding import Needed, at_once, decode
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
-from gradcam_cli.settings import Limits, SampleRange
+from gradcam_cli.runs.explain import run_explain
+from gradcam_cli.settings import ExplainRequest, InputSettings, Limits, RunSettings, SampleRange
 
 LIMITS = Limits()
 # A child whose decoder has one more format: the word says what becomes of the process.
@@ -56,12 +59,37 @@ def pool() -> Iterator[Decoders]:
         yield opened
 
 
+ODD_COMMAND = {"args": [sys.executable, "-c", ODD_CHILD], "stderr": subprocess.DEVNULL}
+
+
 @pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoders]:
-    command = {"args": [sys.executable, "-c", ODD_CHILD], "stderr": subprocess.DEVNULL}
-    monkeypatch.setattr(isolation, "subprogram", lambda _module: command)
-    with decoders(1) as opened:
+def odd() -> Iterator[Decoders]:
+    with decoders(1, ODD_COMMAND) as opened:
         yield opened
+
+
+def test_a_decoder_that_dies_costs_that_image_alone(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(7):
+        (photos / f"{i}.jpg").write_bytes(jpeg(seed=i))
+    (photos / "3.jpg").write_bytes(b"segfault")
+    request = ExplainRequest(
+        inputs=InputSettings((str(photos),)),
+        output=tmp_path / "out",
+        isolate_decoder=True,
+        run=RunSettings(batch_size=4),
+    )
+    run = run_explain(request, engines=FakeEngines(), isolated=partial(decoders, command=ODD_COMMAND))
+    assert run.counts["done"] == 6
+    plain = replace(request, output=tmp_path / "plain", isolate_decoder=False)
+    found = zip(run.records(), run_explain(plain, engines=FakeEngines()).records(), strict=True)
+    for (record, same), number in zip(found, range(7), strict=True):
+        if number == 3:
+            assert (record["reason"], same["reason"]) == ("decoder_crashed", "not_an_image")
+            assert "SIGSEGV" in record["message"]
+        else:
+            assert record == same
 
 
 def outcome(function: Any, data: bytes, *more: Any) -> Any:

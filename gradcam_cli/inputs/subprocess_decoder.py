@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from queue import SimpleQueue
@@ -35,8 +35,9 @@ SECONDS_TO_END: Final = 2
 class Decoders:
     """A pool of decoding processes; each starts when it is first needed, and anew after it died."""
 
-    def __init__(self, count: int) -> None:
-        """Allow so many at a time; threads beyond that wait."""
+    def __init__(self, count: int, command: Mapping[str, Any] | None = None) -> None:
+        """Allow `count` at a time; threads beyond that wait. `command` is that of `decoders`."""
+        self._command = subprogram(__name__) if command is None else command
         self._idle: SimpleQueue[_Child | None] = SimpleQueue()
         self._count = count
         for _ in range(count):
@@ -50,7 +51,7 @@ class Decoders:
         sample_range: SampleRange | None = None,
         admit: Admit = at_once,
     ) -> Photo:
-        """Decode as `images.decode` does.
+        """Decode as `decoding.decode` does.
 
         Raises:
             ImageError: what that raises, or `decoder_crashed`.
@@ -59,7 +60,7 @@ class Decoders:
         child = self._idle.get()
         try:
             if child is None or not child.is_alive():
-                child = _Child()
+                child = _Child(self._command)
             return child.decode(_request(data, limits, needed, sample_range), data, limits, admit)
         except ImageError:
             raise
@@ -84,9 +85,12 @@ class Decoders:
 
 
 @contextmanager
-def decoders(count: int) -> Iterator[Decoders]:
-    """Open a pool for as long as a run takes."""
-    pool = Decoders(count)
+def decoders(count: int, command: Mapping[str, Any] | None = None) -> Iterator[Decoders]:
+    """Open a pool of `count` processes for as long as a run takes.
+
+    `command` are the arguments of `subprocess.Popen` for one of them; None: this module.
+    """
+    pool = Decoders(count, command)
     try:
         yield pool
     finally:
@@ -94,8 +98,8 @@ def decoders(count: int) -> Iterator[Decoders]:
 
 
 class _Child:
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(**subprogram(__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, command: Mapping[str, Any]) -> None:
+        self._process = subprocess.Popen(**command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._requests = cast("IO[bytes]", self._process.stdin)
         self._answers = cast("IO[bytes]", self._process.stdout)
 

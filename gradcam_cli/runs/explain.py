@@ -3,8 +3,8 @@
 This is what the command line, a notebook and a worker call.
 """
 
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from gradcam_cli.errors import EnvironmentStop, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.inputs.finding import find_inputs
-from gradcam_cli.inputs.subprocess_decoder import decoders
+from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import check_options
 from gradcam_cli.models.named import NAMED_MODELS
@@ -45,6 +45,7 @@ def run_explain(
     *,
     engines: Engines | None = None,
     sink: Sink | None = None,
+    isolated: Callable[[int], AbstractContextManager[Decoders]] = decoders,
 ) -> Run:
     """Explain what the request asks for, and write the results to its output folder.
 
@@ -56,6 +57,7 @@ def run_explain(
         observer: receives progress and records; see `RunObserver`.
         engines: finds the model and opens its engine.
         sink: takes the files of each image where the request has no output folder.
+        isolated: opens so many processes that decode, where the request asks for them.
 
     Raises:
         UsageError: the request cannot be served: no pictures, an output folder that is in use or cannot be written.
@@ -66,7 +68,7 @@ def run_explain(
     observer, engines = observer or RunObserver(), engines or Engines()
     check_options(METHODS[request.run.method], request.run.method_options)
     found = _find(request, observer)
-    with _folder(request.output) as folder, _decoder(isolated=request.isolate_decoder) as decode_one:
+    with _folder(request.output) as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
         digest = request.digest(model.depends(), versions_of_results())
         queue = queue_of(request, found, folder, model, digest)
@@ -305,11 +307,11 @@ def _folder(root: Path | None) -> Iterator[OutputFolder | None]:
 
 
 @contextmanager
-def _decoder(*, isolated: bool) -> Iterator[Decode]:
-    if not isolated:
+def _decoder(isolated: Callable[[int], AbstractContextManager[Decoders]] | None) -> Iterator[Decode]:
+    if isolated is None:
         yield decode
         return
-    with decoders(available_threads()) as pool:
+    with isolated(available_threads()) as pool:
         yield pool.decode
 
 
