@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
+from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer, probabilities_of
 from gradcam_cli.engines.selection import Engines, Work
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.labels.class_labels import Label, Labels
@@ -58,6 +58,9 @@ class FakeEngine:
         slopes = self.kernel[:, chosen].transpose(1, 2, 0) / self.cells**2
         shape = (*slopes.shape[:2], self.cells, self.cells, CHANNELS)
         return Forward(inputs, activations, logits, chosen, np.broadcast_to(slopes[:, :, None, None, :], shape))
+
+    def probabilities(self, inputs: Floats, extras: Extras = NO_EXTRAS) -> Floats:
+        return probabilities_of(self.head, self.explain(inputs, extras=extras))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         slopes = self.kernel[:, classes].T / self.cells**2

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 from nets import SIDE, classifier, convolutions, engine_at, flatten_dense, gap_dense
 
+from gradcam_cli.engines.protocol import probabilities_of
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.engines.tracing import list_layers
 from gradcam_cli.errors import ModelError
@@ -327,3 +328,14 @@ def test_weights_as_constants_give_the_same_scores_and_gradients(build: Any, mon
     monkeypatch.setattr("gradcam_cli.models.classifier.LARGEST_GRAPH", 0)
     kept = engine(network, "first", frozen=True)
     assert len(kept.traced.function.captured_inputs) == len(plain.traced.function.captured_inputs)
+
+
+@pytest.mark.parametrize("head", ["dense", "flat", "one sigmoid"])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_probabilities_are_those_of_a_pass_with_gradients(head: str, gradients: bool) -> None:
+    network = {"dense": gap_dense, "flat": flatten_dense, "one sigmoid": lambda: gap_dense(1, "sigmoid")}[head]()
+    made = engine(network, "first", gradients=gradients)
+    x = inputs(3)
+    found = made.probabilities(x)
+    np.testing.assert_allclose(found, probabilities_of(made.head, made.explain(x)), rtol=1e-5, atol=1e-6)
+    assert len(found) == 3

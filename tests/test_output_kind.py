@@ -165,6 +165,7 @@ def test_a_batch_of_one_is_read_alike() -> None:
     told = made.explain(pictures()[:1]).probabilities
     assert told is not None
     np.testing.assert_allclose(told, model(pictures()[:1]), rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(made.probabilities(pictures()[:1]), told, rtol=2e-5, atol=1e-6)
 
 
 def slopes(model: Any, scores: Any) -> Any:

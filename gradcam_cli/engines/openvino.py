@@ -82,6 +82,10 @@ class OpenVinoEngine:
         gradients = self.head.dense_score_gradients(self._score, logits, targets, self.layer)
         return Forward(inputs, activations, logits, targets, gradients)
 
+    def probabilities(self, inputs: Floats, extras: Extras = NO_EXTRAS) -> Floats:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward, and give the probabilities (N, C)."""
+        return self.head.probabilities(self.explain(inputs, extras=extras).logits)
+
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image."""
         del forward

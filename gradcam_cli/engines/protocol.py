@@ -231,6 +231,12 @@ class Engine(Protocol):
         value differs from image to image.
         """
 
+    def probabilities(self, inputs: Floats, extras: Extras = NO_EXTRAS) -> Floats:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward only, and give the probabilities (N, C).
+
+        Only for heads that have them.
+        """
+
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class's logit (N,) for each image, through the head alone."""
 

@@ -1,7 +1,7 @@
 """The TensorFlow engine: runs a traced model, and its head alone from kept activations on."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gradcam_cli.cores import available_cores
 from gradcam_cli.engines.devices import HasGpu, gpu_usable
-from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer
+from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer, probabilities_of
 from gradcam_cli.engines.streams import streams_for
-from gradcam_cli.engines.tracing import OWN_CHOICE, TracedModel, both_sides, gradient, score_of
+from gradcam_cli.engines.tracing import OWN_CHOICE, TracedModel, both_sides, gradient, score_of, trace_scores
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.linearity import is_averaged
 
@@ -86,13 +86,9 @@ class TensorFlowEngine:
         tensor = tf.constant(self._padded(inputs))
         more = [tf.constant(self._padded(extras[other.name])) for other in self.traced.classifier.varying]
         given = np.full((count, self.target_count), OWN_CHOICE) if targets is None else targets
-        try:
+        with _known_errors():
             wanted = tf.constant(self._padded(given), tf.int32)
             raw, activations, logits, chosen, gradients, told = self.traced.function(tensor, wanted, *more)
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(first_line(error)) from error
-        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
-            raise ModelError(f"The network cannot be run on this machine: {_reason(error)}") from error
         # Views of TensorFlow's own memory: nothing is copied, and nobody writes.
         scores, classes = np.asarray(logits)[:count], np.asarray(chosen)[:count].astype(np.intp)
         slopes = None
@@ -102,6 +98,25 @@ class TensorFlowEngine:
         probabilities = np.asarray(told)[:count] if self.head.kind == "probabilities" else None
         known = np.asarray(activations)[:count]
         return Forward(inputs, known, scores, classes, slopes, ((tensor, *more), raw), extras, probabilities)
+
+    def probabilities(self, inputs: Floats, extras: Extras = NO_EXTRAS) -> Floats:
+        """Run up to `batch_size` inputs (N, H, W, channels) forward only, and give the probabilities (N, C).
+
+        Where `explain` would take gradients, a function without them is traced when it is first needed.
+
+        Raises:
+            MemoryError: the batch is too large for this machine.
+            ModelError: the machine lacks an operation that the network needs.
+        """
+        if not self.traced.settings.gradients or self.head.weights is not None:
+            return probabilities_of(self.head, self.explain(inputs, extras=extras))
+        with self.traced.classifier.tracing:
+            scores = self._scores
+        more = [tf.constant(self._padded(extras[other.name])) for other in self.traced.classifier.varying]
+        with _known_errors():
+            logits, told = (np.asarray(each) for each in scores(tf.constant(self._padded(inputs)), *more))
+        found = told if self.head.kind == "probabilities" else self.head.probabilities(logits)
+        return found[: len(inputs)]
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
         """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
@@ -155,6 +170,11 @@ class TensorFlowEngine:
     def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
         missing = self.batch_size - len(rows)
         return np.concatenate([rows, np.zeros_like(rows, shape=(missing, *rows.shape[1:]))]) if missing else rows
+
+    @cached_property
+    def _scores(self) -> Any:
+        """Logits and probabilities without gradients."""
+        return trace_scores(self.traced)
 
     @cached_property
     def _head_gradient(self) -> Any:
@@ -228,6 +248,17 @@ class TensorFlowEngine:
         with self.traced.weights():
             run = self.traced.classifier.run(inputs[0], inputs[1:], substitute)
         return tf.cast(both_sides(run.logits, self.head), tf.float32)
+
+
+@contextmanager
+def _known_errors() -> Iterator[None]:
+    """Say of a pass that failed whether the batch was too large or the machine lacks an operation."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(first_line(error)) from error
+    except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
+        raise ModelError(f"The network cannot be run on this machine: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -118,6 +118,23 @@ def trace_model(
     )
 
 
+def trace_scores(traced: TracedModel) -> Any:
+    """Trace the network of a traced model once more, without gradients.
+
+    Returns a function of inputs (N, H, W, channels) and the batches of the further inputs, which gives logits (N, C)
+    and probabilities (N, C) or none.
+    """
+
+    def scores(inputs: Any, *extras: Any) -> tuple[tuple[Any, Any], None]:
+        with traced.weights():
+            run = traced.classifier.run(inputs, extras)
+        told = run.read.probabilities
+        logits = tf.cast(both_sides(run.logits, traced.head), tf.float32)
+        return (logits, tf.zeros(0) if told is None else told), None
+
+    return traced.classifier.traced(scores, traced.settings.batch_size, *traced.extra_specs)[0]
+
+
 def run_at(classifier: Classifier, layer: str, inputs: Any, extras: Sequence[Any] = ()) -> LayerRun:
     """Run a network symbolically, inside a function that is being traced, and find the layer and its head.
 

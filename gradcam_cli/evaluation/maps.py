@@ -40,9 +40,8 @@ def class_scores(engine: Engine, probes: Iterable[Probe]) -> Iterator[float]:
 
 def _scores(engine: Engine, probes: list[Probe]) -> list[float]:
     extras = {name: np.stack([more[name] for _, _, more in probes]) for name in probes[0][2]}
-    forward = engine.explain(np.stack([inputs for _, inputs, _ in probes]), extras=extras)
-    classes = np.asarray([index for index, _, _ in probes], np.intp)
-    return [float(score) for score in probability_of(engine, forward, classes)]
+    probabilities = engine.probabilities(np.stack([inputs for _, inputs, _ in probes]), extras)
+    return [float(probabilities[i, index]) for i, (index, _, _) in enumerate(probes)]
 
 
 def probability_of(engine: Engine, forward: Forward, classes: Classes) -> Floats:

@@ -7,7 +7,9 @@ from typing import Any, cast
 from gradcam_cli.engines.protocol import Engine
 
 # Everything that runs the network; a method with many copies or masks calls these many times for one batch.
-PASSES = frozenset({"explain", "class_gradients", "ablation_drops"})
+PASSES = frozenset({"explain", "probabilities", "class_gradients", "ablation_drops"})
+# Those that start from inputs.
+FORWARD = frozenset({"explain", "probabilities"})
 
 
 class Stopped(BaseException):
@@ -52,7 +54,7 @@ def counting(engine: Engine, count: Callable[[int], None]) -> Engine:
     """Wrap an engine: `count` is called with the number of inputs of each forward pass."""
 
     def before(name: str, first: Any) -> None:
-        if name == "explain":
+        if name in FORWARD:
             count(len(first))
 
     return watched(engine, before)
