@@ -1,6 +1,7 @@
 """The README against the program: every option it names exists, and every option of the program is in it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from gradcam_cli.methods import METHODS
 from gradcam_cli.results.sidecar import schema_text
 from gradcam_cli.settings import BASELINES, FIT_MODES
 
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-z0-9](?![\w-]))")
 # Options of other programs in the README's one-liners.
@@ -71,7 +73,7 @@ def test_every_field_of_the_sidecar_is_explained() -> None:
 
 
 def test_the_example_runs_as_it_is_written(run: Runner, tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = next(block for block in PYTHON.findall(README) if "keras.Model(" in block)
     assert len([line for line in code.splitlines() if line and not line.startswith(("#", "import", "from"))]) <= 20
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     listed = run("layers", "pets.keras").expect(0).out.decode().splitlines()
@@ -89,3 +91,19 @@ def test_every_help_has_an_example(command: click.Command) -> None:
     text = command.get_help(click.Context(command))
     assert "Example" in text
     assert "gradcam-cli " in text
+
+
+def test_the_python_of_the_documents_runs_as_it_is_written(tmp_path: Path) -> None:
+    """All examples of the API in one process, one after the other, in a folder with the sample pictures."""
+    blocks = [block for block in PYTHON.findall(README) if "Explainer(" in block]
+    blocks += PYTHON.findall((ROOT / "docs/python.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 4
+    (tmp_path / "sample_images").symlink_to(SAMPLES)
+    code = "\n".join([*blocks, "assert explanation.best.map.min() >= 0"])
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Egyptian cat" in done.stdout
+    assert "6 0" in done.stdout
