@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "explanation": {"numpy"},
     "explainer": set(),
     "evaluation": {"numpy", "matplotlib"},
+    "process": set(),
     "cli": {"click", "tqdm"},
 }
 # The one module of a room that may know it.

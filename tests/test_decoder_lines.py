@@ -9,11 +9,12 @@ import pytest
 from conftest import jpeg
 from test_pipeline import job
 
-from gradcam_cli.cli.console import quiet_libraries
-from gradcam_cli.cli.decoder_lines import MOST_LINES, DecoderLines
+from gradcam_cli.cli.console import say
 from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.process.decoder_lines import MOST_LINES, DecoderLines
+from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.runs.job import Fitted
 from gradcam_cli.runs.memory_budget import MemoryBudget
 from gradcam_cli.runs.preparing import prepare
@@ -36,7 +37,7 @@ def test_with_verbose_each_line_has_the_name(capfd: pytest.CaptureFixture[str], 
     for i in range(8):
         (tmp_path / f"{i}.jpg").write_bytes(ODD if i % 2 else jpeg())
     with quiet_libraries(verbose=True):
-        listening = DecoderLines()
+        listening = DecoderLines(say)
         the_job = job()
         object.__setattr__(the_job, "listen", listening.listen)
 
@@ -65,7 +66,7 @@ def test_without_verbose_nothing_is_shown(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_many_lines_are_cut(capfd: pytest.CaptureFixture[str]) -> None:
-    with DecoderLines().listen("a\x1b[2J.tif", lambda _: None) as admit:
+    with DecoderLines(say).listen("a\x1b[2J.tif", lambda _: None) as admit:
         admit(1)
         os.write(2, b"TIFFFillStrip: \x1b[31mread error\n" * 100)
     lines = capfd.readouterr().err.splitlines()
@@ -76,7 +77,7 @@ def test_many_lines_are_cut(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_who_waits_for_memory_keeps_nobody_from_decoding() -> None:
     """Memory is waited for without the lock, also when a picture asks for more while it is decoded."""
-    budget, listening = MemoryBudget(at_work=10), DecoderLines()
+    budget, listening = MemoryBudget(at_work=10), DecoderLines(say)
     holds, asked_again = threading.Event(), threading.Event()
 
     def first() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import jpeg
 
-from gradcam_cli.cli.console import printable
-from gradcam_cli.cli.process import memory_stop
 from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.process.memory import memory_stop
+from gradcam_cli.text import printable
 
 # The command with the fake engine, in a process of its own.
 FAKE = Path(__file__).parent / "fake_program.py"

@@ -19,8 +19,8 @@ from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
 from test_cli import photos as photos  # noqa: PLC0414 - a fixture
 
 from gradcam_cli.cli import observer
-from gradcam_cli.cli.signals import PIPE_CLOSED
 from gradcam_cli.inputs.discovery import Source, as_text, from_text
+from gradcam_cli.process.signals import PIPE_CLOSED
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.runs.pipeline import explain
 from gradcam_cli.runs.resume import Wanted, is_finished
@@ -345,7 +345,7 @@ def test_packages_that_a_plan_does_not_need_may_be_missing(
 def test_a_second_signal_ends_at_once() -> None:
     code = (
         "import os, signal\n"
-        "from gradcam_cli.cli.signals import stopped_by_signals\n"
+        "from gradcam_cli.process.signals import stopped_by_signals\n"
         "with stopped_by_signals():\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"

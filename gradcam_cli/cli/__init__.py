@@ -20,11 +20,12 @@ from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
-from gradcam_cli.cli.process import memory_stop, prepare_streams, watched
 from gradcam_cli.cli.schema import schema
-from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED
 from gradcam_cli.cli.verify import verify
 from gradcam_cli.errors import EnvironmentStop, GradcamError
+from gradcam_cli.process.memory import memory_stop, watched
+from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED
+from gradcam_cli.process.streams import prepare_streams
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines

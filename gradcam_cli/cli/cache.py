@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from gradcam_cli.cli.console import printable, say
+from gradcam_cli.cli.console import say
 from gradcam_cli.errors import ModelError
-from gradcam_cli.text import counted
+from gradcam_cli.text import counted, printable
 
 SECONDS_A_DAY = 86_400
 UNITS = ("B", "kB", "MB", "GB")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradcam_cli.cli.common import found_inputs
-from gradcam_cli.cli.console import Verbosity, download_bar, quiet_libraries, say
+from gradcam_cli.cli.console import Verbosity, download_bar, say
 from gradcam_cli.cli.options import fit_option, input_size_option, labels_options, output_option
 from gradcam_cli.errors import ModelError, UsageError
+from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import InputSettings, ModelSettings, RunSettings, TargetSettings
 
 if TYPE_CHECKING:

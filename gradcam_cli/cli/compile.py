@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from gradcam_cli.cli.console import download_bar, quiet_libraries, say
+from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import LocalPath, model_options
 from gradcam_cli.engines.selection import openvino_installed
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
+from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
 
 PLAN_SUFFIX = ".plan"

@@ -1,22 +1,18 @@
-"""What people see: stderr without the chatter of native libraries, progress, and one line a failed file."""
+"""What people see: messages on stderr, and progress."""
 
-import io
-import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from unicodedata import category
 
 import click
 
-from gradcam_cli.cli.process import LossyWriter
 from gradcam_cli.cli.wording import as_options
+from gradcam_cli.text import printable
 
 
 @dataclass(frozen=True)
@@ -37,64 +33,11 @@ class Records:
 
 
 SECONDS_BETWEEN_LINES = 10.0
-# Unicode categories: control, format (such as the reversal of writing direction), line and paragraph separators.
-UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
-
-
-@contextmanager
-def quiet_libraries(*, verbose: bool) -> Iterator[None]:
-    """Keep what TensorFlow, CUDA, libpng and libjpeg print off the screen, unless the user asked for it.
-
-    They write to file descriptor 2 from C, past Python: so descriptor 2 leads nowhere for a while, and
-    Python's stderr gets a descriptor of its own. It gets one in any case: with `verbose`, what is printed while a
-    picture is decoded is captured.
-    """
-    if not verbose:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    saved = os.dup(2)
-    own = sys.stderr
-    replaced = _writes_to(own, 2)
-    if replaced:
-        binary = LossyWriter(saved, "w", closefd=False)
-        sys.stderr = io.TextIOWrapper(binary, own.encoding, "backslashreplace", line_buffering=True)
-    if not verbose:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-    try:
-        # Warnings of Python libraries are about their own affairs, not about the user's pictures; Pillow's name no
-        # picture.
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="" if not verbose else r"PIL\.")
-            yield
-    finally:
-        if replaced:
-            sys.stderr.flush()
-            sys.stderr = own
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def _writes_to(stream: Any, descriptor: int) -> bool:
-    try:
-        return bool(stream.fileno() == descriptor)
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def say(message: str) -> None:
     """Print a message for people on stderr; where it speaks of arguments, they read of options."""
     click.echo(printable(as_options(message)), err=True)
-
-
-def printable(text: str) -> str:
-    r"""Write control and format characters as escapes such as `\x1b`, so that a name cannot command a terminal."""
-    return "".join(_visible(character) if category(character) in UNSAFE else character for character in text)
-
-
-def _visible(character: str) -> str:
-    return character if character in "\n\t" else ascii(character)[1:-1]
 
 
 @contextmanager

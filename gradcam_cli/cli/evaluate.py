@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.console import Verbosity, quiet_libraries, say
+from gradcam_cli.cli.console import Verbosity, say
 from gradcam_cli.cli.inputs import input_settings
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
@@ -26,10 +26,11 @@ from gradcam_cli.cli.options import (
     talk_options,
     verbosity_of,
 )
-from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.cli.table import table
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.measures import CONVENTIONS, GROUPS, MEASURES
+from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
+from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import BASELINES, QUICK_METRICS, EvaluateRequest, Gate, StudySettings
 from gradcam_cli.text import counted
 

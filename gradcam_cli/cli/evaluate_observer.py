@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gradcam_cli.cli.announcing import announce
 from gradcam_cli.cli.console import Progress, Verbosity, busy, download_bar, say
-from gradcam_cli.cli.decoder_lines import DecoderLines
 from gradcam_cli.cli.inputs import say_left_out
 from gradcam_cli.evaluation.observer import StudyObserver
+from gradcam_cli.process.decoder_lines import DecoderLines
 from gradcam_cli.runs.observer import OpenedModel
 from gradcam_cli.settings import EvaluateRequest
 
@@ -29,7 +29,7 @@ class ConsoleStudyObserver(StudyObserver):
         self._verbosity = verbosity
         self._open = ExitStack()
         self._progress: Progress | None = None
-        self._decoder_lines = DecoderLines()
+        self._decoder_lines = DecoderLines(say)
 
     def __enter__(self) -> Self:
         """Observe until the block ends."""

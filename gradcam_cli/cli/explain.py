@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.console import Records, Verbosity, quiet_libraries, say
+from gradcam_cli.cli.console import Records, Verbosity, say
 from gradcam_cli.cli.inputs import input_settings
 from gradcam_cli.cli.options import (
     METHOD_CHOICES,
@@ -26,8 +26,9 @@ from gradcam_cli.cli.options import (
     threshold,
     verbosity_of,
 )
-from gradcam_cli.cli.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.errors import UsageError
+from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
+from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import (
     COLORMAPS,
     MASK_SCALINGS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gradcam_cli.cli.console import download_bar, printable, quiet_libraries
+from gradcam_cli.cli.console import download_bar
 from gradcam_cli.cli.options import (
     custom_objects_options,
     image_input_option,
@@ -16,7 +16,9 @@ from gradcam_cli.cli.options import (
     token_grid_option,
 )
 from gradcam_cli.errors import ModelError
+from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
+from gradcam_cli.text import printable
 
 
 @click.command(

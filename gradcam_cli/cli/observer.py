@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from gradcam_cli.cli.announcing import announce
 from gradcam_cli.cli.console import Progress, Records, Verbosity, busy, download_bar, say
-from gradcam_cli.cli.decoder_lines import DecoderLines
 from gradcam_cli.cli.inputs import say_left_out
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.process.decoder_lines import DecoderLines
 from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.settings import ExplainRequest
@@ -39,7 +39,7 @@ class ConsoleObserver(RunObserver):
         self._open = ExitStack()
         self._lines: TextIO | None = None
         self._progress: Progress | None = None
-        self._decoder_lines = DecoderLines()
+        self._decoder_lines = DecoderLines(say)
         self.has_summed_up = False
 
     def __enter__(self) -> Self:

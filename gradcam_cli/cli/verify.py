@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradcam_cli.cli.console import printable, say
+from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath
-from gradcam_cli.text import counted
+from gradcam_cli.text import counted, printable
 
 if TYPE_CHECKING:
     from gradcam_cli.results.verification import Findings

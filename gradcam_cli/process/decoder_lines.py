@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from gradcam_cli.cli.console import say
-
 # libtiff prints a line for each damaged strip.
 MOST_LINES = 5
 MOST_BYTES = 65_536
@@ -20,8 +18,9 @@ class DecoderLines:
     The descriptor belongs to the whole process, so that pictures are decoded one at a time.
     """
 
-    def __init__(self) -> None:
-        """Capture nothing yet."""
+    def __init__(self, report: Callable[[str], None]) -> None:
+        """Capture nothing yet; each line goes to `report`."""
+        self._report = report
         self._one_at_a_time = threading.Lock()
         self._captured: IO[bytes] | None = None
         self._saved = -1
@@ -47,7 +46,7 @@ class DecoderLines:
         finally:
             if capturing:
                 printed += self._stop()
-            _report(name, printed)
+            self._report_lines(name, printed)
 
     def _start(self) -> None:
         self._one_at_a_time.acquire()
@@ -72,10 +71,9 @@ class DecoderLines:
         finally:
             self._one_at_a_time.release()
 
-
-def _report(name: str, printed: bytes) -> None:
-    lines = [line for line in printed.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
-    for line in lines[:MOST_LINES]:
-        say(f"{name!r}: while it was decoded: {line}")
-    if len(lines) > MOST_LINES:
-        say(f"{name!r}: while it was decoded: {len(lines) - MOST_LINES} more lines")
+    def _report_lines(self, name: str, printed: bytes) -> None:
+        lines = [line for line in printed.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+        for line in lines[:MOST_LINES]:
+            self._report(f"{name!r}: while it was decoded: {line}")
+        if len(lines) > MOST_LINES:
+            self._report(f"{name!r}: while it was decoded: {len(lines) - MOST_LINES} more lines")

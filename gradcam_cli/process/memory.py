@@ -1,14 +1,10 @@
-"""What the command does to its own process: standard streams that may be closed or full, and memory limits.
-
-Only `main` calls this. The library leaves the process of its caller as it is.
-"""
+"""What the command says when memory runs out, which a native library may tell in any way, or not at all."""
 
 import errno
-import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 from gradcam_cli.errors import EnvironmentStop
@@ -25,50 +21,8 @@ OUT_OF_MEMORY_TEXTS = (
 OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError",)
 # How a native library ends the process when memory cannot be had.
 DEADLY = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL})
-
-
 # A second Ctrl-C or SIGTERM ends the process at once.
 STOPPED = frozenset({130, 143})
-
-
-class LossyWriter(io.FileIO):
-    """A file descriptor for messages to people: what cannot be written is dropped, and the work goes on."""
-
-    def write(self, data: object, /) -> int:
-        """Write, or drop the data where the descriptor is full or closed."""
-        try:
-            return super().write(data) or 0  # type: ignore[arg-type]
-        except OSError:
-            return len(memoryview(data))  # type: ignore[arg-type]
-
-
-def prepare_streams() -> None:
-    """Make the standard streams safe to use where the shell closed them.
-
-    A closed descriptor would be given to the first file that is opened, and messages would be written into that file.
-    Messages on stderr are dropped where they cannot be written. Data on a closed stdout fails as in a closed pipe.
-    """
-    closed = list(_fill_closed_descriptors())
-    if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open
-    if 1 in closed:
-        reading, writing = os.pipe()
-        os.close(reading)
-        os.dup2(writing, 1)
-        os.close(writing)
-        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "surrogateescape")
-    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-    sys.stderr = io.TextIOWrapper(LossyWriter(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True)
-
-
-def _fill_closed_descriptors() -> Iterator[int]:
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free descriptor is taken, which is this one.
-            os.open(os.devnull, os.O_RDWR)
-            yield descriptor
 
 
 def memory_stop(error: BaseException) -> tuple[int, str] | None:
