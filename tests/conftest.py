@@ -1,17 +1,24 @@
 """Fixtures: pictures made here, and one way to run the program whose failures tell the whole story."""
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
+from fakes import FakeEngines
 from numpy.typing import NDArray
 
+from gradcam_cli.cli import program
 from gradcam_cli.inputs.decoding import encode_jpeg
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.image_containers import PNG_MAGIC
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -73,3 +80,47 @@ def run(tmp_path: Path) -> Runner:
         return Ran(tuple(map(str, args)), done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
     return runner
+
+
+def sources(root: Path, count: int) -> list[Source]:
+    """As many pictures, each of its own size and content."""
+    found = []
+    for i in range(count):
+        path = root / f"{i:03}.jpg"
+        path.write_bytes(jpeg(30 + i, 24, seed=i))
+        found.append(Source(path.name, str(path)))
+    return found
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, *more: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
+    return PNG_MAGIC + header + b"".join(more) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
+        result = CliRunner().invoke(program, [*args], input=stdin, obj=FakeEngines(), catch_exceptions=False)
+        assert result.exit_code == code, (args, result.stdout, result.stderr)
+        return result
+
+    return invoker
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    for i, name in enumerate(["a.jpg", "b.jpg", "sub/a.jpg"]):
+        (root / name).write_bytes(jpeg(30 + i, 20, seed=i))
+    return root

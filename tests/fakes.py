@@ -1,19 +1,28 @@
 """An engine of numpy alone, so that the pipeline and the command line are tested without TensorFlow."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer, probabilities_of
 from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.evaluation.images import Study
+from gradcam_cli.evaluation.sanity import Stage
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.models.request import ModelRequest
-from gradcam_cli.settings import EngineSettings, ModelSettings
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.sidecar import ModelCard, Record, RunCard, schema_text, to_json
+from gradcam_cli.runs.job import Job
+from gradcam_cli.runs.pipeline import explain
+from gradcam_cli.settings import EngineSettings, ModelSettings, RunSettings, StudySettings
 
 CHANNELS = 6
 CLASSES = 5
@@ -112,3 +121,59 @@ class FakeEngines(Engines):
         size = min(work.batch_size, work.images)
         self.opened.append(self.kind(batch_size=size, targets=asked, top_k=work.targets.top_k))
         return self.opened[-1], FakeModel()
+
+
+CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
+
+
+def job(**settings: Any) -> Job:
+    return Job(
+        settings=RunSettings(**settings),
+        preprocessing=PREPROCESSINGS["tf"],
+        labels=LABELS,
+        model=CARD,
+        run=RunCard("0" * 64, {"fake": "1"}),
+        several_targets=False,
+    )
+
+
+def explained(root: Path, items: list[Source], engine: FakeEngine, the_job: Job | None = None) -> list[Record]:
+    folder = OutputFolder(root / "out")
+    folder.prepare()
+    records = list(explain(items, the_job or job(), engine, folder))
+    folder.release()
+    for record in records:
+        jsonschema.validate(json.loads(to_json(record)), json.loads(schema_text()))
+    return records
+
+
+PAIR = ("gradcam", "gradcam++")
+
+
+ALL_STEPS = ("drop", "adcc", "deletion", "insertion")
+
+
+HEAD, EVERYTHING = Stage(1, 9, "head"), Stage(9, 9, "stem")
+
+
+def study(methods: tuple[str, ...] = PAIR, fit: Any = "squash", boxes: Any = None, **settings: Any) -> Study:
+    the_job = Job(
+        RunSettings(fit=fit),
+        PREPROCESSINGS["tf"],
+        LABELS,
+        CARD,
+        RunCard("", {"fake": "1"}),
+        several_targets=False,
+        overlays=False,
+    )
+    return Study(StudySettings(methods, **{"metrics": ALL_STEPS, "steps": 4, **settings}), the_job, boxes or {})
+
+
+@dataclass
+class OtherEngine(FakeEngine):
+    """The fake network with another head."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kernel = self.kernel[::-1].copy()
+        self.head = replace(self.head, weights=self.kernel)

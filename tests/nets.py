@@ -1,17 +1,24 @@
 """Small seeded Keras models: enough of each shape to tell right from wrong."""
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from conftest import DATA
 from keras import layers
 
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.engines.tracing import PassSettings, trace_model
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.loading import load_classifier
+from gradcam_cli.models.request import locate_model
 from gradcam_cli.models.trace import is_channels_first
-from gradcam_cli.settings import TargetSettings
+from gradcam_cli.settings import Limits, ModelSettings, TargetSettings
 
 SIDE = 16
 
@@ -63,3 +70,16 @@ def flatten_dense(classes: int = 5, activation: str = "tanh", seed: int = 2) -> 
     x = layers.Flatten()(convolutions(inputs))
     x = layers.Dense(16, activation=activation, name="hidden")(x)
     return keras.Model(inputs, layers.Dense(classes, activation="softmax", name="head")(x))
+
+
+@cache
+def lite0() -> Classifier:
+    settings = ModelSettings(model="efficientnetlite0")
+    return load_classifier(locate_model(settings, lambda *_: None))
+
+
+@cache
+def crops() -> Any:
+    names = np.load(DATA / "lite0_samples.npz")["files"]
+    pictures = [decode((DATA / f"{Path(str(name)).stem}.png").read_bytes(), Limits()).pixels for name in names]
+    return np.stack([lite0().preprocessing(picture) for picture in pictures])

@@ -152,6 +152,12 @@ def test_the_command_line_knows_no_arrays() -> None:
         assert not imported(path) & {"numpy", "cv2", "keras", "tensorflow"}, path
 
 
+def test_no_test_imports_another() -> None:
+    """What several need is in conftest.py, fakes.py and nets.py."""
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        assert not {name for name in imported(path) if name.startswith("test_")}, path
+
+
 HEAVY = {"matplotlib", "tensorflow", "keras", "cv2", "numpy", "PIL", "h5py", "tqdm"}
 
 

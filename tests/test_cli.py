@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import jsonschema
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from conftest import DATA, SAMPLES, Ran, Runner, jpeg
-from fakes import FakeEngines
+from click.testing import CliRunner
+from conftest import DATA, SAMPLES, Invoke, Ran, Runner, jpeg
 from PIL import Image
 
 from gradcam_cli import __version__
@@ -28,30 +26,6 @@ from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
 from gradcam_cli.results.sidecar import schema_text
-
-Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
-        result = CliRunner().invoke(program, [*args], input=stdin, obj=FakeEngines(), catch_exceptions=False)
-        assert result.exit_code == code, (args, result.stdout, result.stderr)
-        return result
-
-    return invoker
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    root = tmp_path / "photos"
-    (root / "sub").mkdir(parents=True)
-    for i, name in enumerate(["a.jpg", "b.jpg", "sub/a.jpg"]):
-        (root / name).write_bytes(jpeg(30 + i, 20, seed=i))
-    return root
 
 
 def tree(root: Path) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEngine
-from test_pipeline import explained, job, sources
+from conftest import sources
+from fakes import FakeEngine, explained, job
 
 from gradcam_cli.errors import MethodError, UsageError
 from gradcam_cli.methods import METHODS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import jpeg
-from test_pipeline import job
+from fakes import job
 
 from gradcam_cli.cli.console import say
 from gradcam_cli.imaging.geometry import Size

@@ -1,16 +1,15 @@
 """`gradcam-cli evaluate` as a stranger meets it: most of it on a fake engine in this process."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import SAMPLES, Runner, jpeg
-from fakes import FakeEngine, FakeModel
-from test_evaluation import EVERYTHING, HEAD, OtherEngine, study
+from conftest import SAMPLES, Invoke, Runner, jpeg
+from fakes import EVERYTHING, HEAD, FakeEngine, FakeModel, OtherEngine, study
 
 from gradcam_cli.cli import program
 from gradcam_cli.engines.selection import Engines, Work
@@ -25,7 +24,6 @@ from gradcam_cli.runs.pipeline import explain
 from gradcam_cli.runs.study_engines import RandomisedWeights
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
-Invoke = Callable[..., Result]
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
 
 

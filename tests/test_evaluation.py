@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import jpeg, picture
-from fakes import LABELS, FakeEngine
+from conftest import jpeg, picture, sources
+from fakes import CARD, EVERYTHING, HEAD, PAIR, FakeEngine, OtherEngine, study
 from numpy.typing import NDArray
 from PIL import Image
-from test_pipeline import CARD, sources
 
 from gradcam_cli.engines.protocol import NO_EXTRAS, Extras, Floats, Forward
 from gradcam_cli.evaluation.grid import Candidate, Cell, collage, collages, measure_grid, share_in_cell
@@ -27,25 +26,8 @@ from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method import Batch, Method, RawMaps
-from gradcam_cli.results.sidecar import RunCard
-from gradcam_cli.runs.job import Job, Unexplained
-from gradcam_cli.settings import Gate, RunSettings, StudySettings
-
-PAIR = ("gradcam", "gradcam++")
-ALL_STEPS = ("drop", "adcc", "deletion", "insertion")
-
-
-def study(methods: tuple[str, ...] = PAIR, fit: Any = "squash", boxes: Any = None, **settings: Any) -> Study:
-    job = Job(
-        RunSettings(fit=fit),
-        PREPROCESSINGS["tf"],
-        LABELS,
-        CARD,
-        RunCard("", {"fake": "1"}),
-        several_targets=False,
-        overlays=False,
-    )
-    return Study(StudySettings(methods, **{"metrics": ALL_STEPS, "steps": 4, **settings}), job, boxes or {})
+from gradcam_cli.runs.job import Unexplained
+from gradcam_cli.settings import Gate
 
 
 def measured(items: list[Source], the_study: Study, engine: FakeEngine) -> list[Measured]:
@@ -333,19 +315,6 @@ def test_a_picture_that_has_vanished_takes_its_collage_with_it(tmp_path: Path) -
     lost = [cell for cell in cells if isinstance(cell, Unexplained)]
     assert [cell.error.reason for cell in lost] == ["vanished"]
     assert {cell.collage for cell in cells if isinstance(cell, Cell)} == {0, 1}
-
-
-HEAD, EVERYTHING = Stage(1, 9, "head"), Stage(9, 9, "stem")
-
-
-@dataclass
-class OtherEngine(FakeEngine):
-    """The fake network with another head."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.kernel = self.kernel[::-1].copy()
-        self.head = replace(self.head, weights=self.kernel)
 
 
 def kept_of(items: list[Source]) -> list[BaselineMaps]:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, jpeg, picture
+from conftest import ROOT, chunk, jpeg, picture, png
 from PIL import Image
 
 from gradcam_cli.errors import ImageError, Reason
@@ -202,15 +202,6 @@ def test_a_palette_and_its_transparency() -> None:
     colours[2] = [127, 127, 255]
     shades = encoded(palette, "PNG", transparency=bytes([255, 0, 128, 255]))
     assert decode(shades, LIMITS).pixels[0].tolist() == colours
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, *more: bytes) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
-    return PNG_MAGIC + header + b"".join(more) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from conftest import picture
+from conftest import chunk, picture, png
 from PIL import Image, features
 
 from gradcam_cli.errors import ImageError, Reason
@@ -262,8 +262,6 @@ def test_png_depths(colour: int, depth: int) -> None:
     """Every kind of PNG against Pillow, which takes the high byte of 16 bits."""
     if depth not in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16)):
         return
-    from test_images import chunk, png
-
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     rng = np.random.default_rng(depth)
     row = -(-16 * channels * depth // 8)

@@ -9,18 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DATA, SAMPLES, Runner
-from nets import engine_at
+from nets import crops, engine_at, lite0
 
 from gradcam_cli.engines.protocol import Forward
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
-from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.eigen import principal_projection
 from gradcam_cli.methods.method_runner import raw_maps
-from gradcam_cli.models.classifier import Classifier
-from gradcam_cli.models.loading import load_classifier
-from gradcam_cli.models.request import locate_model
-from gradcam_cli.settings import Limits, ModelSettings, TargetSettings
+from gradcam_cli.settings import TargetSettings
 
 # The tolerances of the last layer, and of a middle one, where a gate of a ReLU6 can flip by the last bit.
 TOLERANCE = {"top_activation": 1e-4, "block5c_add": 2e-2}
@@ -40,19 +36,6 @@ EIGEN_REFERENCES = {"eigencam": "EigenCAM", "eigengradcam": "EigenGradCAM"}
 def reference() -> dict[str, Any]:
     with np.load(DATA / "lite0_samples.npz") as file:
         return dict(file)
-
-
-@cache
-def lite0() -> Classifier:
-    settings = ModelSettings(model="efficientnetlite0")
-    return load_classifier(locate_model(settings, lambda *_: None))
-
-
-@cache
-def crops() -> Any:
-    names = np.load(DATA / "lite0_samples.npz")["files"]
-    pictures = [decode((DATA / f"{Path(str(name)).stem}.png").read_bytes(), Limits()).pixels for name in names]
-    return np.stack([lite0().preprocessing(picture) for picture in pictures])
 
 
 @cache

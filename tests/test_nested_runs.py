@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import Invoke
-from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
-from test_cli import photos as photos  # noqa: PLC0414 - a fixture
+from conftest import Invoke
 
 
 def test_runs_inside_of_a_run_are_whole(invoke: Invoke, photos: Path, tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Runner
-from fakes import CHANNELS, CLASSES, FakeEngine
+from conftest import Runner, sources
+from fakes import CHANNELS, CLASSES, FakeEngine, explained, job
 from PIL import Image
-from test_pipeline import explained, job, sources
 
 from gradcam_cli.engines.protocol import NO_EXTRAS, Floats, Forward, Head
 from gradcam_cli.evaluation.images import Measured, Study, measure

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import SAMPLES, Runner
-from nets import SIDE, classifier, engine_at, flatten_dense, gap_dense
-from test_lite0 import crops, lite0
+from nets import SIDE, classifier, crops, engine_at, flatten_dense, gap_dense, lite0
 
 from gradcam_cli.engines import cache, selection
 from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan

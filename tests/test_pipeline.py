@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
-from conftest import jpeg
-from fakes import LABELS, FakeEngine
+from conftest import jpeg, sources
+from fakes import FakeEngine, explained, job
 from PIL import Image
 
 import gradcam_cli.runs.preparing as preparing_module
@@ -21,45 +20,12 @@ from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.results.output import Names, OutputFolder
-from gradcam_cli.results.sidecar import ModelCard, Record, RunCard, schema_text, to_json
-from gradcam_cli.runs.job import Fitted, Job
+from gradcam_cli.results.output import Names
+from gradcam_cli.results.sidecar import Record
+from gradcam_cli.runs.job import Fitted
 from gradcam_cli.runs.pipeline import explain, through
 from gradcam_cli.runs.preparing import prepare, shown_size
-from gradcam_cli.settings import FitMode, OverlaySettings, RunSettings
-
-CARD = ModelCard("fake", "0" * 64, "last", "auto: a fake", "fake", "float32", "tf", False, "squash", (8, 8))
-
-
-def job(**settings: Any) -> Job:
-    return Job(
-        settings=RunSettings(**settings),
-        preprocessing=PREPROCESSINGS["tf"],
-        labels=LABELS,
-        model=CARD,
-        run=RunCard("0" * 64, {"fake": "1"}),
-        several_targets=False,
-    )
-
-
-def sources(root: Path, count: int) -> list[Source]:
-    """As many pictures, each of its own size and content."""
-    found = []
-    for i in range(count):
-        path = root / f"{i:03}.jpg"
-        path.write_bytes(jpeg(30 + i, 24, seed=i))
-        found.append(Source(path.name, str(path)))
-    return found
-
-
-def explained(root: Path, items: list[Source], engine: FakeEngine, the_job: Job | None = None) -> list[Record]:
-    folder = OutputFolder(root / "out")
-    folder.prepare()
-    records = list(explain(items, the_job or job(), engine, folder))
-    folder.release()
-    for record in records:
-        jsonschema.validate(json.loads(to_json(record)), json.loads(schema_text()))
-    return records
+from gradcam_cli.settings import FitMode, OverlaySettings
 
 
 def comparable(record: Record) -> Record:

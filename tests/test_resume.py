@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Runner, jpeg
+from conftest import ROOT, Invoke, Runner, jpeg
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import Invoke
-from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
-from test_cli import photos as photos  # noqa: PLC0414 - a fixture
 
 from gradcam_cli.cli import observer
 from gradcam_cli.inputs.discovery import Source, as_text, from_text

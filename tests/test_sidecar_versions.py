@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from fakes import FakeEngine
-from test_pipeline import explained, job, sources
+from conftest import sources
+from fakes import FakeEngine, explained, job
 
 from gradcam_cli.imaging.heatmap import small
 from gradcam_cli.results.output import OutputFolder

@@ -5,9 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_cli import Invoke
-from test_cli import invoke as invoke  # noqa: PLC0414 - a fixture
-from test_cli import photos as photos  # noqa: PLC0414 - a fixture
+from conftest import Invoke
 
 from gradcam_cli.results import verification
 
