@@ -466,10 +466,15 @@ def test_only_jpegs_are_reduced() -> None:
 
 @pytest.mark.parametrize("major", [4, 5])
 def test_opencv_is_silenced_wherever_its_version_keeps_the_switch(monkeypatch: pytest.MonkeyPatch, major: int) -> None:
-    levels: list[int] = []
-    switch = SimpleNamespace(setLogLevel=levels.append)
-    four = SimpleNamespace(setLogLevel=levels.append, setNumThreads=lambda _: None, utils=SimpleNamespace())
-    five = SimpleNamespace(setNumThreads=lambda _: None, utils=SimpleNamespace(logging=switch))
+    """OpenCV 4 has the switch at the top, OpenCV 5 in a module; either is set back at the end of the block."""
+    levels, threads = [3], [8]
+    switch = SimpleNamespace(setLogLevel=levels.append, getLogLevel=lambda: levels[-1])
+    counts = {"setNumThreads": threads.append, "getNumThreads": lambda: threads[-1]}
+    four = SimpleNamespace(**vars(switch), **counts, utils=SimpleNamespace())
+    five = SimpleNamespace(**counts, utils=SimpleNamespace(logging=switch))
     monkeypatch.setitem(sys.modules, "cv2", {4: four, 5: five}[major])
-    runpy.run_path(str(ROOT / "gradcam_cli" / "opencv.py"))
-    assert levels == [0]
+    module = runpy.run_path(str(ROOT / "gradcam_cli" / "imaging" / "opencv.py"))
+    assert (levels, threads) == ([3], [8]), "nothing changes when it is imported"
+    with module["quiet_single_thread"]():
+        assert (levels[-1], threads[-1]) == (0, 1)
+    assert (levels[-1], threads[-1]) == (3, 8)
