@@ -198,12 +198,12 @@ class Explainer:
         request = replace(self._request, targets=targets)
         model = self._engines.locate(request.model, self._observer.downloading, cache=request.engine.cache)
         # Full batches may be many: then several passes run side by side.
-        images = batch_size if batch_size < request.run.batch_size else 2 * batch_size * available_cores()
+        image_count = batch_size if batch_size < request.run.batch_size else 2 * batch_size * available_cores()
         factory = EngineFactory(
             request=request,
             model=model,
             engines=self._engines,
-            images=images,
+            image_count=image_count,
             digest=request.digest(model.depends(), versions_of_results()),
             overlays=True,
             decode=decode,

@@ -21,7 +21,7 @@ from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import ModelCard, Record, RunCard, schema_text, to_json
 from gradcam_cli.runs.job import Job
-from gradcam_cli.runs.pipeline import explain
+from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.settings import EngineSettings, ModelSettings, RunSettings, StudySettings
 
 CHANNELS = 6
@@ -118,7 +118,7 @@ class FakeEngines(Engines):
     def open(self, request: ModelRequest, choice: EngineSettings, work: Work) -> Any:
         del request, choice
         asked = [LABELS.find(name, CLASSES) for name in work.targets.classes]
-        size = min(work.batch_size, work.images)
+        size = min(work.batch_size, work.image_count)
         self.opened.append(self.kind(batch_size=size, targets=asked, top_k=work.targets.top_k))
         return self.opened[-1], FakeModel()
 
@@ -140,7 +140,7 @@ def job(**settings: Any) -> Job:
 def explained(root: Path, items: list[Source], engine: FakeEngine, the_job: Job | None = None) -> list[Record]:
     folder = OutputFolder(root / "out")
     folder.prepare()
-    records = list(explain(items, the_job or job(), engine, folder))
+    records = list(explain_sources(items, the_job or job(), engine, folder))
     folder.release()
     for record in records:
         jsonschema.validate(json.loads(to_json(record)), json.loads(schema_text()))

@@ -20,7 +20,7 @@ from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import RunCard
-from gradcam_cli.runs.pipeline import explain
+from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.runs.study_engines import RandomisedWeights
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
@@ -62,7 +62,7 @@ class FakeStudyEngines(Engines):
 
 
 def _fake_engine(work: Work, layer: str | None, size: tuple[int, int]) -> FakeEngine:
-    engine = FakeEngine(batch_size=min(4, work.images), side=size[0], cells=size[0] // 2)
+    engine = FakeEngine(batch_size=min(4, work.image_count), side=size[0], cells=size[0] // 2)
     engine.layer = replace(engine.layer, path="last" if layer == "auto" else str(layer))
     return engine
 
@@ -368,7 +368,7 @@ def test_an_evaluation_beside_sidecars_does_not_disturb_verify(invoke: Invoke, p
     items = [Source(path.name, str(path)) for path in sorted((tmp_path / "photos").glob("*.jpg"))]
     folder = OutputFolder(tmp_path / "out")
     folder.prepare()
-    made = list(explain(items, replace(study().job, run=RunCard("0" * 64, {})), FakeEngine(), folder))
+    made = list(explain_sources(items, replace(study().job, run=RunCard("0" * 64, {})), FakeEngine(), folder))
     folder.write_run({"schema_version": 2, "versions": {}, "options_sha256": made[0]["options_sha256"], "counts": {}})
     folder.release()
     invoke("photos", *PAIR, "-o", "out", "--metrics", "all", "--steps", "3")

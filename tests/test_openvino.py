@@ -238,7 +238,7 @@ def test_the_plugin_of_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert gpu_possible("darwin", tmp_path)
 
 
-SMALL_WORK = Work(TargetSettings(), (METHODS["gradcam"],), MethodOptions(), images=100, batch_size=2)
+SMALL_WORK = Work(TargetSettings(), (METHODS["gradcam"],), MethodOptions(), image_count=100, batch_size=2)
 
 
 def test_auto_prefers_a_gpu_to_a_kept_plan(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.job import Fitted
-from gradcam_cli.runs.pipeline import explain, through
+from gradcam_cli.runs.pipeline import explain_sources, through
 from gradcam_cli.runs.preparing import prepare, shown_size
 from gradcam_cli.settings import FitMode, OverlaySettings
 
@@ -273,7 +273,7 @@ def test_reading_ahead_is_bounded(tmp_path: Path) -> None:
             yield Source("a.jpg", str(path))
 
     sink = Blocked()
-    records = explain(endless(), job(), FakeEngine(batch_size=4), sink)
+    records = explain_sources(endless(), job(), FakeEngine(batch_size=4), sink)
     opener = threading.Timer(0.5, sink.gate.set)
     opener.start()
     next(records)
@@ -312,7 +312,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
             raise EnvironmentStop("No space left on device")
 
     with pytest.raises(EnvironmentStop):
-        list(explain(sources(tmp_path, 3), job(), FakeEngine(), Full()))
+        list(explain_sources(sources(tmp_path, 3), job(), FakeEngine(), Full()))
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from gradcam_cli.cli import observer
 from gradcam_cli.inputs.discovery import Source, as_text, from_text
 from gradcam_cli.process.signals import PIPE_CLOSED
 from gradcam_cli.results.output import OutputFolder
-from gradcam_cli.runs.pipeline import explain
+from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.runs.resume import Wanted, is_finished
 
 
@@ -287,12 +287,12 @@ def test_out_of_memory_halves_the_batch_once(
     invoke("explain", "photos", "-o", "whole")
 
     def short(sources: Any, job: Any, engine: Any, sink: Any) -> Any:
-        for i, record in enumerate(explain(sources, job, engine, sink)):
+        for i, record in enumerate(explain_sources(sources, job, engine, sink)):
             if engine.batch_size > limit and i == 2:
                 raise MemoryError
             yield record
 
-    monkeypatch.setattr("gradcam_cli.runs.pipeline.explain", short)
+    monkeypatch.setattr("gradcam_cli.runs.pipeline.explain_sources", short)
     limit = 5
     result = invoke("explain", "photos", "-o", "out", "--batch-size", "10")
     assert "not enough memory for batches of 10: going on with batches of 5" in result.stderr

@@ -19,7 +19,7 @@ from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.models.resizing import at_size
 from gradcam_cli.settings import EngineName, EngineSettings, MethodOptions, ModelSettings, TargetSettings
 
-WORK = Work(TargetSettings(), (METHODS["gradcam"],), MethodOptions(), images=4, batch_size=2)
+WORK = Work(TargetSettings(), (METHODS["gradcam"],), MethodOptions(), image_count=4, batch_size=2)
 
 
 @dataclass

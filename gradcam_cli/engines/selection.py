@@ -38,13 +38,13 @@ class Work:
     targets: TargetSettings
     methods: "tuple[Method, ...]"
     options: MethodOptions
-    images: int
+    image_count: int
     batch_size: int
 
     @property
     def batches(self) -> int:
         """Batches of images at the least."""
-        return -(-self.images // self.batch_size)
+        return -(-self.image_count // self.batch_size)
 
     def even_batch_size(self, streams: int) -> int:
         """Choose the batch size: of the masked pictures, where a method makes many of each image."""
@@ -52,7 +52,7 @@ class Work:
 
         masked = any(method.masks_inputs for method in self.methods)
         each = self.options.max_channels if masked else 1
-        return even_batch_size(self.images * each, self.batch_size, streams)
+        return even_batch_size(self.image_count * each, self.batch_size, streams)
 
 
 class Engines:
@@ -344,7 +344,7 @@ def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, s
         work.even_batch_size(streams),
         gradients=any(method.differentiates for method in work.methods),
         score=work.options.score,
-        frozen=work.images >= LONG_RUN,
+        frozen=work.image_count >= LONG_RUN,
     )
 
     def at(layer: str, others: "tuple[Engine, ...]" = ()) -> TensorFlowEngine:

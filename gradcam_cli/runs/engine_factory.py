@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 class EngineFactory:
     """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice.
 
-    `methods` are those that the request may name. `images` is how many there are to explain, `digest` that of the
+    `methods` are those that the request may name. `image_count` is how many there are to explain, `digest` that of the
     request; with `overlays` the job paints them.
     """
 
     request: ExplainRequest
     model: ModelRequest
     engines: Engines
-    images: int
+    image_count: int
     digest: str
     overlays: bool
     decode: Decode
@@ -48,7 +48,7 @@ class EngineFactory:
         request, settings = self.request, self.request.run
         method = self.methods[settings.method]
         size = batch_size or settings.batch_size
-        work = Work(request.targets, (method,), settings.method_options, self.images, size)
+        work = Work(request.targets, (method,), settings.method_options, self.image_count, size)
         with self.observer.busy("loading the model"):
             engine, model = self.engines.open(self.model, request.engine, work)
         settings = replace(settings, fit=chosen_fit(model, request.fit))

@@ -82,7 +82,7 @@ def run_explain(
             return _tell_finished(queue, folder, observer)
         overlays = folder is not None or sink is not None
         factory = EngineFactory(request, model, engines, len(found.sources), digest, overlays, decode_one, observer)
-        return _Execution(request, observer, factory, queue, folder).explain(folder or sink or NoFiles())
+        return _Execution(request, observer, factory, queue, folder).execute(folder or sink or NoFiles())
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Execution:
     queue: Queue
     folder: OutputFolder | None
 
-    def explain(self, sink: Sink) -> Run:
+    def execute(self, sink: Sink) -> Run:
         """Explain what is left; an interruption is passed on after the run's own record was written."""
         engine, job = self._open()
         written = WrittenSink(sink)
@@ -214,7 +214,7 @@ class _Execution:
         """Explain; where memory runs out, go on from there with half the batch, once."""
         done, left = 0, self.queue.left
         try:
-            with closing(pipeline.explain(left, job, engine, sink)) as records:
+            with closing(pipeline.explain_sources(left, job, engine, sink)) as records:
                 for record in records:
                     done += 1
                     yield record
@@ -229,7 +229,7 @@ class _Execution:
         )
         engine, job = self.factory.open(half, again=True)
         try:
-            with closing(pipeline.explain(left[done:], job, engine, sink)) as records:
+            with closing(pipeline.explain_sources(left[done:], job, engine, sink)) as records:
                 yield from records
         except MemoryError as error:
             raise EnvironmentStop(

@@ -32,7 +32,7 @@ PATIENCE = 3.0
 Result = TypeVar("Result")
 
 
-def explain(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> Generator[Record]:
+def explain_sources(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> Generator[Record]:
     """Explain every source, in order: write its files, then yield its record.
 
     An image that fails yields a record of status `error`; its neighbours are not touched by it.

@@ -97,7 +97,7 @@ class StudyEngines:
         """
         size = engine.input_size[0] * grid[0], engine.input_size[1] * grid[1]
         cells = grid[0] * grid[1]
-        work = replace(self._work(), targets=TargetSettings(top_k=cells), images=max(1, self._images // cells))
+        work = replace(self._work(), targets=TargetSettings(top_k=cells), image_count=max(1, self._images // cells))
         try:
             return self._opened.open_larger(work, layer, size)
         except ModelError as error:
