@@ -64,7 +64,7 @@ def cached_plan(request: ModelRequest) -> Plan | None:
 
 
 def keep_plan(request: ModelRequest, plan: Plan) -> None:
-    """Keep a plan; a cache that cannot be written is no cache, and no reason to stop."""
+    """Keep a plan. Failures to write it are ignored."""
     path = cached_path(request)
     with suppress(OSError):
         _make_folder(path.parent)

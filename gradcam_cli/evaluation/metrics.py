@@ -15,7 +15,7 @@ def drop(before: float, after: float) -> float:
     """Average drop of one image, in percent: `100 max(0, Y - O) / Y`.
 
     Chattopadhyay et al. 2018, arXiv:1710.11063. `before` is Y, the class's probability on the picture, `after` is O,
-    that on the picture masked by its heat. A class of probability 0 has nothing to lose.
+    that on the picture masked by its heat. It is 0 where the original probability is 0.
     """
     return 100 * (max(0.0, before - after) / before) if before > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""Decoding in processes of their own: a picture that crashes a native decoder costs its own explanation, not the run.
+"""Decoding in processes of their own: a picture that crashes a native decoder fails only that image.
 
 A child reads requests from stdin and answers on stdout: a length, JSON, and raw bytes. Nothing that it says is executed
 (no pickle), for a picture that crashes a decoder may also take it over. It ends when its parent is gone, and when one

@@ -38,7 +38,7 @@ def is_record(value: Any) -> bool:
 def is_ours(data: bytes) -> bool:
     """Whether a file's bytes are a record of this program, whole or damaged.
 
-    A file that is empty or holds zero bytes only, as after a power failure, has nothing to lose and counts as well.
+    A file that is empty or holds zero bytes only, as after a power failure, counts as well.
     """
     if is_damaged_sidecar(data):
         return True

@@ -1,4 +1,4 @@
-"""What a model's config may say: Keras's own classes and functions, no files, and sizes that its weights bear out.
+"""What a model's config may say: Keras's own classes and functions, no files, no sizes beyond its weights.
 
 Keras imports what `module` and `class_name` name, calls what it finds, and allocates what the numbers ask for: before
 it compares any of it with the weights.
