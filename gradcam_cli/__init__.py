@@ -7,7 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcam_cli.errors import EnvironmentStop, GradcamError, ImageError, ModelError, Reason, UsageError
+    from gradcam_cli.errors import (
+        EnvironmentStop,
+        GradcamError,
+        ImageError,
+        MethodError,
+        ModelError,
+        Reason,
+        UsageError,
+    )
     from gradcam_cli.explainer import Explainer, explain_folder
     from gradcam_cli.explanation import ClassExplanation, Explanation
     from gradcam_cli.results.run import Run, read_run
@@ -37,6 +45,7 @@ __all__ = [
     "ImageError",
     "InputSettings",
     "Limits",
+    "MethodError",
     "MethodOptions",
     "ModelError",
     "ModelSettings",
@@ -52,7 +61,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "errors": ("EnvironmentStop", "GradcamError", "ImageError", "ModelError", "Reason", "UsageError"),
+    "errors": ("EnvironmentStop", "GradcamError", "ImageError", "MethodError", "ModelError", "Reason", "UsageError"),
     "explainer": ("Explainer", "explain_folder"),
     "explanation": ("ClassExplanation", "Explanation"),
     "results.run": ("Run", "read_run"),

@@ -6,7 +6,12 @@ LONGEST_REASON = 300
 
 
 class Reason(StrEnum):
-    """Why one image has no explanation: the words of `reason` in a sidecar."""
+    """Why one image has no explanation: the words of `reason` in a sidecar. Each compares equal to its word.
+
+    Example:
+        >>> Reason.TRUNCATED_OR_CORRUPT == "truncated_or_corrupt"
+        True
+    """
 
     EMPTY = "empty"
     NOT_AN_IMAGE = "not_an_image"
@@ -28,13 +33,33 @@ class Reason(StrEnum):
 
 
 class GradcamError(Exception):
-    """Base of every error this program raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Attributes:
+        exit_code: what the command line ends with after such an error.
+
+    Example:
+        >>> try:
+        ...     raise UsageError("there are no pictures")
+        ... except GradcamError as error:
+        ...     print(error, error.exit_code)
+        there are no pictures 2
+    """
 
     exit_code = 1
 
 
 class ImageError(GradcamError):
-    """One image cannot be explained; the run goes on."""
+    """One image cannot be explained; the others are.
+
+    Attributes:
+        reason: the kind of failure.
+
+    Example:
+        >>> error = ImageError(Reason.EMPTY, "the file is empty")
+        >>> error.reason.value
+        'empty'
+    """
 
     def __init__(self, reason: Reason, message: str) -> None:
         """Keep the machine's word (`reason`) beside the sentence for people."""
@@ -43,23 +68,45 @@ class ImageError(GradcamError):
 
 
 class UsageError(GradcamError):
-    """The command cannot start as it was given: bad option, nothing to do, output not writable."""
+    """The request cannot be served: an argument has a wrong value, there is nothing to do, the output is not writable.
+
+    The message writes arguments in backticks, as `` `top_k=0` ``.
+
+    Example:
+        >>> UsageError.exit_code
+        2
+    """
 
     exit_code = 2
 
 
 class MethodError(UsageError):
-    """A method of the user's own failed, or what it gave are no maps."""
+    """A method of the user's own failed, or what it returned are no maps.
+
+    Example:
+        >>> issubclass(MethodError, UsageError)
+        True
+    """
 
 
 class ModelError(GradcamError):
-    """The model is refused, cannot be loaded, or has no such layer or class."""
+    """The model is refused, cannot be loaded, or has no such layer or class. Nothing of it was run.
+
+    Example:
+        >>> ModelError.exit_code
+        3
+    """
 
     exit_code = 3
 
 
 class EnvironmentStop(GradcamError):
-    """The machine stopped the run: disk full, output gone, a library missing."""
+    """The machine stopped the run: disk full, output gone, a library missing. What was finished stays valid.
+
+    Example:
+        >>> EnvironmentStop.exit_code
+        4
+    """
 
     exit_code = 4
 

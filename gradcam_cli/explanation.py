@@ -36,7 +36,12 @@ class ClassExplanation:
         wnid: its WordNet id; None for classes that have none.
         logit: the score before the softmax or sigmoid; of a regression, its value.
         probability: 0 to 1; None where the model's output says none.
-        map: (h, w) float32, the raw map on the target layer's grid, 0 or more for most methods, unscaled.
+        map: (h, w) float32, the raw map on the target layer's grid after its relu: 0 or more, unscaled.
+
+    Example:
+        >>> best = Explainer("pets.keras").explain_one("cat.jpg").best  # doctest: +SKIP
+        >>> best.label, best.heat.shape, best.overlay(alpha=0.5).dtype  # doctest: +SKIP
+        ('cat', (480, 640), dtype('uint8'))
     """
 
     index: int

@@ -21,6 +21,11 @@ class Run:
             were not reached (`left`), and were explained by an earlier run (`before`).
         exit_status: 0 where all images are explained, 1 where at least one failed.
         record: what `run.json` holds: model, options, versions, inputs; empty where no files were written.
+
+    Example:
+        >>> run = read_run("out")  # doctest: +SKIP
+        >>> run.counts["done"], run.record["model"]["layer"]  # doctest: +SKIP
+        (40, 'top_activation')
     """
 
     folder: Path | None

@@ -32,7 +32,13 @@ class RunObserver:
     """Receives the events of a run. Every method does nothing here: override those that you want.
 
     The methods are called in the thread of the caller, except `listen`. An exception that one of them raises ends the
-    run, after `run.json` has been written.
+    run. After a KeyboardInterrupt or a BrokenPipeError, `run.json` is written first.
+
+    Example:
+        >>> class Printer(RunObserver):
+        ...     def record(self, record, *, before):
+        ...         print(record["input"]["path"], record["status"])
+        >>> explain_folder("photos", "out", observer=Printer())  # doctest: +SKIP
     """
 
     # Whether the paths of files that were left out are kept for `found`; their counts always are.
