@@ -278,3 +278,16 @@ class EvaluateRequest:
     sample_range: SampleRange | None = None
     boxes: Path | None = None
     gates: tuple[Gate, ...] = ()
+
+
+# By what images of two runs are taken for the same: the path in the output tree, or the bytes of the file.
+Match = Literal["path", "sha256"]
+MATCHES: tuple[Match, ...] = ("path", "sha256")
+
+
+@dataclass(frozen=True)
+class ChangeLimit:
+    """A limit for one figure of a comparison, a name of `report.change_metrics.CHANGE_METRICS`."""
+
+    metric: str
+    value: float

@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "explanation": {"numpy"},
     "explainer": set(),
     "evaluation": {"numpy", "matplotlib"},
+    "report": {"numpy"},
     "process": set(),
     "cli": {"click", "tqdm"},
 }
