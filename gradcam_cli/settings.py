@@ -291,3 +291,24 @@ class ChangeLimit:
 
     metric: str
     value: float
+
+
+# By what a report sorts its images: the most probable first, the largest hot area first, by name, or those whose peak
+# is farthest from the middle of the photograph first.
+ReportSort = Literal["name", "probability", "area", "peak-distance"]
+REPORT_SORTS: tuple[ReportSort, ...] = ("name", "probability", "area", "peak-distance")
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """Which run becomes a page, and how.
+
+    The page is written to `output`, or to `index.html` in the folder of the run. Only the first `limit` images are
+    shown; the summary is that of all.
+    """
+
+    run: Path
+    output: Path | None = None
+    self_contained: bool = False
+    sort: ReportSort = "name"
+    limit: int | None = None

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "explanation": {"numpy"},
     "explainer": set(),
     "evaluation": {"numpy", "matplotlib"},
-    "report": {"numpy"},
+    "report": {"numpy", "jinja2"},
     "process": set(),
     "cli": {"click", "tqdm"},
 }
@@ -52,6 +52,7 @@ ALONE = {
     "jsonschema": "results.verification",
     "matplotlib": "evaluation.plot",
     "platformdirs": "engines.cache",
+    "jinja2": "report.page",
 }
 ORDER = list(ROOMS)
 # These know an engine by its protocol alone.
@@ -173,6 +174,7 @@ HEAVY = {"matplotlib", "tensorflow", "keras", "cv2", "numpy", "PIL", "h5py", "tq
         ["models"],
         ["schema"],
         ["methods"],
+        ["report", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported_for(args: list[str]) -> None:

@@ -20,6 +20,7 @@ from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
+from gradcam_cli.cli.report import report
 from gradcam_cli.cli.schema import schema
 from gradcam_cli.cli.verify import verify
 from gradcam_cli.errors import EnvironmentStop, GradcamError
@@ -90,7 +91,8 @@ def program() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-for command in (explain, evaluate, layers, methods, models, compile_, cache, check_preprocess, verify, schema):
+COMMANDS = (explain, report, evaluate, layers, methods, models, compile_, cache, check_preprocess, verify, schema)
+for command in COMMANDS:
     program.add_command(command)
 
 

@@ -26,7 +26,8 @@ from gradcam_cli.cli.options import (
     threshold,
     verbosity_of,
 )
-from gradcam_cli.errors import UsageError
+from gradcam_cli.cli.report import write_page
+from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import (
@@ -37,6 +38,7 @@ from gradcam_cli.settings import (
     Limits,
     MethodOptions,
     OverlaySettings,
+    ReportRequest,
     Resume,
     RunSettings,
     TargetSettings,
@@ -199,6 +201,7 @@ Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the 
 @click.option("--max-failures", type=click.IntRange(min=1), metavar="N", help="Stop after N failures.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")
 @click.option("--save-maps", is_flag=True, help="Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")
+@click.option("--report", is_flag=True, help="Make an HTML page of the output folder, too (see `gradcam-cli report`).")
 @click.option("--jsonl", metavar="FILE|-", help="Write one record a line, as images are done.")
 @talk_options
 @click.pass_context
@@ -215,7 +218,19 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
         if options["dry_run"]:
             ctx.exit(_preview(request, verbosity, ctx.obj))
         records = Records(options["jsonl"], overlay=options["output"] == STDIO)
-        ctx.exit(_run(request, verbosity, records, ctx.obj))
+        if options["report"]:
+            _refuse_foreign_page(Path(options["output"]))
+        code = _run(request, verbosity, records, ctx.obj)
+    if options["report"] and code in {0, ImageError.exit_code}:
+        write_page(ReportRequest(Path(options["output"])), quiet=verbosity.quiet)
+    ctx.exit(code)
+
+
+def _refuse_foreign_page(folder: Path) -> None:
+    """Refuse a page of somebody else before the run, not after it."""
+    from gradcam_cli.report.report import PAGE, refuse_foreign
+
+    refuse_foreign(folder / PAGE)
 
 
 def _run(request: ExplainRequest, verbosity: Verbosity, records: Records, engines: "Engines | None") -> int:
@@ -330,6 +345,8 @@ def _refuse_contradictions(options: Mapping[str, Any]) -> None:
         raise UsageError("An overlay is a JPEG: send it to a file or a pipe (-o - > overlay.jpg).")
     if options["save_maps"] and output in {None, STDIO}:
         raise UsageError("--save-maps writes beside the sidecars: it needs -o FOLDER.")
+    if options["report"] and output in {None, STDIO}:
+        raise UsageError("--report is a page of an output folder: it needs -o FOLDER.")
     if options["top_k"] == 0 and not options["classes"]:
         raise UsageError("--top-k 0 explains nothing unless --class names a class.")
     _refuse_contradictory_overlays(options)

@@ -18,6 +18,8 @@ from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
 
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
+# Small pictures that a report makes: like overlays, they are never inputs.
+THUMBNAIL_SUFFIX: Final = ".gradcam-thumbnail.jpg"
 SIDECAR_SUFFIX: Final = ".json"
 RUN_RECORD: Final = "run.json"
 # Files and folders that systems and devices make for themselves; compared in lower case.
@@ -187,7 +189,7 @@ class _Walk:
         rules, name = self.rules, entry.name
         if not rules.hidden and is_hidden(name):
             return Why.HIDDEN
-        if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX)):
+        if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX, THUMBNAIL_SUFFIX)):
             return Why.OUTPUT
         if rules.excluded and rules.excluded(prefix + name):
             return Why.EXCLUDED

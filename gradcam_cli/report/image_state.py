@@ -134,11 +134,12 @@ def _class(entry: Record) -> ClassState:
         value=entry.get("value"),
         area=float(entry["area"]),
         peak=(peak["x"], peak["y"]) if peak else None,
-        heat=_heat(entry["heat"]) if entry.get("heat") else None,
+        heat=heat_of(entry["heat"]) if entry.get("heat") else None,
     )
 
 
-def _heat(stored: Mapping[str, Any]) -> NDArray[np.uint8]:
+def heat_of(stored: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Decode the small map of a sidecar: (h, w) uint8."""
     values = np.frombuffer(base64.b64decode(stored["uint8"]), np.uint8)
     return values.reshape(stored["height"], stored["width"])
 

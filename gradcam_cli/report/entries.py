@@ -1,0 +1,154 @@
+"""The images of a run as the report shows them: read from sidecars, with each map carried onto a common grid."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.errors import UsageError, first_line
+from gradcam_cli.imaging.geometry import Axis, Box, CellLine, Fit, Size, axes, map_to_source
+from gradcam_cli.report.image_state import fit_of, heat_of
+from gradcam_cli.results.reading import read_sidecar, sidecars_below
+from gradcam_cli.results.sidecar import Record, name_on_disk
+
+# Sides of the grid over the photograph on which maps of all shapes are compared.
+GRID: Final = 16
+
+Grid = NDArray[np.float32]
+# Left, top, right, bottom, as shares of the photograph's width and height.
+Window = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a map lies on its photograph: the rectangle of all its cells, and what the model saw."""
+
+    cells: Window
+    seen: Window
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedClass:
+    """One explained class of one image.
+
+    `heat` (h, w) uint8 is the map of the sidecar, and `grid` (GRID, GRID) float32 in [0, 1] is the same over the
+    photograph; both and the `placement` are None in sidecars of the first version, which have no maps.
+    """
+
+    index: int
+    label: str
+    record: Record
+    overlay: str | None
+    heat: NDArray[np.uint8] | None = None
+    grid: Grid | None = None
+    placement: Placement | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One image. `name` is its path for people; `relative` is the same on disk, below the output folder."""
+
+    name: str
+    relative: str
+    record: Record
+    classes: tuple[ExplainedClass, ...]
+
+    @property
+    def first(self) -> ExplainedClass | None:
+        """The class that a grid of images shows; None for an image that failed."""
+        return self.classes[0] if self.classes else None
+
+    @property
+    def size(self) -> Size | None:
+        """Width and height of the upright photograph, where they are known."""
+        width, height = self.record["input"].get("width"), self.record["input"].get("height")
+        return Size(width, height) if width and height else None
+
+
+def read_entries(root: Path) -> list[Entry]:
+    """Read every sidecar below an output folder, sorted by path; what is no sidecar is passed over."""
+    return list(_entries(root))
+
+
+def _entries(root: Path) -> Iterator[Entry]:
+    for path in sorted(sidecars_below(root)):
+        record = read_sidecar(Path(path))
+        if record is not None and "input" in record:
+            relative = Path(path).relative_to(root).as_posix().removesuffix(".json")
+            yield entry_of(record, relative)
+
+
+def entry_of(record: Record, relative: str) -> Entry:
+    """Make an entry of one sidecar.
+
+    Args:
+        record: the sidecar.
+        relative: path of the image's files below the output folder, without the `.json` of the sidecar.
+
+    Raises:
+        UsageError: a field is missing, or is not what a sidecar holds there.
+    """
+    try:
+        classes = tuple(_explained(record, found, relative) for found in record["classes"])
+        return Entry(record["input"]["path"], relative, record, classes)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{relative}.json: this sidecar is not whole ({first_line(error)}). Explain the image anew, or remove it."
+        ) from error
+
+
+def _explained(record: Record, found: Record, relative: str) -> ExplainedClass:
+    label = found["label"] or f"class {found['index']}"
+    overlay = _beside(record, relative, found.get("overlay"))
+    if not found.get("heat"):
+        return ExplainedClass(found["index"], label, found, overlay)
+    heat = heat_of(found["heat"])
+    fit = fit_of(record, Size(heat.shape[1], heat.shape[0]))
+    grid = map_to_source(np.asarray(heat / 255, np.float32), fit, Size(GRID, GRID))
+    return ExplainedClass(found["index"], label, found, overlay, heat, grid, placement_of(fit, heat.shape))
+
+
+def _beside(record: Record, relative: str, name: str | None) -> str | None:
+    """Path, below the output folder, of a file that a sidecar names."""
+    if name is None:
+        return None
+    try:
+        return os.path.join(os.path.dirname(relative), name_on_disk(record, name))  # noqa: PTH118, PTH120 - not UTF-8
+    except ValueError:
+        return None
+
+
+def placement_of(fit: Fit, cells: tuple[int, ...]) -> Placement:
+    """Place a map of `cells` (h, w) on its photograph, both rectangles as shares of the photograph's sides."""
+    across, down = axes(fit)
+    columns = fit.geometry.columns if fit.geometry else CellLine.over(fit.input.width, cells[1])
+    rows = fit.geometry.rows if fit.geometry else CellLine.over(fit.input.height, cells[0])
+    left, right = (_share(across, edge) for edge in _edges(columns, cells[1]))
+    top, bottom = (_share(down, edge) for edge in _edges(rows, cells[0]))
+    return Placement((left, top, right, bottom), _seen(fit, columns, rows))
+
+
+def _edges(line: CellLine, cells: int) -> tuple[float, float]:
+    """First and last edge of the cells, in pixels of the input."""
+    first = line.offset - line.stride / 2
+    return first, first + cells * line.stride
+
+
+def _share(axis: Axis, position: float) -> float:
+    """A position in the input, as a share of the source's side."""
+    scale = (axis.seen_to - axis.seen_from) / (axis.filled_to - axis.filled_from)
+    return (axis.seen_from + (position - axis.filled_from) * scale) / axis.source
+
+
+def _seen(fit: Fit, columns: CellLine, rows: CellLine) -> Window:
+    across, down = axes(fit)
+    seen: Box = fit.seen
+    left = max(seen.left / fit.source.width, _share(across, columns.seen_from))
+    top = max(seen.top / fit.source.height, _share(down, rows.seen_from))
+    right = min(seen.right / fit.source.width, _share(across, columns.seen_to))
+    bottom = min(seen.bottom / fit.source.height, _share(down, rows.seen_to))
+    return left, top, right, bottom

@@ -1,0 +1,145 @@
+"""From an output folder to its page."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gradcam_cli.atomic import atomically
+from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.report.analysis import class_means, clusters_of
+from gradcam_cli.report.charts import Histogram, histogram
+from gradcam_cli.report.entries import Entry, read_entries
+from gradcam_cli.report.ordering import area_of, score_of, sorted_entries
+from gradcam_cli.report.page import MARK, Page, rendered
+from gradcam_cli.report.payload import Links, Shown, payload_of
+from gradcam_cli.report.thumbnails import Photographs, ThumbnailMaker
+from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.settings import OverlaySettings, ReportRequest, SampleRange
+from gradcam_cli.text import counted
+
+PAGE: Final = "index.html"
+THUMBNAILS: Final = "report"
+
+
+@dataclass(frozen=True)
+class Written:
+    """The page that was written: how many images it shows, of how many, and how many classes it flags."""
+
+    path: Path
+    shown: int
+    total: int
+    flagged: int
+
+
+def write_report(request: ReportRequest) -> Written:
+    """Write the page of a run, and thumbnails below the run's folder unless it is self-contained.
+
+    Raises:
+        UsageError: there is no run, or a file that is not this program's stands where the page should be.
+        EnvironmentStop: the page or a thumbnail cannot be written.
+    """
+    run = read_run(request.run)
+    output = request.output or request.run / PAGE
+    refuse_foreign(output)
+    entries = sorted_entries(read_entries(request.run), request.sort)
+    means = class_means(entries)
+    shown = entries[: request.limit]
+    try:
+        thumbnails = _thumbnail_maker(run, request).make_all(shown)
+        links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained)
+        style = OverlaySettings(**run.record["options"].get("overlay", {}))
+        content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
+        missing = sum(thumbnail.photo is None for thumbnail in thumbnails)
+        page = _page(run, entries, len(shown), missing, payload_of(content, links))
+        with atomically(output) as temporary:
+            temporary.write_text(rendered(page), encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentStop(f"{output}: the report cannot be written: {error.strerror}.") from error
+    return Written(output, len(shown), len(entries), sum(mean.flag is not None for mean in means))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse to replace a file that is no page of this program.
+
+    Raises:
+        UsageError: there is such a file, or what is there cannot be read.
+    """
+    try:
+        start = path.read_bytes()[: len(MARK)]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}. Name another file by `output`.") from error
+    if start and start != MARK.encode():
+        raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
+
+
+def _thumbnail_maker(run: Run, request: ReportRequest) -> ThumbnailMaker:
+    return ThumbnailMaker(
+        request.run,
+        THUMBNAILS,
+        Photographs.of(run.record),
+        _sample_range(run.record["options"].get("sample_range")),
+        request.self_contained,
+    )
+
+
+def _sample_range(recorded: Any) -> SampleRange | None:
+    """Read the range of samples back: JSON has made a list of the two numbers."""
+    if isinstance(recorded, list):
+        return float(recorded[0]), float(recorded[1])
+    return recorded if recorded in {"minmax", "percentile"} else None
+
+
+def _page(run: Run, entries: Sequence[Entry], shown: int, missing: int, data: Mapping[str, Any]) -> Page:
+    counts = Counter(entry.record["status"] for entry in entries)
+    folder = run.folder or Path()
+    return Page(
+        title=folder.resolve().name or "run",
+        facts=list(_facts(run.record, entries)),
+        counts={
+            "images": len(entries),
+            "explained": counts["ok"] + counts["flat"],
+            "without heat": counts["flat"],
+            "failed": counts["error"],
+        },
+        charts=[chart for chart in _charts(entries) if chart is not None],
+        notes=list(_notes(len(entries), shown, missing)),
+        data=data,
+    )
+
+
+def _facts(record: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    """What is said of the run; layers and methods are those of the sidecars, since a folder may hold several."""
+    model = record.get("model") or {}
+    yield "Model", str(model.get("name"))
+    yield "Layer", _all_of(entry.record["model"]["layer"] for entry in entries)
+    yield "Method", _all_of(entry.record["method"]["name"] for entry in entries)
+    yield "Preprocessing", f"{model.get('preprocess')}, {model.get('fit')}"
+    if record.get("images_per_second"):
+        yield "Rate", f"{record['images_per_second']:.1f} images/s on {model.get('engine')}"
+
+
+def _all_of(names: Iterator[str]) -> str:
+    return ", ".join(sorted(set(names))) or "-"
+
+
+def _charts(entries: Sequence[Entry]) -> Iterator[Histogram | None]:
+    """The distributions of the first explained class of each image; values are no probabilities, and have none."""
+    explained = [entry for entry in entries if entry.first is not None]
+    with_probability = [e for e in explained if e.first is not None and e.first.record["probability"] is not None]
+    yield histogram("Probability", [score for e in with_probability if (score := score_of(e)) is not None])
+    yield histogram("Heat area", [area for e in explained if (area := area_of(e)) is not None])
+
+
+def _notes(total: int, shown: int, missing: int) -> Iterator[str]:
+    if shown < total:
+        yield f"Shows the first {counted(shown, 'image')} of {total}; summary, classes and clusters are those of all."
+    if missing:
+        yield (
+            f"{counted(missing, 'photograph')} not found at the place that run.json names: their overlays are shown "
+            "instead, with the colours of the run."
+        )
