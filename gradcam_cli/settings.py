@@ -312,3 +312,21 @@ class ReportRequest:
     self_contained: bool = False
     sort: ReportSort = "name"
     limit: int | None = None
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """Which run is compared with what, and which figures must not be worse than which limits.
+
+    The base is a run or a snapshot. A snapshot brings limits of its own; those of `fail_over` take their place. With
+    `update` the snapshot becomes that of the new run, and no limit counts.
+    """
+
+    new: Path
+    base: Path | None = None
+    snapshot: Path | None = None
+    match: Match = "path"
+    output: Path | None = None
+    fail_over: tuple[ChangeLimit, ...] = ()
+    warn_over: tuple[ChangeLimit, ...] = ()
+    update: bool = False

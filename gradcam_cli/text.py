@@ -16,5 +16,10 @@ def printable(text: str) -> str:
     return "".join(_visible(character) if category(character) in UNSAFE else character for character in text)
 
 
+def one_line(text: str) -> str:
+    """Write a name so that it stays in its line and column: as `printable` does, with line ends and tabs as escapes."""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
 def _visible(character: str) -> str:
     return character if character in "\n\t" else ascii(character)[1:-1]

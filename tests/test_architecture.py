@@ -170,6 +170,8 @@ HEAVY = {"matplotlib", "tensorflow", "keras", "cv2", "numpy", "PIL", "h5py", "tq
         ["--version"],
         ["explain", "--help"],
         ["evaluate", "--help"],
+        ["compare", "--help"],
+        ["snapshot", "--help"],
         ["layers", "--help"],
         ["models"],
         ["schema"],

@@ -13,6 +13,7 @@ import click
 from gradcam_cli import __version__
 from gradcam_cli.cli.cache import cache
 from gradcam_cli.cli.check_preprocess import check_preprocess
+from gradcam_cli.cli.compare import compare
 from gradcam_cli.cli.compile import compile_
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.evaluate import evaluate
@@ -22,6 +23,7 @@ from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
 from gradcam_cli.cli.report import report
 from gradcam_cli.cli.schema import schema
+from gradcam_cli.cli.snapshot import snapshot
 from gradcam_cli.cli.verify import verify
 from gradcam_cli.errors import EnvironmentStop, GradcamError
 from gradcam_cli.process.memory import memory_stop, watched
@@ -91,7 +93,21 @@ def program() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-COMMANDS = (explain, report, evaluate, layers, methods, models, compile_, cache, check_preprocess, verify, schema)
+COMMANDS = (
+    explain,
+    report,
+    compare,
+    snapshot,
+    evaluate,
+    layers,
+    methods,
+    models,
+    compile_,
+    cache,
+    check_preprocess,
+    verify,
+    schema,
+)
 for command in COMMANDS:
     program.add_command(command)
 

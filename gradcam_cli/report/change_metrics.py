@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import ChangeLimit
+from gradcam_cli.text import one_line
 
 if TYPE_CHECKING:
     from gradcam_cli.report.compare import Comparison, ImageChange
@@ -182,7 +183,7 @@ def _among(images: tuple[str, ...]) -> str:
     if not images:
         return ""
     more = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
-    return f": {', '.join(images[:NAMED])}{more}"
+    return f": {', '.join(map(one_line, images[:NAMED]))}{more}"
 
 
 def figures(comparison: "Comparison") -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradcam_cli.report.change_measures import correlation, overlap, peak_shift, rank_correlation
@@ -207,19 +207,23 @@ def compare_runs(base: Run, new: Run, match: Match = "path") -> Comparison:
 
 def side_of_run(run: Run, name: str) -> Side:
     """Read the sidecars of a run; `name` is what remarks call it."""
-    records, options = [], set()
-    facts: tuple[set[str], set[str], set[str]] = (set(), set(), set())
-    for record in run.records():
-        records.append(state_of(record))
-        options.add(record["options_sha256"])
-        for found, value in zip(facts, facts_of(record), strict=True):
-            found.add(value)
-    remarks = []
-    if run.record.get("interrupted"):
-        remarks.append(f"The {name} run was interrupted: not all of its images are there.")
-    if len(options) > 1:
-        remarks.append(f"The {name} run holds results of {len(options)} runs with different options.")
-    return Side(tuple(records), Facts(len(records), *(tuple(sorted(found)) for found in facts)), tuple(remarks))
+    side = side_of(run.records(), name)
+    if not run.record.get("interrupted"):
+        return side
+    return replace(side, remarks=(f"The {name} run was interrupted: not all of its images are there.", *side.remarks))
+
+
+def side_of(records: Iterable[Mapping[str, Any]], name: str) -> Side:
+    """Make a side of sidecars, or of what a snapshot keeps of them."""
+    images, options, facts = [], set(), set()
+    for record in records:
+        images.append(state_of(record))
+        options.add(record.get("options_sha256"))
+        facts.add(facts_of(record))
+    models, layers, methods = (tuple(sorted({fact[i] for fact in facts})) for i in range(3))
+    several = f"The {name} run holds results of {len(options)} runs with different options."
+    remarks = (several,) if len(options) > 1 else ()
+    return Side(tuple(images), Facts(len(images), models, layers, methods), remarks)
 
 
 def facts_of(record: Mapping[str, Any]) -> tuple[str, str, str]:

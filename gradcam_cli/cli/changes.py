@@ -1,0 +1,97 @@
+"""The text of a comparison: a table of the images that changed most, and what only one of the runs has."""
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from gradcam_cli.text import counted, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gradcam_cli.report.compare import Comparison, Failure, ImageChange
+    from gradcam_cli.report.image_state import ClassState
+
+ROWS = 20
+HEAD = ("IMAGE", "CLASS", "PROBABILITY", "CORRELATION", "RANK", "OVERLAP", "PEAK %", "AREA")
+NOTHING = "-"
+
+
+def changes_table(comparison: "Comparison") -> str:
+    """Lay a comparison out for people, in plain text."""
+    changed = [change for change in comparison.images if _differs(change)]
+    lines = _table([HEAD, *map(_row, changed[:ROWS])]) if changed else []
+    if len(changed) > ROWS:
+        lines.append(f"and {counted(len(changed) - ROWS, 'more changed image')}")
+    lines += _others(comparison)
+    return "\n".join([*lines, _summary(comparison, len(changed))]) + "\n"
+
+
+def _differs(change: "ImageChange") -> bool:
+    figures = change.as_record()
+    flags = ("class_changed", "input_changed", "flat_now")
+    changes = ("probability_change", "value_change", "area_change", "peak_shift")
+    alike = all(getattr(change, name) in {None, 1.0} for name in ("correlation", "overlap"))
+    return any(figures[name] for name in (*flags, *changes)) or not alike
+
+
+def _row(change: "ImageChange") -> tuple[str, ...]:
+    score = "value" if change.value_change is not None else "probability"
+    return (
+        one_line(change.path),
+        _pair(change),
+        _before_after(change.base, change.new, score),
+        _figure(change.correlation),
+        _figure(change.rank_correlation),
+        _figure(change.overlap),
+        NOTHING if change.peak_shift is None else f"{change.peak_shift:.1f}",
+        _before_after(change.base, change.new, "area"),
+    )
+
+
+def _pair(change: "ImageChange") -> str:
+    """The best classes; a star where maps of different classes are compared."""
+    before, after = (one_line(each.name) if each else NOTHING for each in (change.base_best, change.new_best))
+    if not change.class_changed:
+        return before
+    return f"{before} -> {after}{'' if change.same_class else ' *'}"
+
+
+def _before_after(before: "ClassState | None", after: "ClassState | None", name: str) -> str:
+    return " -> ".join(_figure(getattr(each, name, None)) for each in (before, after))
+
+
+def _figure(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def _table(rows: "Sequence[tuple[str, ...]]") -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _others(comparison: "Comparison") -> "Iterator[str]":
+    """Name the images that are not in the table, kind by kind."""
+    yield from _named("added", comparison.added)
+    yield from _named("removed", comparison.removed)
+    yield from _named("failed now", map(_told, comparison.failed_now))
+    yield from _named("failed before", map(_told, comparison.failed_before))
+    yield from _named("failed in both", map(_told, comparison.failed_both))
+
+
+def _named(kind: str, names: "Iterable[str]") -> "Iterator[str]":
+    left = iter(names)
+    for name in islice(left, ROWS):
+        yield f"{kind}: {one_line(name)}"
+    if more := sum(1 for _ in left):
+        yield f"{kind}: {more} more"
+
+
+def _told(failure: "Failure") -> str:
+    return f"{failure.path} ({failure.reason})"
+
+
+def _summary(comparison: "Comparison", changed: int) -> str:
+    changes = counted(sum(change.class_changed for change in comparison.images), "class change")
+    stars = any(change.class_changed and not change.same_class for change in comparison.images)
+    legend = "\n* not the same class: the maps of both best classes are compared" if stars else ""
+    return f"{counted(len(comparison.images), 'image')} compared: {changed} changed, {changes}{legend}"

@@ -1,0 +1,86 @@
+"""One comparison as it is asked for: read both sides, compare, check limits, write `comparison.json`."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.report.change_metrics import crossed, figures
+from gradcam_cli.report.compare import Comparison, compare_sides, side_of_run
+from gradcam_cli.report.own_files import write_own
+from gradcam_cli.report.snapshot import Snapshot, merged, read_snapshot, snapshot_of, write_snapshot
+from gradcam_cli.results.run import read_run
+from gradcam_cli.results.sidecar import Record, to_json
+from gradcam_cli.settings import ChangeLimit, CompareRequest
+
+COMPARISON_RECORD: Final = "comparison.json"
+MARK: Final = "gradcam_comparison"
+VERSION: Final = 1
+GATE_CROSSED: Final = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A comparison and the limits that counted; `crossed` and `warnings` have a line for each limit that is crossed."""
+
+    request: CompareRequest
+    comparison: Comparison
+    limits: tuple[ChangeLimit, ...]
+    crossed: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """5 where a limit is crossed, else 0."""
+        return GATE_CROSSED if self.crossed else 0
+
+    def as_record(self) -> Record:
+        """What `comparison.json` holds: no absolute path, no time stamp."""
+        return {
+            MARK: VERSION,
+            "match": self.request.match,
+            "figures": figures(self.comparison),
+            "limits": {
+                "fail_over": {limit.metric: limit.value for limit in self.limits},
+                "warn_over": {limit.metric: limit.value for limit in self.request.warn_over},
+                "crossed": list(self.crossed),
+                "warnings": list(self.warnings),
+            },
+            **self.comparison.as_record(),
+        }
+
+
+def compare(request: CompareRequest) -> Compared:
+    """Compare a run with another one, or with a snapshot, which is replaced where `update` is set.
+
+    Raises:
+        UsageError: a folder is no run, the snapshot is none, or both have no image in common.
+        EnvironmentStop: a file cannot be written.
+    """
+    snapshot = read_snapshot(request.snapshot) if request.snapshot else None
+    comparison = _comparison(request, snapshot)
+    if not (comparison.in_common or request.update):
+        raise UsageError("Base and new run have no image in common: they cannot be compared. See `match`.")
+    limits = merged(snapshot.tolerance if snapshot else (), request.fail_over)
+    if request.update:
+        _update(request, limits)
+        limits = ()
+    warnings = crossed(comparison, request.warn_over)
+    found = Compared(request, comparison, limits, tuple(crossed(comparison, limits)), tuple(warnings))
+    if request.output:
+        write_own(request.output / COMPARISON_RECORD, to_json(found.as_record()), MARK)
+    return found
+
+
+def _comparison(request: CompareRequest, snapshot: Snapshot | None) -> Comparison:
+    new = side_of_run(read_run(request.new), "new")
+    if snapshot:
+        return compare_sides(snapshot.side(), new, request.match)
+    if request.base is None:
+        raise UsageError("A run is compared with another one, `base`, or with a `snapshot`.")
+    return compare_sides(side_of_run(read_run(request.base), "base"), new, request.match)
+
+
+def _update(request: CompareRequest, tolerance: tuple[ChangeLimit, ...]) -> None:
+    if request.snapshot is None:
+        raise UsageError("`update=True` needs a `snapshot`.")
+    write_snapshot(request.snapshot, replace(snapshot_of(read_run(request.new)), tolerance=tolerance))
