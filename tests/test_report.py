@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -405,3 +406,31 @@ def test_a_foreign_page_is_refused_before_the_run(tmp_path: Path, monkeypatch: p
     result = CliRunner().invoke(program, ["explain", "a.jpg", "-o", "out", "--report"], obj=FakeEngines())
     assert result.exit_code == 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
+
+
+COLOURS = re.compile(r"--([a-z-]+): (#[0-9a-f]{6})")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_texts_have_the_contrast_of_wcag_aa(scheme: int) -> None:
+    style = (resources.files("gradcam_cli.report") / "page.css").read_text()
+    colours = dict(COLOURS.findall(style.split(":root {")[scheme + 1].split("}")[0]))
+    pairs = [(text, page) for text in ("ink", "quiet", "accent", "bad") for page in ("page", "card")]
+    for text, page in [
+        *pairs,
+        ("ink", "warn-page"),
+        ("accent", "warn-page"),
+        ("warn", "warn-page"),
+        ("warn", "card"),
+        ("accent-ink", "accent"),
+        ("quiet", "shade"),
+    ]:
+        light, dark = sorted((luminance(colours[text]), luminance(colours[page])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, page)
