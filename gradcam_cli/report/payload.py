@@ -3,7 +3,7 @@
 import base64
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -138,7 +138,7 @@ def _placement(placement: Placement | None) -> Json:
     """Only what differs from a map over the whole photograph: most do not."""
     if placement is None:
         return {}
-    windows = {name: tuple(round(edge, 5) for edge in window) for name, window in asdict(placement).items()}
+    windows = {name: tuple(round(edge, 5) for edge in window) for name, window in vars(placement).items()}
     return {name: window for name, window in windows.items() if window != WHOLE}
 
 
