@@ -133,6 +133,33 @@ def test_names_are_harmless(tmp_path: Path, invoke: Invoke) -> None:
     assert max(data) < 128
 
 
+def altered(path: Path, **changes: Any) -> None:
+    record = json.loads(path.read_text())
+    record["classes"][0].update(changes)
+    path.write_text(json.dumps(record))
+
+
+def test_a_change_below_the_digits_of_the_table_is_none(runs: Path, invoke: Invoke) -> None:
+    sidecar = runs / "two" / "a.jpg.json"
+    shutil.copytree(runs / "two", runs / "three")
+    probability = json.loads(sidecar.read_text())["classes"][0]["probability"]
+    altered(sidecar, probability=probability + 0.0004)
+    assert invoke("compare", "three", "two").stdout == "3 images compared: 0 changed, 0 class changes\n"
+    assert "crossed" in invoke("compare", "three", "two", "--fail-over", "worst-probability-change=0", code=5).stderr
+    altered(sidecar, probability=probability + 0.0006)
+    assert invoke("compare", "three", "two").stdout.splitlines()[1].startswith("a.jpg ")
+
+
+def test_a_file_with_other_bytes_is_named(runs: Path, invoke: Invoke) -> None:
+    sidecar = runs / "one" / "b.jpg.json"
+    shutil.copytree(runs / "one", runs / "three")
+    record = json.loads(sidecar.read_text())
+    record["input"]["sha256"] = "f" * 64
+    sidecar.write_text(json.dumps(record))
+    shown = invoke("compare", "three", "one").stdout
+    assert shown == "input changed: b.jpg\n3 images compared: 0 changed, 0 class changes\n"
+
+
 def test_only_the_worst_images_are_shown(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "photos").mkdir()
     for i in range(23):

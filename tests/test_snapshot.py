@@ -42,6 +42,7 @@ def test_the_same_run_gives_the_same_bytes(done: Run, photos: Path, tmp_path: Pa
     text = snapshot_of(done).as_text()
     assert str(tmp_path) not in text
     assert len(text) < 2500
+    assert list(json.loads(text)) == sorted(json.loads(text))
     lines = [line for line in text.splitlines() if '"path"' in line]
     assert [json.loads(line.rstrip(","))["path"] for line in lines] == ["a.jpg", "b.jpg", "sub/a.jpg"]
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ROWS = 20
 HEAD = ("IMAGE", "CLASS", "PROBABILITY", "CORRELATION", "RANK", "OVERLAP", "PEAK %", "AREA")
 NOTHING = "-"
+# The smallest changes that the digits of a row show.
+SHOWN = 0.0005
+SHOWN_SHIFT = 0.05
 
 
 def changes_table(comparison: "Comparison") -> str:
@@ -27,11 +30,16 @@ def changes_table(comparison: "Comparison") -> str:
 
 
 def _differs(change: "ImageChange") -> bool:
-    figures = change.as_record()
-    flags = ("class_changed", "input_changed", "flat_now")
-    changes = ("probability_change", "value_change", "area_change", "peak_shift")
-    alike = all(getattr(change, name) in {None, 1.0} for name in ("correlation", "overlap"))
-    return any(figures[name] for name in (*flags, *changes)) or not alike
+    """Whether a row would show any change."""
+    changes = (change.probability_change, change.value_change, change.area_change)
+    alike = (change.correlation, change.rank_correlation, change.overlap)
+    return (
+        change.class_changed
+        or change.flat_now
+        or any(abs(value or 0) >= SHOWN for value in changes)
+        or any(value is not None and 1 - value >= SHOWN for value in alike)
+        or (change.peak_shift or 0) >= SHOWN_SHIFT
+    )
 
 
 def _row(change: "ImageChange") -> tuple[str, ...]:
@@ -71,6 +79,7 @@ def _table(rows: "Sequence[tuple[str, ...]]") -> list[str]:
 
 def _others(comparison: "Comparison") -> "Iterator[str]":
     """Name the images that are not in the table, kind by kind."""
+    yield from _named("input changed", (change.path for change in comparison.images if change.input_changed))
     yield from _named("added", comparison.added)
     yield from _named("removed", comparison.removed)
     yield from _named("failed now", map(_told, comparison.failed_now))
