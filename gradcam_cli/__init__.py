@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from gradcam_cli.explainer import Explainer, explain_folder
     from gradcam_cli.explanation import ClassExplanation, Explanation
+    from gradcam_cli.report.compare import Comparison, ImageChange, compare_runs
     from gradcam_cli.results.run import Run, read_run
     from gradcam_cli.runs.observer import RunObserver
     from gradcam_cli.settings import (
@@ -36,12 +37,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClassExplanation",
+    "Comparison",
     "EngineSettings",
     "EnvironmentStop",
     "ExplainRequest",
     "Explainer",
     "Explanation",
     "GradcamError",
+    "ImageChange",
     "ImageError",
     "InputSettings",
     "Limits",
@@ -56,6 +59,7 @@ __all__ = [
     "RunSettings",
     "TargetSettings",
     "UsageError",
+    "compare_runs",
     "explain_folder",
     "read_run",
 ]
@@ -64,6 +68,7 @@ _PLACES = {
     "errors": ("EnvironmentStop", "GradcamError", "ImageError", "MethodError", "ModelError", "Reason", "UsageError"),
     "explainer": ("Explainer", "explain_folder"),
     "explanation": ("ClassExplanation", "Explanation"),
+    "report.compare": ("Comparison", "ImageChange", "compare_runs"),
     "results.run": ("Run", "read_run"),
     "runs.observer": ("RunObserver",),
     "settings": (

@@ -41,6 +41,10 @@ class ImageChange:
         input_changed: whether the file has another hash.
         map: how far the two maps are apart; None where there are none to compare.
         peak_shift: in per cent of the photograph's diagonal; None where a map has no peak.
+
+    Example:
+        >>> change = compare_runs(read_run("baseline"), read_run("current")).images[0]  # doctest: +SKIP
+        >>> change.path, change.class_changed, change.correlation, change.overlap  # doctest: +SKIP
     """
 
     path: str
@@ -151,6 +155,10 @@ class Comparison:
         failed_before: images that failed in the base, and are explained now.
         failed_both: images that failed in both.
         remarks: what else is to be known, a sentence each.
+
+    Example:
+        >>> comparison = compare_runs(read_run("baseline"), read_run("current"))  # doctest: +SKIP
+        >>> comparison.removed, [failure.path for failure in comparison.failed_now]  # doctest: +SKIP
     """
 
     base: Facts
@@ -201,6 +209,10 @@ def compare_runs(base: Run, new: Run, match: Match = "path") -> Comparison:
 
     Raises:
         UsageError: a sidecar is not whole.
+
+    Example:
+        >>> comparison = compare_runs(read_run("baseline"), read_run("current"))  # doctest: +SKIP
+        >>> [change.path for change in comparison.images if change.class_changed]  # doctest: +SKIP
     """
     return compare_sides(side_of_run(base, "base"), side_of_run(new, "new"), match)
 
