@@ -38,7 +38,9 @@ crossed.
 """
 )
 @click.argument("runs", metavar="[BASE] NEW", type=LocalPath(), nargs=-1, required=True)
-@click.option("-o", "--out", "output", type=LocalPath(), metavar="FOLDER", help="Folder for comparison.json.")
+@click.option(
+    "-o", "--out", "output", type=LocalPath(), metavar="FOLDER", help="Folder for comparison.json and index.html."
+)
 @click.option(
     "--match",
     type=click.Choice(MATCHES),

@@ -35,6 +35,7 @@ class ImageChange:
 
     Attributes:
         path, base_path: its path in the new run, and in the base.
+        old, now: the image in the base, and in the new run.
         base_best, new_best: the best class of each run; None where a run explained no class.
         base, new: the classes whose maps, probabilities, areas and peaks are compared: the best class of the base in
             both runs; the best class of each where the new run did not explain that one, and `same_class` is False.
@@ -49,6 +50,8 @@ class ImageChange:
 
     path: str
     base_path: str
+    old: ImageState
+    now: ImageState
     base_best: ClassState | None
     new_best: ClassState | None
     base: ClassState | None
@@ -285,6 +288,8 @@ def _change(old: ImageState, now: ImageState) -> ImageChange:
     return ImageChange(
         path=now.path,
         base_path=old.path,
+        old=old,
+        now=now,
         base_best=old.best,
         new_best=now.best,
         base=base,

@@ -1,4 +1,4 @@
-"""One comparison as it is asked for: read both sides, compare, check limits, write `comparison.json`."""
+"""One comparison as it is asked for: read both sides, compare, check limits, write `comparison.json` and a page."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -6,7 +6,9 @@ from typing import Final
 from gradcam_cli.errors import UsageError
 from gradcam_cli.report.change_metrics import crossed, figures
 from gradcam_cli.report.compare import Comparison, compare_sides, side_of_run
+from gradcam_cli.report.comparison_page import PAGE_MARK, write_comparison_page
 from gradcam_cli.report.own_files import write_own
+from gradcam_cli.report.report import PAGE, refuse_foreign
 from gradcam_cli.report.snapshot import Snapshot, merged, read_snapshot, snapshot_of, write_snapshot
 from gradcam_cli.results.run import read_run
 from gradcam_cli.results.sidecar import Record, to_json
@@ -67,7 +69,9 @@ def compare(request: CompareRequest) -> Compared:
     warnings = crossed(comparison, request.warn_over)
     found = Compared(request, comparison, limits, tuple(crossed(comparison, limits)), tuple(warnings))
     if request.output:
+        refuse_foreign(request.output / PAGE, PAGE_MARK)
         write_own(request.output / COMPARISON_RECORD, to_json(found.as_record()), MARK)
+        write_comparison_page(request.output / PAGE, comparison, read_run(request.new), (*found.crossed, *warnings))
     return found
 
 

@@ -30,16 +30,24 @@ class Page:
 
 
 def rendered(page: Page) -> str:
-    """Fill the template: one HTML text without references to files of others."""
+    """Fill the template of a run's page."""
+    return filled("page", page.data, mark=MARK, page=page)
+
+
+def filled(name: str, data: Mapping[str, Any], **values: Any) -> str:
+    """Fill the template of this name with its style, its script, its data, and values of its own.
+
+    Returns:
+        One HTML text without references to files of others.
+    """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    style, script = _text("page.css"), _text("page.js")
-    return environment.from_string(_text("page.html.j2")).render(
-        mark=MARK,
-        page=page,
+    style, script = _text(f"{name}.css"), _text(f"{name}.js")
+    return environment.from_string(_text(f"{name}.html.j2")).render(
         policy=_policy(style, script),
         style=style,
         script=script,
-        data=embedded_json(page.data),
+        data=embedded_json(data),
+        **values,
     )
 
 

@@ -61,19 +61,19 @@ def write_report(request: ReportRequest) -> Written:
     return Written(output, len(shown), len(entries), sum(mean.flag is not None for mean in means))
 
 
-def refuse_foreign(path: Path) -> None:
-    """Refuse to replace a file that is no page of this program.
+def refuse_foreign(path: Path, mark: str = MARK) -> None:
+    """Refuse to replace a file that is no page of this program; those begin with `mark`.
 
     Raises:
         UsageError: there is such a file, or what is there cannot be read.
     """
     try:
-        start = path.read_bytes()[: len(MARK)]
+        start = path.read_bytes()[: len(mark)]
     except FileNotFoundError:
         return
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. Name another file by `output`.") from error
-    if start and start != MARK.encode():
+    if start and start != mark.encode():
         raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
 
 
@@ -82,13 +82,13 @@ def _thumbnail_maker(run: Run, request: ReportRequest) -> ThumbnailMaker:
         request.run,
         THUMBNAILS,
         Photographs.of(run.record),
-        _sample_range(run.record["options"].get("sample_range")),
+        sample_range_of(run.record["options"].get("sample_range")),
         request.self_contained,
     )
 
 
-def _sample_range(recorded: Any) -> SampleRange | None:
-    """Read the range of samples back: JSON has made a list of the two numbers."""
+def sample_range_of(recorded: Any) -> SampleRange | None:
+    """Read the range of samples of a `run.json` back: JSON has made a list of the two numbers."""
     if isinstance(recorded, list):
         return float(recorded[0]), float(recorded[1])
     return recorded if recorded in {"minmax", "percentile"} else None

@@ -1,0 +1,122 @@
+"""The page of a comparison: the images that changed most, before and after, in one HTML file that needs no other."""
+
+import base64
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from gradcam_cli.atomic import atomically
+from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.imaging.opencv import quiet_single_thread
+from gradcam_cli.imaging.overlay import colour_table
+from gradcam_cli.report.compare import Comparison, Facts, ImageChange
+from gradcam_cli.report.entries import Entry
+from gradcam_cli.report.image_state import GRID, ClassState, ImageState
+from gradcam_cli.report.page import filled
+from gradcam_cli.report.report import sample_range_of
+from gradcam_cli.report.thumbnails import Photographs, thumbnail_of
+from gradcam_cli.results.run import Run
+from gradcam_cli.settings import OverlaySettings, SampleRange
+
+PAGE_MARK: Final = "<!doctype html>\n<!-- gradcam-cli comparison -->"
+# The photographs are inside the page: about 20 kB each.
+SHOWN: Final = 100
+
+
+def write_comparison_page(path: Path, comparison: Comparison, new: Run, crossed: Sequence[str]) -> None:
+    """Write the page; `new` tells where the photographs are, `crossed` are the limits to name at the top.
+
+    Raises:
+        EnvironmentStop: it cannot be written.
+    """
+    text = filled(
+        "comparison",
+        _data(comparison, new),
+        mark=PAGE_MARK,
+        sides=[("Before", _facts(comparison.base)), ("After", _facts(comparison.new))],
+        crossed=crossed,
+        remarks=comparison.remarks,
+        lists=_lists(comparison),
+        total=len(comparison.images),
+        shown=min(SHOWN, len(comparison.images)),
+    )
+    try:
+        with atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise EnvironmentStop(f"{path}: the page cannot be written: {error.strerror}.") from error
+
+
+def _facts(facts: Facts) -> str:
+    return "; ".join(", ".join(names) for names in (facts.models, facts.layers, facts.methods))
+
+
+def _lists(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Name what is not among the images: a title, and a line for each."""
+    failures = {
+        "Failed now": comparison.failed_now,
+        "Failed before": comparison.failed_before,
+        "Failed in both": comparison.failed_both,
+    }
+    lists = [("Added", list(comparison.added)), ("Removed", list(comparison.removed))]
+    lists += [(title, [f"{each.path}: {each.reason}" for each in found]) for title, found in failures.items()]
+    return [(title, names) for title, names in lists if names]
+
+
+def _data(comparison: Comparison, new: Run) -> dict[str, Any]:
+    photographs = Photographs.of(new.record)
+    sample_range = sample_range_of(new.record.get("options", {}).get("sample_range"))
+    wanted = {change.path: change for change in comparison.images[:SHOWN]}
+    photos: dict[str, str] = {}
+    with quiet_single_thread():
+        for record in new.records():
+            path = record["input"]["path"]
+            if path in wanted and (photo := _photo(photographs, Entry(path, path, record, ()), sample_range)):
+                photos[path] = photo
+    style = OverlaySettings()
+    return {
+        "side": GRID,
+        "alpha": style.alpha,
+        "colours": _encoded(colour_table(style.colormap)),
+        "images": [_image(change, photos.get(path)) for path, change in wanted.items()],
+    }
+
+
+def _photo(photographs: Photographs, entry: Entry, sample_range: SampleRange | None) -> str | None:
+    place = photographs.find(entry)
+    data = thumbnail_of(os.fspath(place), sample_range) if place else None
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}" if data else None
+
+
+def _image(change: ImageChange, photo: str | None) -> dict[str, Any]:
+    size = change.now.size or change.old.size
+    return {
+        **change.as_record(),
+        "photo": photo,
+        "width": size.width if size else GRID,
+        "height": size.height if size else GRID,
+        "before": {"map": _map(change.old, change.base), **_named(change.base)},
+        "after": {"map": _map(change.now, change.new), **_named(change.new)},
+    }
+
+
+def _named(explained: ClassState | None) -> dict[str, Any]:
+    if explained is None:
+        return {"name": None, "score": None}
+    return {
+        "name": explained.name,
+        "score": explained.probability if explained.probability is not None else explained.value,
+    }
+
+
+def _map(image: ImageState, explained: ClassState | None) -> str | None:
+    """The map over the photograph in 8 bits, row by row in base64."""
+    found = image.map_of(explained) if explained else None
+    return None if found is None else _encoded(np.rint(found[0] * 255).astype(np.uint8))
+
+
+def _encoded(values: Any) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
