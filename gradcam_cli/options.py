@@ -1,11 +1,11 @@
-"""The options of the library as keywords, and how they become one typed request."""
+"""The options of the library as keywords: what they mean, and how they become one typed request."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_origin, get_type_hints
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import (
@@ -16,8 +16,10 @@ from gradcam_cli.settings import (
     OUTPUT_KINDS,
     PRECISIONS,
     SCORES,
+    Doc,
     EngineName,
     EngineSettings,
+    EvaluateRequest,
     ExplainRequest,
     FitChoice,
     InputSettings,
@@ -32,6 +34,7 @@ from gradcam_cli.settings import (
     RunSettings,
     SampleRange,
     Score,
+    StudySettings,
     TargetSettings,
     Threshold,
 )
@@ -47,6 +50,28 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "colormap": COLORMAPS,
 }
 PATHS = frozenset({"weights", "labels_from", "pairs", "custom_objects"})
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option is: the type of its value, its default, and what it means."""
+
+    kind: Any
+    default: Any
+    doc: Doc
+
+
+def options_of(settings: type[Any]) -> dict[str, Option]:
+    """Give the options of a request, or of a part of one, that say what they mean; those of its parts included."""
+    hints = get_type_hints(settings, include_extras=True)
+    found: dict[str, Option] = {}
+    for each in fields(settings):
+        hint = hints[each.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            found |= options_of(hint)
+        elif get_origin(hint) is Annotated:
+            found[each.name] = Option(hint.__origin__, each.default, hint.__metadata__[0])
+    return found
 
 
 class ExplainOptions(TypedDict, total=False):
@@ -160,10 +185,8 @@ def explain_request(
     Raises:
         UsageError: an option does not exist, or has a value that it cannot have.
     """
-    left = {name: _plain(name, value) for name, value in (options or {}).items() if value is not None}
-    for name, known in CHOICES.items():
-        if name in left and left[name] not in known:
-            raise UsageError(f"`{name}={left[name]}`: choose from {', '.join(known)}.")
+    left = _given(options)
+    _refuse_idle(left)
     targets = target_settings(left.pop("classes", ()), left.pop("top_k", None))
     request = ExplainRequest(
         inputs=_taken(InputSettings, left, paths=tuple(os.fsdecode(path) for path in paths)),
@@ -183,8 +206,35 @@ def explain_request(
         max_failures=left.pop("max_failures", None),
         isolate_decoder=left.pop("isolate_decoder", False),
     )
-    if left:
-        raise UsageError(_unknown(next(iter(left))))
+    _refuse_unknown(left)
+    return request
+
+
+def evaluate_request(
+    paths: Iterable[StrPath] = (), output: StrPath | None = None, options: Mapping[str, Any] | None = None
+) -> EvaluateRequest:
+    """Make a request out of the fields of `EvaluateRequest` and of its settings, as keywords.
+
+    `layers` are those that are compared.
+
+    Raises:
+        UsageError: an option does not exist, or has a value that it cannot have.
+    """
+    left = _given(options)
+    layers = left.pop("layers", EvaluateRequest().layers)
+    if "methods" in left:
+        left["methods"] = tuple(dict.fromkeys(left["methods"]))
+    request: EvaluateRequest = _taken(
+        EvaluateRequest,
+        left,
+        inputs=_taken(InputSettings, left, paths=tuple(os.fsdecode(path) for path in paths)),
+        output=None if output is None else Path(output),
+        model=_taken(ModelSettings, left, layer=layers[0], layers=()),
+        layers=layers,
+        study=_taken(StudySettings, left),
+        engine=_taken(EngineSettings, left),
+    )
+    _refuse_unknown(left)
     return request
 
 
@@ -200,6 +250,34 @@ def target_settings(classes: Iterable[str | int], top_k: int | None) -> TargetSe
     if top_k < 0 or (top_k == 0 and not named):
         raise UsageError(f"`top_k={top_k}` explains nothing unless `classes` names a class.")
     return TargetSettings(tuple(str(name) for name in named), top_k)
+
+
+def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the options that are not None, as the settings take them; refuse values that they cannot have."""
+    given = {name: _plain(name, value) for name, value in (options or {}).items() if value is not None}
+    for name, known in CHOICES.items():
+        if name in given and given[name] not in known:
+            raise UsageError(f"`{name}={given[name]}`: choose from {', '.join(known)}.")
+    return given
+
+
+def _refuse_idle(given: Mapping[str, Any]) -> None:
+    """Refuse options that would have no effect: they were not meant so."""
+    if "noise" in given and not given.get("smooth"):
+        raise UsageError("`noise` is that of the copies that `smooth=N` makes: say how many.")
+    for name in ("max_channels", "scorecam_masks"):
+        if name in given and given.get("method") != "scorecam":
+            raise UsageError(f"`{name}` is about `method=scorecam`.")
+    if given.get("draw_boxes") and "boxes" not in given:
+        raise UsageError("`draw_boxes` draws what `boxes` finds: say `boxes=otsu`, or a level such as `boxes=0.5`.")
+    layers = given.get("layers", ())
+    if len(set(layers)) != len(layers) or len(layers) == 1:
+        raise UsageError("`layers` fuses the maps of several layers: give each of them once, and at least two.")
+
+
+def _refuse_unknown(left: Mapping[str, Any]) -> None:
+    if left:
+        raise UsageError(_unknown(next(iter(left))))
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -1,11 +1,11 @@
-"""The options of a run as frozen dataclasses: every default stands here, once."""
+"""The options of a run as frozen dataclasses: every default and its description stand here, once."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
@@ -58,13 +58,49 @@ COLORMAPS: tuple[str, ...] = (
 # and 98th percentile.
 SampleRange = tuple[float, float] | Literal["minmax", "percentile"]
 
+# The names of the preprocessings and of the methods. They stand here, too, so that nobody need import numpy for them; a
+# test compares them with the registries.
+PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite", "unit-bgr", "none-bgr", "tf-bgr")
+METHOD_CHOICES = (
+    "gradcam",
+    "gradcam++",
+    "gradcam++-paper",
+    "gradcam++-softmax",
+    "cam",
+    "layercam",
+    "hirescam",
+    "xgradcam",
+    "scorecam",
+    "ablationcam",
+    "eigencam",
+    "eigengradcam",
+)
+
+
+@dataclass(frozen=True)
+class Doc:
+    """What an option means, for people, and which values it takes besides what its type says.
+
+    `form` is how a value is written as text; `low` and `high` are the least and the greatest number, `above` a number
+    that is too low itself. `otherwise` says what holds where the option is not given, if that is more than its
+    default, which stands for `{}`; '' says nothing.
+    """
+
+    text: str
+    form: str | None = None
+    low: int | None = None
+    high: int | None = None
+    above: int | None = None
+    choices: tuple[str, ...] = ()
+    otherwise: str | None = None
+
 
 @dataclass(frozen=True)
 class Limits:
     """What an input may cost before it is refused unread: bytes of the file, pixels of the picture."""
 
-    max_file_bytes: int = 256 * 2**20
-    max_pixels: int = 100_000_000
+    max_file_bytes: Annotated[int, Doc("Refuse larger files.", low=1)] = 256 * 2**20
+    max_pixels: Annotated[int, Doc("Refuse pictures of more pixels.", low=1)] = 100_000_000
 
     @property
     def max_decoded_bytes(self) -> int:
@@ -80,31 +116,60 @@ class ModelSettings:
     names, or the names themselves.
     """
 
-    model: str = "resnet50"
-    weights: Path | None = None
-    layer: str = "auto"
-    layers: tuple[str, ...] = ()
-    labels: Path | tuple[str, ...] | None = None
-    labels_from: Path | None = None
-    preprocess: str = "auto"
-    input_size: tuple[int, int] | None = None
-    output_name: str | None = None
-    output_kind: OutputKind = "auto"
-    sha256: str | None = None
-    inputs: tuple[tuple[str, str], ...] = ()
-    image_input: str | None = None
-    pairs: Path | None = None
-    custom_objects: Path | None = None
-    trust_code: bool = False
-    token_grid: tuple[int, int] | None = None
+    model: Annotated[str, Doc("Architecture (see `gradcam-cli models`), or a .keras or .h5 file.", "NAME|FILE")] = (
+        "resnet50"
+    )
+    weights: Annotated[Path | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.")] = None
+    layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH")] = "auto"
+    layers: Annotated[
+        tuple[str, ...],
+        Doc("Fuse the maps of several layers, by the maximum of the scaled maps; repeat it for each.", "NAME|PATH"),
+    ] = ()
+    labels: Annotated[Path | tuple[str, ...] | None, Doc("Names of the classes: one a line, CSV or JSON.")] = None
+    labels_from: Annotated[
+        Path | None, Doc("Folder whose sub-folders are named after the classes, as Keras reads a data set.", "FOLDER")
+    ] = None
+    preprocess: Annotated[str, Doc("How pixels become the model's input.", choices=PREPROCESS_CHOICES)] = "auto"
+    input_size: Annotated[
+        tuple[int, int] | None, Doc("Height and width of the input, where the model leaves them open.", "HxW")
+    ] = None
+    output_name: Annotated[str | None, Doc("Which output to explain, where the model has several.", "NAME")] = None
+    output_kind: Annotated[OutputKind, Doc("What the output is, where the model file does not say so.")] = "auto"
+    sha256: Annotated[str | None, Doc("Refuse a model file, or weights, with another hash.", "HEX")] = None
+    inputs: Annotated[
+        tuple[tuple[str, str], ...],
+        Doc(
+            "Value of a further input: a number, several as 0.1,0.2, FILE.npy, or FILE.csv:COLUMN[,COLUMN...] with a "
+            "row for each picture; repeatable.",
+            "NAME=VALUE",
+        ),
+    ] = ()
+    image_input: Annotated[
+        str | None,
+        Doc(
+            "Which input takes the explained picture, where several take pictures; all: the same picture in each.",
+            "NAME|all",
+        ),
+    ] = None
+    pairs: Annotated[Path | None, Doc("The second picture of each: columns file and partner.", "FILE.csv")] = None
+    custom_objects: Annotated[
+        Path | None,
+        Doc("Python file with the model's own layers and functions; it is run, with `trust_code`.", "FILE.py"),
+    ] = None
+    trust_code: Annotated[bool, Doc("Allow `custom_objects` to run its file.")] = False
+    token_grid: Annotated[
+        tuple[int, int] | None, Doc("Grid of a transformer's tokens, where the network does not show it.", "HxW")
+    ] = None
 
 
 @dataclass(frozen=True)
 class TargetSettings:
     """Which classes are explained: the `top_k` most probable ones, then `classes` as a person named them."""
 
-    classes: tuple[str, ...] = ()
-    top_k: int = 1
+    classes: Annotated[tuple[str, ...], Doc("Explain this class; repeatable.", "ID|NAME|WNID")] = ()
+    top_k: Annotated[
+        int, Doc("Explain the K most probable classes.", "K", low=0, otherwise="{}, or 0 with `classes`")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -115,12 +180,19 @@ class OverlaySettings:
     `draw_boxes` draws the boxes that the run's `boxes` asks for.
     """
 
-    alpha: float = 0.45
-    colormap: str = "jet"
-    quality: int = 92
-    max_side: int | None = None
-    mask: Threshold | None = None
-    draw_boxes: bool = False
+    alpha: Annotated[float, Doc("The heat's share of the overlay's colour.", low=0, high=1)] = 0.45
+    colormap: Annotated[str, Doc("Colours of the heat.", choices=COLORMAPS)] = "jet"
+    quality: Annotated[int, Doc("JPEG quality of the overlays.", low=1, high=100)] = 92
+    max_side: Annotated[
+        int | None, Doc("Longest side of the overlays in pixels.", "N", low=1, otherwise="the picture's own size")
+    ] = None
+    mask: Annotated[
+        Threshold | None,
+        Doc(
+            "Paint no colours: keep the photo where heat is at THRESHOLD or above, and grey the rest.", "THRESHOLD|otsu"
+        ),
+    ] = None
+    draw_boxes: Annotated[bool, Doc("Draw the boxes on the overlays, with their shares in percent.")] = False
 
 
 @dataclass(frozen=True)
@@ -133,12 +205,30 @@ class MethodOptions:
     `scorecam_masks` is how they become masks.
     """
 
-    score: Score = "logit"
-    smooth: int = 0
-    noise: float = 0.15
-    flip: bool = False
-    max_channels: int = 128
-    scorecam_masks: MaskScaling = "max"
+    score: Annotated[Score, Doc("What is differentiated, by methods that take a gradient.")] = "logit"
+    smooth: Annotated[int, Doc("Explain by the mean map of N copies with noise.", "N", low=1, otherwise="")] = 0
+    noise: Annotated[
+        float,
+        Doc(
+            "Standard deviation of that noise, as a share of the input's range.",
+            "S",
+            above=0,
+            high=1,
+            otherwise="{}, with `smooth`",
+        ),
+    ] = 0.15
+    flip: Annotated[bool, Doc("Explain by the mean of the map and that of the mirrored picture.")] = False
+    max_channels: Annotated[
+        int, Doc("How many channels scorecam looks through, the strongest of each picture.", "N", low=1, otherwise="{}")
+    ] = 128
+    scorecam_masks: Annotated[
+        MaskScaling,
+        Doc(
+            "How scorecam makes a channel a mask: divided by its maximum, or from its minimum to its maximum as in "
+            "the paper.",
+            otherwise="{}",
+        ),
+    ] = "max"
 
 
 @dataclass(frozen=True)
@@ -150,14 +240,31 @@ class RunSettings:
     `sample_range` says which samples deeper than 8 bits become 0 and 255.
     """
 
-    method: str = "gradcam++"
+    method: Annotated[str, Doc("Which of the CAM family (see `gradcam-cli methods`).", choices=METHOD_CHOICES)] = (
+        "gradcam++"
+    )
     method_options: MethodOptions = field(default_factory=MethodOptions)
     fit: FitMode = "squash"
-    batch_size: int = 16
-    save_maps: bool = False
-    min_score: float = 0.0
-    boxes: Threshold | None = None
-    sample_range: SampleRange | None = None
+    batch_size: Annotated[int, Doc("Images in one forward pass, at most.", low=1, high=4096)] = 16
+    save_maps: Annotated[bool, Doc("Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")] = False
+    min_score: Annotated[
+        float, Doc("Of the `top_k` classes, explain only those with this probability or more.", low=0, high=1)
+    ] = 0.0
+    boxes: Annotated[
+        Threshold | None,
+        Doc(
+            "Record the connected regions of heat from THRESHOLD (0 to 1) on as boxes, with their shares of the heat.",
+            "THRESHOLD|otsu",
+        ),
+    ] = None
+    sample_range: Annotated[
+        SampleRange | None,
+        Doc(
+            "Which samples become black and white in pictures of more than 8 bits or of floating point.",
+            "LOW:HIGH|minmax|percentile",
+            otherwise="all of 16 bits; floating point is refused",
+        ),
+    ] = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     limits: Limits = field(default_factory=Limits)
 
@@ -166,9 +273,12 @@ class RunSettings:
 class EngineSettings:
     """What runs the network, in which floating-point format, and whether compiled plans are kept for the next time."""
 
-    engine: EngineName = "auto"
-    precision: Precision = "float32"
-    cache: bool = True
+    engine: Annotated[
+        EngineName,
+        Doc("What runs the network; auto takes tensorflow on a GPU, else openvino where it is installed and can."),
+    ] = "auto"
+    precision: Annotated[Precision, Doc("Floating-point format of the forward pass (bfloat16: openvino).")] = "float32"
+    cache: Annotated[bool, Doc("Keep compiled plans for the next time.")] = True
 
 
 @dataclass(frozen=True)
@@ -181,14 +291,20 @@ class InputSettings:
     """
 
     paths: tuple[str, ...] = ()
-    files_from: str | None = None
-    null_separated: bool = False
-    recursive: bool = True
-    follow_links: bool = False
-    hidden: bool = False
-    exclude: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    limit: int | None = None
+    files_from: Annotated[str | None, Doc("Read more inputs from a list, one path a line.", "FILE|-")] = None
+    null_separated: Annotated[bool, Doc("The list is separated by NUL, as find -print0 writes it.")] = False
+    recursive: Annotated[bool, Doc("Walk into sub-folders.")] = True
+    follow_links: Annotated[bool, Doc("Walk folders behind symbolic links too, each folder once.")] = False
+    hidden: Annotated[bool, Doc("Take hidden and system files and folders (.git, ._*, Thumbs.db) too.")] = False
+    exclude: Annotated[
+        tuple[str, ...],
+        Doc("Leave out files and folders of a walk that fit, as in a .gitignore; repeatable.", "PATTERN"),
+    ] = ()
+    include: Annotated[
+        tuple[str, ...],
+        Doc("Of the files of a walk, take only those that fit, as in a .gitignore; repeatable.", "PATTERN"),
+    ] = ()
+    limit: Annotated[int | None, Doc("Take only the first N images.", "N", low=1)] = None
 
 
 @dataclass(frozen=True)
@@ -205,11 +321,20 @@ class ExplainRequest:
     model: ModelSettings = field(default_factory=ModelSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
-    fit: FitChoice = "auto"
+    fit: Annotated[
+        FitChoice,
+        Doc(
+            "How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or "
+            "what the tool that made the model does."
+        ),
+    ] = "auto"
     run: RunSettings = field(default_factory=RunSettings)
     resume: Resume = "finished"
-    max_failures: int | None = None
-    isolate_decoder: bool = False
+    max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1)] = None
+    isolate_decoder: Annotated[
+        bool,
+        Doc("Decode in processes of their own: a picture that crashes a codec costs its own explanation, not the run."),
+    ] = False
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
         """Hash what the files of an image depend on besides the image: sha256 in hexadecimal.
@@ -240,11 +365,23 @@ class StudySettings:
     insertion. `grid` is the rows and columns of collages for the grid pointing game.
     """
 
-    methods: tuple[str, ...]
+    methods: Annotated[tuple[str, ...], Doc("Which of the CAM family; repeatable.", choices=METHOD_CHOICES)] = (
+        "gradcam",
+        "gradcam++",
+    )
     metrics: tuple[str, ...] = QUICK_METRICS
-    steps: int = 20
-    baseline: Baseline = "mean"
-    grid: tuple[int, int] | None = None
+    steps: Annotated[int, Doc("Steps of deletion and insertion.", low=2, high=1000)] = 20
+    baseline: Annotated[
+        Baseline,
+        Doc(
+            "What replaces removed pixels: the picture's mean colour, the picture blurred (sigma 10 pixels at 224), "
+            "black, or what the pixels around them suggest, with noise (ROAD, Rong 2022)."
+        ),
+    ] = "mean"
+    grid: Annotated[
+        tuple[int, int] | None,
+        Doc("Grid pointing game on collages of R rows and C columns; the model must take a larger input.", "RxC"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -263,7 +400,7 @@ class Gate:
 class EvaluateRequest:
     """All that one run of `evaluate` is asked for.
 
-    The `layer` of the `model` is ignored: each of `layers` is explained for itself. `boxes` is a CSV file of objects.
+    The `layer` of the `model` is ignored: each of `layers` is explained for itself. `boxes_csv` is a file of objects.
     Without an `output` folder no files are written.
     """
 
@@ -271,13 +408,23 @@ class EvaluateRequest:
     output: Path | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     layers: tuple[str, ...] = ("auto",)
-    study: StudySettings = field(default_factory=lambda: StudySettings(methods=("gradcam", "gradcam++")))
+    study: StudySettings = field(default_factory=StudySettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     fit: FitChoice = "auto"
     batch_size: int = 16
     sample_range: SampleRange | None = None
-    boxes: Path | None = None
-    gates: tuple[Gate, ...] = ()
+    boxes_csv: Annotated[
+        Path | None,
+        Doc("Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file."),
+    ] = None
+    gates: Annotated[
+        tuple[Gate, ...],
+        Doc(
+            "End with 5 where a mean is worse than VALUE: above it where lower is better, below it where higher is; "
+            "repeatable.",
+            "[METHOD:]METRIC=VALUE",
+        ),
+    ] = ()
 
 
 # By what images of two runs are taken for the same: the path in the output tree, or the bytes of the file.

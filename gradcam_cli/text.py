@@ -1,9 +1,11 @@
 """Small pieces of text for people."""
 
+from collections.abc import Sequence
 from unicodedata import category
 
 # Unicode categories: control, format (such as the reversal of writing direction), line and paragraph separators.
 UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
+UNITS = ("B", "kB", "MB", "GB")
 
 
 def counted(number: int, noun: str) -> str:
@@ -23,3 +25,35 @@ def one_line(text: str) -> str:
 
 def _visible(character: str) -> str:
     return character if character in "\n\t" else ascii(character)[1:-1]
+
+
+def columns(rows: Sequence[Sequence[object]]) -> str:
+    """Lay out a table: every column as wide as its longest cell, two spaces between columns.
+
+    Args:
+        rows: the cells of each line, as many in each.
+    """
+    lines = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def mark(chosen: object) -> str:
+    """Give what stands before the first cell of a line: a star for the default."""
+    return "* " if chosen else "  "
+
+
+def size_text(count: float) -> str:
+    """Write a number of bytes in the unit that suits it: `23.9 MB`."""
+    for unit in UNITS:
+        if count < 1000 or unit == UNITS[-1]:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == UNITS[0] else f"{count:.1f} {unit}"
+
+
+def age_text(days: float) -> str:
+    """Write how long ago something was: `today`, `3 days ago`."""
+    return "today" if days < 1 else f"{counted(int(days), 'day')} ago"

@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "options": set(),
     "explanation": {"numpy"},
     "explainer": set(),
+    "parsing": set(),
     "evaluation": {"numpy", "matplotlib"},
     "report": {"numpy", "jinja2"},
     "process": set(),
@@ -58,7 +59,13 @@ ORDER = list(ROOMS)
 # These know an engine by its protocol alone.
 FORBIDDEN = {(room, far) for room in ("runs", "evaluation") for far in ("models", "engines")}
 # These wire the rooms of a run together: they alone open engines.
-WIRING = {"runs.explain", "runs.engine_factory", "runs.queue", "runs.study_engines"}
+WIRING = {
+    "runs.explain",
+    "runs.engine_factory",
+    "runs.queue",
+    "runs.study_engines",
+    "evaluation.preprocess_report",
+}
 CODECS = {"imdecode", "imencode", "imread", "imwrite"}
 
 

@@ -20,12 +20,13 @@ from conftest import DATA, SAMPLES, Invoke, Ran, Runner, jpeg
 from PIL import Image
 
 from gradcam_cli import __version__
-from gradcam_cli.cli import observer, program
-from gradcam_cli.cli.options import METHOD_CHOICES, PREPROCESS_CHOICES
+from gradcam_cli.cli import program
+from gradcam_cli.cli.observer import ConsoleObserver
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.methods import METHODS
 from gradcam_cli.results.sidecar import schema_text
+from gradcam_cli.settings import METHOD_CHOICES, PREPROCESS_CHOICES
 
 
 def tree(root: Path) -> list[str]:
@@ -213,14 +214,14 @@ def test_usage_errors_are_two_and_say_why(
 def test_ctrl_c_ends_with_130_and_what_was_finished(
     invoke: Invoke, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = observer._say_record
+    real = ConsoleObserver.record
 
-    def interrupted(record: Any, *args: Any, **options: Any) -> None:
-        real(record, *args, **options)
+    def interrupted(self: ConsoleObserver, record: Any, *, before: bool) -> None:
+        real(self, record, before=before)
         if record["input"]["path"] == "b.jpg":
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(observer, "_say_record", interrupted)
+    monkeypatch.setattr(ConsoleObserver, "record", interrupted)
     result = invoke("explain", "photos", "-o", "out", code=130)
     assert "Interrupted" in result.stderr
     run = json.loads((tmp_path / "out/run.json").read_text())

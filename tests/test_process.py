@@ -15,7 +15,7 @@ import pytest
 from conftest import jpeg
 
 from gradcam_cli.errors import EnvironmentStop, UsageError
-from gradcam_cli.process.memory import memory_stop
+from gradcam_cli.process.ends import memory_stop
 from gradcam_cli.text import printable
 
 # The command with the fake engine, in a process of its own.

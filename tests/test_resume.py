@@ -308,7 +308,7 @@ def test_a_closed_stdout_ends_quietly(photos: Path, invoke: Invoke, monkeypatch:
     def closed(*_: Any) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(observer, "_write_line", closed)
+    monkeypatch.setattr(observer, "write_line", closed)
     result = invoke("explain", "photos", "--jsonl", "-", "-q", code=PIPE_CLOSED)
     assert result.stderr == ""
 

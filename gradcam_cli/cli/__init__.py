@@ -3,9 +3,6 @@
 Heavy imports live inside the commands, so that `--help` and `--version` answer at once.
 """
 
-import errno
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,15 +22,13 @@ from gradcam_cli.cli.report import report
 from gradcam_cli.cli.schema import schema
 from gradcam_cli.cli.snapshot import snapshot
 from gradcam_cli.cli.verify import verify
-from gradcam_cli.errors import EnvironmentStop, GradcamError
-from gradcam_cli.process.memory import memory_stop, watched
-from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED
+from gradcam_cli.process.ends import leave, stop_of, watched
+from gradcam_cli.process.environment import prepare_libraries
+from gradcam_cli.process.signals import INTERRUPTED
 from gradcam_cli.process.streams import prepare_streams
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class Program(click.Group):
@@ -47,27 +42,13 @@ class Program(click.Group):
             say("Interrupted.")
             ctx.exit(INTERRUPTED)
         except Exception as error:
-            stop = memory_stop(error) or _known(error)
+            stop = stop_of(error)
             if stop is None:
                 raise
             code, message = stop
             if message:
                 say(f"Error: {message}")
             ctx.exit(code)
-
-
-def _known(error: Exception) -> tuple[int, str] | None:
-    """Give the exit code and the message of an error that can happen to every user; None for a bug."""
-    if isinstance(error, GradcamError):
-        return error.exit_code, str(error)
-    if isinstance(error, BrokenPipeError):
-        return PIPE_CLOSED, ""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return EnvironmentStop.exit_code, f"{error.strerror}."
-    if isinstance(error, ImportError):
-        hint = "`pip install gradcam-cli` brings all that models need; a compiled .plan needs less."
-        return EnvironmentStop.exit_code, f"{error}. {hint}"
-    return None
 
 
 @click.group(
@@ -85,12 +66,7 @@ def program() -> None:
     Explains the predictions of Keras image classifiers with Grad-CAM++ and its family: overlays and JSON
     sidecars for photographs, folders and pipes.
     """
-    # NumPy's products here are small, and the pipeline has threads enough: those of a BLAS would only spin beside
-    # them (measured: a third of all images a second). It reads this when NumPy is imported, which no command has yet.
-    for library in ("OPENBLAS", "MKL", "BLIS"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    # The first import of Keras decides; the trace is made of TensorFlow's graphs.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    prepare_libraries()
 
 
 COMMANDS = (
@@ -113,12 +89,12 @@ for command in COMMANDS:
 
 
 def main(engines: "Engines | None" = None) -> None:
-    """Run the program, and leave without the half second in which TensorFlow's memory is taken apart.
+    """Run the program, and end the process.
 
     Models are found and opened by `engines`, where a test has some of its own.
     """
     prepare_streams()
-    _leave(watched(lambda: _run(engines)))
+    leave(watched(lambda: _run(engines)))
 
 
 def _run(engines: "Engines | None") -> int:
@@ -127,14 +103,3 @@ def _run(engines: "Engines | None") -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0
-
-
-def _leave(code: int) -> None:
-    """End the process at once: all files are written and all threads joined by now."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            # The reader is gone, as in `| head`, or the disk is full.
-            code = code or 1
-    os._exit(code)

@@ -1,12 +1,13 @@
 """`gradcam-cli methods`."""
 
 import json
-from typing import Any
 
 import click
 
-from gradcam_cli.cli.explain import DEFAULTS
+from gradcam_cli.cli.options import list_option
 from gradcam_cli.cli.wording import as_options
+from gradcam_cli.settings import RunSettings
+from gradcam_cli.text import columns, mark
 
 
 @click.command(
@@ -16,31 +17,18 @@ Example:
   gradcam-cli methods --json | jq -r '.[] | select(.head == "any") | .name'
 """
 )
-@click.option("--json", "as_json", is_flag=True, help="A list for programs.")
+@list_option()
 def methods(as_json: bool) -> None:
     """List the methods: what they do, what they cost in forward passes, and what head they need."""
     from gradcam_cli.methods import METHODS
 
-    rows = [
-        {
-            "name": method.name,
-            "line": method.line,
-            "cost": as_options(method.cost),
-            "head": method.head,
-            "default": method.name == DEFAULTS.method,
-        }
-        for method in METHODS.values()
-    ]
-    click.echo(json.dumps(rows, indent=2) if as_json else _table(rows))
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """One line a method; the default is marked with a star."""
-    head = {"name": "METHOD", "head": "HEAD", "cost": "FORWARD PASSES AN IMAGE", "line": "MAP"}
-    cells = [head, *rows]
-    widths = {key: max(len(cell[key]) for cell in cells) for key in head}
-    lines = []
-    for cell in cells:
-        mark = "* " if cell.get("default") else "  "
-        lines.append((mark + "  ".join(f"{cell[key]:<{widths[key]}}" for key in head)).rstrip())
-    return "\n".join(lines)
+    default = RunSettings().method
+    if as_json:
+        rows = [
+            {"name": m.name, "line": m.line, "cost": as_options(m.cost), "head": m.head, "default": m.name == default}
+            for m in METHODS.values()
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    lines = [(mark(m.name == default) + m.name, m.head, as_options(m.cost), m.line) for m in METHODS.values()]
+    click.echo(columns([("  METHOD", "HEAD", "FORWARD PASSES AN IMAGE", "MAP"), *lines]))

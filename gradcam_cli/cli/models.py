@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from gradcam_cli.cli.options import MODEL_DEFAULTS
+from gradcam_cli.cli.options import list_option
+from gradcam_cli.settings import ModelSettings
 
 
 @click.command(
@@ -14,7 +15,7 @@ Example:
   gradcam-cli models --json | jq '.[] | select(.weights_at_hand) | .name'
 """
 )
-@click.option("--json", "as_json", is_flag=True, help="A list for programs.")
+@list_option()
 def models(as_json: bool) -> None:
     """List the models that have a name, their input sizes, and whether their weights are at hand."""
     from gradcam_cli.models.named import NAMED_MODELS
@@ -26,7 +27,7 @@ def models(as_json: bool) -> None:
             "input_size": {"width": model.size, "height": model.size},
             "preprocess": model.preprocess,
             "weights_at_hand": weights_at_hand(model),
-            "default": model.name == MODEL_DEFAULTS.model,
+            "default": model.name == ModelSettings().model,
         }
         for model in NAMED_MODELS.values()
     ]

@@ -1,50 +1,32 @@
-"""Options that several commands share, and how they become settings."""
+"""Options of the commands, made of what the settings say about themselves; how they are written at a shell."""
 
-import math
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
 from gradcam_cli.cli.console import Verbosity
-from gradcam_cli.settings import (
-    ENGINES,
-    FIT_CHOICES,
-    OUTPUT_KINDS,
-    PRECISIONS,
-    EngineSettings,
-    ModelSettings,
-    RunSettings,
-    SampleRange,
-    Threshold,
-)
+from gradcam_cli.cli.wording import as_options
+from gradcam_cli.options import Option, options_of
+from gradcam_cli.parsing import PARSERS
+from gradcam_cli.settings import Doc, ExplainRequest, InputSettings, ModelSettings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-# The names stand here, too, so that --help need not import numpy; a test compares them with the registry.
-PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite", "unit-bgr", "none-bgr", "tf-bgr")
-# So do these; the registry is numpy's.
-METHOD_CHOICES = (
-    "gradcam",
-    "gradcam++",
-    "gradcam++-paper",
-    "gradcam++-softmax",
-    "cam",
-    "layercam",
-    "hirescam",
-    "xgradcam",
-    "scorecam",
-    "ablationcam",
-    "eigencam",
-    "eigengradcam",
-)
-MODEL_DEFAULTS = ModelSettings()
-RUN_DEFAULTS = RunSettings()
-ENGINE_DEFAULTS = EngineSettings()
-LONGEST_SIDE = 8192
 STDIO = "-"
+# Options that are not called as their setting is.
+FLAGS = {
+    "classes": "--class",
+    "gates": "--fail-under",
+    "inputs": "--input",
+    "methods": "--method",
+    "null_separated": "-0",
+    "output_name": "--output",
+    "sample_range": "--range",
+    "sha256": "--model-sha256",
+    "trust_code": "--trust-model-code",
+}
 
 
 class LocalPath(click.Path):
@@ -63,112 +45,22 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Read `224` or `224x320` as (height, width)."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", value.lower())
-    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not all(0 < side <= LONGEST_SIDE for side in size):
-        raise click.BadParameter(f"'{value}' is not a size such as 224 or 224x320 (height x width)", ctx, param)
-    return size
+class SettingOption(click.Option):
+    """An option whose description speaks of arguments, as the library does: people at a shell read of options."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Give the option's line of `--help`."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], as_options(record[1]))
 
 
-def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Read `14x14` as (height, width)."""
-    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", (value or "").lower())
-    if value is not None and not match:
-        raise click.BadParameter(f"'{value}' is not a grid such as 14x14 (height x width)", ctx, param)
-    return (int(match[1]), int(match[2])) if match else None
+def setting_options(settings: type[Any], *names: str) -> Decorator:
+    """Make an option of each of these settings: its type, range, default and help are those of the settings."""
+    known = options_of(settings)
+    return together(*(_option(name, known[name]) for name in names))
 
 
-def threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> Threshold | None:
-    """Read a level of heat between 0 and 1, or `otsu`."""
-    if value is None:
-        return None
-    if value == "otsu":
-        return "otsu"
-    level = float(value) if re.fullmatch(r"\d*\.?\d+", value) else 0.0
-    if not 0 < level < 1:
-        raise click.BadParameter(f"'{value}' is neither a level of heat between 0 and 1 nor otsu", ctx, param)
-    return level
-
-
-def _sample_range(ctx: click.Context, param: click.Parameter, value: str | None) -> SampleRange | None:
-    """Read `LOW:HIGH`, `minmax` or `percentile`."""
-    if value is None:
-        return None
-    if value == "minmax":
-        return "minmax"
-    if value == "percentile":
-        return "percentile"
-    low, _, high = value.partition(":")
-    try:
-        levels = float(low), float(high)
-    except ValueError:
-        levels = 0.0, 0.0
-    if not (levels[0] < levels[1] and all(math.isfinite(level) for level in levels)):
-        message = f"'{value}' is neither LOW:HIGH, two numbers of which the first is lower, nor minmax nor percentile"
-        raise click.BadParameter(message, ctx, param)
-    return levels
-
-
-range_option = click.option(
-    "--range",
-    "sample_range",
-    metavar="LOW:HIGH|minmax|percentile",
-    callback=_sample_range,
-    help="Which samples become black and white in pictures of more than 8 bits or of floating point.  [default: all of"
-    " 16 bits; floating point is refused]",
-)
-output_option = click.option(
-    "--output",
-    "output_name",
-    metavar="NAME",
-    help="Which output to explain, where the model has several.",
-)
-input_size_option = click.option(
-    "--input-size",
-    metavar="HxW",
-    callback=_size,
-    help="Height and width of the input, where the model leaves them open.",
-)
-
-
-output_kind_option = click.option(
-    "--output-kind",
-    type=click.Choice(OUTPUT_KINDS),
-    default=MODEL_DEFAULTS.output_kind,
-    show_default=True,
-    help="What the output is, where the model file does not say so.",
-)
-
-
-def _input_value(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Read `NAME=VALUE` as (name, value)."""
-    for value in values:
-        if not re.fullmatch(r"[^=]+=.+", value, re.DOTALL):
-            raise click.BadParameter(f"'{value}' is not NAME=VALUE, such as age=30", ctx, param)
-    return tuple((name, text) for name, _, text in (value.partition("=") for value in values))
-
-
-custom_objects_options = (
-    click.option(
-        "--custom-objects",
-        type=click.Path(path_type=Path),
-        metavar="FILE.py",
-        help="Python file with the model's own layers and functions; it is run, with --trust-model-code.",
-    ),
-    click.option("--trust-model-code", "trust_code", is_flag=True, help="Allow --custom-objects to run its file."),
-)
-image_input_option = click.option(
-    "--image-input",
-    metavar="NAME|all",
-    help="Which input takes the explained picture, where several take pictures; all: the same picture in each.",
-)
-
-
-def _with(*options: Decorator) -> Decorator:
+def together(*options: Decorator) -> Decorator:
     """Several options as one decorator, listed in `--help` in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,185 +71,92 @@ def _with(*options: Decorator) -> Decorator:
     return decorate
 
 
-inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1)
-input_options = _with(
-    click.option("--files-from", metavar="FILE|-", help="Read more inputs from a list, one path a line."),
-    click.option("-0", "null", is_flag=True, help="The list is separated by NUL, as find -print0 writes it."),
-    click.option("--recursive/--no-recursive", default=True, help="Walk into sub-folders.  [default: recursive]"),
-    click.option("--follow-links", is_flag=True, help="Walk folders behind symbolic links too, each folder once."),
-    click.option("--hidden", is_flag=True, help="Take hidden and system files and folders (.git, ._*, Thumbs.db) too."),
-    click.option(
-        "--exclude",
-        multiple=True,
-        metavar="PATTERN",
-        help="Leave out files and folders of a walk that fit, as in a .gitignore; repeatable.",
-    ),
-    click.option(
-        "--include",
-        multiple=True,
-        metavar="PATTERN",
-        help="Of the files of a walk, take only those that fit, as in a .gitignore; repeatable.",
-    ),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N images."),
-)
-model_option = click.option(
-    "--model",
-    default=MODEL_DEFAULTS.model,
-    show_default=True,
-    metavar="NAME|FILE",
-    help="Architecture (see `gradcam-cli models`), or a .keras or .h5 file.",
-)
-token_grid_option = click.option(
-    "--token-grid",
-    metavar="HxW",
-    callback=_grid,
-    help="Grid of a transformer's tokens, where the network does not show it.",
-)
-layer_option = click.option(
-    "--layer",
-    default=MODEL_DEFAULTS.layer,
-    show_default=True,
-    metavar="auto|NAME|PATH",
-    help="Target layer (see `gradcam-cli layers MODEL`).",
-)
-layers_option = click.option(
-    "--layer",
-    multiple=True,
-    default=(MODEL_DEFAULTS.layer,),
-    show_default=True,
-    metavar="auto|NAME|PATH",
-    help="Target layer (see `gradcam-cli layers MODEL`); repeatable.",
-)
+def parsed_by(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Give what reads the text of an option, or each of its texts; a text that cannot be read is a usage error."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        try:
+            if param.multiple:
+                return tuple(parse(each) for each in value)
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+    return read
 
 
-further_inputs_options = _with(
-    click.option(
-        "--input",
-        "inputs_given",
-        multiple=True,
-        callback=_input_value,
-        metavar="NAME=VALUE",
-        help="Value of a further input: a number, several as 0.1,0.2, FILE.npy, or FILE.csv:COLUMN[,COLUMN...] with a "
-        "row for each picture; repeatable.",
-    ),
-    click.option(
-        "--pairs",
-        type=LocalPath(),
-        metavar="FILE.csv",
-        help="The second picture of each: columns file and partner.",
-    ),
-    image_input_option,
-)
-labels_options = _with(
-    click.option("--labels", type=LocalPath(), help="Names of the classes: one a line, CSV or JSON."),
-    click.option(
-        "--labels-from",
-        type=LocalPath(),
-        metavar="FOLDER",
-        help="Folder whose sub-folders are named after the classes, as Keras reads a data set.",
-    ),
-)
-
-
-def _model_options(layer: Decorator) -> Decorator:
-    """What describes a model besides its name; the names are those of `ModelSettings`."""
-    return _with(
-        click.option(
-            "--weights",
-            type=LocalPath(),
-            help="Local weights for a named model: .h5, .weights.h5 or .keras.",
-        ),
-        input_size_option,
-        output_option,
-        further_inputs_options,
-        *custom_objects_options,
-        output_kind_option,
-        click.option(
-            "--model-sha256", "sha256", metavar="HEX", help="Refuse a model file, or weights, with another hash."
-        ),
-        layer,
-        labels_options,
-        click.option(
-            "--preprocess",
-            type=click.Choice(PREPROCESS_CHOICES),
-            default=MODEL_DEFAULTS.preprocess,
-            show_default=True,
-            help="How pixels become the model's input.",
-        ),
+def _option(name: str, option: Option) -> Decorator:
+    kind, doc, default = option.kind, option.doc, option.default
+    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+    otherwise = f"  [default: {doc.otherwise.format(default)}]" if doc.otherwise else ""
+    # Where something else than the default is said, the command wants to know whether the option was given.
+    default = default if doc.otherwise is None else None
+    return click.option(
+        f"{flag}/--no-{name}" if default is True else flag,
+        name,
+        cls=SettingOption,
+        is_flag=kind is bool,
+        multiple=Ellipsis in get_args(kind),
+        type=None if name in PARSERS else _type(kind, doc),
+        callback=parsed_by(PARSERS[name]) if name in PARSERS else None,
+        default=default,
+        show_default=default is not None and default is not False and default != (),
+        metavar=doc.form,
+        help=f"{doc.text}{otherwise}",
     )
 
 
-model_options = _model_options(layer_option)
-several_layers_model_options = _model_options(layers_option)
+def _type(kind: Any, doc: Doc) -> click.ParamType[Any] | None:
+    """Give the type of an option's values; None for text and for flags."""
+    members = {kind, *get_args(kind)}
+    if doc.choices:
+        return click.Choice(doc.choices)
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    if int in members:
+        return click.IntRange(doc.low, doc.high)
+    if float in members:
+        return click.FloatRange(doc.low if doc.above is None else doc.above, doc.high, min_open=doc.above is not None)
+    return LocalPath() if Path in members else None
 
-fit_option = click.option(
-    "--fit",
-    type=click.Choice(FIT_CHOICES),
-    default="auto",
-    show_default=True,
-    help="How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or what "
-    "the tool that made the model does.",
+
+inputs_argument = click.argument("paths", metavar="INPUT...", nargs=-1)
+input_options = setting_options(
+    InputSettings,
+    *("files_from", "null_separated", "recursive", "follow_links", "hidden", "exclude", "include", "limit"),
 )
-engine_options = _with(
-    fit_option,
-    click.option(
-        "--engine",
-        type=click.Choice(ENGINES),
-        default=ENGINE_DEFAULTS.engine,
-        show_default=True,
-        help="What runs the network; auto takes tensorflow on a GPU, else openvino where it is installed and can.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default=ENGINE_DEFAULTS.precision,
-        show_default=True,
-        help="Floating-point format of the forward pass (bfloat16: openvino).",
-    ),
-    click.option("--cache/--no-cache", default=True, help="Keep compiled plans for the next time.  [default: cache]"),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1, 4096),
-        default=RUN_DEFAULTS.batch_size,
-        show_default=True,
-        help="Images in one forward pass, at most.",
-    ),
-)
-
-
-def model_settings(options: Mapping[str, Any], layer: str) -> ModelSettings:
-    """Read the options that describe a model, to be explained at one layer."""
-    return ModelSettings(
-        model=options["model"],
-        layer=layer,
-        layers=options.get("layers", ()),
-        labels=options["labels"],
-        labels_from=options["labels_from"],
-        preprocess=options["preprocess"],
-        weights=options["weights"],
-        input_size=options["input_size"],
-        output_name=options["output_name"],
-        output_kind=options["output_kind"],
-        sha256=options["sha256"],
-        inputs=options["inputs_given"],
-        pairs=options["pairs"],
-        image_input=options["image_input"],
-        custom_objects=options["custom_objects"],
-        trust_code=options["trust_code"],
-        token_grid=options.get("token_grid"),
-    )
-
-
-def engine_settings(options: Mapping[str, Any]) -> EngineSettings:
-    """Read the options of the engine."""
-    return EngineSettings(options["engine"], options["precision"], options["cache"])
-
-
-talk_options = _with(
+layer_option = setting_options(ModelSettings, "layer")
+engine_options = setting_options(ExplainRequest, "fit", "engine", "precision", "cache", "batch_size")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
+talk_options = together(
     click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]"),
     click.option("-q", "--quiet", is_flag=True, help="Say only what failed."),
     click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak."),
 )
+
+
+def model_options(layer: Decorator = layer_option) -> Decorator:
+    """What describes a model besides its name; `layer` is the option of its layer or layers."""
+    return together(
+        setting_options(ModelSettings, "weights", "input_size", "output_name", "inputs", "pairs", "image_input"),
+        setting_options(ModelSettings, "custom_objects", "trust_code", "output_kind", "sha256"),
+        layer,
+        setting_options(ModelSettings, "labels", "labels_from", "preprocess"),
+    )
+
+
+def list_option(what: str = "A list for programs.") -> Decorator:
+    """The option of JSON in place of a table."""
+    return click.option("--json", "as_json", is_flag=True, help=what)
+
+
+def keywords(options: Mapping[str, Any], *own: str) -> dict[str, Any]:
+    """Give the options that are keywords of the library: all but those that are the command line's `own`."""
+    return {name: value for name, value in options.items() if name not in {*OWN, *own}}
+
+
+# Options of `explain` and `evaluate` that are the command line's own, or that their requests take apart.
+OWN = ("paths", "output", "quiet", "verbose", "progress")
 
 
 def verbosity_of(options: Mapping[str, Any]) -> Verbosity:

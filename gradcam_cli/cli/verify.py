@@ -31,6 +31,7 @@ Exit codes: 0 all is whole, 1 something is not, 2 there is no such folder.
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--inputs",
+    "places",
     multiple=True,
     metavar="PATH",
     type=LocalPath(),
@@ -39,7 +40,7 @@ Exit codes: 0 all is whole, 1 something is not, 2 there is no such folder.
 @click.option("--prune", is_flag=True, help="Remove the outputs whose input is gone.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is wrong.")
 @click.pass_context
-def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[Path, ...], prune: bool, quiet: bool) -> None:
+def verify(ctx: click.Context, folder: Path, as_json: bool, places: tuple[Path, ...], prune: bool, quiet: bool) -> None:
     """Verify that the output folder OUT is whole.
 
     Every sidecar is valid by its schema, every overlay and map has the hash its sidecar tells and can be read,
@@ -48,12 +49,12 @@ def verify(ctx: click.Context, folder: Path, as_json: bool, inputs: tuple[Path, 
     """
     from gradcam_cli.results import verification
 
-    places = tuple(os.fspath(path) for path in inputs)
-    findings = verification.verify_folder(folder, places)
+    folders = tuple(os.fspath(path) for path in places)
+    findings = verification.verify_folder(folder, folders)
     removed = 0
     if prune:
         removed = verification.prune(folder, findings)
-        findings = verification.verify_folder(folder, places)
+        findings = verification.verify_folder(folder, folders)
     if as_json:
         click.echo(json.dumps(findings.as_record() | {"pruned": removed}, sort_keys=True))
     else:
@@ -68,7 +69,5 @@ def _print(findings: "Findings", removed: int, *, quiet: bool) -> None:
         return
     for remark in findings.unchecked:
         say(remark)
-    others = f", {counted(findings.foreign, 'JSON file')} of others" if findings.foreign else ""
     pruned = f"; {counted(removed, 'sidecar')} removed" if removed else ""
-    verdict = counted(len(findings.problems), "problem") if findings.problems else "no problems"
-    click.echo(f"{counted(findings.sidecars, 'sidecar')}, {counted(findings.files, 'file')}{others}: {verdict}{pruned}")
+    click.echo(f"{findings.verdict()}{pruned}")

@@ -5,8 +5,6 @@ from functools import cache
 
 import click
 
-# Arguments whose name is neither that of the option nor that of the parameter it is read into.
-OTHER_NAMES = {"inputs": "--input"}
 # An argument as the library writes it: `name`, or `name=value`.
 ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]+))?`")
 
@@ -14,7 +12,8 @@ ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]+))?`")
 def as_options(text: str) -> str:
     """Write each argument that is an option of the program as that option: `` `top_k=5` `` becomes `--top-k 5`.
 
-    A flag stands alone: `` `hidden=True` `` becomes `--hidden`. Other words in backticks stay as they are.
+    A flag stands alone: `` `hidden=True` `` becomes `--hidden`, `` `recursive=False` `` becomes
+    `--no-recursive`. Other words in backticks stay as they are.
     """
     return ARGUMENT.sub(_as_option, text)
 
@@ -24,6 +23,8 @@ def _as_option(found: re.Match[str]) -> str:
     option = _options().get(name)
     if option is None:
         return found[0]
+    if value == "False":
+        return f"--no-{option.removeprefix('--')}"
     return option if value in {None, "True"} else f"{option} {value}"
 
 
@@ -32,10 +33,9 @@ def _options() -> dict[str, str]:
     """The longest form of every option of the program, by the name of its argument."""
     from gradcam_cli.cli import program
 
-    by_parameter = {
+    return {
         str(parameter.name): max(parameter.opts, key=len)
         for command in program.commands.values()
         for parameter in command.params
         if isinstance(parameter, click.Option)
     }
-    return by_parameter | OTHER_NAMES

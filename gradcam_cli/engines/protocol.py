@@ -38,6 +38,11 @@ class LayerInfo:
     auto: bool
     note: str
 
+    @property
+    def size(self) -> str:
+        """Height, width and channels of its output, for people: `7x7x2048`."""
+        return f"{self.height}x{self.width}x{self.channels}"
+
 
 @dataclass(frozen=True)
 class TargetLayer:

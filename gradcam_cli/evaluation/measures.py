@@ -137,3 +137,12 @@ MEASURES = {
 
 # What `metrics` can turn on; `grid` and `boxes_csv` turn on their own.
 GROUPS = ("drop", "adcc", "deletion", "insertion", "sanity")
+
+
+def definitions() -> str:
+    """Every figure's definition, one paragraph each."""
+    lines = ["Definitions:", *(f"  {word}: {text}." for word, text in CONVENTIONS.items())]
+    for measure in MEASURES.values():
+        unit = "percent, " if measure.percent else ""
+        lines.append(f"  {measure.option} ({unit}{measure.better} is better): {measure.definition}.")
+    return "\n\n".join(lines)

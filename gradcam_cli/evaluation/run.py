@@ -74,7 +74,7 @@ def run_evaluate(
     observer.found(found)
     if not found.sources:
         raise UsageError("There is nothing to do: no pictures were found in what was given.")
-    boxes = boxes_of(request.boxes, found.sources)
+    boxes = boxes_of(request.boxes_csv, found.sources)
     with _folder(request) as folder:
         try:
             engines = open_engines(request, len(found.sources), observer)

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gradcam_cli.inputs.formats import advice
+from gradcam_cli.text import counted
+
 # Longer endings, or such with spaces, are part of a name and no suffix.
 _SUFFIX = re.compile(r".\.([^\s.]{1,16})\Z")
 NO_SUFFIX = ""
+# More kinds of suffixes than this are summed up in one number.
+SUFFIXES_SHOWN = 12
 
 
 class Why(StrEnum):
@@ -87,3 +92,49 @@ def suffix_of(path: str) -> str:
 def _ascii(suffix: str) -> str:
     """Write a suffix that may not be valid Unicode."""
     return suffix.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def left_out_lines(left_out: LeftOut) -> Iterator[str]:
+    """What was left out, one line a reason; the files and folders themselves follow where they were kept."""
+    others = left_out.count_files(Why.OTHER)
+    if others:
+        yield f"{counted(others, 'other file')} left out: {', '.join(_suffixes(left_out))}"
+    for name in sorted(left_out.pictures):
+        yield f"{name}: {advice(name)}"
+    for why, file, folder, ending in (
+        (Why.HIDDEN, "hidden or system file", "hidden or system folder", " (`hidden=True` takes them)"),
+        (Why.EXCLUDED, "file", "folder", " by `exclude`"),
+        (Why.NOT_INCLUDED, "file", "", " by `include`"),
+        (Why.OUTPUT, "output file of an earlier run", "output folder", ""),
+        (Why.LINK_TARGET, "file", "", " because a link to it is taken"),
+        (Why.LINK_TO_FOLDER, "", "link to a folder", " (`follow_links=True` walks them)"),
+        (Why.WALKED_BEFORE, "", "folder", " because it was walked already"),
+        (Why.NOT_RECURSIVE, "", "sub-folder", " by `recursive=False`"),
+    ):
+        counts = ((left_out.count_files(why), file), (left_out.folders[why], folder))
+        line = " and ".join(_counted_of(count, noun) for count, noun in counts if count)
+        if line:
+            yield f"{line} left out{ending}"
+    for omission in sorted(left_out.omissions):
+        what = f", {omission.format}" if omission.format else ""
+        yield f"left out: {omission.path!r} ({omission.why.replace('_', ' ')}{what})"
+
+
+def _counted_of(count: int, phrase: str) -> str:
+    """Count the noun before `of` or `to` in a phrase: `2 links to a folder`."""
+    noun, *rest = re.split(r"( of | to )", phrase, maxsplit=1)
+    return counted(count, noun) + "".join(rest)
+
+
+def _suffixes(left_out: LeftOut) -> Iterator[str]:
+    found = list(left_out.suffixes(Why.OTHER))
+    shown = found if len(found) <= SUFFIXES_SHOWN else found[: SUFFIXES_SHOWN - 1]
+    for suffix, count in shown:
+        yield f"{count} {_printable(suffix)}" if suffix else f"{count} without suffix"
+    if len(shown) < len(found):
+        yield f"{sum(count for _, count in found[len(shown) :])} of {len(found) - len(shown)} more kinds"
+
+
+def _printable(suffix: str) -> str:
+    """A terminal must not obey what a name tells it."""
+    return suffix if suffix.isprintable() and suffix.isascii() else ascii(suffix)[1:-1]

@@ -20,6 +20,7 @@ from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_our
 from gradcam_cli.results.runs_found import Runs
 from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
 from gradcam_cli.settings import Limits
+from gradcam_cli.text import counted
 
 # The first error of a record, None where there is none.
 Validation = Callable[[Record], str | None]
@@ -55,6 +56,12 @@ class Findings:
         problems = [{"file": problem.file, "problem": problem.problem} for problem in self.problems]
         counts = {"sidecars": self.sidecars, "files": self.files, "foreign": self.foreign}
         return {**counts, "problems": problems, "unchecked": self.unchecked}
+
+    def verdict(self) -> str:
+        """The findings in one line."""
+        others = f", {counted(self.foreign, 'JSON file')} of others" if self.foreign else ""
+        problems = counted(len(self.problems), "problem") if self.problems else "no problems"
+        return f"{counted(self.sidecars, 'sidecar')}, {counted(self.files, 'file')}{others}: {problems}"
 
 
 def verify_folder(root: Path, inputs: tuple[str, ...] = ()) -> Findings:

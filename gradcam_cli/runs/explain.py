@@ -3,6 +3,7 @@
 This is what the command line, a notebook and a worker call.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -92,6 +93,22 @@ class Preview:
     left: list[Source]
     done_before: int
     output: Path | None
+
+    @property
+    def pictures(self) -> list[Source]:
+        """What would be explained: without the folders that cannot be listed."""
+        return [source for source in self.left if source.errno is None]
+
+    @property
+    def unlisted(self) -> list[str]:
+        """One line for each folder that cannot be listed."""
+        folders = [(source.path, source.errno) for source in self.left if source.errno is not None]
+        return [f"{path!r}: a folder that cannot be listed: {os.strerror(errno)}" for path, errno in folders]
+
+    def summary(self) -> str:
+        """The preview in one line."""
+        others = f", {self.done_before} were done before" if self.done_before else ""
+        return f"{counted(len(self.pictures), 'image')} would be explained{others}; nothing was written."
 
     def sidecar_path(self, source: Source) -> Path:
         """Give the path of a source's sidecar."""

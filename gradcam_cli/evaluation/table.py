@@ -1,20 +1,17 @@
 """The table of `evaluate`: a line for each figure, a column for each method, a block for each layer."""
 
+from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gradcam_cli.evaluation.measures import Measure
-    from gradcam_cli.evaluation.summary import Figure, StudySummary
+from gradcam_cli.evaluation.measures import Measure
+from gradcam_cli.evaluation.summary import Figure, StudySummary
 
 # Of some eighteen characters each.
 METHODS_A_BLOCK = 6
-LEGEND = "mean +- standard error; * the best mean of its line. Definitions: gradcam-cli evaluate --help"
+LEGEND = "mean +- standard error; * the best mean of its line."
 
 
-def table(summary: "StudySummary") -> str:
+def table(summary: StudySummary) -> str:
     """Lay out all figures for people, in plain ASCII."""
     measures = summary.measured()
     blocks = []
@@ -22,10 +19,10 @@ def table(summary: "StudySummary") -> str:
         methods = iter(summary.methods())
         while part := list(islice(methods, METHODS_A_BLOCK)):
             blocks.append("\n".join(_block(summary, layer, part, measures)))
-    return "\n\n".join([*blocks, LEGEND]) + "\n"
+    return "\n\n".join([*blocks, LEGEND])
 
 
-def _block(summary: "StudySummary", layer: str, methods: list[str], measures: "list[Measure]") -> "Iterator[str]":
+def _block(summary: StudySummary, layer: str, methods: list[str], measures: list[Measure]) -> Iterator[str]:
     rows = [["", "better", *methods]]
     for measure in measures:
         figures = [summary.figure(layer, method, measure) for method in methods]
@@ -43,7 +40,7 @@ def _block(summary: "StudySummary", layer: str, methods: list[str], measures: "l
         yield "  ".join([*cells, f"{count:>6}"])
 
 
-def _cell(figure: "Figure", measure: "Measure", best: float | None) -> str:
+def _cell(figure: Figure, measure: Measure, best: float | None) -> str:
     """Mean and error; a star at every mean that reads as the best does."""
     if not figure.count:
         return "- "
@@ -53,9 +50,9 @@ def _cell(figure: "Figure", measure: "Measure", best: float | None) -> str:
     return f"{mean}{spread}{star}"
 
 
-def _mean(figure: "Figure", measure: "Measure") -> str:
+def _mean(figure: Figure, measure: Measure) -> str:
     return f"{figure.mean:.{_digits(measure)}f}"
 
 
-def _digits(measure: "Measure") -> int:
+def _digits(measure: Measure) -> int:
     return 2 if measure.percent else 3

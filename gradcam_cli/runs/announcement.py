@@ -1,14 +1,10 @@
-"""What is said once of the model when it has been loaded: what was chosen, and what looks wrong."""
+"""What people are told once of the model when it has been loaded: what was chosen, and what looks wrong."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from gradcam_cli.cli.console import Verbosity, say
-from gradcam_cli.settings import RunSettings
-
-if TYPE_CHECKING:
-    from gradcam_cli.results.sidecar import ModelCard
-    from gradcam_cli.runs.observer import OpenedModel
+from gradcam_cli.results.sidecar import ModelCard
+from gradcam_cli.runs.observer import OpenedModel
+from gradcam_cli.settings import FitChoice, RunSettings
 
 DEFAULT_FIT = RunSettings().fit
 APPROXIMATE = (
@@ -17,19 +13,11 @@ APPROXIMATE = (
 )
 
 
-def announce(model: "OpenedModel", name: str, fit: str, verbosity: Verbosity, *, method: str | None = None) -> None:
-    """Say once what was chosen of the model that was asked for by `name`, and what looks wrong."""
-    if verbosity.quiet:
-        return
-    card = model.card
-    for line in _lines(model, name, fit, method):
-        say(f"{card.name}: {line}")
-    if verbosity.verbose:
-        height, width = card.input_size
-        say(f"input {height}x{width}, fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}")
+def announcement(model: OpenedModel, name: str, fit: FitChoice, method: str | None = None) -> Iterator[str]:
+    """Say what was chosen of the model that was asked for by `name`, and what looks wrong: one line each.
 
-
-def _lines(model: "OpenedModel", name: str, fit: str, method: str | None) -> Iterator[str]:
+    `fit` is what was asked for; `method` is the name of the run's one method.
+    """
     card = model.card
     yield f"layer {card.layer} ({card.layer_reason})"
     if model.layers:
@@ -37,7 +25,7 @@ def _lines(model: "OpenedModel", name: str, fit: str, method: str | None) -> Ite
     if card.preprocess_guessed:
         yield (
             f"preprocess '{card.preprocess}' is a guess: {card.preprocess_reason}. Check it: "
-            f"gradcam-cli check-preprocess {name} PHOTOS --truth-from-folders"
+            f"gradcam-cli check-preprocess {name} PHOTOS `truth_from_folders`"
         )
     if card.fit != DEFAULT_FIT and fit == "auto":
         yield f"fit '{card.fit}', as the tool that made the model does (change it with `fit`)"
@@ -48,7 +36,7 @@ def _lines(model: "OpenedModel", name: str, fit: str, method: str | None) -> Ite
         yield APPROXIMATE.format(method=method)
 
 
-def _about_output(card: "ModelCard") -> Iterator[str]:
+def _about_output(card: ModelCard) -> Iterator[str]:
     """What a person has to know of the output before reading its numbers."""
     if card.output_assumed:
         yield f"what the output means is {card.output_reason}. Say it with `output_kind`."

@@ -1,4 +1,7 @@
-"""What the command says when memory runs out, which a native library may tell in any way, or not at all."""
+"""How the command ends: its exit code and message for each error, and when memory runs out.
+
+A native library may tell of too little memory in any way, or not at all.
+"""
 
 import errno
 import os
@@ -7,7 +10,10 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.errors import EnvironmentStop, GradcamError
+from gradcam_cli.process.signals import PIPE_CLOSED
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 # What the loader, NumPy, TensorFlow and OpenVINO say when memory cannot be had; some have no type for it.
 OUT_OF_MEMORY_TEXTS = (
@@ -23,6 +29,37 @@ OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError",)
 DEADLY = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL})
 # A second Ctrl-C or SIGTERM ends the process at once.
 STOPPED = frozenset({130, 143})
+
+
+def stop_of(error: Exception) -> tuple[int, str] | None:
+    """Give the exit code and the message of an error that can happen to every user; None for a bug."""
+    stop = memory_stop(error)
+    if stop:
+        return stop
+    if isinstance(error, GradcamError):
+        return error.exit_code, str(error)
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED, ""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return EnvironmentStop.exit_code, f"{error.strerror}."
+    if isinstance(error, ImportError):
+        hint = "`pip install gradcam-cli` brings all that models need; a compiled .plan needs less."
+        return EnvironmentStop.exit_code, f"{error}. {hint}"
+    return None
+
+
+def leave(code: int) -> None:
+    """End the process at once, without the half second in which TensorFlow's memory is taken apart.
+
+    All files are written and all threads joined by now.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The reader is gone, as in `| head`, or the disk is full.
+            code = code or 1
+    os._exit(code)
 
 
 def memory_stop(error: BaseException) -> tuple[int, str] | None:

@@ -1,0 +1,64 @@
+"""What lies in the cache of compiled models, and its removal."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcam_cli.engines.cache import UNFIT, cached_files, leftovers
+from gradcam_cli.engines.plan import read_plan
+from gradcam_cli.errors import ModelError
+
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One file of the cache: a compiled plan, a model that needs TensorFlow, or a damaged file.
+
+    `days` is how long ago it was used last.
+    """
+
+    file: str
+    kind: str
+    bytes: int
+    days: float
+    model: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many plans were removed, and how many notes about models that need TensorFlow."""
+
+    plans: int
+    notes: int
+
+
+def cache_entries() -> list[CacheEntry]:
+    """List the compiled models, and the models that need TensorFlow; the least recently used first."""
+    return [_entry(path) for path in cached_files()]
+
+
+def clear_cache(older_than: float | None = None) -> Removed:
+    """Remove all entries, or those that were not used for `older_than` days."""
+    newest = time.time() - (older_than or 0) * SECONDS_A_DAY
+    files = [path for path in cached_files() if older_than is None or path.stat().st_mtime < newest]
+    for path in (*files, *leftovers()):
+        path.unlink(missing_ok=True)
+    notes = sum(path.suffix == UNFIT for path in files)
+    return Removed(len(files) - notes, notes)
+
+
+def _entry(path: Path) -> CacheEntry:
+    kind, model, layer = "plan", "", ""
+    stats = path.stat()
+    if path.suffix == UNFIT:
+        kind, model = "needs TensorFlow", path.read_text(encoding="utf-8", errors="replace").partition(": ")[0]
+    else:
+        try:
+            plan = read_plan(path)
+            model, layer = plan.name, plan.layer.path
+        except ModelError:
+            kind = "damaged"
+    days = max(0.0, time.time() - stats.st_mtime) / SECONDS_A_DAY
+    return CacheEntry(path.name, kind, stats.st_size, round(days, 3), model, layer)

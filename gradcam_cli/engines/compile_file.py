@@ -1,0 +1,51 @@
+"""A model file becomes a plan's file."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from gradcam_cli.engines.plan import SUFFIX, Plan, write_plan
+from gradcam_cli.engines.selection import openvino_installed
+from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
+from gradcam_cli.models.request import locate_model
+from gradcam_cli.settings import ModelSettings
+
+Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+
+
+def compile_file(settings: ModelSettings, output: Path, downloading: Downloading) -> Plan:
+    """Compile a model at one layer to one file, which needs neither TensorFlow nor Keras.
+
+    Args:
+        settings: the model and its layer.
+        output: the plan's file, whose name ends in `.plan`.
+        downloading: gives a context for a download, see `RunObserver.downloading`.
+
+    Raises:
+        UsageError: the file's name has another ending.
+        ModelError: OpenVINO is missing, or the model cannot be loaded or not be compiled.
+        EnvironmentStop: the file cannot be written.
+    """
+    if output.suffix != SUFFIX:
+        raise UsageError(f"{output}: a plan's name ends in {SUFFIX}.")
+    if not openvino_installed():
+        raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
+    request = locate_model(settings, downloading)
+    if request.plan:
+        raise ModelError(f"{settings.model}: a plan already.")
+    if request.inputs_vary:
+        raise ModelError("A plan has one value for each further input: inputs that differ cannot be compiled.")
+    from gradcam_cli.models import load_model
+
+    classifier = load_model(request)
+    classifier.check_inputs()
+    # This imports Keras too: the model's import has chosen its backend.
+    from gradcam_cli.engines.compiling import compile_plan
+
+    plan = compile_plan(classifier, request.settings.layer)
+    try:
+        write_plan(plan, output)
+    except OSError as error:
+        raise EnvironmentStop(f"{output}: cannot be written: {error.strerror}.") from error
+    return plan

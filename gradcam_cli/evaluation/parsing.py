@@ -1,0 +1,60 @@
+"""Values of the options of an evaluation that are written as text: metrics, and limits of figures."""
+
+import math
+import re
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.evaluation.measures import GROUPS, MEASURES, Measure
+from gradcam_cli.settings import Gate, StudySettings
+
+ALL = "all"
+OPTIONS = {measure.option: measure for measure in MEASURES.values()}
+# Arguments that turn on measures of their own.
+SWITCHES = ("grid", "boxes_csv")
+
+
+def parse_groups(text: str) -> tuple[str, ...]:
+    """Read `drop,deletion` as groups of metrics, in their own order; `all` stands for all of them.
+
+    Raises:
+        ValueError: there is no such group.
+    """
+    asked = {part.strip() for part in text.split(",")}
+    unknown = asked - {*GROUPS, ALL}
+    if unknown:
+        known = ", ".join((*GROUPS, ALL))
+        raise ValueError(f"there is no metric '{', '.join(sorted(unknown))}': choose from {known}")
+    return GROUPS if ALL in asked else tuple(group for group in GROUPS if group in asked)
+
+
+def parse_gate(text: str, study: StudySettings, *, has_boxes: bool) -> Gate:
+    """Read `[METHOD:]METRIC=VALUE`.
+
+    Raises:
+        UsageError: the text is no such limit, or the study does not measure it.
+    """
+    match = re.fullmatch(r"(?:([^:=]+):)?([^:=]+)=(.+)", text)
+    measure = OPTIONS.get(match[2]) if match else None
+    if match is None or measure is None:
+        known = ", ".join(OPTIONS)
+        raise UsageError(f"`gates={text}`: METRIC=VALUE or METHOD:METRIC=VALUE, METRIC one of {known}.")
+    try:
+        limit = float(match[3])
+    except ValueError as error:
+        raise UsageError(f"`gates={text}`: '{match[3]}' is not a number.") from error
+    if not math.isfinite(limit):
+        raise UsageError(f"`gates={text}`: no figure can be compared with '{match[3]}'. Give a finite number.")
+    gate = Gate(measure.name, limit, match[1])
+    _check_measured(text, gate, measure, study, has_boxes=has_boxes)
+    return gate
+
+
+def _check_measured(text: str, gate: Gate, measure: Measure, study: StudySettings, *, has_boxes: bool) -> None:
+    switched = dict(zip(SWITCHES, (study.grid is not None, has_boxes), strict=True))
+    if not switched.get(measure.group, measure.group in study.metrics):
+        switch = f"`{measure.group}`" if measure.group in SWITCHES else f"`metrics={measure.group}`"
+        raise UsageError(f"`gates={text}`: {measure.option} is not measured. Turn it on: {switch}")
+    if gate.method and gate.method not in study.methods:
+        raise UsageError(f"`gates={text}`: there is no `method={gate.method}` in this run.")
+    if measure.name == "win_rate" and len(study.methods) == 1:
+        raise UsageError(f"`gates={text}`: a win rate needs a second `method`.")
