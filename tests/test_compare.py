@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.imaging.geometry import CellLine, MapGeometry, Size
 from gradcam_cli.report.change_measures import correlation, overlap, peak_shift, rank_correlation
 from gradcam_cli.report.change_metrics import CHANGE_METRICS, change_limit, crossed, figures
-from gradcam_cli.report.compare import Comparison, compare_runs
+from gradcam_cli.report.compare import Comparison, compare_runs, compare_sides, side_of
 from gradcam_cli.report.image_state import GRID, state_of
 from gradcam_cli.results.run import Run
 from gradcam_cli.results.sidecar import Record, to_json
@@ -320,8 +320,44 @@ def test_the_map_of_a_record_lies_where_its_geometry_says(tmp_path: Path) -> Non
 
 def test_a_damaged_record_is_refused_by_name(base: Run, tmp_path: Path) -> None:
     records = altered(list(base.records()), 1, heat={"height": 3, "width": 9, "uint8": "AAAA"})
-    with pytest.raises(UsageError, match=r"001\.jpg: its sidecar is not whole"):
+    with pytest.raises(UsageError, match=r"001\.jpg: its record is not whole"):
         compared(base, tmp_path, records)
+
+
+def places_in(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from places_in(value, (*place, key))
+
+
+@pytest.mark.parametrize(
+    "value", [None, -1, 0, 1e300, float("nan"), "x", "", [], {}, True, [1], {"x": 1}, "AAAA"], ids=repr
+)
+def test_any_field_of_a_record_may_be_wrong(base: Run, value: Any) -> None:
+    """A record is compared, or refused as not whole; whatever it holds, a comparison is finite JSON."""
+    record = next(base.records())
+    record["model"]["geometry"] = {
+        axis: {"offset": 1.0, "stride": 2.0, "seen_from": 0.0, "seen_to": 8.0} for axis in ("rows", "columns")
+    }
+    side = side_of([record], "base")
+    refused = 0
+    for place in places_in(record):
+        if len(place) < 2 or place[0] in {"versions", "files"}:
+            continue
+        wrong = json.loads(json.dumps(record))
+        parent = wrong
+        for key in place[:-1]:
+            parent = parent[key]
+        parent[place[-1]] = value
+        try:
+            found = compare_sides(side, side_of([wrong], "new"))
+        except UsageError as error:
+            refused += "not whole" in str(error)
+            continue
+        to_json(found.as_record())
+        figures(found)
+    assert refused > 5
 
 
 def test_the_record_of_a_comparison_is_json_without_places(base: Run, tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ def test_a_run_without_an_explained_image_has_no_snapshot(tmp_path: Path) -> Non
         ('{"gradcam_snapshot": 2}', "version 2"),
         ('{"gradcam_snapshot": 1}', "no whole snapshot"),
         ('{"gradcam_snapshot": 1, "images": [{}], "explained_with": [], "tolerance": {}}', "no whole snapshot"),
-        ('{"gradcam_snapshot": 1, "images": [], "explained_with": [], "tolerance": {"x": 1}}', "no whole snapshot"),
+        ('{"gradcam_snapshot": 1, "images": [], "explained_with": [], "tolerance": {"x": 1}}', "`tolerance=x=1`"),
+        (
+            '{"gradcam_snapshot": 1, "images": [], "explained_with": [], "tolerance": {"removed": NaN}}',
+            "`tolerance=removed=nan`",
+        ),
     ],
 )
 def test_a_file_that_is_no_snapshot_is_refused(tmp_path: Path, text: str | None, message: str) -> None:

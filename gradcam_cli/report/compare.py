@@ -230,20 +230,14 @@ def side_of_run(run: Run, name: str) -> Side:
 
 def side_of(records: Iterable[Mapping[str, Any]], name: str) -> Side:
     """Make a side of sidecars, or of what a snapshot keeps of them."""
-    images, options, facts = [], set(), set()
+    images, options = [], set()
     for record in records:
         images.append(state_of(record))
-        options.add(record.get("options_sha256"))
-        facts.add(facts_of(record))
-    models, layers, methods = (tuple(sorted({fact[i] for fact in facts})) for i in range(3))
+        options.add(str(record.get("options_sha256")))
+    models, layers, methods = (tuple(sorted({image.explained_with[i] for image in images})) for i in range(3))
     several = f"The {name} run holds results of {len(options)} runs with different options."
     remarks = (several,) if len(options) > 1 else ()
     return Side(tuple(images), Facts(len(images), models, layers, methods), remarks)
-
-
-def facts_of(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Give the names of the model, of the layer and of the method that a sidecar tells of."""
-    return str(record["model"]["name"]), str(record["model"]["layer"]), str(record["method"]["name"])
 
 
 def compare_sides(base: Side, new: Side, match: Match = "path") -> Comparison:

@@ -58,6 +58,8 @@ def compare(request: CompareRequest) -> Compared:
         UsageError: a folder is no run, the snapshot is none, or both have no image in common.
         EnvironmentStop: a file cannot be written.
     """
+    if request.output:
+        refuse_foreign(request.output / PAGE, PAGE_MARK)
     snapshot = read_snapshot(request.snapshot) if request.snapshot else None
     comparison = _comparison(request, snapshot)
     if not (comparison.in_common or request.update):
@@ -69,7 +71,6 @@ def compare(request: CompareRequest) -> Compared:
     warnings = crossed(comparison, request.warn_over)
     found = Compared(request, comparison, limits, tuple(crossed(comparison, limits)), tuple(warnings))
     if request.output:
-        refuse_foreign(request.output / PAGE, PAGE_MARK)
         write_own(request.output / COMPARISON_RECORD, to_json(found.as_record()), MARK)
         write_comparison_page(request.output / PAGE, comparison, read_run(request.new), (*found.crossed, *warnings))
     return found

@@ -69,7 +69,8 @@ def _lists(comparison: Comparison) -> list[tuple[str, list[str]]]:
 def _data(comparison: Comparison, new: Run) -> dict[str, Any]:
     photographs = Photographs.of(new.record)
     sample_range = sample_range_of(new.record.get("options", {}).get("sample_range"))
-    wanted = {change.path: change for change in comparison.images[:SHOWN]}
+    shown = comparison.images[:SHOWN]
+    wanted = {change.path for change in shown}
     photos: dict[str, str] = {}
     with quiet_single_thread():
         for record in new.records():
@@ -81,7 +82,7 @@ def _data(comparison: Comparison, new: Run) -> dict[str, Any]:
         "side": GRID,
         "alpha": style.alpha,
         "colours": _encoded(colour_table(style.colormap)),
-        "images": [_image(change, photos.get(path)) for path, change in wanted.items()],
+        "images": [_image(change, photos.get(change.path)) for change in shown],
     }
 
 

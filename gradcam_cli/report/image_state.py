@@ -1,10 +1,11 @@
 """What runs are compared by: the classes that a sidecar tells of, and their maps over the photograph."""
 
 import base64
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,15 @@ from gradcam_cli.errors import UsageError, first_line
 from gradcam_cli.imaging.geometry import CellLine, Fit, MapGeometry, Size, map_to_source, plan_fit
 from gradcam_cli.imaging.heatmap import SMALL_SIDE
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.settings import FIT_MODES
 
+# A record with longer sides than any picture is not read: its maps would not fit into memory.
+LONGEST_SIDE: Final = 2**31
 # Sides of the grid over the photograph on which two maps are compared.
 GRID: Final = 32
 
 Grid = NDArray[np.float32]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,11 @@ class ClassState:
 
 @dataclass(frozen=True, eq=False)
 class ImageState:
-    """One image of a run. `fit` is how its maps lie on the photograph; None where it has no map."""
+    """One image of a run.
+
+    `fit` is how its maps lie on the photograph; None where it has no map. `explained_with` are the names of the model,
+    of the layer and of the method.
+    """
 
     path: str
     sha256: str | None
@@ -64,6 +73,7 @@ class ImageState:
     size: Size | None
     classes: tuple[ClassState, ...]
     fit: Fit | None
+    explained_with: tuple[str, str, str]
 
     @property
     def is_failed(self) -> bool:
@@ -100,10 +110,11 @@ def state_of(record: Mapping[str, Any]) -> ImageState:
     """
     try:
         return _state(record)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        path = record["input"].get("path") if isinstance(record.get("input"), Mapping) else None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        image = record.get("input")
+        path = image.get("path") if isinstance(image, Mapping) else None
         raise UsageError(
-            f"{path}: its sidecar is not whole ({first_line(error)}). Explain the image anew, or remove the sidecar."
+            f"{path}: its record is not whole ({first_line(error)}). Explain the image anew, or remove its record."
         ) from error
 
 
@@ -111,50 +122,87 @@ def _state(record: Mapping[str, Any]) -> ImageState:
     image = record["input"]
     classes = tuple(_class(entry) for entry in record["classes"])
     heat = next((each.heat for each in classes if each.heat is not None), None)
+    model = record["model"]
     return ImageState(
-        path=image["path"],
-        sha256=image["sha256"],
-        status=record["status"],
-        reason=record["reason"],
-        message=record["message"],
-        size=Size(image["width"], image["height"]) if image["width"] and image["height"] else None,
+        path=_text(image["path"]),
+        sha256=_known(image["sha256"], _text),
+        status=_text(record["status"]),
+        reason=_known(record["reason"], _text),
+        message=_known(record["message"], _text),
+        size=None if image["width"] is None else _size(image),
         classes=classes,
         fit=None if heat is None else fit_of(record, Size(heat.shape[1], heat.shape[0])),
+        explained_with=(str(model.get("name")), _text(model["layer"]), _text(record["method"]["name"])),
     )
 
 
 def _class(entry: Record) -> ClassState:
     peak, probability = entry["peak"], entry["probability"]
     return ClassState(
-        index=entry["index"],
-        label=entry["label"],
-        wnid=entry["wnid"],
-        score=float(entry["logit"] if probability is None else probability),
-        probability=probability,
-        value=entry.get("value"),
-        area=float(entry["area"]),
-        peak=(peak["x"], peak["y"]) if peak else None,
+        index=int(_number(entry["index"])),
+        label=_known(entry["label"], _text),
+        wnid=_known(entry["wnid"], _text),
+        score=_number(entry["logit"] if probability is None else probability),
+        probability=_known(probability, _number),
+        value=_known(entry.get("value"), _number),
+        area=_number(entry["area"]),
+        peak=(int(_number(peak["x"])), int(_number(peak["y"]))) if peak else None,
         heat=heat_of(entry["heat"]) if entry.get("heat") else None,
     )
 
 
+def _known(value: Any, read: Callable[[Any], Value]) -> Value | None:
+    return None if value is None else read(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _number(value: Any) -> float:
+    """Read a finite number; NaN, which JSON of others may hold, would never cross a limit."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
+def _size(stored: Mapping[str, Any]) -> Size:
+    width, height = (_number(stored[side]) for side in ("width", "height"))
+    if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
+        raise ValueError(f"{width} x {height} is no size")
+    return Size(int(width), int(height))
+
+
 def heat_of(stored: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """Decode the small map of a sidecar: (h, w) uint8."""
+    """Decode the small map of a sidecar: (h, w) uint8.
+
+    Raises:
+        ValueError: it is empty, or has not as many bytes as cells.
+    """
     values = np.frombuffer(base64.b64decode(stored["uint8"]), np.uint8)
-    return values.reshape(stored["height"], stored["width"])
+    if not values.size:
+        raise ValueError("a map without cells")
+    return values.reshape(_size(stored).height, stored["width"])
 
 
 def fit_of(record: Mapping[str, Any], cells: Size) -> Fit:
     """Rebuild how the photograph of a sidecar was laid into the model's input, for a map of so many cells."""
     image, model = record["input"], record["model"]
-    target = Size(model["input_size"]["width"], model["input_size"]["height"])
-    fit = plan_fit(Size(image["width"], image["height"]), target, model["fit"])
+    if model["fit"] not in FIT_MODES:
+        raise ValueError(f"{model['fit']!r} is no fit")
+    fit = plan_fit(_size(image), _size(model["input_size"]), model["fit"])
     geometry = model.get("geometry")
     if not geometry:
         return fit
-    rows = _averaged(CellLine(**geometry["rows"]), cells.height)
-    columns = _averaged(CellLine(**geometry["columns"]), cells.width)
+    rows = _averaged(_line(geometry["rows"]), cells.height)
+    columns = _averaged(_line(geometry["columns"]), cells.width)
     return Fit(fit.source, fit.input, fit.seen, fit.filled, MapGeometry(rows, columns))
+
+
+def _line(stored: Mapping[str, Any]) -> CellLine:
+    return CellLine(**{name: _number(value) for name, value in stored.items()})
 
 
 def _averaged(line: CellLine, cells: int) -> CellLine:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.report.change_metrics import CHANGE_METRICS
+from gradcam_cli.report.change_metrics import change_limit
 from gradcam_cli.report.compare import Side, side_of
 from gradcam_cli.report.image_state import state_of
 from gradcam_cli.report.own_files import read_own, write_own
@@ -155,16 +155,10 @@ def read_snapshot(path: Path) -> Snapshot:
         raise UsageError(f"{path} is a snapshot of version {stored[MARK]}, and this program reads version {VERSION}.")
     try:
         records = tuple(_record(image, stored["explained_with"]) for image in stored["images"])
-        tolerance = tuple(ChangeLimit(_known(name), float(value)) for name, value in stored["tolerance"].items())
+        tolerance = tuple(change_limit(f"{name}={value}", "tolerance") for name, value in stored["tolerance"].items())
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is no whole snapshot: {type(error).__name__} at {error}.") from error
     return Snapshot(records, tolerance)
-
-
-def _known(metric: str) -> str:
-    if metric not in CHANGE_METRICS:
-        raise ValueError(metric)
-    return metric
 
 
 def _record(image: Mapping[str, Any], explained_with: list[Record]) -> Record:
