@@ -16,6 +16,7 @@ from gradcam_cli.cli.wording import as_options
         ("`inputs=age=VALUE|FILE.npy`", "--input age=VALUE|FILE.npy"),
         # A flag takes no value.
         ("`custom_objects=own.py` `trust_code=True`", "--custom-objects own.py --trust-model-code"),
+        ("left out by `recursive=False` (`hidden=True`)", "left out by --no-recursive (--hidden)"),
         # These are no arguments.
         ("`auto` chooses; run `pip install keras`", "`auto` chooses; run `pip install keras`"),
         ("nothing in backticks: method", "nothing in backticks: method"),
