@@ -1,5 +1,6 @@
 """The page of a comparison: what it shows, and that names in it are text and nothing else."""
 
+import html
 import json
 import re
 import shutil
@@ -73,20 +74,60 @@ def test_a_photograph_that_is_gone_leaves_the_maps(page: Path, invoke: Invoke, t
     assert all(image["photo"] is None and image["after"]["map"] for image in data_of(page)["images"])
 
 
+def opened(page: Path, profile: Path) -> str:
+    """The document after a browser has run the page's scripts, which must print nothing to its console."""
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert not re.findall(r":CONSOLE.*", done.stderr)
+    return done.stdout
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_browser_draws_the_page_and_runs_no_name(page: Path, tmp_path: Path) -> None:
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    dom = done.stdout
-    assert not re.findall(r":CONSOLE.*", done.stderr)
+    dom = opened(page, tmp_path / "profile")
     assert "<title>Comparison of two runs" in dom
     items = re.findall(r"<li><button.*?</li>", dom)
     assert len(items) == 2
-    assert all("&lt;" in item for item in items)
+    assert all("&lt;" in item and "class " in item for item in items)
     # One photograph and one map on each side.
     assert len(re.findall(r"<img[^>]*src=\"data:", dom)) == len(re.findall("<img", dom)) == 2
     assert dom.count("<canvas") == 2
+
+
+# Changes the view as a person does, and leaves what is to be seen in the title.
+STEPS = """<script>
+const seen = [];
+const $$ = (selector) => document.querySelector(selector);
+const shown = () => ["#before", "#after"].map((id) => getComputedStyle($$(id)).visibility).join(" ");
+const choose = (mode) => $$(`input[value=${mode}]`).click();
+choose("slider");
+$$("#split").value = 20;
+$$("#split").dispatchEvent(new Event("input"));
+seen.push(getComputedStyle($$("#after .stage")).clipPath);
+choose("blink");
+seen.push(shown());
+setTimeout(() => {
+  seen.push(shown());
+  choose("side");
+  seen.push(shown(), getComputedStyle($$("#after .stage")).clipPath, $$("#name").textContent);
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+  seen.push($$("#name").textContent);
+  document.title = JSON.stringify(seen);
+}, 1000);
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_slider_blink_and_keys_do_what_they_say(page: Path, tmp_path: Path) -> None:
+    first, second = (image["path"] for image in data_of(page)["images"])
+    # The policy of the page would not let the steps run.
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    (tmp_path / "steps.html").write_text(text.replace("</body>", STEPS), encoding="utf-8")
+    title = re.findall(r"<title>(.*?)</title>", opened(tmp_path / "steps.html", tmp_path / "profile"))[0]
+    sliced, *others = json.loads(html.unescape(title))
+    assert sliced == "inset(0px 0px 0px 20%)"
+    assert others == ["visible hidden", "hidden visible", "visible visible", "none", first, second]
 
 
 def test_the_data_of_the_page_is_json_with_sorted_keys(page: Path) -> None:

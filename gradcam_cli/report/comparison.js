@@ -18,10 +18,9 @@
 
   const figure = (value, digits = 3) => (value === null ? "-" : value.toFixed(digits));
 
-  function pair(image) {
-    const [before, after] = [image.base?.label ?? image.base?.index, image.new?.label ?? image.new?.index];
-    return image.class_changed ? `${before ?? "no class"} \u2192 ${after ?? "no class"}` : `${before ?? "no class"}`;
-  }
+  const named = (found) => (found === null ? "no class" : (found.label ?? `class ${found.index}`));
+
+  const pair = (image) => (image.class_changed ? `${named(image.base)} \u2192 ${named(image.new)}` : named(image.base));
 
   function heat(map) {
     const canvas = document.createElement("canvas");
@@ -102,7 +101,7 @@
   $("previous").addEventListener("click", () => show(at - 1));
   $("next").addEventListener("click", () => show(at + 1));
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input")) return;
+    if (event.target.matches?.("input")) return;
     if (event.key === "ArrowLeft") show(at - 1);
     if (event.key === "ArrowRight") show(at + 1);
   });
