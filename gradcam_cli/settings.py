@@ -97,7 +97,11 @@ class Doc:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an input may cost before it is refused unread: bytes of the file, pixels of the picture."""
+    """What an input may cost before it is refused unread: bytes of the file, pixels of the picture.
+
+    Example:
+        >>> Explainer("resnet50", max_pixels=25_000_000)  # doctest: +SKIP
+    """
 
     max_file_bytes: Annotated[int, Doc("Refuse larger files.", low=1)] = 256 * 2**20
     max_pixels: Annotated[int, Doc("Refuse pictures of more pixels.", low=1)] = 100_000_000
@@ -114,6 +118,10 @@ class ModelSettings:
 
     Where there are several `layers`, their maps are fused, and `layer` is ignored. `labels` is a file of class
     names, or the names themselves.
+
+    Example:
+        >>> ModelSettings(model="pets.keras", layer="features").layer
+        'features'
     """
 
     model: Annotated[str, Doc("Architecture (see `gradcam-cli models`), or a .keras or .h5 file.", "NAME|FILE")] = (
@@ -164,7 +172,12 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """Which classes are explained: the `top_k` most probable ones, then `classes` as a person named them."""
+    """Which classes are explained: the `top_k` most probable ones, then `classes` as a person named them.
+
+    Example:
+        >>> TargetSettings(classes=("tabby",), top_k=2).top_k
+        2
+    """
 
     classes: Annotated[tuple[str, ...], Doc("Explain this class; repeatable.", "ID|NAME|WNID")] = ()
     top_k: Annotated[
@@ -178,6 +191,10 @@ class OverlaySettings:
 
     With `mask` nothing is painted: the photograph is kept where heat is at that level or above it, the rest greyed.
     `draw_boxes` draws the boxes that the run's `boxes` asks for.
+
+    Example:
+        >>> OverlaySettings(colormap="viridis").alpha
+        0.45
     """
 
     alpha: Annotated[float, Doc("The heat's share of the overlay's colour.", low=0, high=1)] = 0.45
@@ -203,6 +220,10 @@ class MethodOptions:
     Gaussian noise whose standard deviation is the share `noise` of the input's own range. With `flip` it is the mean
     with the mirrored input too. `max_channels` is how many channels `scorecam` looks through, the strongest of them;
     `scorecam_masks` is how they become masks.
+
+    Example:
+        >>> MethodOptions(smooth=20).noise
+        0.15
     """
 
     score: Annotated[Score, Doc("What is differentiated, by methods that take a gradient.")] = "logit"
@@ -238,6 +259,10 @@ class RunSettings:
     `min_score` is the probability below which a predicted class is not explained; classes asked for always are.
     `boxes` is the level of heat at which connected regions are boxed; None: they are not looked for.
     `sample_range` says which samples deeper than 8 bits become 0 and 255.
+
+    Example:
+        >>> RunSettings(method="layercam").batch_size
+        16
     """
 
     method: Annotated[str, Doc("Which of the CAM family (see `gradcam-cli methods`).", choices=METHOD_CHOICES)] = (
@@ -271,7 +296,12 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What runs the network, in which floating-point format, and whether compiled plans are kept for the next time."""
+    """What runs the network, in which floating-point format, and whether compiled plans are kept for the next time.
+
+    Example:
+        >>> EngineSettings(precision="bfloat16").engine
+        'auto'
+    """
 
     engine: Annotated[
         EngineName,
@@ -288,6 +318,10 @@ class InputSettings:
     `files_from` is a file with one path a line (`-`: stdin), separated by NUL with `null_separated`. Folders are
     walked: `recursive` into sub-folders, `follow_links` through links to folders, `hidden` with hidden and system
     files; `exclude` and `include` are patterns as in a .gitignore. `limit` takes only the first images.
+
+    Example:
+        >>> InputSettings(paths=("photos",), exclude=("*.thumb.jpg",)).recursive
+        True
     """
 
     paths: tuple[str, ...] = ()
@@ -314,6 +348,10 @@ class ExplainRequest:
     Without an `output` folder no files are written. `fit` is resolved when the model is known; the `run` has the
     resolved one. With `max_failures` the run stops after so many failed images. With `isolate_decoder` pictures are
     decoded in processes of their own.
+
+    Example:
+        >>> request = ExplainRequest(InputSettings(("photos",)), output=Path("out"))
+        >>> explain_folder(request)  # doctest: +SKIP
     """
 
     inputs: InputSettings = field(default_factory=InputSettings)

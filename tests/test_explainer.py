@@ -1,5 +1,7 @@
 """The library: pictures of all kinds in, explanations out, the same as the command line writes."""
 
+import doctest
+import importlib
 import io
 import json
 import pickle
@@ -41,7 +43,7 @@ def test_the_package_is_light_and_has_all_its_names() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
     for name in gradcam_cli.__all__:
-        assert getattr(gradcam_cli, name).__doc__, name
+        assert "Example:" in getattr(gradcam_cli, name).__doc__, name
     assert set(gradcam_cli.__all__) <= set(dir(gradcam_cli))
     with pytest.raises(AttributeError, match="nothing"):
         _ = gradcam_cli.nothing
@@ -380,3 +382,10 @@ def test_the_example_trains_explains_and_saves(tmp_path: Path) -> None:
     assert "probability" in done.stdout
     assert len(list((tmp_path / "out").glob("*.json"))) == 4
     assert len(list((tmp_path / "out").glob("*.overlay.jpg"))) == 8
+
+
+@pytest.mark.parametrize("name", ["errors", "settings"])
+def test_the_examples_of_docstrings_are_true(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"gradcam_cli.{name}"))
+    assert found.attempted > 5
+    assert found.failed == 0
