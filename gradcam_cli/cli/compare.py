@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradcam_cli.cli.changes import changes_table
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath
 from gradcam_cli.errors import UsageError
@@ -100,6 +99,7 @@ def compare(
 
 
 def _tell(compared: "Compared", *, as_json: bool, quiet: bool) -> None:
+    from gradcam_cli.report.changes_table import changes_table
     from gradcam_cli.results.sidecar import to_json
 
     if not quiet:

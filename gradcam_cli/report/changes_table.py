@@ -1,15 +1,11 @@
 """The text of a comparison: a table of the images that changed most, and what only one of the runs has."""
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from gradcam_cli.text import counted, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from gradcam_cli.report.compare import Comparison, Failure, ImageChange
-    from gradcam_cli.report.image_state import ClassState
+from gradcam_cli.report.compare import Comparison, Failure, ImageChange
+from gradcam_cli.report.image_state import ClassState
+from gradcam_cli.text import columns, counted, one_line
 
 ROWS = 20
 HEAD = ("IMAGE", "CLASS", "PROBABILITY", "CORRELATION", "RANK", "OVERLAP", "PEAK %", "AREA")
@@ -19,17 +15,17 @@ SHOWN = 0.0005
 SHOWN_SHIFT = 0.05
 
 
-def changes_table(comparison: "Comparison") -> str:
-    """Lay a comparison out for people, in plain text."""
+def changes_table(comparison: Comparison) -> str:
+    """Lay a comparison out for people, in plain text: its most changed images, the others by name, and a summary."""
     changed = [change for change in comparison.images if _differs(change)]
-    lines = _table([HEAD, *map(_row, changed[:ROWS])]) if changed else []
+    lines = [columns([HEAD, *map(_row, changed[:ROWS])])] if changed else []
     if len(changed) > ROWS:
         lines.append(f"and {counted(len(changed) - ROWS, 'more changed image')}")
     lines += _others(comparison)
     return "\n".join([*lines, _summary(comparison, len(changed))]) + "\n"
 
 
-def _differs(change: "ImageChange") -> bool:
+def _differs(change: ImageChange) -> bool:
     """Whether a row would show any change."""
     changes = (change.probability_change, change.value_change, change.area_change)
     alike = (change.correlation, change.rank_correlation, change.overlap)
@@ -42,7 +38,7 @@ def _differs(change: "ImageChange") -> bool:
     )
 
 
-def _row(change: "ImageChange") -> tuple[str, ...]:
+def _row(change: ImageChange) -> tuple[str, ...]:
     score = "value" if change.value_change is not None else "probability"
     return (
         one_line(change.path),
@@ -56,7 +52,7 @@ def _row(change: "ImageChange") -> tuple[str, ...]:
     )
 
 
-def _pair(change: "ImageChange") -> str:
+def _pair(change: ImageChange) -> str:
     """The best classes; a star where maps of different classes are compared."""
     before, after = (one_line(each.name) if each else NOTHING for each in (change.base_best, change.new_best))
     if not change.class_changed:
@@ -64,7 +60,7 @@ def _pair(change: "ImageChange") -> str:
     return f"{before} -> {after}{'' if change.same_class else ' *'}"
 
 
-def _before_after(before: "ClassState | None", after: "ClassState | None", name: str) -> str:
+def _before_after(before: ClassState | None, after: ClassState | None, name: str) -> str:
     return " -> ".join(_figure(getattr(each, name, None)) for each in (before, after))
 
 
@@ -72,12 +68,7 @@ def _figure(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
 
 
-def _table(rows: "Sequence[tuple[str, ...]]") -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _others(comparison: "Comparison") -> "Iterator[str]":
+def _others(comparison: Comparison) -> Iterator[str]:
     """Name the images that are not in the table, kind by kind."""
     yield from _named("input changed", (change.path for change in comparison.images if change.input_changed))
     yield from _named("added", comparison.added)
@@ -87,7 +78,7 @@ def _others(comparison: "Comparison") -> "Iterator[str]":
     yield from _named("failed in both", map(_told, comparison.failed_both))
 
 
-def _named(kind: str, names: "Iterable[str]") -> "Iterator[str]":
+def _named(kind: str, names: Iterable[str]) -> Iterator[str]:
     left = iter(names)
     for name in islice(left, ROWS):
         yield f"{kind}: {one_line(name)}"
@@ -95,11 +86,11 @@ def _named(kind: str, names: "Iterable[str]") -> "Iterator[str]":
         yield f"{kind}: {more} more"
 
 
-def _told(failure: "Failure") -> str:
+def _told(failure: Failure) -> str:
     return f"{failure.path} ({failure.reason})"
 
 
-def _summary(comparison: "Comparison", changed: int) -> str:
+def _summary(comparison: Comparison, changed: int) -> str:
     changes = counted(sum(change.class_changed for change in comparison.images), "class change")
     stars = any(change.class_changed and not change.same_class for change in comparison.images)
     legend = "\n* not the same class: the maps of both best classes are compared" if stars else ""
