@@ -1,53 +1,26 @@
 """`gradcam-cli cache`: list, clear, path."""
 
-import json
-from dataclasses import asdict
-
 import click
 
-from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import list_option
-from gradcam_cli.text import age_text, columns, counted, printable, size_text
+from gradcam_cli.cli.console import say, show_list
+from gradcam_cli.cli.options import examples, list_option
 
 
-@click.group(
-    epilog="""\b
-Example:
-  gradcam-cli cache list
-"""
-)
+@click.group(epilog=examples("gradcam-cli cache list"))
 def cache() -> None:
     """Look after the cache of compiled models."""
 
 
-@cache.command(
-    "list",
-    epilog="""\b
-Examples:
-  gradcam-cli cache list
-  gradcam-cli cache list --json | jq '.[].model'
-""",
-)
+@cache.command("list", epilog=examples("gradcam-cli cache list", "gradcam-cli cache list --json | jq '.[].model'"))
 @list_option()
 def list_(as_json: bool) -> None:
     """List the compiled models, and the models that need TensorFlow; the least recently used first."""
-    from gradcam_cli.engines.cache_entries import cache_entries
+    from gradcam_cli.engines.cache_entries import cache_entries, cache_table
 
-    entries = cache_entries()
-    if as_json:
-        click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
-        return
-    rows = [(e.kind, size_text(e.bytes), age_text(e.days), e.model, e.layer, e.file) for e in entries]
-    click.echo(printable(columns([("KIND", "SIZE", "USED", "MODEL", "LAYER", "FILE"), *rows])))
+    show_list(cache_entries(), cache_table, as_json=as_json)
 
 
-@cache.command(
-    epilog="""\b
-Examples:
-  gradcam-cli cache clear
-  gradcam-cli cache clear --older-than 30
-"""
-)
+@cache.command(epilog=examples("gradcam-cli cache clear", "gradcam-cli cache clear --older-than 30"))
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),
@@ -58,17 +31,10 @@ def clear(older_than: float | None) -> None:
     """Remove compiled models; a model is compiled again when it is needed."""
     from gradcam_cli.engines.cache_entries import clear_cache
 
-    removed = clear_cache(older_than)
-    also = f", and {counted(removed.notes, 'note')} about models that need TensorFlow" if removed.notes else ""
-    say(f"{counted(removed.plans, 'plan')} removed{also}.")
+    say(clear_cache(older_than).summary())
 
 
-@cache.command(
-    epilog="""\b
-Example:
-  du -sh "$(gradcam-cli cache path)"
-"""
-)
+@cache.command(epilog=examples('du -sh "$(gradcam-cli cache path)"'))
 def path() -> None:
     """Print the folder of the compiled models."""
     from gradcam_cli.engines.cache import cache_folder

@@ -8,7 +8,7 @@ import click
 
 from gradcam_cli.cli.console import Verbosity, download_bar, say
 from gradcam_cli.cli.inputs import found_inputs
-from gradcam_cli.cli.options import list_option, setting_options, verbose_option
+from gradcam_cli.cli.options import examples, list_option, setting_options, verbose_option
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import ImageError
 from gradcam_cli.process.streams import quiet_libraries
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "check-preprocess",
-    epilog="""\b
-Example:
-  gradcam-cli check-preprocess my.keras photos/ --truth-from-folders
-""",
+    "check-preprocess", epilog=examples("gradcam-cli check-preprocess my.keras photos/ --truth-from-folders")
 )
 @click.argument("model")
 @click.argument("inputs", metavar="PHOTOS...", nargs=-1, required=True)

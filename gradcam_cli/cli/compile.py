@@ -6,18 +6,18 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import download_bar, say
-from gradcam_cli.cli.options import LocalPath, model_options, verbose_option
+from gradcam_cli.cli.options import LocalPath, examples, model_options, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
 
 
 @click.command(
     "compile",
-    epilog="""\b
-Example:
-  gradcam-cli compile my.keras -o my.plan
-  gradcam-cli explain photos/ -o out/ --model my.plan
-""",
+    epilog=examples(
+        "gradcam-cli compile my.keras -o my.plan",
+        "gradcam-cli explain photos/ -o out/ --model my.plan",
+        head="Example",
+    ),
 )
 @click.argument("model")
 @click.option("-o", "--out", "output", required=True, type=LocalPath(), help="The plan's file.")

@@ -1,11 +1,12 @@
 """What people see: messages on stderr, and progress."""
 
+import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -37,6 +38,11 @@ SECONDS_BETWEEN_LINES = 10.0
 def say(message: str) -> None:
     """Print a message for people on stderr; where it speaks of arguments, they read of options."""
     click.echo(printable(as_options(message)), err=True)
+
+
+def show_list(rows: Sequence[Any], table: Callable[[Any], str], *, as_json: bool) -> None:
+    """Print rows, which are dataclasses, on stdout: as JSON for programs, or as their table for people."""
+    click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else printable(table(rows)))
 
 
 @contextmanager

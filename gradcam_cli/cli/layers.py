@@ -1,29 +1,25 @@
 """`gradcam-cli layers MODEL`."""
 
-import json
-from dataclasses import asdict
 from typing import Any
 
 import click
 
-from gradcam_cli.cli.console import download_bar
-from gradcam_cli.cli.options import list_option, setting_options, verbose_option
+from gradcam_cli.cli.console import download_bar, show_list
+from gradcam_cli.cli.options import examples, list_option, setting_options, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.text import columns, mark, printable
 
 
 @click.command(
-    epilog="""\b
-Example:
-  gradcam-cli layers resnet50
-  gradcam-cli layers my.keras --json | jq -r '.[] | select(.auto) | .path'
-"""
+    epilog=examples(
+        "gradcam-cli layers resnet50",
+        "gradcam-cli layers my.keras --json | jq -r '.[] | select(.auto) | .path'",
+        head="Example",
+    )
 )
 @click.argument("model")
-@setting_options(
-    ModelSettings, "input_size", "output_name", "image_input", "custom_objects", "trust_code", "token_grid"
-)
+@setting_options(ModelSettings, "input_size", "output_name", "image_input")
+@setting_options(ModelSettings, "custom_objects", "trust_code", "token_grid")
 @list_option()
 @verbose_option
 def layers(as_json: bool, verbose: bool, **options: Any) -> None:
@@ -38,10 +34,7 @@ def layers(as_json: bool, verbose: bool, **options: Any) -> None:
         network = load_network(ModelSettings(**options), download_bar, instead, need_weights=False)
         # This imports Keras too: the model's import has chosen its backend.
         from gradcam_cli.engines.tracing import list_layers
+        from gradcam_cli.models.layers import layers_table
 
         found = list_layers(network)
-    if as_json:
-        click.echo(json.dumps([asdict(layer) for layer in found], indent=2))
-        return
-    cells = [(mark(each.auto) + each.path, each.type, each.size, each.calls, each.note) for each in found]
-    click.echo(printable(columns([("  PATH", "TYPE", "HxWxC", "CALLS", "AUTO"), *cells])))
+    show_list(found, layers_table, as_json=as_json)

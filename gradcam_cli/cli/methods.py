@@ -4,18 +4,18 @@ import json
 
 import click
 
-from gradcam_cli.cli.options import list_option
+from gradcam_cli.cli.options import examples, list_option
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.settings import RunSettings
 from gradcam_cli.text import columns, mark
 
 
 @click.command(
-    epilog="""\b
-Example:
-  gradcam-cli methods
-  gradcam-cli methods --json | jq -r '.[] | select(.head == "any") | .name'
-"""
+    epilog=examples(
+        "gradcam-cli methods",
+        """gradcam-cli methods --json | jq -r '.[] | select(.head == "any") | .name'""",
+        head="Example",
+    )
 )
 @list_option()
 def methods(as_json: bool) -> None:

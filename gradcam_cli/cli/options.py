@@ -145,6 +145,13 @@ def model_options(layer: Decorator = layer_option) -> Decorator:
     )
 
 
+def examples(*lines: str, head: str = "", exit_codes: str = "") -> str:
+    """Give what stands below the options in `--help`: lines for a shell, and what the exit codes mean."""
+    head = head or ("Example" if len(lines) == 1 else "Examples")
+    codes = f"\n\b\nExit codes: {exit_codes}\n" if exit_codes else ""
+    return "\n".join(["\b", f"{head}:", *(f"  {line}" for line in lines)]) + codes
+
+
 def list_option(what: str = "A list for programs.") -> Decorator:
     """The option of JSON in place of a table."""
     return click.option("--json", "as_json", is_flag=True, help=what)

@@ -2,13 +2,10 @@
 
 import click
 
+from gradcam_cli.cli.options import examples
 
-@click.command(
-    epilog="""\b
-Example:
-  gradcam-cli schema > sidecar.schema.json
-"""
-)
+
+@click.command(epilog=examples("gradcam-cli schema > sidecar.schema.json"))
 def schema() -> None:
     """Print the JSON Schema of the sidecar."""
     from gradcam_cli.results.sidecar import schema_text

@@ -1,12 +1,14 @@
 """What lies in the cache of compiled models, and its removal."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradcam_cli.engines.cache import UNFIT, cached_files, leftovers
 from gradcam_cli.engines.plan import read_plan
 from gradcam_cli.errors import ModelError
+from gradcam_cli.text import age_text, columns, counted, size_text
 
 SECONDS_A_DAY = 86_400
 
@@ -33,10 +35,21 @@ class Removed:
     plans: int
     notes: int
 
+    def summary(self) -> str:
+        """Say how many were removed."""
+        also = f", and {counted(self.notes, 'note')} about models that need TensorFlow" if self.notes else ""
+        return f"{counted(self.plans, 'plan')} removed{also}."
+
 
 def cache_entries() -> list[CacheEntry]:
     """List the compiled models, and the models that need TensorFlow; the least recently used first."""
     return [_entry(path) for path in cached_files()]
+
+
+def cache_table(entries: Iterable[CacheEntry]) -> str:
+    """Lay the entries out for people, a line for each."""
+    rows = [(e.kind, size_text(e.bytes), age_text(e.days), e.model, e.layer, e.file) for e in entries]
+    return columns([("KIND", "SIZE", "USED", "MODEL", "LAYER", "FILE"), *rows])
 
 
 def clear_cache(older_than: float | None = None) -> Removed:

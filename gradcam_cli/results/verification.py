@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_our
 from gradcam_cli.results.runs_found import Runs
 from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
 from gradcam_cli.settings import Limits
-from gradcam_cli.text import counted
+from gradcam_cli.text import counted, printable
 
 # The first error of a record, None where there is none.
 Validation = Callable[[Record], str | None]
@@ -35,13 +35,17 @@ class Problem:
     file: str
     problem: str
 
+    def line(self) -> str:
+        """The file, a tab, and what is wrong, in one line; control characters as escapes."""
+        return f"{json.dumps(self.file)[1:-1]}\t{printable(self.problem)}"
+
 
 @dataclass
 class Findings:
     """What was looked at, and what is wrong with it.
 
-    `gone` are the sidecars, relative to the folder, whose input is gone; `unchecked` are remarks on what could not be
-    verified.
+    `gone` are the sidecars, relative to the folder, whose input is gone; `pruned` is how many of them were removed;
+    `unchecked` are remarks on what could not be verified.
     """
 
     sidecars: int = 0
@@ -50,21 +54,28 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    pruned: int = 0
+
+    @property
+    def exit_status(self) -> int:
+        """1 where something is wrong, else 0."""
+        return 1 if self.problems else 0
 
     def as_record(self) -> Record:
         """The findings as JSON."""
         problems = [{"file": problem.file, "problem": problem.problem} for problem in self.problems]
         counts = {"sidecars": self.sidecars, "files": self.files, "foreign": self.foreign}
-        return {**counts, "problems": problems, "unchecked": self.unchecked}
+        return {**counts, "problems": problems, "unchecked": self.unchecked, "pruned": self.pruned}
 
     def verdict(self) -> str:
         """The findings in one line."""
         others = f", {counted(self.foreign, 'JSON file')} of others" if self.foreign else ""
         problems = counted(len(self.problems), "problem") if self.problems else "no problems"
-        return f"{counted(self.sidecars, 'sidecar')}, {counted(self.files, 'file')}{others}: {problems}"
+        pruned = f"; {counted(self.pruned, 'sidecar')} removed" if self.pruned else ""
+        return f"{counted(self.sidecars, 'sidecar')}, {counted(self.files, 'file')}{others}: {problems}{pruned}"
 
 
-def verify_folder(root: Path, inputs: tuple[str, ...] = ()) -> Findings:
+def verify_folder(root: Path, inputs: tuple[str, ...] = (), *, prune: bool = False) -> Findings:
     """Look at every file below a folder that a run has written to.
 
     Sidecars have to be valid by the schema of their version and to lie where their input's path says; the files they
@@ -76,10 +87,19 @@ def verify_folder(root: Path, inputs: tuple[str, ...] = ()) -> Findings:
     Args:
         root: the output folder.
         inputs: the inputs of the run, where they are not where they were when it began.
+        prune: remove the outputs whose input is gone, and look at what is left.
 
     Raises:
         UsageError: there is no such folder.
     """
+    findings = _verified(root, inputs)
+    if not prune:
+        return findings
+    removed = _prune(root, findings)
+    return replace(_verified(root, inputs), pruned=removed)
+
+
+def _verified(root: Path, inputs: tuple[str, ...]) -> Findings:
     if not root.is_dir():
         raise UsageError(f"{root}: there is no such folder.")
     findings = Findings()
@@ -99,7 +119,7 @@ def verify_folder(root: Path, inputs: tuple[str, ...] = ()) -> Findings:
     return findings
 
 
-def prune(root: Path, findings: Findings) -> int:
+def _prune(root: Path, findings: Findings) -> int:
     """Remove the outputs whose input is gone: each sidecar, and of the files it names those that belong to it.
 
     Returns:

@@ -1,0 +1,53 @@
+"""The list of the models that have a name, and its table for people."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradcam_cli.models.named import NAMED_MODELS
+from gradcam_cli.models.weights import weights_at_hand
+from gradcam_cli.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model that has a name: its input, its preprocessing, and whether it can be used without a download."""
+
+    name: str
+    input_size: InputSize
+    preprocess: str
+    weights_at_hand: bool
+    default: bool
+
+
+def listed_models() -> list[ListedModel]:
+    """List the models that have a name."""
+    default = ModelSettings().model
+    return [
+        ListedModel(
+            model.name,
+            InputSize(model.size, model.size),
+            model.preprocess,
+            weights_at_hand(model),
+            model.name == default,
+        )
+        for model in NAMED_MODELS.values()
+    ]
+
+
+def models_table(models: Iterable[ListedModel]) -> str:
+    """Lay the models out for people, a line for each."""
+    return "\n".join([f"{'NAME':<20} {'INPUT':<9} {'PREPROCESS':<11} WEIGHTS", *map(_line, models)])
+
+
+def _line(model: ListedModel) -> str:
+    size = f"{model.input_size.height}x{model.input_size.width}"
+    weights = "at hand" if model.weights_at_hand else "downloaded when first used"
+    return f"{model.name:<20} {size:<9} {model.preprocess:<11} {weights}{' (the default)' if model.default else ''}"
