@@ -23,7 +23,7 @@ ENGINES: tuple[EngineName, ...] = ("auto", "tensorflow", "openvino")
 
 # What becomes of images that an earlier run has explained: those that are finished are left out, by size and time or
 # by their hashes too (verify); all are explained again (overwrite); or only those that failed are (retry-failed).
-Resume = Literal["finished", "verify", "overwrite", "retry-failed"]
+Resume = Literal["finished", "overwrite", "retry-failed", "verify"]
 
 # How `scorecam` makes a channel a mask: max(A, 0) / max(A), or (A - min A) / (max A - min A).
 MaskScaling = Literal["max", "minmax"]

@@ -32,6 +32,7 @@ class Records:
     overlay: bool = False
 
 
+NO_RECORDS = Records()
 SECONDS_BETWEEN_LINES = 10.0
 
 

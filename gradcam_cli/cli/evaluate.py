@@ -1,7 +1,6 @@
 """`gradcam-cli evaluate`: its options, and what becomes of an evaluation's outcome."""
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from gradcam_cli.cli.inputs import check_inputs
 from gradcam_cli.cli.options import (
     STDIO,
     engine_options,
+    examples,
     input_options,
     inputs_argument,
     keywords,
@@ -26,10 +26,8 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.measures import GROUPS, definitions
 from gradcam_cli.evaluation.parsing import ALL, parse_gate, parse_groups
 from gradcam_cli.options import evaluate_request
-from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import QUICK_METRICS, EvaluateRequest, ExplainRequest
-from gradcam_cli.text import counted
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
@@ -47,17 +45,13 @@ layers_option = click.option(
 
 
 @click.command(
-    epilog=f"""\b
-Examples:
-  gradcam-cli evaluate photos/ --method gradcam --method gradcam++ -o study/
-  gradcam-cli evaluate photos/ --method gradcam --method gradcam++ --grid 2x2 --metrics all -o study/
-  gradcam-cli evaluate photos/ --method gradcam++ --fail-under average-drop=30 --fail-under increase=20
-\b
-Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 5 a --fail-under was
-crossed, 130 Ctrl-C.
-
-{definitions()}
-"""
+    epilog=examples(
+        "gradcam-cli evaluate photos/ --method gradcam --method gradcam++ -o study/",
+        "gradcam-cli evaluate photos/ --method gradcam --method gradcam++ --grid 2x2 --metrics all -o study/",
+        "gradcam-cli evaluate photos/ --method gradcam++ --fail-under average-drop=30 --fail-under increase=20",
+        exit_codes="0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 5 a --fail-under was\n"
+        f"crossed, 130 Ctrl-C.\n\n{definitions()}",
+    )
 )
 @inputs_argument
 @click.option(
@@ -111,18 +105,13 @@ def _request(options: Mapping[str, Any]) -> EvaluateRequest:
 
 
 def _run(request: EvaluateRequest, verbosity: Verbosity, engines: "Engines | None") -> int:
-    from gradcam_cli.cli.evaluate_observer import ConsoleStudyObserver
+    from gradcam_cli.cli.observer import ConsoleObserver, stoppable
     from gradcam_cli.evaluation.run import run_evaluate
     from gradcam_cli.runs.study_engines import StudyEngines
 
-    observer = ConsoleStudyObserver(request, verbosity)
-    try:
-        with stopped_by_signals(), closing(observer):
-            evaluation = run_evaluate(request, observer, open_engines=partial(StudyEngines, engines=engines))
-    except KeyboardInterrupt as stop:
-        measured = ": the rows that were written stay valid, and there is no summary." if observer.is_measuring else "."
-        say(f"Interrupted{measured}")
-        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    observer = ConsoleObserver(request, verbosity)
+    with stoppable(observer):
+        evaluation = run_evaluate(request, observer, open_engines=partial(StudyEngines, engines=engines))
     return _tell(evaluation, request, quiet=verbosity.quiet)
 
 
@@ -130,19 +119,13 @@ def _tell(evaluation: "Evaluation", request: EvaluateRequest, *, quiet: bool) ->
     """Print the table on stdout, and what else people should know on stderr; gives the exit code."""
     from gradcam_cli.evaluation.table import table
 
-    summary = evaluation.summary
-    counts = summary.counts
-    if counts["ok"]:
-        try:
-            click.echo(f"{table(summary)} Definitions: gradcam-cli evaluate --help")
-        except BrokenPipeError:
-            return PIPE_CLOSED
-    for line in summary.unchanged():
+    if evaluation.summary.counts["ok"]:
+        click.echo(f"{table(evaluation.summary)} Definitions: gradcam-cli evaluate --help")
+    for line in evaluation.summary.unchanged():
         say(f"warning: {line}")
     if not quiet:
-        failed = f", {counts['error']} failed" if counts["error"] else ""
         where = f" -> {request.output}" if request.output else "; nothing was written (-o FOLDER)"
-        say(f"{counted(counts.total(), 'image')}: {counts['ok']} measured{failed}{where}")
+        say(f"{evaluation.outcome()}{where}")
     for line in evaluation.crossed:
         say(f"--fail-under: {line}")
     return evaluation.exit_status

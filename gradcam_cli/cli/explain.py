@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -14,6 +14,7 @@ from gradcam_cli.cli.inputs import check_inputs
 from gradcam_cli.cli.options import (
     STDIO,
     engine_options,
+    examples,
     input_options,
     inputs_argument,
     keywords,
@@ -25,7 +26,6 @@ from gradcam_cli.cli.options import (
 from gradcam_cli.cli.report import write_page
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.options import explain_request
-from gradcam_cli.process.signals import INTERRUPTED, PIPE_CLOSED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ExplainRequest, ModelSettings, ReportRequest, Resume
 
@@ -34,14 +34,12 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  gradcam-cli explain photos/ -o out/
-  gradcam-cli explain cat.jpg -o - --model efficientnetlite0 > overlay.jpg
-  find . -name '*.png' -print0 | gradcam-cli explain --files-from - -0 --jsonl - | jq .classes[0]
-\b
-Exit codes: 0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 130 Ctrl-C.
-"""
+    epilog=examples(
+        "gradcam-cli explain photos/ -o out/",
+        "gradcam-cli explain cat.jpg -o - --model efficientnetlite0 > overlay.jpg",
+        "find . -name '*.png' -print0 | gradcam-cli explain --files-from - -0 --jsonl - | jq .classes[0]",
+        exit_codes="0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 130 Ctrl-C.",
+    )
 )
 @inputs_argument
 @click.option(
@@ -99,40 +97,30 @@ def _refuse_foreign_page(folder: Path) -> None:
 
 
 def _run(request: ExplainRequest, verbosity: Verbosity, records: Records, engines: "Engines | None") -> int:
-    from gradcam_cli.cli.observer import ConsoleObserver, StdoutSink
+    from gradcam_cli.cli.observer import ConsoleObserver, StdoutSink, stoppable
     from gradcam_cli.runs.explain import run_explain
 
     sink = StdoutSink() if records.overlay else None
     observer = ConsoleObserver(request, verbosity, records)
-    try:
-        with stopped_by_signals(), closing(observer):
-            return run_explain(request, observer, engines=engines, sink=sink).exit_status
-    except KeyboardInterrupt as stop:
-        if not observer.has_summed_up:
-            say("Interrupted.")
-        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-    except BrokenPipeError:
-        return PIPE_CLOSED
+    with stoppable(observer):
+        return run_explain(request, observer, engines=engines, sink=sink).exit_status
 
 
 def _request(options: Mapping[str, Any]) -> ExplainRequest:
     """Make the one request that the library takes out of the options."""
     given = keywords(options, "jsonl", "dry_run", "overwrite", "retry_failed", "verify", "fail_fast", "report")
-    given["resume"] = _resume(options)
+    given["resume"] = next(iter(_resumes(options)), "finished")
     given["max_failures"] = 1 if options["fail_fast"] else options["max_failures"]
     return explain_request(options["paths"], options["output"] if _has_folder(options) else None, given)
 
 
+def _resumes(options: Mapping[str, Any]) -> list[str]:
+    """Give what was asked about images that an earlier run has explained; more than one contradict each other."""
+    return [name for name in get_args(Resume) if options.get(name.replace("-", "_"))]
+
+
 def _has_folder(options: Mapping[str, Any]) -> bool:
     return options["output"] not in {None, STDIO}
-
-
-def _resume(options: Mapping[str, Any]) -> Resume:
-    if options["overwrite"]:
-        return "overwrite"
-    if options["retry_failed"]:
-        return "retry-failed"
-    return "verify" if options["verify"] else "finished"
 
 
 def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | None") -> int:
@@ -140,7 +128,7 @@ def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | 
     from gradcam_cli.cli.observer import ConsoleObserver
     from gradcam_cli.runs.explain import preview
 
-    with closing(ConsoleObserver(request, verbosity, Records())) as observer:
+    with closing(ConsoleObserver(request, verbosity)) as observer:
         observer.wants_omissions = not verbosity.quiet
         found = preview(request, observer, engines=engines)
     for line in found.unlisted:
@@ -182,7 +170,7 @@ def _refuse_contradictory_overlays(options: Mapping[str, Any]) -> None:
 
 
 def _refuse_contradictory_resumes(options: Mapping[str, Any]) -> None:
-    resumes = [f"--{name.replace('_', '-')}" for name in ("overwrite", "retry_failed", "verify") if options[name]]
+    resumes = [f"--{name}" for name in _resumes(options)]
     if len(resumes) > 1:
         raise UsageError(f"{' and '.join(resumes)} contradict each other: give one of them.")
     if resumes and not _has_folder(options):

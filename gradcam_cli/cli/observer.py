@@ -1,13 +1,17 @@
-"""What people see of a run: lines on stderr, progress, and one record a line where they are wanted."""
+"""What people see of a run or an evaluation: lines on stderr, progress, and one record a line where they are wanted."""
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gradcam_cli.cli.console import Progress, Records, Verbosity, busy, download_bar, say
+import click
+
+from gradcam_cli.cli.console import NO_RECORDS, Progress, Records, Verbosity, busy, download_bar, say
 from gradcam_cli.errors import UsageError
+from gradcam_cli.evaluation.observer import StudyObserver
 from gradcam_cli.process.decoder_lines import DecoderLines
+from gradcam_cli.process.signals import INTERRUPTED, TERMINATED, Terminated, stopped_by_signals
 from gradcam_cli.results.records import lines_to, write_line
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.observer import OpenedModel
@@ -18,22 +22,29 @@ if TYPE_CHECKING:
     from gradcam_cli.inputs.decoding import Admit
     from gradcam_cli.inputs.discovery import Found
     from gradcam_cli.results.output import Names
+    from gradcam_cli.runs.job import Unexplained
     from gradcam_cli.runs.tally import Tally
 
 
-class ConsoleEvents(TextObserver):
-    """Prints what every run reports; to be closed at the end."""
+class ConsoleObserver(TextObserver, StudyObserver):
+    """Prints what a run or an evaluation reports, and writes the records of a run; to be closed at the end."""
 
-    def __init__(self, request: ExplainRequest | EvaluateRequest, verbosity: Verbosity) -> None:
+    def __init__(
+        self, request: ExplainRequest | EvaluateRequest, verbosity: Verbosity, records: Records = NO_RECORDS
+    ) -> None:
         """Print nothing yet."""
         super().__init__(request, self._print, quiet=verbosity.quiet, verbose=verbosity.verbose)
         self._verbosity = verbosity
+        self._records = records
+        self._lines: TextIO | None = None
         self._open = ExitStack()
         self._progress: Progress | None = None
         self._decoder_lines = DecoderLines(say)
+        # What is said where a signal stops the run now.
+        self.interruption = "Interrupted."
 
     def close(self) -> None:
-        """Close the progress bar, and what else was opened."""
+        """Close the progress bar, and the file of records."""
         self._open.close()
 
     def busy(self, what: str) -> AbstractContextManager[None]:
@@ -47,25 +58,6 @@ class ConsoleEvents(TextObserver):
     def listen(self, name: str, admit: "Admit") -> "AbstractContextManager[Admit]":
         """Report what native decoders print, with --verbose; otherwise nothing of it is shown."""
         return self._decoder_lines.listen(name, admit) if self._verbosity.verbose else super().listen(name, admit)
-
-    def _show_progress(self, total: int, unit: str) -> None:
-        wanted, quiet = self._verbosity.progress, self._verbosity.quiet
-        self._progress = Progress(total, wanted=wanted, quiet=quiet, unit=unit)
-        self._open.enter_context(closing(self._progress))
-
-    def _print(self, text: str) -> None:
-        (self._progress.say if self._progress else say)(text)
-
-
-class ConsoleObserver(ConsoleEvents):
-    """Prints what a run reports, and writes its records."""
-
-    def __init__(self, request: ExplainRequest, verbosity: Verbosity, records: Records) -> None:
-        """Print nothing yet."""
-        super().__init__(request, verbosity)
-        self._records = records
-        self._lines: TextIO | None = None
-        self.has_summed_up = False
 
     def found(self, found: "Found") -> None:
         """Say what was left out."""
@@ -96,8 +88,46 @@ class ConsoleObserver(ConsoleEvents):
         """Sum up below the closed progress bar."""
         self._open.close()
         self._progress = None
-        self.has_summed_up = True
+        self.interruption = ""
         super().finished(tally, interrupted=interrupted)
+
+    def measuring(self, passes: int) -> None:
+        """Show progress over passes."""
+        self._show_progress(passes, "pass")
+        self.interruption = "Interrupted: the rows that were written stay valid, and there is no summary."
+
+    def extended(self, passes: int) -> None:
+        """Show that there is more to do."""
+        if self._progress:
+            self._progress.extend(passes)
+
+    def advanced(self, passes: int) -> None:
+        """Show that more is done."""
+        if self._progress:
+            self._progress.advance(passes)
+
+    def failed(self, image: "Unexplained") -> None:
+        """Say which image could not be measured, and why."""
+        self.warn(f"{image.source.relative!r}: {image.error.reason}: {image.error}")
+
+    def _show_progress(self, total: int, unit: str) -> None:
+        wanted, quiet = self._verbosity.progress, self._verbosity.quiet
+        self._progress = self._open.enter_context(closing(Progress(total, wanted=wanted, quiet=quiet, unit=unit)))
+
+    def _print(self, text: str) -> None:
+        (self._progress.say if self._progress else say)(text)
+
+
+@contextmanager
+def stoppable(observer: ConsoleObserver) -> Iterator[None]:
+    """Let signals stop what runs in this context: its observer says so, and the command ends with their exit code."""
+    try:
+        with stopped_by_signals(), closing(observer):
+            yield
+    except KeyboardInterrupt as stop:
+        if observer.interruption:
+            say(observer.interruption)
+        raise click.exceptions.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
 
 
 class StdoutSink:

@@ -49,6 +49,12 @@ class Evaluation:
             return GATE_CROSSED
         return FAILED if self.summary.counts["error"] else 0
 
+    def outcome(self) -> str:
+        """Say how many images were measured, and how many failed."""
+        counts = self.summary.counts
+        failed = f", {counts['error']} failed" if counts["error"] else ""
+        return f"{counted(counts.total(), 'image')}: {counts['ok']} measured{failed}"
+
 
 def run_evaluate(
     request: EvaluateRequest, observer: StudyObserver | None = None, *, open_engines: OpenEngines = StudyEngines
