@@ -494,9 +494,9 @@ class ReportRequest:
 
     run: Path
     output: Path | None = None
-    self_contained: bool = False
-    sort: ReportSort = "name"
-    limit: int | None = None
+    self_contained: Annotated[bool, Doc("One file that needs no other: thumbnails inside, no links.")] = False
+    sort: Annotated[ReportSort, Doc("Order of the images; figures from the highest to the lowest.")] = "name"
+    limit: Annotated[int | None, Doc("Show only the first N images of that order.", "N", low=1)] = None
 
 
 @dataclass(frozen=True)
@@ -509,9 +509,11 @@ class CompareRequest:
 
     new: Path
     base: Path | None = None
-    snapshot: Path | None = None
-    match: Match = "path"
+    snapshot: Annotated[Path | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE")] = None
+    match: Annotated[Match, Doc("Which images are the same: those of one path, or files of the same bytes.")] = "path"
     output: Path | None = None
-    fail_over: tuple[ChangeLimit, ...] = ()
-    warn_over: tuple[ChangeLimit, ...] = ()
-    update: bool = False
+    fail_over: Annotated[
+        tuple[ChangeLimit, ...], Doc("End with 5 beyond VALUE; repeatable. See the metrics.", "METRIC=VALUE")
+    ] = ()
+    warn_over: Annotated[tuple[ChangeLimit, ...], Doc("Warn beyond VALUE; repeatable.", "METRIC=VALUE")] = ()
+    update: Annotated[bool, Doc("Accept NEW: the snapshot becomes that of NEW, with its old tolerance.")] = False

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.console import download_bar, say
-from gradcam_cli.cli.options import LocalPath, examples, model_options, verbose_option
+from gradcam_cli.cli.options import examples, model_options, out_option, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
 
@@ -20,7 +20,7 @@ from gradcam_cli.settings import ModelSettings
     ),
 )
 @click.argument("model")
-@click.option("-o", "--out", "output", required=True, type=LocalPath(), help="The plan's file.")
+@out_option("The plan's file.", required=True)
 @model_options()
 @verbose_option
 def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:

@@ -128,11 +128,6 @@ input_options = setting_options(
 layer_option = setting_options(ModelSettings, "layer")
 engine_options = setting_options(ExplainRequest, "fit", "engine", "precision", "cache", "batch_size")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
-talk_options = together(
-    click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]"),
-    click.option("-q", "--quiet", is_flag=True, help="Say only what failed."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak."),
-)
 
 
 def model_options(layer: Decorator = layer_option) -> Decorator:
@@ -152,9 +147,26 @@ def examples(*lines: str, head: str = "", exit_codes: str = "") -> str:
     return "\n".join(["\b", f"{head}:", *(f"  {line}" for line in lines)]) + codes
 
 
+def out_option(text: str, form: str | None = None, *, required: bool = False) -> Decorator:
+    """The option of the file or folder that a command writes."""
+    return click.option("-o", "--out", "output", type=LocalPath(), metavar=form, required=required, help=text)
+
+
+def quiet_option(text: str) -> Decorator:
+    """The option of fewer messages."""
+    return click.option("-q", "--quiet", is_flag=True, help=text)
+
+
 def list_option(what: str = "A list for programs.") -> Decorator:
     """The option of JSON in place of a table."""
     return click.option("--json", "as_json", is_flag=True, help=what)
+
+
+talk_options = together(
+    click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]"),
+    quiet_option("Say only what failed."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak."),
+)
 
 
 def keywords(options: Mapping[str, Any], *own: str) -> dict[str, Any]:

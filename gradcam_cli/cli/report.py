@@ -1,49 +1,35 @@
 """`gradcam-cli report`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath
+from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option, setting_options
 from gradcam_cli.process.streams import quiet_libraries
-from gradcam_cli.settings import REPORT_SORTS, ReportRequest, ReportSort
-from gradcam_cli.text import counted
+from gradcam_cli.settings import ReportRequest
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  gradcam-cli report out/
-  gradcam-cli report out/ --sort peak-distance --limit 500
-  gradcam-cli report out/ -o report.html --self-contained
-\b
-Exit codes: 0 written, 2 there is no such run, 4 stopped by the machine.
-"""
+    epilog=examples(
+        "gradcam-cli report out/",
+        "gradcam-cli report out/ --sort peak-distance --limit 500",
+        "gradcam-cli report out/ -o report.html --self-contained",
+        exit_codes="0 written, 2 there is no such run, 4 stopped by the machine.",
+    )
 )
-@click.argument("folder", metavar="RUN", type=LocalPath())
-@click.option(
-    "-o", "--out", "output", metavar="FILE", type=LocalPath(), help="The page.  [default: index.html in the folder RUN]"
-)
-@click.option("--self-contained", is_flag=True, help="One file that needs no other: thumbnails inside, no links.")
-@click.option(
-    "--sort",
-    type=click.Choice(REPORT_SORTS),
-    default="name",
-    show_default=True,
-    help="Order of the images; figures from the highest to the lowest.",
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the first N images of that order.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-def report(
-    folder: Path, output: Path | None, self_contained: bool, sort: ReportSort, limit: int | None, quiet: bool
-) -> None:
+@click.argument("run", metavar="RUN", type=LocalPath())
+@out_option("The page.  [default: index.html in the folder RUN]", "FILE")
+@setting_options(ReportRequest, "self_contained", "sort", "limit")
+@quiet_option("Say nothing but errors.")
+def report(run: Path, quiet: bool, **options: Any) -> None:
     """Make an HTML page of the run in the output folder RUN.
 
     The page shows photographs and heat, distributions, the mean heat of each class, classes with heat at one edge, and
     failures. It opens in a browser without a network.
     """
-    write_page(ReportRequest(folder, output, self_contained, sort, limit), quiet=quiet)
+    write_page(ReportRequest(run, **options), quiet=quiet)
 
 
 def write_page(request: ReportRequest, *, quiet: bool) -> None:
@@ -52,10 +38,5 @@ def write_page(request: ReportRequest, *, quiet: bool) -> None:
 
     with quiet_libraries(verbose=False):
         written = write_report(request)
-    if quiet:
-        return
-    images = counted(written.shown, "image")
-    some = images if written.shown == written.total else f"{images} of {written.total}"
-    classes = "class" if written.flagged == 1 else "classes"
-    flags = f", {written.flagged} {classes} with heat at one edge" if written.flagged else ""
-    say(f"Report of {some}{flags} -> {written.path}")
+    if not quiet:
+        say(written.summary())

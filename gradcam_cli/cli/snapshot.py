@@ -5,23 +5,20 @@ from pathlib import Path
 import click
 
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath
-from gradcam_cli.report.change_metrics import change_limit
+from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option
 from gradcam_cli.text import counted
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  gradcam-cli snapshot out/ -o explanations.json
-  gradcam-cli snapshot out/ -o explanations.json --tolerance worst-peak-shift=5
-  gradcam-cli compare out/ --snapshot explanations.json
-\b
-Exit codes: 0 written, 2 usage, 4 stopped by the machine.
-"""
+    epilog=examples(
+        "gradcam-cli snapshot out/ -o explanations.json",
+        "gradcam-cli snapshot out/ -o explanations.json --tolerance worst-peak-shift=5",
+        "gradcam-cli compare out/ --snapshot explanations.json",
+        exit_codes="0 written, 2 usage, 4 stopped by the machine.",
+    )
 )
 @click.argument("run", type=LocalPath())
-@click.option("-o", "--out", "output", type=LocalPath(), metavar="FILE", required=True, help="The snapshot.")
+@out_option("The snapshot.", "FILE", required=True)
 @click.option(
     "--tolerance",
     multiple=True,
@@ -29,18 +26,15 @@ Exit codes: 0 written, 2 usage, 4 stopped by the machine.
     help="What `compare --snapshot` accepts, in place of the usual limit of this metric; repeatable. The metrics are "
     "those of `gradcam-cli compare --help`.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing.")
+@quiet_option("Say nothing.")
 def snapshot(run: Path, output: Path, tolerance: tuple[str, ...], quiet: bool) -> None:
     """Keep what a run says of each image in one small file: a test of where a model looks.
 
     RUN is an output folder of `explain`. FILE has the hash, the best class, its probability and its map of each image,
     and the tolerance. `gradcam-cli compare NEW --snapshot FILE` compares a later run with it.
     """
-    from gradcam_cli.report.snapshot import snapshot_of, write_snapshot
-    from gradcam_cli.results.run import read_run
+    from gradcam_cli.report.snapshot import take_snapshot
 
-    limits = tuple(change_limit(text, "tolerance") for text in tolerance)
-    made = snapshot_of(read_run(run), limits)
-    write_snapshot(output, made)
+    made = take_snapshot(run, output, tolerance)
     if not quiet:
         say(f"{counted(len(made.records), 'image')} -> {output}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath, examples
+from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_option
 
 
 @click.command(
@@ -19,7 +19,7 @@ from gradcam_cli.cli.options import LocalPath, examples
     )
 )
 @click.argument("folder", metavar="OUT", type=LocalPath())
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@list_option("Print one JSON object.")
 @click.option(
     "--inputs",
     "places",
@@ -29,7 +29,7 @@ from gradcam_cli.cli.options import LocalPath, examples
     help="Where the inputs are now, if not where run.json names them; repeatable.",
 )
 @click.option("--prune", is_flag=True, help="Remove the outputs whose input is gone.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is wrong.")
+@quiet_option("Say nothing but what is wrong.")
 @click.pass_context
 def verify(ctx: click.Context, folder: Path, as_json: bool, places: tuple[Path, ...], prune: bool, quiet: bool) -> None:
     """Verify that the output folder OUT is whole.

@@ -161,6 +161,17 @@ def change_limit(text: str, argument: str) -> ChangeLimit:
     return ChangeLimit(match[1], value)
 
 
+def change_limits(texts: Iterable[str], argument: str) -> tuple[ChangeLimit, ...]:
+    """Read several, as `change_limit` does."""
+    return tuple(change_limit(text, argument) for text in texts)
+
+
+def definitions() -> str:
+    """List every metric with its definition, for people."""
+    lines = [f"  {metric.name}: {metric.definition}." for metric in CHANGE_METRICS.values()]
+    return "\n\n".join(["Metrics; a name that ends in -below is bad below its limit, all others above it:", *lines])
+
+
 def crossed(comparison: "Comparison", limits: Iterable[ChangeLimit]) -> list[str]:
     """Say which limits are crossed, a line each; one that nothing was measured for is crossed, too."""
     return [line for limit in limits if (line := _crossed(comparison, limit)) is not None]

@@ -35,6 +35,10 @@ class Compared:
         """5 where a limit is crossed, else 0."""
         return GATE_CROSSED if self.crossed else 0
 
+    def lines(self) -> list[str]:
+        """Say which limits are crossed, a line for each, and which kind of limit it is."""
+        return [f"warning: {line}" for line in self.warnings] + [f"crossed: {line}" for line in self.crossed]
+
     def as_record(self) -> Record:
         """What `comparison.json` holds: no absolute path, no time stamp."""
         return {
@@ -55,9 +59,11 @@ def compare(request: CompareRequest) -> Compared:
     """Compare a run with another one, or with a snapshot, which is replaced where `update` is set.
 
     Raises:
-        UsageError: a folder is no run, the snapshot is none, or both have no image in common.
+        UsageError: a folder is no run, the snapshot is none or missing, or both have no image in common.
         EnvironmentStop: a file cannot be written.
     """
+    if request.update and not request.snapshot:
+        raise UsageError("`update` accepts NEW as the snapshot: name it by `snapshot=FILE`.")
     if request.output:
         refuse_foreign(request.output / PAGE, PAGE_MARK)
     snapshot = read_snapshot(request.snapshot) if request.snapshot else None
@@ -65,8 +71,8 @@ def compare(request: CompareRequest) -> Compared:
     if not (comparison.in_common or request.update):
         raise UsageError("Base and new run have no image in common: they cannot be compared. See `match`.")
     limits = merged(snapshot.tolerance if snapshot else (), request.fail_over)
-    if request.update:
-        _update(request, limits)
+    if request.update and request.snapshot:
+        write_snapshot(request.snapshot, replace(snapshot_of(read_run(request.new)), tolerance=limits))
         limits = ()
     warnings = crossed(comparison, request.warn_over)
     found = Compared(request, comparison, limits, tuple(crossed(comparison, limits)), tuple(warnings))
@@ -83,9 +89,3 @@ def _comparison(request: CompareRequest, snapshot: Snapshot | None) -> Compariso
     if request.base is None:
         raise UsageError("A run is compared with another one, `base`, or with a `snapshot`.")
     return compare_sides(side_of_run(read_run(request.base), "base"), new, request.match)
-
-
-def _update(request: CompareRequest, tolerance: tuple[ChangeLimit, ...]) -> None:
-    if request.snapshot is None:
-        raise UsageError("`update=True` needs a `snapshot`.")
-    write_snapshot(request.snapshot, replace(snapshot_of(read_run(request.new)), tolerance=tolerance))

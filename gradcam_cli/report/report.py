@@ -33,6 +33,14 @@ class Written:
     total: int
     flagged: int
 
+    def summary(self) -> str:
+        """Say in one line what was written, and where."""
+        images = counted(self.shown, "image")
+        some = images if self.shown == self.total else f"{images} of {self.total}"
+        classes = "class" if self.flagged == 1 else "classes"
+        flags = f", {self.flagged} {classes} with heat at one edge" if self.flagged else ""
+        return f"Report of {some}{flags} -> {self.path}"
+
 
 def write_report(request: ReportRequest) -> Written:
     """Write the page of a run, and thumbnails below the run's folder unless it is self-contained.

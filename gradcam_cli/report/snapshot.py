@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.report.change_metrics import change_limit
+from gradcam_cli.report.change_metrics import change_limit, change_limits
 from gradcam_cli.report.compare import Side, side_of
 from gradcam_cli.report.image_state import state_of
 from gradcam_cli.report.own_files import read_own, write_own
-from gradcam_cli.results.run import Run
+from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.settings import ChangeLimit
 
@@ -105,6 +105,24 @@ def snapshot_of(run: Run, tolerance: Iterable[ChangeLimit] = ()) -> Snapshot:
     with_probability = any(each["probability"] is not None for each in classes)
     usual = (*TOLERANCE, OF_PROBABILITIES) if with_probability else TOLERANCE
     return Snapshot(tuple(records), merged(usual, tolerance))
+
+
+def take_snapshot(run: Path, path: Path, tolerance: Iterable[str] = ()) -> Snapshot:
+    """Write the snapshot of a run's folder to a file.
+
+    Args:
+        run: the folder.
+        path: the file; a snapshot that is there already is replaced.
+        tolerance: limits as `METRIC=VALUE`, see `snapshot_of`.
+
+    Raises:
+        UsageError: there is no run or nothing to keep, a limit cannot be read, or another file is at `path`.
+        EnvironmentStop: the file cannot be written.
+    """
+    limits = change_limits(tolerance, "tolerance")
+    made = snapshot_of(read_run(run), limits)
+    write_snapshot(path, made)
+    return made
 
 
 def merged(limits: Iterable[ChangeLimit], others: Iterable[ChangeLimit]) -> tuple[ChangeLimit, ...]:
