@@ -79,7 +79,7 @@ class ExplainOptions(TypedDict, total=False):
 
     Model:
         weights: local weights for a named model.
-        layers: several layers whose maps are fused; `layer` is ignored then.
+        layers: several layers whose maps are fused, in place of one `layer`.
         labels_from: a folder whose sub-folders are named after the classes.
         input_size: (height, width), where the model leaves them open.
         output_name: the output to explain, where the model has several.
@@ -271,6 +271,8 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
     if given.get("draw_boxes") and "boxes" not in given:
         raise UsageError("`draw_boxes` draws what `boxes` finds: say `boxes=otsu`, or a level such as `boxes=0.5`.")
     layers = given.get("layers", ())
+    if layers and given.get("layer", "auto") != "auto":
+        raise UsageError("`layer` explains one layer and `layers` fuses several: give one of them.")
     if len(set(layers)) != len(layers) or len(layers) == 1:
         raise UsageError("`layers` fuses the maps of several layers: give each of them once, and at least two.")
 

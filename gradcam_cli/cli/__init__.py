@@ -18,6 +18,7 @@ from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
 from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
+from gradcam_cli.cli.options import examples
 from gradcam_cli.cli.report import report
 from gradcam_cli.cli.schema import schema
 from gradcam_cli.cli.snapshot import snapshot
@@ -53,10 +54,7 @@ class Program(click.Group):
 
 @click.group(
     cls=Program,
-    epilog="""\b
-Example:
-  gradcam-cli explain photos/ -o out/ --model efficientnetlite0
-""",
+    epilog=examples("gradcam-cli explain photos/ -o out/ --model efficientnetlite0"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="gradcam-cli")
@@ -69,22 +67,9 @@ def program() -> None:
     prepare_libraries()
 
 
-COMMANDS = (
-    explain,
-    report,
-    compare,
-    snapshot,
-    evaluate,
-    layers,
-    methods,
-    models,
-    compile_,
-    cache,
-    check_preprocess,
-    verify,
-    schema,
-)
-for command in COMMANDS:
+FOR_RUNS = (explain, report, compare, snapshot, evaluate, verify, schema)
+FOR_MODELS = (layers, methods, models, compile_, cache, check_preprocess)
+for command in (*FOR_RUNS, *FOR_MODELS):
     program.add_command(command)
 
 

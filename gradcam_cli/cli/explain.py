@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from gradcam_cli.cli.console import Records, Verbosity, say
-from gradcam_cli.cli.inputs import check_inputs
+from gradcam_cli.cli.inputs import check_inputs, refuse
 from gradcam_cli.cli.options import (
     STDIO,
     engine_options,
@@ -24,13 +24,16 @@ from gradcam_cli.cli.options import (
     verbosity_of,
 )
 from gradcam_cli.cli.report import write_page
-from gradcam_cli.errors import ImageError, UsageError
+from gradcam_cli.errors import ImageError
 from gradcam_cli.options import explain_request
 from gradcam_cli.process.streams import quiet_libraries
-from gradcam_cli.settings import ExplainRequest, ModelSettings, ReportRequest, Resume
+from gradcam_cli.settings import ExplainRequest, ReportRequest, Resume
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
+
+NOWHERE = "Say where the results go: -o FOLDER (or -o - for one overlay, or --jsonl - for records only)."
+TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay.jpg)."
 
 
 @click.command(
@@ -73,7 +76,7 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
     INPUT is a picture, a folder of them, or - for one picture on stdin. The tree of a folder is mirrored in the
     output folder: photos/a/cat.png becomes out/a/cat.png.overlay.jpg and out/a/cat.png.json.
     """
-    _refuse_contradictions(options)
+    refuse(_contradictions(options))
     check_inputs(options)
     request = _request(options)
     verbosity = verbosity_of(options)
@@ -82,18 +85,14 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
             ctx.exit(_preview(request, verbosity, ctx.obj))
         records = Records(options["jsonl"], overlay=options["output"] == STDIO)
         if options["report"]:
-            _refuse_foreign_page(Path(options["output"]))
+            # A page of somebody else is refused before the run, not after it.
+            from gradcam_cli.report.report import refuse_foreign_page
+
+            refuse_foreign_page(Path(options["output"]))
         code = _run(request, verbosity, records, ctx.obj)
     if options["report"] and code in {0, ImageError.exit_code}:
         write_page(ReportRequest(Path(options["output"])), quiet=verbosity.quiet)
     ctx.exit(code)
-
-
-def _refuse_foreign_page(folder: Path) -> None:
-    """Refuse a page of somebody else before the run, not after it."""
-    from gradcam_cli.report.report import PAGE, refuse_foreign
-
-    refuse_foreign(folder / PAGE)
 
 
 def _run(request: ExplainRequest, verbosity: Verbosity, records: Records, engines: "Engines | None") -> int:
@@ -142,38 +141,28 @@ def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | 
     return int(bool(found.unlisted))
 
 
-def _refuse_contradictions(options: Mapping[str, Any]) -> None:
-    output, jsonl, dry_run = options["output"], options["jsonl"], options["dry_run"]
-    if STDIO in options["paths"] and options["files_from"] == STDIO:
-        raise UsageError("stdin can be a picture or a list of paths, not both.")
-    if output is None and jsonl is None and not dry_run:
-        raise UsageError(
-            "Say where the results go: -o FOLDER (or -o - for one overlay, or --jsonl - for records only)."
-        )
-    if output == STDIO and jsonl == STDIO:
-        raise UsageError("stdout can take the overlay or the records, not both.")
-    if output == STDIO and not dry_run and sys.stdout.isatty():
-        raise UsageError("An overlay is a JPEG: send it to a file or a pipe (-o - > overlay.jpg).")
-    _refuse_contradictory_overlays(options)
-    _refuse_contradictory_resumes(options)
-    if options["layers"] and options["layer"] != ModelSettings().layer:
-        raise UsageError("--layer explains one layer and --layers fuses several: give one of them.")
-
-
-def _refuse_contradictory_overlays(options: Mapping[str, Any]) -> None:
-    if options["save_maps"] and not _has_folder(options):
-        raise UsageError("--save-maps writes beside the sidecars: it needs -o FOLDER.")
-    if options["report"] and not _has_folder(options):
-        raise UsageError("--report is a page of an output folder: it needs -o FOLDER.")
-    if options["output"] is None and not options["dry_run"] and (options["draw_boxes"] or options["mask"]):
-        raise UsageError("--draw-boxes and --mask are about overlays: they need -o.")
-
-
-def _refuse_contradictory_resumes(options: Mapping[str, Any]) -> None:
+def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
+    """Give what options can say against each other: whether they do, and what a person should do."""
+    output, jsonl, dry_run, no_folder = (
+        options["output"],
+        options["jsonl"],
+        options["dry_run"],
+        not _has_folder(options),
+    )
+    nowhere, overlay = output is None and not dry_run, output == STDIO
+    stdin_twice = STDIO in options["paths"] and options["files_from"] == STDIO
+    painted = options["draw_boxes"] or options["mask"]
     resumes = [f"--{name}" for name in _resumes(options)]
-    if len(resumes) > 1:
-        raise UsageError(f"{' and '.join(resumes)} contradict each other: give one of them.")
-    if resumes and not _has_folder(options):
-        raise UsageError(f"{resumes[0]} is about an output folder: it needs -o FOLDER.")
-    if options["fail_fast"] and options["max_failures"]:
-        raise UsageError("--fail-fast is --max-failures 1: give one of them.")
+    stops_twice = options["fail_fast"] and options["max_failures"]
+    return [
+        (stdin_twice, "stdin can be a picture or a list of paths, not both."),
+        (nowhere and jsonl is None, NOWHERE),
+        (overlay and jsonl == STDIO, "stdout can take the overlay or the records, not both."),
+        (overlay and not dry_run and sys.stdout.isatty(), TO_TERMINAL),
+        (options["save_maps"] and no_folder, "--save-maps writes beside the sidecars: it needs -o FOLDER."),
+        (options["report"] and no_folder, "--report is a page of an output folder: it needs -o FOLDER."),
+        (nowhere and painted, "--draw-boxes and --mask are about overlays: they need -o."),
+        (len(resumes) > 1, f"{' and '.join(resumes)} contradict each other: give one of them."),
+        (resumes and no_folder, f"{' '.join(resumes)} is about an output folder: it needs -o FOLDER."),
+        (stops_twice, "--fail-fast is --max-failures 1: give one of them."),
+    ]

@@ -1,7 +1,7 @@
 """The inputs of a command: what contradicts itself, and what was left out."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gradcam_cli.cli.console import Verbosity, say
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from gradcam_cli.inputs.discovery import Found
 
 
+def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
+    """Raise UsageError with the first message whose condition holds."""
+    for holds, message in contradictions:
+        if holds:
+            raise UsageError(message)
+
+
 def check_inputs(options: Mapping[str, Any]) -> None:
     """Refuse options of inputs that contradict each other, and URLs.
 
@@ -21,12 +28,17 @@ def check_inputs(options: Mapping[str, Any]) -> None:
     """
     from gradcam_cli.inputs.discovery import refuse_url
 
-    if not options["paths"] and not options["files_from"]:
-        raise UsageError("There is no INPUT. Name pictures or folders, or give a list by --files-from.")
-    if options["null_separated"] and not options["files_from"]:
-        raise UsageError("-0 is about the list of --files-from.")
-    if options["quiet"] and options["verbose"]:
-        raise UsageError("--quiet and --verbose contradict each other: give one of them.")
+    listed, quiet = options["files_from"], options["quiet"]
+    refuse(
+        [
+            (
+                not (options["paths"] or listed),
+                "There is no INPUT. Name pictures or folders, or give a list by --files-from.",
+            ),
+            (options["null_separated"] and not listed, "-0 is about the list of --files-from."),
+            (quiet and options["verbose"], "--quiet and --verbose contradict each other: give one of them."),
+        ]
+    )
     for name in ("output", "files_from", "jsonl"):
         refuse_url(options.get(name) or "")
     terminal = sys.stdin is not None and sys.stdin.isatty()

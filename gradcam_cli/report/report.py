@@ -69,6 +69,11 @@ def write_report(request: ReportRequest) -> Written:
     return Written(output, len(shown), len(entries), sum(mean.flag is not None for mean in means))
 
 
+def refuse_foreign_page(folder: Path) -> None:
+    """Refuse a run's folder where a page that is not this program's stands, as `refuse_foreign` does."""
+    refuse_foreign(folder / PAGE)
+
+
 def refuse_foreign(path: Path, mark: str = MARK) -> None:
     """Refuse to replace a file that is no page of this program; those begin with `mark`.
 
