@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.console import Verbosity, download_bar, say
-from gradcam_cli.cli.inputs import found_inputs
+from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import examples, list_option, setting_options, verbose_option
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import ImageError
@@ -45,7 +44,9 @@ def check_preprocess(
     preprocessing has the best accuracy. Without them, the table shows confidence and agreement, which decide nothing
     by themselves, and the distance of the model's batch statistics from those of sample pictures.
     """
-    sources = found_inputs(InputSettings(paths=inputs, limit=limit), Verbosity(verbose=verbose)).sources
+    from gradcam_cli.inputs.finding import find_pictures
+
+    sources = find_pictures(InputSettings(paths=inputs, limit=limit), say, keep_omissions=verbose)
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.models.network import load_network
 
@@ -58,12 +59,9 @@ def check_preprocess(
         report = preprocess_report.check_preprocess(
             classifier, sources, _say_failed, fit=fit, truth_from_folders=truth_from_folders
         )
-    if as_json:
-        click.echo(json.dumps(asdict(report) | {"reason": as_options(report.reason)}, indent=2, allow_nan=False))
-    else:
-        click.echo(report.table())
-    verb = "use" if report.certain else "not certain, perhaps"
-    say(f"{classifier.name}: {verb} --preprocess {report.preprocess}: {report.reason}")
+    record = asdict(report) | {"reason": as_options(report.reason)}
+    click.echo(json.dumps(record, indent=2, allow_nan=False) if as_json else report.table())
+    say(f"{classifier.name}: {report.advice()}")
 
 
 def _say_failed(source: "Source", error: ImageError) -> None:

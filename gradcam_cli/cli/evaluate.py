@@ -13,8 +13,7 @@ from gradcam_cli.cli.options import (
     STDIO,
     engine_options,
     examples,
-    input_options,
-    inputs_argument,
+    inputs_and_output,
     keywords,
     model_options,
     parsed_by,
@@ -53,15 +52,9 @@ layers_option = click.option(
         f"crossed, 130 Ctrl-C.\n\n{definitions()}",
     )
 )
-@inputs_argument
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    metavar="FOLDER",
-    help="Folder for evaluation.json, evaluation.jsonl and curves.png; without it there is only the table.",
+@inputs_and_output(
+    "FOLDER", "Folder for evaluation.json, evaluation.jsonl and curves.png; without it there is only the table."
 )
-@input_options
 @setting_options(EvaluateRequest, "model")
 @model_options(layers_option)
 @setting_options(EvaluateRequest, "methods")

@@ -15,8 +15,7 @@ from gradcam_cli.cli.options import (
     STDIO,
     engine_options,
     examples,
-    input_options,
-    inputs_argument,
+    inputs_and_output,
     keywords,
     model_options,
     setting_options,
@@ -44,15 +43,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
         exit_codes="0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 130 Ctrl-C.",
     )
 )
-@inputs_argument
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    metavar="FOLDER|-",
-    help="Folder for overlays and sidecars; - writes the one overlay to stdout.",
-)
-@input_options
+@inputs_and_output("FOLDER|-", "Folder for overlays and sidecars; - writes the one overlay to stdout.")
 @click.option("--dry-run", is_flag=True, help="Print what would be explained, and where it would be written.")
 @setting_options(ExplainRequest, "model")
 @model_options()
@@ -96,10 +87,11 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _run(request: ExplainRequest, verbosity: Verbosity, records: Records, engines: "Engines | None") -> int:
-    from gradcam_cli.cli.observer import ConsoleObserver, StdoutSink, stoppable
+    from gradcam_cli.cli.observer import ConsoleObserver, stoppable
+    from gradcam_cli.results.output import StreamSink
     from gradcam_cli.runs.explain import run_explain
 
-    sink = StdoutSink() if records.overlay else None
+    sink = StreamSink(sys.stdout.buffer) if records.overlay else None
     observer = ConsoleObserver(request, verbosity, records)
     with stoppable(observer):
         return run_explain(request, observer, engines=engines, sink=sink).exit_status

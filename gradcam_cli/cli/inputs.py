@@ -1,16 +1,12 @@
-"""The inputs of a command: what contradicts itself, and what was left out."""
+"""The inputs of a command: what contradicts itself."""
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gradcam_cli.cli.console import Verbosity, say
+from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import InputSettings
-
-if TYPE_CHECKING:
-    from gradcam_cli.inputs.discovery import Found
 
 
 def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
@@ -46,16 +42,3 @@ def check_inputs(options: Mapping[str, Any]) -> None:
         raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")
     if options["files_from"] == STDIO and terminal:
         say("Reading paths from the terminal, one a line; Ctrl-D ends the list.")
-
-
-def found_inputs(settings: InputSettings, verbosity: Verbosity) -> "Found":
-    """Find the pictures that are asked for, and report what is left out, for a command that calls no run."""
-    from gradcam_cli.inputs.finding import find_inputs
-    from gradcam_cli.inputs.left_out import left_out_lines
-
-    found = find_inputs(settings, None, keep_omissions=verbosity.verbose)
-    for line in left_out_lines(found.left_out):
-        say(line)
-    if not found.sources:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
-    return found

@@ -1,7 +1,7 @@
 """What people see of a run or an evaluation: lines on stderr, progress, and one record a line where they are wanted."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,7 +21,6 @@ from gradcam_cli.settings import EvaluateRequest, ExplainRequest
 if TYPE_CHECKING:
     from gradcam_cli.inputs.decoding import Admit
     from gradcam_cli.inputs.discovery import Found
-    from gradcam_cli.results.output import Names
     from gradcam_cli.runs.job import Unexplained
     from gradcam_cli.runs.tally import Tally
 
@@ -128,14 +127,3 @@ def stoppable(observer: ConsoleObserver) -> Iterator[None]:
         if observer.interruption:
             say(observer.interruption)
         raise click.exceptions.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
-
-
-class StdoutSink:
-    """Writes the one overlay to stdout."""
-
-    def write_image(self, names: "Names", files: Mapping[str, bytes], record: Record) -> None:
-        """Write the overlay; a failed image has none."""
-        del names, record
-        for data in files.values():
-            sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()

@@ -120,7 +120,6 @@ def _type(kind: Any, doc: Doc) -> click.ParamType[Any] | None:
     return LocalPath() if Path in members else None
 
 
-inputs_argument = click.argument("paths", metavar="INPUT...", nargs=-1)
 input_options = setting_options(
     InputSettings,
     *("files_from", "null_separated", "recursive", "follow_links", "hidden", "exclude", "include", "limit"),
@@ -145,6 +144,12 @@ def examples(*lines: str, head: str = "", exit_codes: str = "") -> str:
     head = head or ("Example" if len(lines) == 1 else "Examples")
     codes = f"\n\b\nExit codes: {exit_codes}\n" if exit_codes else ""
     return "\n".join(["\b", f"{head}:", *(f"  {line}" for line in lines)]) + codes
+
+
+def inputs_and_output(form: str, text: str) -> Decorator:
+    """The inputs of a run, where its results go, and what is taken of the inputs."""
+    inputs = click.argument("paths", metavar="INPUT...", nargs=-1)
+    return together(inputs, click.option("-o", "--out", "output", metavar=form, help=text), input_options)
 
 
 def out_option(text: str, form: str | None = None, *, required: bool = False) -> Decorator:

@@ -38,6 +38,11 @@ class PreprocessReport:
     images: int
     rows: tuple[Row, ...]
 
+    def advice(self) -> str:
+        """Say in one line which preprocessing to use, and why."""
+        verb = "use" if self.certain else "not certain, perhaps"
+        return f"{verb} `preprocess={self.preprocess}`: {self.reason}"
+
     def table(self) -> str:
         """The figures for people, one line for each preprocessing."""
         return "\n".join([HEAD, *(_line(row) for row in self.rows)])

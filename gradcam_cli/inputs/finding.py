@@ -1,13 +1,15 @@
 """The inputs of a run: settings become rules of a walk, and a list of paths is read."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.decoding import SUFFIXES
-from gradcam_cli.inputs.discovery import STDIN, Found, find_sources, refuse_url
+from gradcam_cli.inputs.discovery import STDIN, Found, Source, find_sources, refuse_url
 from gradcam_cli.inputs.formats import PICTURES
+from gradcam_cli.inputs.left_out import left_out_lines
 from gradcam_cli.inputs.path_list import read_list
 from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
@@ -31,6 +33,27 @@ def find_inputs(settings: InputSettings, output: Path | None = None, *, keep_omi
         settings.paths, _listed(settings), rules=_rules(settings), output=output, keep_omissions=keep_omissions
     )
     return replace(found, sources=found.sources[: settings.limit])
+
+
+def find_pictures(
+    settings: InputSettings, write: Callable[[str], None], *, keep_omissions: bool = False
+) -> list[Source]:
+    """Find the pictures that are asked for, for work that has no observer.
+
+    Args:
+        settings: see `find_inputs`.
+        write: takes a line for each kind of file that was left out.
+        keep_omissions: write the path of each file that was left out.
+
+    Raises:
+        UsageError: there are no pictures; see `find_inputs`.
+    """
+    found = find_inputs(settings, keep_omissions=keep_omissions)
+    for line in left_out_lines(found.left_out):
+        write(line)
+    if not found.sources:
+        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+    return found.sources
 
 
 def _rules(settings: InputSettings) -> Rules:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -296,3 +296,18 @@ def _translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
     if error.errno in _STOPS:
         return EnvironmentStop(f"{path}: {error.strerror}. {STAYS}")
     return EnvironmentStop(f"{path}: cannot be written: {error.strerror}.")
+
+
+class StreamSink:
+    """Writes the one overlay of a run to a stream of bytes, such as stdout."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Write nothing yet."""
+        self._stream = stream
+
+    def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
+        """Write the overlay; a failed image has none."""
+        del names, record
+        for data in files.values():
+            self._stream.write(data)
+        self._stream.flush()
