@@ -1,7 +1,6 @@
 """`gradcam-cli evaluate`: its options, and what becomes of an evaluation's outcome."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from gradcam_cli.cli.options import (
 )
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.measures import GROUPS, definitions
-from gradcam_cli.evaluation.parsing import ALL, parse_gate, parse_groups
+from gradcam_cli.evaluation.parsing import ALL, parse_groups, with_gates
 from gradcam_cli.options import evaluate_request
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import QUICK_METRICS, EvaluateRequest, ExplainRequest
@@ -91,10 +90,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 def _request(options: Mapping[str, Any]) -> EvaluateRequest:
     """Make the one request that the library takes out of the options."""
     given = keywords(options, "layer", "gates") | {"layers": options["layer"]}
-    request = evaluate_request(options["paths"], options["output"] or None, given)
-    has_boxes = request.boxes_csv is not None
-    gates = (parse_gate(text, request.study, has_boxes=has_boxes) for text in options["gates"])
-    return replace(request, gates=tuple(gates))
+    return with_gates(evaluate_request(options["paths"], options["output"] or None, given), options["gates"])
 
 
 def _run(request: EvaluateRequest, verbosity: Verbosity, engines: "Engines | None") -> int:

@@ -2,10 +2,12 @@
 
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.measures import GROUPS, MEASURES, Measure
-from gradcam_cli.settings import Gate, StudySettings
+from gradcam_cli.settings import EvaluateRequest, Gate, StudySettings
 
 ALL = "all"
 OPTIONS = {measure.option: measure for measure in MEASURES.values()}
@@ -25,6 +27,12 @@ def parse_groups(text: str) -> tuple[str, ...]:
         known = ", ".join((*GROUPS, ALL))
         raise ValueError(f"there is no metric '{', '.join(sorted(unknown))}': choose from {known}")
     return GROUPS if ALL in asked else tuple(group for group in GROUPS if group in asked)
+
+
+def with_gates(request: EvaluateRequest, texts: Iterable[str]) -> EvaluateRequest:
+    """Give the request with limits that are written as text; see `parse_gate`."""
+    has_boxes = request.boxes_csv is not None
+    return replace(request, gates=tuple(parse_gate(text, request.study, has_boxes=has_boxes) for text in texts))
 
 
 def parse_gate(text: str, study: StudySettings, *, has_boxes: bool) -> Gate:
