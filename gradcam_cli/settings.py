@@ -116,7 +116,7 @@ class Limits:
 class ModelSettings:
     """Which network, which of its layers, and how pixels become its input.
 
-    Where there are several `layers`, their maps are fused, and `layer` has no effect. `labels` is a file of class
+    Where there are several `layers`, their maps are fused; give no `layer` then. `labels` is a file of class
     names, or the names themselves.
 
     Example:
