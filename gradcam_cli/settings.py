@@ -371,7 +371,7 @@ class ExplainRequest:
     max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1)] = None
     isolate_decoder: Annotated[
         bool,
-        Doc("Decode in processes of their own: a picture that crashes a codec costs its own explanation, not the run."),
+        Doc("Decode in processes of their own: a picture that crashes a codec fails only that image."),
     ] = False
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
