@@ -16,7 +16,6 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.explanation import Explanation
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.pictures import source_of
-from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.custom import custom_method
 from gradcam_cli.methods.method_runner import check_options
@@ -145,9 +144,9 @@ class Explainer:
         return self._any().engine.layer.path
 
     @property
-    def labels(self) -> Labels:
-        """Names of the classes; empty where none are known."""
-        return self._any().job.labels
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, by index; empty where none are known."""
+        return tuple(label.name for label in self._any().job.labels.entries)
 
     @property
     def input_size(self) -> tuple[int, int]:
