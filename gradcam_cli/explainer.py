@@ -93,18 +93,15 @@ class Explainer:
     ) -> None:
         """Check the arguments; nothing is loaded."""
         self._model = model
-        self._in_memory = not isinstance(model, (str, os.PathLike))
-        named = {"layer": layer, "method": method, "labels": labels, "preprocess": preprocess, "fit": fit}
+        own = {"layer": layer, "method": method, "labels": labels, "preprocess": preprocess, "fit": fit}
         run = {"engine": engine, "precision": precision, "batch_size": batch_size}
-        self._options: dict[str, Any] = {**named, **run, **options}
-        own = custom_method(method) if callable(method) else None
-        self._methods = METHODS if own is None else {own.name: own}
-        named_method = {"method": method if own is None else own.name}
-        options_of_request = self._options | {"model": _name_of(model)} | named_method
-        self._request = checked(explain_request(options=options_of_request), self._methods)
+        self._options: dict[str, Any] = {**own, **run, **options}
+        self._methods = _methods_for(method)
+        named = {"model": _name_of(model), "method": _method_name(method, self._methods)}
+        self._request = checked(explain_request(options=self._options | named), self._methods)
         self._observer = observer or RunObserver()
         self._given_engines = engines
-        self._engines = engines or (_InMemory(model) if self._in_memory else _Kept())
+        self._engines = engines or _engines_for(model)
         self._open: OrderedDict[tuple[TargetSettings, int], _Opened] = OrderedDict()
 
     def explain(
@@ -307,7 +304,27 @@ def explain_folder(
             raise UsageError("A request has all options: give no `output` and no others beside it.")
         return run_explain(checked(paths), observer, engines=engines)
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    return run_explain(checked(explain_request(several, output, options)), observer, engines=engines)
+    model, method = options.get("model", "resnet50"), options.get("method", "gradcam++")
+    methods = _methods_for(method)
+    named = {"model": _name_of(model), "method": _method_name(method, methods)}
+    request = checked(explain_request(several, output, {**options, **named}), methods)
+    return run_explain(request, observer, engines=engines or _engines_for(model), methods=methods)
+
+
+def _engines_for(model: Any) -> Engines:
+    return _Kept() if isinstance(model, (str, os.PathLike)) else _InMemory(model)
+
+
+def _methods_for(method: Any) -> Mapping[str, Method]:
+    """Give the methods that a name may mean, or the one that a function is."""
+    if not callable(method):
+        return METHODS
+    own = custom_method(method)
+    return {own.name: own}
+
+
+def _method_name(method: Any, methods: Mapping[str, Method]) -> str:
+    return next(iter(methods)) if callable(method) else str(method)
 
 
 def _made_again(model: Any, options: dict[str, Any], engines: Engines | None) -> Explainer:

@@ -144,7 +144,7 @@ class RunOptions(ExplainOptions, total=False):
     """Options of `explain_folder`: those of an `Explainer`, and these.
 
     Attributes:
-        layer, method, labels, preprocess, fit, engine, precision, batch_size: as those of `Explainer`.
+        model, layer, method, labels, preprocess, fit, engine, precision, batch_size: as those of `Explainer`.
         classes, top_k: as those of `Explainer.explain`.
         files_from, null_separated, recursive, follow_links, hidden, exclude, include, limit: see `InputSettings`.
         resume: what becomes of images that an earlier run has explained: `finished`, `verify`, `overwrite` or
@@ -153,9 +153,9 @@ class RunOptions(ExplainOptions, total=False):
         isolate_decoder: decode in processes of their own.
     """
 
-    model: str
+    model: Any
     layer: str
-    method: str
+    method: Any
     labels: StrPath | Sequence[str]
     preprocess: str
     fit: FitChoice

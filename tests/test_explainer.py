@@ -344,6 +344,22 @@ def test_a_model_in_memory_is_explained_and_never_changed(tmp_path: Path) -> Non
     assert np.array_equal(again.best.map, trained.best.map)
 
 
+def test_a_folder_by_a_model_in_memory_and_a_function(tmp_path: Path) -> None:
+    model = network()
+    model.save(tmp_path / "mine.keras")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpeg(48, 48))
+    runs = [
+        explain_folder(tmp_path / "photos", tmp_path / "memory", model=model, method=own_cam),
+        explain_folder(
+            tmp_path / "photos", tmp_path / "file", model=tmp_path / "mine.keras", method="gradcam", engine="tensorflow"
+        ),
+    ]
+    one, other = (next(run.records()) for run in runs)
+    assert one["classes"][0]["heat"] == other["classes"][0]["heat"]
+    assert (one["model"]["name"], one["method"]["name"]) == ("mine", f"{__name__}.own_cam")
+
+
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ModelError, match="built keras"):
         Explainer(12).explain_one(picture())

@@ -16,7 +16,7 @@ from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
-from gradcam_cli.methods import METHODS
+from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import check_options
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.request import ModelRequest
@@ -47,6 +47,7 @@ def run_explain(
     engines: Engines | None = None,
     sink: Sink | None = None,
     isolated: Callable[[int], AbstractContextManager[Decoders]] = decoders,
+    methods: Mapping[str, Method] = METHODS,
 ) -> Run:
     """Explain what the request asks for, and write the results to its output folder.
 
@@ -59,6 +60,7 @@ def run_explain(
         engines: finds the model and opens its engine.
         sink: takes the files of each image where the request has no output folder.
         isolated: opens so many processes that decode, where the request asks for them.
+        methods: those that the request may name: the package's own, or one of the user's.
 
     Raises:
         UsageError: the request cannot be served: no pictures, an output folder that is in use or cannot be written.
@@ -67,7 +69,7 @@ def run_explain(
         KeyboardInterrupt: the run was interrupted, after `run.json` was written. The same request goes on from there.
     """
     observer, engines = observer or RunObserver(), engines or Engines()
-    check_options(METHODS[request.run.method], request.run.method_options)
+    check_options(methods[request.run.method], request.run.method_options)
     found = _find(request, observer)
     with _folder(request.output) as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
@@ -82,7 +84,9 @@ def run_explain(
             # To see that nothing is left to do takes no model.
             return _tell_finished(queue, folder, observer)
         overlays = folder is not None or sink is not None
-        factory = EngineFactory(request, model, engines, len(found.sources), digest, overlays, decode_one, observer)
+        factory = EngineFactory(
+            request, model, engines, len(found.sources), digest, overlays, decode_one, observer, methods
+        )
         return _Execution(request, observer, factory, queue, folder).execute(folder or sink or NoFiles())
 
 
