@@ -42,7 +42,7 @@ def jpeg(width: int = 40, height: int = 30, seed: int = 0) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def seeded_keras() -> None:
     """Give each test the same random weights, whatever ran before it. Keras is not imported for that."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
