@@ -18,10 +18,10 @@ from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.pictures import source_of
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.custom import custom_method
-from gradcam_cli.methods.method_runner import check_options
+from gradcam_cli.methods.method_runner import chosen_method
 from gradcam_cli.options import ExplainOptions, RunOptions, StrPath, explain_request, target_settings
 from gradcam_cli.results.run import Run
-from gradcam_cli.runs.engine_factory import EngineFactory
+from gradcam_cli.runs.engine_factory import EngineFactory, run_card
 from gradcam_cli.runs.explain import run_explain
 from gradcam_cli.runs.job import Job
 from gradcam_cli.runs.observer import RunObserver
@@ -31,10 +31,11 @@ from gradcam_cli.settings import (
     EngineSettings,
     ExplainRequest,
     FitChoice,
+    ModelSettings,
     Precision,
+    RunSettings,
     TargetSettings,
 )
-from gradcam_cli.versions import versions_of_results
 
 if TYPE_CHECKING:
     from gradcam_cli.models.request import ModelRequest
@@ -98,7 +99,8 @@ class Explainer:
         self._options: dict[str, Any] = {**own, **run, **options}
         self._methods = _methods_for(method)
         named = {"model": _name_of(model), "method": _method_name(method, self._methods)}
-        self._request = checked(explain_request(options=self._options | named), self._methods)
+        self._request = explain_request(options=self._options | named)
+        chosen_method(self._request.run.method, self._request.run.method_options, self._methods)
         self._observer = observer or RunObserver()
         self._given_engines = engines
         self._engines = engines or _engines_for(model)
@@ -158,6 +160,7 @@ class Explainer:
     def close(self) -> None:
         """Let go of the loaded model; the next picture loads it again."""
         self._open.clear()
+        self._engines = self._given_engines or _engines_for(self._model)
 
     def __enter__(self) -> Self:
         """Give the explainer itself."""
@@ -200,7 +203,7 @@ class Explainer:
             model=model,
             engines=self._engines,
             image_count=image_count,
-            digest=request.digest(model.depends(), versions_of_results()),
+            run=run_card(request, model),
             overlays=True,
             decode=decode,
             observer=self._observer,
@@ -302,12 +305,12 @@ def explain_folder(
     if isinstance(paths, ExplainRequest):
         if output is not None or options:
             raise UsageError("A request has all options: give no `output` and no others beside it.")
-        return run_explain(checked(paths), observer, engines=engines)
+        return run_explain(paths, observer, engines=engines)
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    model, method = options.get("model", "resnet50"), options.get("method", "gradcam++")
+    model, method = options.get("model", ModelSettings().model), options.get("method", RunSettings().method)
     methods = _methods_for(method)
     named = {"model": _name_of(model), "method": _method_name(method, methods)}
-    request = checked(explain_request(several, output, {**options, **named}), methods)
+    request = explain_request(several, output, {**options, **named})
     return run_explain(request, observer, engines=engines or _engines_for(model), methods=methods)
 
 
@@ -333,19 +336,6 @@ def _made_again(model: Any, options: dict[str, Any], engines: Engines | None) ->
 
 def _name_of(model: Any) -> str:
     return os.fsdecode(model) if isinstance(model, (str, os.PathLike)) else str(getattr(model, "name", "model"))
-
-
-def checked(request: ExplainRequest, methods: Mapping[str, Method] = METHODS) -> ExplainRequest:
-    """Refuse what can be refused before anything is loaded.
-
-    Raises:
-        UsageError: there is no such method, or it does not take such options.
-    """
-    method = methods.get(request.run.method)
-    if method is None:
-        raise UsageError(f"`method={request.run.method}`: choose from {', '.join(methods)}.")
-    check_options(method, request.run.method_options)
-    return request
 
 
 def _rounded(number: int) -> int:

@@ -17,8 +17,8 @@ from gradcam_cli.imaging.overlay import paint
 from gradcam_cli.imaging.regions import Region
 from gradcam_cli.inputs.opencv_codec import encode_png
 from gradcam_cli.results.output import OutputFolder
-from gradcam_cli.results.sidecar import Record
-from gradcam_cli.runs.finishing import as_failure, check_finite, finished, names_of, shown_pixels, source_of
+from gradcam_cli.results.sidecar import Record, input_record
+from gradcam_cli.runs.finishing import as_failure, card_of, check_finite, finished, names_of, shown_pixels, source_of
 from gradcam_cli.runs.job import Explained, Fitted, Job, Unexplained
 from gradcam_cli.runs.painting import find_heat
 from gradcam_cli.settings import OverlaySettings, Threshold
@@ -136,8 +136,7 @@ class Explanation:
     @property
     def input(self) -> Mapping[str, Any]:
         """What the record says of the picture: path, sha256, width, height, and what its file said of it."""
-        found: Mapping[str, Any] = self.to_dict()["input"]
-        return found
+        return input_record(card_of(self._image))
 
     @property
     def best(self) -> ClassExplanation:
@@ -151,7 +150,7 @@ class Explanation:
             raise self.error
         if not self.classes:
             raise LookupError("no class reaches the min_score: nothing was explained")
-        return max(self.classes, key=lambda each: each.logit if each.probability is None else each.probability)
+        return max(self.classes, key=_told)
 
     def to_dict(self) -> Record:
         """Give the record of the picture: equal to the sidecar that `gradcam-cli explain` writes for the same file."""
@@ -166,12 +165,8 @@ class Explanation:
             EnvironmentStop: the disk is full or gone.
         """
         files, record = self._finished
-        output = OutputFolder(Path(folder))
-        output.prepare()
-        try:
+        with OutputFolder(Path(folder)).held() as output:
             output.write_image(names_of(self._image, self._job), files, record)
-        finally:
-            output.release()
 
     def __repr__(self) -> str:
         """Name the picture and the best class."""

@@ -5,17 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.settings import (
-    COLORMAPS,
-    ENGINES,
-    FIT_CHOICES,
-    MASK_SCALINGS,
-    OUTPUT_KINDS,
-    PRECISIONS,
-    SCORES,
     Doc,
     EngineName,
     EngineSettings,
@@ -40,16 +33,6 @@ from gradcam_cli.settings import (
 )
 
 StrPath = str | os.PathLike[str]
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "fit": FIT_CHOICES,
-    "engine": ENGINES,
-    "precision": PRECISIONS,
-    "score": SCORES,
-    "output_kind": OUTPUT_KINDS,
-    "scorecam_masks": MASK_SCALINGS,
-    "colormap": COLORMAPS,
-}
-PATHS = frozenset({"weights", "labels_from", "pairs", "custom_objects"})
 
 
 @dataclass(frozen=True)
@@ -59,6 +42,16 @@ class Option:
     kind: Any
     default: Any
     doc: Doc
+
+    @property
+    def members(self) -> frozenset[Any]:
+        """The types that a value may have."""
+        return frozenset({self.kind, *get_args(self.kind)})
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that a value may be; empty where any may be."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else self.doc.choices
 
 
 def options_of(settings: type[Any]) -> dict[str, Option]:
@@ -254,10 +247,13 @@ def target_settings(classes: Iterable[str | int], top_k: int | None) -> TargetSe
 
 def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Give the options that are not None, as the settings take them; refuse values that they cannot have."""
-    given = {name: _plain(name, value) for name, value in (options or {}).items() if value is not None}
-    for name, known in CHOICES.items():
-        if name in given and given[name] not in known:
-            raise UsageError(f"`{name}={given[name]}`: choose from {', '.join(known)}.")
+    known = options_of(ExplainRequest) | options_of(EvaluateRequest)
+    given = {name: _plain(known.get(name), value) for name, value in (options or {}).items() if value is not None}
+    for name, value in given.items():
+        choices = known[name].choices if name in known else ()
+        # A method may be the user's own: whether there is one of that name is looked up where it is needed.
+        if isinstance(value, str) and choices and name != "method" and value not in choices:
+            raise UsageError(f"`{name}={value}`: choose from {', '.join(choices)}.")
     return given
 
 
@@ -282,8 +278,8 @@ def _refuse_unknown(left: Mapping[str, Any]) -> None:
         raise UsageError(_unknown(next(iter(left))))
 
 
-def _plain(name: str, value: Any) -> Any:
-    if name in PATHS or (name == "labels" and isinstance(value, (str, os.PathLike))):
+def _plain(option: Option | None, value: Any) -> Any:
+    if option and Path in option.members and isinstance(value, (str, os.PathLike)):
         return Path(value)
     if isinstance(value, list):
         return tuple(tuple(item) if isinstance(item, list) else item for item in value)

@@ -367,7 +367,7 @@ class ExplainRequest:
         ),
     ] = "auto"
     run: RunSettings = field(default_factory=RunSettings)
-    resume: Resume = "finished"
+    resume: Annotated[Resume, Doc("What becomes of images that an earlier run has explained.")] = "finished"
     max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1)] = None
     isolate_decoder: Annotated[
         bool,

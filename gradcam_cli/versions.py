@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def versions_of_results() -> dict[str, str]:
-    """Give all versions that the results depend on: those above, and that of weights which come in a package."""
+def version_of_packaged_weights() -> dict[str, str]:
+    """Give the version of the package that brings weights: empty where it is not installed."""
     weights = installed_version(PACKAGED_WEIGHTS)
-    return versions() | ({PACKAGED_WEIGHTS: weights} if weights else {})
+    return {PACKAGED_WEIGHTS: weights} if weights else {}

@@ -12,6 +12,7 @@ from conftest import SAMPLES, Invoke, Runner, jpeg
 from fakes import EVERYTHING, HEAD, FakeEngine, FakeModel, OtherEngine, study
 
 from gradcam_cli.cli import program
+from gradcam_cli.engines.protocol import RandomisedEngine
 from gradcam_cli.engines.selection import Engines, Work
 from gradcam_cli.errors import ModelError
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES
@@ -21,7 +22,6 @@ from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.pipeline import explain_sources
-from gradcam_cli.runs.study_engines import RandomisedWeights
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
@@ -56,9 +56,9 @@ class FakeStudyEngines(Engines):
             raise ModelError("its input is 8x8 and cannot be changed")
         return _fake_engine(work, layer, size)
 
-    def open_randomised(self, work: Work, layer: str, batch_size: int) -> Iterator[RandomisedWeights]:
+    def open_randomised(self, work: Work, layer: str, batch_size: int) -> Iterator[RandomisedEngine]:
         for stage in (HEAD, EVERYTHING):
-            yield RandomisedWeights(stage.layers, stage.of, stage.back_to, OtherEngine(batch_size=batch_size))
+            yield RandomisedEngine(stage.layers, stage.of, stage.back_to, OtherEngine(batch_size=batch_size))
 
 
 def _fake_engine(work: Work, layer: str | None, size: tuple[int, int]) -> FakeEngine:

@@ -19,7 +19,17 @@ from fakes import CLASSES, FakeEngine, FakeEngines
 from PIL import Image
 
 import gradcam_cli
-from gradcam_cli import Explainer, ImageError, ModelError, RunObserver, UsageError, explain_folder, read_run
+from gradcam_cli import (
+    Explainer,
+    ExplainRequest,
+    ImageError,
+    ModelError,
+    RunObserver,
+    RunSettings,
+    UsageError,
+    explain_folder,
+    read_run,
+)
 from gradcam_cli.results.sidecar import Record, schema_text, to_json
 
 
@@ -205,6 +215,7 @@ def test_the_attributes(explainer: Explainer) -> None:
         ({"methid": "gradcam"}, "Did you mean `method`"),
         ({"method": "gradkam"}, "`method=gradkam`"),
         ({"fit": "stretch"}, "`fit=stretch`: choose from auto, squash"),
+        ({"preprocess": "imagenet"}, "`preprocess=imagenet`: choose from auto, caffe"),
         ({"method": "eigencam", "score": "probability"}, "score"),
     ],
 )
@@ -288,6 +299,10 @@ def test_a_folder_is_explained_resumed_and_read_back(tmp_path: Path) -> None:
         explain_folder(tmp_path / "out", tmp_path / "other", engines=engines)
     with pytest.raises(UsageError, match="`foo`"):
         explain_folder(photos, tmp_path / "out", engines=engines, foo=1)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="`resume=again`"):
+        explain_folder(photos, tmp_path / "out", engines=engines, resume="again")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="`method=gradkam`"):
+        explain_folder(ExplainRequest(run=RunSettings(method="gradkam")))
 
 
 def test_an_observer_may_end_a_run(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from gradcam_cli.engines.devices import gpu_possible
 from gradcam_cli.engines.openvino import OpenVinoEngine
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.engines.selection import Work
+from gradcam_cli.engines.selection import ModelEngines, Work
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
@@ -249,7 +249,7 @@ def test_auto_prefers_a_gpu_to_a_kept_plan(plan: Plan, tmp_path: Path, monkeypat
     cache.keep_plan(request, plan)
 
     def chosen(choice: EngineSettings, *, gpu: bool) -> Any:
-        return selection.open_engine(request, choice, SMALL_WORK, lambda: gpu)[0]
+        return ModelEngines(request, choice, has_gpu=lambda: gpu).open(SMALL_WORK)[0]
 
     assert chosen(EngineSettings(), gpu=False).name == "openvino"
     assert chosen(EngineSettings(), gpu=True).name == "tensorflow"
@@ -263,7 +263,7 @@ def test_a_gpu_is_not_asked_about_where_it_decides_nothing(plan: Plan, kept: Mod
         raise AssertionError
 
     cache.keep_plan(kept, plan)
-    assert selection.open_engine(kept, EngineSettings(engine="openvino"), SMALL_WORK, fail)[0].name == "openvino"
+    assert ModelEngines(kept, EngineSettings(engine="openvino"), has_gpu=fail).open(SMALL_WORK)[0].name == "openvino"
 
 
 def test_the_preflight_of_a_file_whose_plan_is_kept_waits_until_keras_loads_it(

@@ -358,6 +358,15 @@ def test_a_sidecar_that_is_not_whole_is_named(tmp_path: Path) -> None:
         write_report(ReportRequest(out))
 
 
+def test_a_geometry_without_a_stride_is_named(tmp_path: Path) -> None:
+    line = {"offset": 1.0, "stride": 0.0, "seen_from": 0.0, "seen_to": 224.0}
+    record = sidecar("a.jpg", [class_record("cat", np.full((64, 64), 9, np.uint8))])
+    record["model"]["geometry"] = {"rows": line, "columns": line}
+    out = write_run(tmp_path, [record])
+    with pytest.raises(UsageError, match=r"a\.jpg\.json: this sidecar is not whole"):
+        write_report(ReportRequest(out))
+
+
 def test_a_page_of_somebody_else_stays(tmp_path: Path) -> None:
     out = write_run(tmp_path, three_and_a_failure())
     (out / "index.html").write_text("<h1>mine</h1>")

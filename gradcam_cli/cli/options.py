@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 import click
 
@@ -10,7 +10,7 @@ from gradcam_cli.cli.console import Verbosity
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.options import Option, options_of
 from gradcam_cli.parsing import PARSERS
-from gradcam_cli.settings import Doc, ExplainRequest, InputSettings, ModelSettings
+from gradcam_cli.settings import ExplainRequest, InputSettings, ModelSettings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -97,7 +97,7 @@ def _option(name: str, option: Option) -> Decorator:
         cls=SettingOption,
         is_flag=kind is bool,
         multiple=Ellipsis in get_args(kind),
-        type=None if name in PARSERS else _type(kind, doc),
+        type=None if name in PARSERS else _type(option),
         callback=parsed_by(PARSERS[name]) if name in PARSERS else None,
         default=default,
         show_default=default is not None and default is not False and default != (),
@@ -106,13 +106,11 @@ def _option(name: str, option: Option) -> Decorator:
     )
 
 
-def _type(kind: Any, doc: Doc) -> click.ParamType[Any] | None:
+def _type(option: Option) -> click.ParamType[Any] | None:
     """Give the type of an option's values; None for text and for flags."""
-    members = {kind, *get_args(kind)}
-    if doc.choices:
-        return click.Choice(doc.choices)
-    if get_origin(kind) is Literal:
-        return click.Choice(get_args(kind))
+    doc, members = option.doc, option.members
+    if option.choices:
+        return click.Choice(option.choices)
     if int in members:
         return click.IntRange(doc.low, doc.high)
     if float in members:

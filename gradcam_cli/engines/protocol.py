@@ -258,6 +258,16 @@ class Engine(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class RandomisedEngine:
+    """An engine whose network has `layers` of `of` layers randomised, from the last one back to `back_to`."""
+
+    layers: int
+    of: int
+    back_to: str
+    engine: Engine
+
+
 def map_layer(engine: Engine) -> TargetLayer:
     """Give the layer on whose grid an engine's maps are: of several fused ones, the finest."""
     return max((each.layer for each in (engine, *engine.others)), key=lambda layer: layer.height * layer.width)

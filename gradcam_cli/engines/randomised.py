@@ -1,11 +1,11 @@
 """Engines of one network with more and more of its weights randomised: the stages of the sanity check."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 
+from gradcam_cli.engines.protocol import RandomisedEngine
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.engines.tracing import PassSettings, trace_model
 from gradcam_cli.models.classifier import Classifier
@@ -13,16 +13,6 @@ from gradcam_cli.models.randomise import SEED, StandIn, permuted, standing_in, w
 
 # Shares of the layers, from the last one: first that alone, in the end all.
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class RandomisedEngine:
-    """An engine whose network has `layers` of `of` layers randomised, from the last one back to `back_to`."""
-
-    layers: int
-    of: int
-    back_to: str
-    engine: TensorFlowEngine
 
 
 def randomised_engines(

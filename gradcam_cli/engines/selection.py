@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gradcam_cli.engines.plan import Plan
-    from gradcam_cli.engines.protocol import Engine
-    from gradcam_cli.engines.randomised import RandomisedEngine
+    from gradcam_cli.engines.protocol import Engine, RandomisedEngine
     from gradcam_cli.methods import Method
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
@@ -208,19 +207,6 @@ class ModelEngines:
         if self._loaded is None:
             self._loaded = self._load(replace(request, is_checked=self._request.is_checked))
         return self._loaded
-
-
-def open_engine(
-    request: "ModelRequest", choice: EngineSettings, work: Work, has_gpu: HasGpu = gpu_usable
-) -> "tuple[Engine, Classifier | Plan]":
-    """Make the one engine of a model, and give it with what is known of the model.
-
-    `has_gpu` tells whether TensorFlow can use a GPU, which the engine `auto` prefers.
-
-    Raises:
-        ModelError: the engine that was asked for cannot explain this model, or its weights are not the ones asked for.
-    """
-    return ModelEngines(request, choice, has_gpu=has_gpu).open(work)
 
 
 def openvino_installed() -> bool:

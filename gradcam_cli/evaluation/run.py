@@ -1,13 +1,13 @@
 """One run of an evaluation: everything is checked and opened first, then measured, then written."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, TextIO
 
-from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.evaluation.grid import SURE, Candidate, Cell, collages, measure_grid
 from gradcam_cli.evaluation.images import Measured, measure, own_passes, passes_of_an_image
 from gradcam_cli.evaluation.measures import MEASURES
@@ -76,12 +76,9 @@ def run_evaluate(
         KeyboardInterrupt: the run was interrupted. The rows that were written stay valid.
     """
     observer = observer or StudyObserver()
-    found = find_inputs(request.inputs, request.output, keep_omissions=observer.wants_omissions)
-    observer.found(found)
-    if not found.sources:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+    found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
     boxes = boxes_of(request.boxes_csv, found.sources)
-    with _folder(request) as folder:
+    with OutputFolder(request.output).held(RECORD, ROWS) if request.output else nullcontext() as folder:
         try:
             engines = open_engines(request, len(found.sources), observer)
             layers = open_layers(request, engines, boxes)
@@ -94,19 +91,6 @@ def run_evaluate(
         if folder:
             _write(folder, _record(measuring, found, crossed), measuring.summary, request, observer)
     return Evaluation(measuring.summary, crossed)
-
-
-@contextmanager
-def _folder(request: EvaluateRequest) -> Iterator[OutputFolder | None]:
-    if request.output is None:
-        yield None
-        return
-    folder = OutputFolder(request.output)
-    folder.prepare(RECORD, ROWS)
-    try:
-        yield folder
-    finally:
-        folder.release()
 
 
 @dataclass(eq=False)

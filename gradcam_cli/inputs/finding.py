@@ -15,11 +15,18 @@ from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
 
 
-def find_inputs(settings: InputSettings, output: Path | None = None, *, keep_omissions: bool = False) -> Found:
+def find_inputs(
+    settings: InputSettings,
+    report: Callable[[Found], None],
+    output: Path | None = None,
+    *,
+    keep_omissions: bool = False,
+) -> Found:
     """Find the pictures that are asked for.
 
     Args:
         settings: paths, a list of paths, and how folders are walked.
+        report: receives what was found and what was left out, also where there are no pictures.
         output: the folder that the run writes to; nothing in it is an input.
         keep_omissions: keep the path of each file that was left out, and not only their counts.
 
@@ -32,7 +39,11 @@ def find_inputs(settings: InputSettings, output: Path | None = None, *, keep_omi
     found = find_sources(
         settings.paths, _listed(settings), rules=_rules(settings), output=output, keep_omissions=keep_omissions
     )
-    return replace(found, sources=found.sources[: settings.limit])
+    found = replace(found, sources=found.sources[: settings.limit])
+    report(found)
+    if not found.sources:
+        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+    return found
 
 
 def find_pictures(
@@ -48,12 +59,12 @@ def find_pictures(
     Raises:
         UsageError: there are no pictures; see `find_inputs`.
     """
-    found = find_inputs(settings, keep_omissions=keep_omissions)
-    for line in left_out_lines(found.left_out):
-        write(line)
-    if not found.sources:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
-    return found.sources
+
+    def report(found: Found) -> None:
+        for line in left_out_lines(found.left_out):
+            write(line)
+
+    return find_inputs(settings, report, keep_omissions=keep_omissions).sources
 
 
 def _rules(settings: InputSettings) -> Rules:

@@ -80,8 +80,9 @@ def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode RGB (H, W, 3) uint8 as a PNG."""
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    """Encode RGB (H, W, 3) or RGBA (H, W, 4) uint8 as a PNG."""
+    order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, order))
     if not done:
         raise ImageError(Reason.UNSUPPORTED, "the picture cannot be a PNG")
     return encoded.tobytes()

@@ -4,7 +4,6 @@ An array becomes the bytes of a lossless picture, so that everything after it is
 decoding, hashes.
 """
 
-import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.opencv_codec import encode_png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,9 +76,7 @@ def _bytes_of_array(array: NDArray[Any]) -> bytes:
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]
     if channels == 4:
-        from PIL import Image
-
-        return _png(Image.fromarray(np.ascontiguousarray(array), "RGBA"))
+        return encode_png(array)
     kind = "P5" if channels == 1 else "P6"
     return f"{kind}\n{width} {height}\n255\n".encode("ascii") + np.ascontiguousarray(array).tobytes()
 
@@ -111,12 +109,4 @@ def _bytes_of_pillow(image: "Image.Image") -> bytes:
             f"A PIL image of the mode {upright.mode} is no picture of 8 bits. Convert it: image.convert('RGB'), "
             "or scale its samples to 0..255 first."
         )
-    if upright.mode == "RGBA":
-        return _png(upright)
     return _bytes_of_array(np.asarray(upright))
-
-
-def _png(image: "Image.Image") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

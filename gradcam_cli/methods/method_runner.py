@@ -1,7 +1,7 @@
 """Run a method over a batch: its raw maps, averaged over noisy and mirrored copies, and fused over several layers."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -15,6 +15,19 @@ from gradcam_cli.settings import MethodOptions
 # Input pixels by which a grid may miss its mirror image.
 SYMMETRIC = 1e-3
 PLAIN = MethodOptions()
+
+
+def chosen_method(name: str, options: MethodOptions, methods: Mapping[str, Method]) -> Method:
+    """Find a method by its name, and check its options.
+
+    Raises:
+        UsageError: there is no such method, or an option has no meaning for it.
+    """
+    method = methods.get(name)
+    if method is None:
+        raise UsageError(f"`method={name}`: choose from {', '.join(methods)}.")
+    check_options(method, options)
+    return method
 
 
 def check_options(method: Method, options: MethodOptions) -> None:

@@ -10,7 +10,7 @@ from gradcam_cli.report.comparison_page import PAGE_MARK, write_comparison_page
 from gradcam_cli.report.own_files import write_own
 from gradcam_cli.report.report import PAGE, refuse_foreign
 from gradcam_cli.report.snapshot import Snapshot, merged, read_snapshot, snapshot_of, write_snapshot
-from gradcam_cli.results.run import read_run
+from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.settings import ChangeLimit, CompareRequest
 
@@ -67,25 +67,26 @@ def compare(request: CompareRequest) -> Compared:
     if request.output:
         refuse_foreign(request.output / PAGE, PAGE_MARK)
     snapshot = read_snapshot(request.snapshot) if request.snapshot else None
-    comparison = _comparison(request, snapshot)
+    new = read_run(request.new)
+    comparison = _comparison(request, new, snapshot)
     if not (comparison.in_common or request.update):
         raise UsageError("Base and new run have no image in common: they cannot be compared. See `match`.")
     limits = merged(snapshot.tolerance if snapshot else (), request.fail_over)
     if request.update and request.snapshot:
-        write_snapshot(request.snapshot, replace(snapshot_of(read_run(request.new)), tolerance=limits))
+        write_snapshot(request.snapshot, replace(snapshot_of(new), tolerance=limits))
         limits = ()
     warnings = crossed(comparison, request.warn_over)
     found = Compared(request, comparison, limits, tuple(crossed(comparison, limits)), tuple(warnings))
     if request.output:
         write_own(request.output / COMPARISON_RECORD, to_json(found.as_record()), MARK)
-        write_comparison_page(request.output / PAGE, comparison, read_run(request.new), (*found.crossed, *warnings))
+        write_comparison_page(request.output / PAGE, comparison, new, (*found.crossed, *warnings))
     return found
 
 
-def _comparison(request: CompareRequest, snapshot: Snapshot | None) -> Comparison:
-    new = side_of_run(read_run(request.new), "new")
+def _comparison(request: CompareRequest, new: Run, snapshot: Snapshot | None) -> Comparison:
+    side = side_of_run(new, "new")
     if snapshot:
-        return compare_sides(snapshot.side(), new, request.match)
+        return compare_sides(snapshot.side(), side, request.match)
     if request.base is None:
         raise UsageError("A run is compared with another one, `base`, or with a `snapshot`.")
-    return compare_sides(side_of_run(read_run(request.base), "base"), new, request.match)
+    return compare_sides(side_of_run(read_run(request.base), "base"), side, request.match)

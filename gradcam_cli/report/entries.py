@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gradcam_cli.errors import UsageError, first_line
 from gradcam_cli.imaging.geometry import Axis, Box, CellLine, Fit, Size, axes, map_to_source
-from gradcam_cli.report.image_state import fit_of, heat_of
-from gradcam_cli.results.reading import read_sidecar, sidecars_below
+from gradcam_cli.report.image_state import NOT_WHOLE, fit_of, heat_of
+from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record, name_on_disk
 
 # Sides of the grid over the photograph on which maps of all shapes are compared.
@@ -75,11 +75,8 @@ def read_entries(root: Path) -> list[Entry]:
 
 
 def _entries(root: Path) -> Iterator[Entry]:
-    for path in sorted(sidecars_below(root)):
-        record = read_sidecar(Path(path))
-        if record is not None and "input" in record:
-            relative = Path(path).relative_to(root).as_posix().removesuffix(".json")
-            yield entry_of(record, relative)
+    for path, record in records_below(root):
+        yield entry_of(record, path.relative_to(root).as_posix().removesuffix(".json"))
 
 
 def entry_of(record: Record, relative: str) -> Entry:
@@ -95,7 +92,7 @@ def entry_of(record: Record, relative: str) -> Entry:
     try:
         classes = tuple(_explained(record, found, relative) for found in record["classes"])
         return Entry(record["input"]["path"], relative, record, classes)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except NOT_WHOLE as error:
         raise UsageError(
             f"{relative}.json: this sidecar is not whole ({first_line(error)}). Explain the image anew, or remove it."
         ) from error

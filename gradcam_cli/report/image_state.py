@@ -21,6 +21,9 @@ LONGEST_SIDE: Final = 2**31
 # Sides of the grid over the photograph on which two maps are compared.
 GRID: Final = 32
 
+# What reading a record raises where a field is missing or is not what a sidecar holds there.
+NOT_WHOLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+
 Grid = NDArray[np.float32]
 Value = TypeVar("Value")
 
@@ -110,7 +113,7 @@ def state_of(record: Mapping[str, Any]) -> ImageState:
     """
     try:
         return _state(record)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except NOT_WHOLE as error:
         image = record.get("input")
         path = image.get("path") if isinstance(image, Mapping) else None
         raise UsageError(

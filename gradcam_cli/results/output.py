@@ -109,6 +109,15 @@ class OutputFolder:
         except ImageError as error:
             raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
 
+    @contextmanager
+    def held(self, record: str = RUN_RECORD, rows: str | None = None) -> Iterator["OutputFolder"]:
+        """Prepare the folder, and have it until the block ends; the arguments and errors are those of `prepare`."""
+        self.prepare(record, rows)
+        try:
+            yield self
+        finally:
+            self.release()
+
     def check_identity(self) -> None:
         """Check that the folder is still the one that the run began with.
 

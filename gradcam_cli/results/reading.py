@@ -20,6 +20,14 @@ def read_sidecar(path: Path) -> Record | None:
     return record if is_record(record) else None
 
 
+def records_below(root: Path) -> Iterator[tuple[Path, Record]]:
+    """Read every sidecar below a folder, sorted by path; files that are no sidecars are passed over."""
+    for path in map(Path, sorted(sidecars_below(root))):
+        record = read_sidecar(path)
+        if record is not None and "input" in record:
+            yield path, record
+
+
 def sidecars_below(root: Path) -> Iterator[str]:
     """Give the path of each file below a folder that has the name of a sidecar."""
     for parent, _, files in os.walk(root):

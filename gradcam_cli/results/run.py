@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.results.earlier_run import run_record_of
-from gradcam_cli.results.reading import read_sidecar, sidecars_below
+from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record
 
 
@@ -35,12 +35,8 @@ class Run:
 
     def records(self) -> Iterator[Record]:
         """Read the sidecars of the folder one by one, sorted by path; files that are no sidecars are passed over."""
-        if self.folder is None:
-            return
-        for path in sorted(sidecars_below(self.folder)):
-            record = read_sidecar(Path(path))
-            if record is not None and "input" in record:
-                yield record
+        if self.folder is not None:
+            yield from (record for _, record in records_below(self.folder))
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:

@@ -173,7 +173,7 @@ def failed(image: InputCard, model: ModelCard, method: MethodCard, run: RunCard,
 def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, run: RunCard) -> Record:
     return {
         "schema_version": SCHEMA_VERSION,
-        "input": _input(image),
+        "input": input_record(image),
         "model": _model(model),
         "method": {**asdict(method), "layers": list(method.layers) or None},
         "options_sha256": run.options_sha256,
@@ -181,7 +181,8 @@ def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, run: 
     }
 
 
-def _input(image: InputCard) -> Record:
+def input_record(image: InputCard) -> Record:
+    """Give what a record says of its image."""
     size, header = image.size, image.header
     text = as_text(image.path)
     raw = image.path.encode("utf-8", "surrogateescape")

@@ -14,7 +14,7 @@ from gradcam_cli.results.sidecar import GivenCard, ModelCard, RunCard
 from gradcam_cli.runs.job import Decode, ExtrasOf, Job, no_extras, unheard
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.settings import ExplainRequest, FitChoice, FitMode, RunSettings, Score
-from gradcam_cli.versions import versions
+from gradcam_cli.versions import version_of_packaged_weights, versions
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.plan import Plan
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 class EngineFactory:
     """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice.
 
-    `methods` are those that the request may name. `image_count` is how many there are to explain, `digest` that of the
-    request; with `overlays` the job paints them.
+    `methods` are those that the request may name. `image_count` is how many there are to explain, `run` is what the
+    records say of the run; with `overlays` the job paints them.
     """
 
     request: ExplainRequest
     model: ModelRequest
     engines: Engines
     image_count: int
-    digest: str
+    run: RunCard
     overlays: bool
     decode: Decode
     observer: RunObserver
@@ -73,7 +73,7 @@ class EngineFactory:
             preprocessing=model.preprocessing,
             labels=model.labels,
             model=opened.card,
-            run=RunCard(self.digest, versions()),
+            run=self.run,
             several_targets=opened.several_targets,
             overlays=self.overlays,
             channels=model.input_shape[2],
@@ -86,6 +86,12 @@ class EngineFactory:
             # The decoders of other processes print nothing here.
             listen=unheard if self.request.isolate_decoder else self.observer.listen,
         )
+
+
+def run_card(request: ExplainRequest, model: ModelRequest) -> RunCard:
+    """Say what the records of a run have of it: the hash of all that they depend on, and the installed versions."""
+    known = versions()
+    return RunCard(request.digest(model.depends(), known | version_of_packaged_weights()), known)
 
 
 def chosen_fit(model: "Classifier | Plan", asked: FitChoice) -> FitMode:

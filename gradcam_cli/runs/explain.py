@@ -5,19 +5,19 @@ This is what the command line, a notebook and a worker call.
 
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.engines.selection import Engines
-from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.methods import METHODS, Method
-from gradcam_cli.methods.method_runner import check_options
+from gradcam_cli.methods.method_runner import chosen_method
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import weights_at_hand
@@ -27,7 +27,7 @@ from gradcam_cli.results.run import Run
 from gradcam_cli.results.runs_found import as_given
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, Record
 from gradcam_cli.runs import pipeline
-from gradcam_cli.runs.engine_factory import EngineFactory
+from gradcam_cli.runs.engine_factory import EngineFactory, run_card
 from gradcam_cli.runs.job import Decode, Job, Sink
 from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
@@ -35,7 +35,6 @@ from gradcam_cli.runs.tally import Tally
 from gradcam_cli.runs.threads import available_threads
 from gradcam_cli.settings import ExplainRequest
 from gradcam_cli.text import counted
-from gradcam_cli.versions import versions_of_results
 
 STAYS = "What was finished stays valid."
 
@@ -69,14 +68,15 @@ def run_explain(
         KeyboardInterrupt: the run was interrupted, after `run.json` was written. The same request goes on from there.
     """
     observer, engines = observer or RunObserver(), engines or Engines()
-    check_options(methods[request.run.method], request.run.method_options)
-    found = _find(request, observer)
-    with _folder(request.output) as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
+    chosen_method(request.run.method, request.run.method_options, methods)
+    found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
+    held = OutputFolder(request.output).held() if request.output else nullcontext()
+    with held as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
-        digest = request.digest(model.depends(), versions_of_results())
-        queue = queue_of(request, found, folder, model, digest)
+        card = run_card(request, model)
+        queue = queue_of(request, found, folder, model, card.options_sha256)
         if folder:
-            _note_replacement(request, queue, folder, model, digest, observer)
+            _note_replacement(request, queue, folder, model, card.options_sha256, observer)
         if not queue.sources:
             observer.warn("Nothing has failed before; there is nothing to do again.")
             return _run(folder, Tally())
@@ -85,7 +85,7 @@ def run_explain(
             return _tell_finished(queue, folder, observer)
         overlays = folder is not None or sink is not None
         factory = EngineFactory(
-            request, model, engines, len(found.sources), digest, overlays, decode_one, observer, methods
+            request, model, engines, len(found.sources), card, overlays, decode_one, observer, methods
         )
         return _Execution(request, observer, factory, queue, folder).execute(folder or sink or NoFiles())
 
@@ -127,8 +127,8 @@ def preview(request: ExplainRequest, observer: RunObserver | None = None, *, eng
         ModelError: there is no such model.
     """
     observer, engines = observer or RunObserver(), engines or Engines()
-    check_options(METHODS[request.run.method], request.run.method_options)
-    found = _find(request, observer)
+    chosen_method(request.run.method, request.run.method_options, METHODS)
+    found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
     left = _left(request, found, observer, engines)
     return Preview(left, len(found.sources) - len(left), request.output)
 
@@ -258,14 +258,6 @@ class _Execution:
             ) from error
 
 
-def _find(request: ExplainRequest, observer: RunObserver) -> Found:
-    found = find_inputs(request.inputs, request.output, keep_omissions=observer.wants_omissions)
-    observer.found(found)
-    if not found.sources:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
-    return found
-
-
 def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
     named = NAMED_MODELS.get(request.model.model.lower())
     folder = OutputFolder(request.output) if request.output else None
@@ -275,8 +267,7 @@ def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines:
         # Nothing was finished without these weights, and a preview downloads nothing.
         return found.sources
     model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
-    digest = request.digest(model.depends(), versions_of_results())
-    return queue_of(request, found, folder, model, digest).left
+    return queue_of(request, found, folder, model, run_card(request, model).options_sha256).left
 
 
 def _note_replacement(
@@ -312,19 +303,6 @@ def _run(folder: OutputFolder | None, tally: Tally, record: Record | None = None
     if record is None:
         record = (run_record_of(folder.root) if folder else None) or {}
     return Run(folder.root if folder else None, tally.as_record(), tally.exit_code, record)
-
-
-@contextmanager
-def _folder(root: Path | None) -> Iterator[OutputFolder | None]:
-    if root is None:
-        yield None
-        return
-    folder = OutputFolder(root)
-    folder.prepare()
-    try:
-        yield folder
-    finally:
-        folder.release()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from gradcam_cli.inputs.decoding import sha256
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.results.output import Names, npy_bytes
-from gradcam_cli.results.sidecar import ClassResult, FileCard, MethodCard, Record, explained, failed
+from gradcam_cli.results.sidecar import ClassResult, FileCard, InputCard, MethodCard, Record, explained, failed
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
 from gradcam_cli.runs.memory_budget import Lease
 from gradcam_cli.runs.painting import PAINTING_BYTES, find_heat, paint_overlay
@@ -72,11 +72,14 @@ def source_of(image: Explained | Unexplained) -> Source:
     return image.source if isinstance(image, Unexplained) else image.image.source
 
 
+def card_of(image: Explained | Unexplained) -> InputCard:
+    """Give what is known of an image's file."""
+    return image.card if isinstance(image, Unexplained) else image.image.card
+
+
 def as_failure(image: Explained | Unexplained, error: ImageError) -> Unexplained:
     """Turn an image into one that could not be explained."""
-    if isinstance(image, Unexplained):
-        return Unexplained(image.source, image.card, error)
-    return Unexplained(image.image.source, image.image.card, error)
+    return Unexplained(source_of(image), card_of(image), error)
 
 
 def _record_failure(image: Explained | Unexplained, error: ImageError, job: Job, sink: Sink) -> Record:

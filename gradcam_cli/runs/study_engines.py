@@ -1,9 +1,9 @@
 """The engines of one evaluation: all of one model, which is loaded once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.engines.protocol import Engine, RandomisedEngine
 from gradcam_cli.engines.selection import Engines, Work
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.inputs.decoding import decode
@@ -16,16 +16,6 @@ from gradcam_cli.runs.job import Job
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.settings import EvaluateRequest, MethodOptions, RunSettings, TargetSettings
 from gradcam_cli.versions import versions
-
-
-@dataclass(frozen=True)
-class RandomisedWeights:
-    """An engine whose network has `layers` of `of` layers randomised, from the last one back to `back_to`."""
-
-    layers: int
-    of: int
-    back_to: str
-    engine: Engine
 
 
 class StudyEngines:
@@ -107,10 +97,9 @@ class StudyEngines:
                 f"({error})"
             ) from error
 
-    def open_randomised(self, layer: str, engine: Engine) -> Iterator[RandomisedWeights]:
+    def open_randomised(self, layer: str, engine: Engine) -> Iterator[RandomisedEngine]:
         """Make engines with more and more of the weights randomised, for batches as large as those of `engine`."""
-        for stage in self._opened.open_randomised(self._work(), layer, engine.batch_size):
-            yield RandomisedWeights(stage.layers, stage.of, stage.back_to, stage.engine)
+        return self._opened.open_randomised(self._work(), layer, engine.batch_size)
 
     def _work(self) -> Work:
         methods = tuple(METHODS[name] for name in self._request.study.methods)
