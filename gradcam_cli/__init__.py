@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gradcam_cli.explainer import Explainer, explain_folder
     from gradcam_cli.explanation import ClassExplanation, Explanation
     from gradcam_cli.report.compare import Comparison, ImageChange, compare_runs
+    from gradcam_cli.requests import ExplainRequest
     from gradcam_cli.results.run import Run, read_run
     from gradcam_cli.runs.observer import RunObserver
     from gradcam_cli.settings import (
         EngineSettings,
-        ExplainRequest,
         InputSettings,
         Limits,
         MethodOptions,
@@ -69,11 +69,11 @@ _PLACES = {
     "explainer": ("Explainer", "explain_folder"),
     "explanation": ("ClassExplanation", "Explanation"),
     "report.compare": ("Comparison", "ImageChange", "compare_runs"),
+    "requests": ("ExplainRequest",),
     "results.run": ("Run", "read_run"),
     "runs.observer": ("RunObserver",),
     "settings": (
         "EngineSettings",
-        "ExplainRequest",
         "InputSettings",
         "Limits",
         "MethodOptions",

@@ -20,6 +20,7 @@ from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.custom import custom_method
 from gradcam_cli.methods.method_runner import chosen_method
 from gradcam_cli.options import ExplainOptions, RunOptions, StrPath, explain_request, target_settings
+from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.run import Run
 from gradcam_cli.runs.engine_factory import EngineFactory, run_card
 from gradcam_cli.runs.explain import run_explain
@@ -29,7 +30,6 @@ from gradcam_cli.runs.pipeline import explained_images
 from gradcam_cli.settings import (
     EngineName,
     EngineSettings,
-    ExplainRequest,
     FitChoice,
     ModelSettings,
     Precision,

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from gradcam_cli.errors import UsageError
+from gradcam_cli.requests import EvaluateRequest, ExplainRequest, StudySettings
 from gradcam_cli.settings import (
     Doc,
     EngineName,
     EngineSettings,
-    EvaluateRequest,
-    ExplainRequest,
     FitChoice,
     InputSettings,
     Limits,
@@ -27,7 +26,6 @@ from gradcam_cli.settings import (
     RunSettings,
     SampleRange,
     Score,
-    StudySettings,
     TargetSettings,
     Threshold,
 )

@@ -18,11 +18,12 @@ from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.requests import StudySettings
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import ModelCard, Record, RunCard, schema_text, to_json
 from gradcam_cli.runs.job import Job
 from gradcam_cli.runs.pipeline import explain_sources
-from gradcam_cli.settings import EngineSettings, ModelSettings, RunSettings, StudySettings
+from gradcam_cli.settings import EngineSettings, ModelSettings, RunSettings
 
 CHANNELS = 6
 CLASSES = 5

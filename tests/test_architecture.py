@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "versions": set(),
     "subprogram": set(),
     "settings": set(),
+    "requests": set(),
     "imaging": {"numpy", "cv2"},
     "engines.protocol": {"numpy"},
     "inputs": {"numpy", "PIL", "pillow_heif", "tifffile", "imagecodecs", "pathspec"},

@@ -18,9 +18,9 @@ from gradcam_cli.report.change_measures import correlation, overlap, peak_shift,
 from gradcam_cli.report.change_metrics import CHANGE_METRICS, change_limit, crossed, figures
 from gradcam_cli.report.compare import Comparison, compare_runs, compare_sides, side_of
 from gradcam_cli.report.image_state import GRID, state_of
+from gradcam_cli.requests import ChangeLimit, Match
 from gradcam_cli.results.run import Run
 from gradcam_cli.results.sidecar import Record, to_json
-from gradcam_cli.settings import ChangeLimit, Match
 
 
 def run_of(folder: Path, records: Sequence[Record] = ()) -> Run:

@@ -17,10 +17,11 @@ from gradcam_cli.evaluation.observer import StudyObserver
 from gradcam_cli.evaluation.run import run_evaluate
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.requests import EvaluateRequest, Gate, StudySettings
 from gradcam_cli.runs.job import Unexplained
 from gradcam_cli.runs.observer import OpenedModel
 from gradcam_cli.runs.study_engines import StudyEngines
-from gradcam_cli.settings import EngineSettings, EvaluateRequest, Gate, InputSettings, ModelSettings, StudySettings
+from gradcam_cli.settings import EngineSettings, InputSettings, ModelSettings
 
 
 @dataclass

@@ -26,8 +26,8 @@ from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method import Batch, Method, RawMaps
+from gradcam_cli.requests import Gate
 from gradcam_cli.runs.job import Unexplained
-from gradcam_cli.settings import Gate
 
 
 def measured(items: list[Source], the_study: Study, engine: FakeEngine) -> list[Measured]:

@@ -21,8 +21,9 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.opencv import cv2
 from gradcam_cli.inputs.decoding import Needed, at_once, decode
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
+from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.runs.explain import run_explain
-from gradcam_cli.settings import ExplainRequest, InputSettings, Limits, RunSettings, SampleRange
+from gradcam_cli.settings import InputSettings, Limits, RunSettings, SampleRange
 
 LIMITS = Limits()
 # A child whose decoder has one more format: the word says what becomes of the process.

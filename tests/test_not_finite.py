@@ -15,7 +15,7 @@ from gradcam_cli.engines.protocol import NO_EXTRAS, Floats, Forward, Head
 from gradcam_cli.evaluation.images import Measured, Study, measure
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import raw_maps
-from gradcam_cli.settings import StudySettings
+from gradcam_cli.requests import StudySettings
 
 SICK = 1
 

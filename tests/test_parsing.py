@@ -9,7 +9,7 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.parsing import parse_gate, parse_groups
 from gradcam_cli.options import evaluate_request, explain_request, options_of
 from gradcam_cli.parsing import PARSERS
-from gradcam_cli.settings import EvaluateRequest, ExplainRequest, Gate, StudySettings
+from gradcam_cli.requests import EvaluateRequest, ExplainRequest, Gate, StudySettings
 from gradcam_cli.text import age_text, columns, size_text
 
 

@@ -30,7 +30,8 @@ from gradcam_cli.report.ordering import peak_distance
 from gradcam_cli.report.page import embedded_json
 from gradcam_cli.report.places import place_of
 from gradcam_cli.report.report import write_report
-from gradcam_cli.settings import REPORT_SORTS, Limits, ReportRequest, ReportSort
+from gradcam_cli.requests import REPORT_SORTS, ReportRequest, ReportSort
+from gradcam_cli.settings import Limits
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 

@@ -15,7 +15,7 @@ from gradcam_cli.imaging.geometry import Size, map_to_source
 from gradcam_cli.imaging.overlay import colour_table
 from gradcam_cli.report.image_state import fit_of
 from gradcam_cli.report.report import write_report
-from gradcam_cli.settings import ReportRequest
+from gradcam_cli.requests import ReportRequest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

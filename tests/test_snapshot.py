@@ -12,8 +12,8 @@ from gradcam_cli import explain_folder
 from gradcam_cli.errors import UsageError
 from gradcam_cli.report.compare import compare_sides, side_of_run
 from gradcam_cli.report.snapshot import TOLERANCE, Snapshot, read_snapshot, snapshot_of, write_snapshot
+from gradcam_cli.requests import ChangeLimit
 from gradcam_cli.results.run import Run, read_run
-from gradcam_cli.settings import ChangeLimit
 
 
 class SlightlyOtherEngine(FakeEngine):

@@ -11,7 +11,8 @@ from gradcam_cli.cli.options import examples, list_option, setting_options, verb
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import ImageError
 from gradcam_cli.process.streams import quiet_libraries
-from gradcam_cli.settings import ExplainRequest, InputSettings, ModelSettings
+from gradcam_cli.requests import ExplainRequest
+from gradcam_cli.settings import InputSettings, ModelSettings
 
 if TYPE_CHECKING:
     from gradcam_cli.inputs.discovery import Source

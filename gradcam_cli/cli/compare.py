@@ -9,7 +9,7 @@ from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, list_option, out_option, quiet_option, setting_options
 from gradcam_cli.errors import UsageError
 from gradcam_cli.report.change_metrics import change_limits, definitions
-from gradcam_cli.settings import CompareRequest
+from gradcam_cli.requests import CompareRequest
 
 if TYPE_CHECKING:
     from gradcam_cli.report.comparing import Compared

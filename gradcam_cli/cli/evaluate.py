@@ -25,7 +25,8 @@ from gradcam_cli.evaluation.measures import GROUPS, definitions
 from gradcam_cli.evaluation.parsing import ALL, parse_groups, with_gates
 from gradcam_cli.options import evaluate_request
 from gradcam_cli.process.streams import quiet_libraries
-from gradcam_cli.settings import QUICK_METRICS, EvaluateRequest, ExplainRequest
+from gradcam_cli.requests import EvaluateRequest, ExplainRequest
+from gradcam_cli.settings import QUICK_METRICS
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines

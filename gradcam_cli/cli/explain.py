@@ -26,7 +26,8 @@ from gradcam_cli.cli.report import write_page
 from gradcam_cli.errors import ImageError
 from gradcam_cli.options import explain_request
 from gradcam_cli.process.streams import quiet_libraries
-from gradcam_cli.settings import ExplainRequest, ReportRequest, Resume
+from gradcam_cli.requests import ExplainRequest, ReportRequest
+from gradcam_cli.settings import Resume
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines

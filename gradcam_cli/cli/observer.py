@@ -12,11 +12,11 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.observer import StudyObserver
 from gradcam_cli.process.decoder_lines import DecoderLines
 from gradcam_cli.process.signals import INTERRUPTED, TERMINATED, Terminated, stopped_by_signals
+from gradcam_cli.requests import EvaluateRequest, ExplainRequest
 from gradcam_cli.results.records import lines_to, write_line
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.observer import OpenedModel
 from gradcam_cli.runs.text_observer import TextObserver
-from gradcam_cli.settings import EvaluateRequest, ExplainRequest
 
 if TYPE_CHECKING:
     from gradcam_cli.inputs.decoding import Admit

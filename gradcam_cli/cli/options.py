@@ -10,7 +10,8 @@ from gradcam_cli.cli.console import Verbosity
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.options import Option, options_of
 from gradcam_cli.parsing import PARSERS
-from gradcam_cli.settings import ExplainRequest, InputSettings, ModelSettings
+from gradcam_cli.requests import ExplainRequest
+from gradcam_cli.settings import InputSettings, ModelSettings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

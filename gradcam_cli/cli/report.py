@@ -8,7 +8,7 @@ import click
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option, setting_options
 from gradcam_cli.process.streams import quiet_libraries
-from gradcam_cli.settings import ReportRequest
+from gradcam_cli.requests import ReportRequest
 
 
 @click.command(

@@ -26,9 +26,10 @@ from gradcam_cli.imaging.geometry import Box, MapGeometry, map_to_source
 from gradcam_cli.imaging.heatmap import scale, summarise
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.methods import METHODS
+from gradcam_cli.requests import StudySettings
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import stacked_extras, through
-from gradcam_cli.settings import MethodOptions, StudySettings
+from gradcam_cli.settings import MethodOptions
 
 # The order in which pixels of equal heat go, the same for every map.
 SEED = 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.measures import GROUPS, MEASURES, Measure
-from gradcam_cli.settings import EvaluateRequest, Gate, StudySettings
+from gradcam_cli.requests import EvaluateRequest, Gate, StudySettings
 
 ALL = "all"
 OPTIONS = {measure.option: measure for measure in MEASURES.values()}

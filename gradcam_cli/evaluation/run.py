@@ -18,6 +18,7 @@ from gradcam_cli.evaluation.study import LayerStudy, boxes_of, open_layers
 from gradcam_cli.evaluation.summary import StudySummary, evaluation_record
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.inputs.finding import find_inputs
+from gradcam_cli.requests import EvaluateRequest, Gate
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.runs_found import as_given
 from gradcam_cli.results.sidecar import to_json
@@ -25,7 +26,6 @@ from gradcam_cli.runs.job import Unexplained
 from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.runs.study_engines import StudyEngines
 from gradcam_cli.runs.watched_engine import counting
-from gradcam_cli.settings import EvaluateRequest, Gate
 from gradcam_cli.text import counted
 
 RECORD, ROWS, PLOT = "evaluation.json", "evaluation.jsonl", "curves.png"

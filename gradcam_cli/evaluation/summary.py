@@ -14,8 +14,9 @@ from gradcam_cli.evaluation.images import Measured
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES, Measure
 from gradcam_cli.evaluation.sanity import UNCHANGED, Change, Stage
 from gradcam_cli.methods import METHODS
+from gradcam_cli.requests import Gate, StudySettings
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, ModelCard
-from gradcam_cli.settings import Gate, SampleRange, StudySettings
+from gradcam_cli.settings import SampleRange
 
 DIGITS = 6
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.settings import ChangeLimit
+from gradcam_cli.requests import ChangeLimit
 from gradcam_cli.text import one_line
 
 if TYPE_CHECKING:

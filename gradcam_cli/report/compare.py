@@ -7,9 +7,9 @@ from typing import Any
 
 from gradcam_cli.report.change_measures import correlation, overlap, peak_shift, rank_correlation
 from gradcam_cli.report.image_state import ClassState, ImageState, state_of
+from gradcam_cli.requests import Match
 from gradcam_cli.results.run import Run
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.settings import Match
 from gradcam_cli.text import counted
 
 # An image's key in both runs: what it is matched by, and its number among the images with the same.

@@ -10,9 +10,9 @@ from gradcam_cli.report.comparison_page import PAGE_MARK, write_comparison_page
 from gradcam_cli.report.own_files import write_own
 from gradcam_cli.report.report import PAGE, refuse_foreign
 from gradcam_cli.report.snapshot import Snapshot, merged, read_snapshot, snapshot_of, write_snapshot
+from gradcam_cli.requests import ChangeLimit, CompareRequest
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record, to_json
-from gradcam_cli.settings import ChangeLimit, CompareRequest
 
 COMPARISON_RECORD: Final = "comparison.json"
 MARK: Final = "gradcam_comparison"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gradcam_cli.report.entries import Entry
-from gradcam_cli.settings import ReportSort
+from gradcam_cli.requests import ReportSort
 
 
 def sorted_entries(entries: Sequence[Entry], key: ReportSort) -> list[Entry]:

@@ -17,7 +17,8 @@ from gradcam_cli.report.entries import Entry, ExplainedClass, Placement
 from gradcam_cli.report.ordering import peak_distance
 from gradcam_cli.report.places import PLACES, place_of
 from gradcam_cli.report.thumbnails import Thumbnail
-from gradcam_cli.settings import COLORMAPS, OverlaySettings, ReportSort
+from gradcam_cli.requests import ReportSort
+from gradcam_cli.settings import COLORMAPS, OverlaySettings
 
 Json = dict[str, Any]
 WHOLE = (0.0, 0.0, 1.0, 1.0)

@@ -16,8 +16,9 @@ from gradcam_cli.report.ordering import area_of, score_of, sorted_entries
 from gradcam_cli.report.page import MARK, Page, rendered
 from gradcam_cli.report.payload import Links, Shown, payload_of
 from gradcam_cli.report.thumbnails import Photographs, ThumbnailMaker
+from gradcam_cli.requests import ReportRequest
 from gradcam_cli.results.run import Run, read_run
-from gradcam_cli.settings import OverlaySettings, ReportRequest, SampleRange
+from gradcam_cli.settings import OverlaySettings, SampleRange
 from gradcam_cli.text import counted
 
 PAGE: Final = "index.html"

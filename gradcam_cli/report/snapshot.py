@@ -14,9 +14,9 @@ from gradcam_cli.report.change_metrics import change_limit, change_limits
 from gradcam_cli.report.compare import Side, side_of
 from gradcam_cli.report.image_state import state_of
 from gradcam_cli.report.own_files import read_own, write_own
+from gradcam_cli.requests import ChangeLimit
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.settings import ChangeLimit
 
 MARK: Final = "gradcam_snapshot"
 VERSION: Final = 1

@@ -10,10 +10,11 @@ from gradcam_cli.inputs.other_inputs import ExtrasReader
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import check_method
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.sidecar import GivenCard, ModelCard, RunCard
 from gradcam_cli.runs.job import Decode, ExtrasOf, Job, no_extras, unheard
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
-from gradcam_cli.settings import ExplainRequest, FitChoice, FitMode, RunSettings, Score
+from gradcam_cli.settings import FitChoice, FitMode, RunSettings, Score
 from gradcam_cli.versions import version_of_packaged_weights, versions
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from gradcam_cli.methods.method_runner import chosen_method
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import weights_at_hand
+from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.earlier_run import MOST_CHANGES, run_record_of
 from gradcam_cli.results.output import Names, OutputFolder
 from gradcam_cli.results.run import Run
@@ -33,7 +34,6 @@ from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
 from gradcam_cli.runs.tally import Tally
 from gradcam_cli.runs.threads import available_threads
-from gradcam_cli.settings import ExplainRequest
 from gradcam_cli.text import counted
 
 STAYS = "What was finished stays valid."

@@ -8,12 +8,12 @@ from typing import Any
 from gradcam_cli.errors import Reason
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.earlier_run import Replacement, replacement
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.reading import read_sidecar
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.resume import Wanted, has_failed, is_finished
-from gradcam_cli.settings import ExplainRequest
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method_runner import check_method
 from gradcam_cli.models.request import ModelRequest
+from gradcam_cli.requests import EvaluateRequest
 from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.engine_factory import chosen_fit, extras_of, model_card
 from gradcam_cli.runs.job import Job
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
-from gradcam_cli.settings import EvaluateRequest, MethodOptions, RunSettings, TargetSettings
+from gradcam_cli.settings import MethodOptions, RunSettings, TargetSettings
 from gradcam_cli.versions import versions
 
 

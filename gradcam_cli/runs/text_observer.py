@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from gradcam_cli.inputs.discovery import Found
 from gradcam_cli.inputs.left_out import left_out_lines
+from gradcam_cli.requests import EvaluateRequest, ExplainRequest
 from gradcam_cli.results.records import line_of
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.announcement import announcement
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.runs.tally import Tally
-from gradcam_cli.settings import EvaluateRequest, ExplainRequest
 from gradcam_cli.text import counted
 
 

@@ -1,0 +1,201 @@
+"""What the commands are asked for, as one frozen dataclass each: `explain`, `evaluate`, `report`, `compare`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from gradcam_cli.settings import (
+    METHOD_CHOICES,
+    QUICK_METRICS,
+    Baseline,
+    Doc,
+    EngineSettings,
+    FitChoice,
+    InputSettings,
+    ModelSettings,
+    Resume,
+    RunSettings,
+    SampleRange,
+    TargetSettings,
+)
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """All that one run of `explain` is asked for.
+
+    Without an `output` folder no files are written. `fit` is resolved when the model is known; the `run` has the
+    resolved one. With `max_failures` the run stops after so many failed images. With `isolate_decoder` pictures are
+    decoded in processes of their own.
+
+    Example:
+        >>> request = ExplainRequest(InputSettings(("photos",)), output=Path("out"))
+        >>> explain_folder(request)  # doctest: +SKIP
+    """
+
+    inputs: InputSettings = field(default_factory=InputSettings)
+    output: Path | None = None
+    model: ModelSettings = field(default_factory=ModelSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    targets: TargetSettings = field(default_factory=TargetSettings)
+    fit: Annotated[
+        FitChoice,
+        Doc(
+            "How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or "
+            "what the tool that made the model does."
+        ),
+    ] = "auto"
+    run: RunSettings = field(default_factory=RunSettings)
+    resume: Annotated[Resume, Doc("What becomes of images that an earlier run has explained.")] = "finished"
+    max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1)] = None
+    isolate_decoder: Annotated[
+        bool,
+        Doc("Decode in processes of their own: a picture that crashes a codec fails only that image."),
+    ] = False
+
+    def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+        """Hash what the files of an image depend on besides the image: sha256 in hexadecimal.
+
+        Args:
+            model: what the results depend on of the model, see `ModelRequest.depends`.
+            versions: the installed versions of this program and of what computes.
+
+        The size of batches and the limits of inputs change no result: they are no part of it.
+        """
+        settings = asdict(self.run) | {"fit": self.fit}
+        del settings["batch_size"], settings["limits"]
+        depends = {
+            "model": dict(model),
+            "settings": settings,
+            "targets": asdict(self.targets),
+            "engine": [self.engine.engine, self.engine.precision],
+            "versions": dict(versions),
+        }
+        return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What an evaluation measures of which methods.
+
+    `metrics` are groups of figures, see `evaluation.measures.GROUPS`. `steps` and `baseline` are those of deletion and
+    insertion. `grid` is the rows and columns of collages for the grid pointing game.
+    """
+
+    methods: Annotated[tuple[str, ...], Doc("Which of the CAM family; repeatable.", choices=METHOD_CHOICES)] = (
+        "gradcam",
+        "gradcam++",
+    )
+    metrics: tuple[str, ...] = QUICK_METRICS
+    steps: Annotated[int, Doc("Steps of deletion and insertion.", low=2, high=1000)] = 20
+    baseline: Annotated[
+        Baseline,
+        Doc(
+            "What replaces removed pixels: the picture's mean colour, the picture blurred (sigma 10 pixels at 224), "
+            "black, or what the pixels around them suggest, with noise (ROAD, Rong 2022)."
+        ),
+    ] = "mean"
+    grid: Annotated[
+        tuple[int, int] | None,
+        Doc("Grid pointing game on collages of R rows and C columns; the model must take a larger input.", "RxC"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit that one figure (a name of `evaluation.measures.MEASURES`) must not be worse than.
+
+    It holds for one method, or for all of them where `method` is None.
+    """
+
+    measure: str
+    limit: float
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """All that one run of `evaluate` is asked for.
+
+    The `layer` of the `model` is ignored: each of `layers` is explained for itself. `boxes_csv` is a file of objects.
+    Without an `output` folder no files are written.
+    """
+
+    inputs: InputSettings = field(default_factory=InputSettings)
+    output: Path | None = None
+    model: ModelSettings = field(default_factory=ModelSettings)
+    layers: tuple[str, ...] = ("auto",)
+    study: StudySettings = field(default_factory=StudySettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    fit: FitChoice = "auto"
+    batch_size: int = 16
+    sample_range: SampleRange | None = None
+    boxes_csv: Annotated[
+        Path | None,
+        Doc("Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file."),
+    ] = None
+    gates: Annotated[
+        tuple[Gate, ...],
+        Doc(
+            "End with 5 where a mean is worse than VALUE: above it where lower is better, below it where higher is; "
+            "repeatable.",
+            "[METHOD:]METRIC=VALUE",
+        ),
+    ] = ()
+
+
+# By what images of two runs are taken for the same: the path in the output tree, or the bytes of the file.
+Match = Literal["path", "sha256"]
+MATCHES: tuple[Match, ...] = ("path", "sha256")
+
+
+@dataclass(frozen=True)
+class ChangeLimit:
+    """A limit for one figure of a comparison, a name of `report.change_metrics.CHANGE_METRICS`."""
+
+    metric: str
+    value: float
+
+
+# By what a report sorts its images: the most probable first, the largest hot area first, by name, or those whose peak
+# is farthest from the middle of the photograph first.
+ReportSort = Literal["name", "probability", "area", "peak-distance"]
+REPORT_SORTS: tuple[ReportSort, ...] = ("name", "probability", "area", "peak-distance")
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """Which run becomes a page, and how.
+
+    The page is written to `output`, or to `index.html` in the folder of the run. Only the first `limit` images are
+    shown; the summary is that of all.
+    """
+
+    run: Path
+    output: Path | None = None
+    self_contained: Annotated[bool, Doc("One file that needs no other: thumbnails inside, no links.")] = False
+    sort: Annotated[ReportSort, Doc("Order of the images; figures from the highest to the lowest.")] = "name"
+    limit: Annotated[int | None, Doc("Show only the first N images of that order.", "N", low=1)] = None
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """Which run is compared with what, and which figures must not be worse than which limits.
+
+    The base is a run or a snapshot. A snapshot brings limits of its own; those of `fail_over` take their place. With
+    `update` the snapshot becomes that of the new run, and no limit counts.
+    """
+
+    new: Path
+    base: Path | None = None
+    snapshot: Annotated[Path | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE")] = None
+    match: Annotated[Match, Doc("Which images are the same: those of one path, or files of the same bytes.")] = "path"
+    output: Path | None = None
+    fail_over: Annotated[
+        tuple[ChangeLimit, ...], Doc("End with 5 beyond VALUE; repeatable. See the metrics.", "METRIC=VALUE")
+    ] = ()
+    warn_over: Annotated[tuple[ChangeLimit, ...], Doc("Warn beyond VALUE; repeatable.", "METRIC=VALUE")] = ()
+    update: Annotated[bool, Doc("Accept NEW: the snapshot becomes that of NEW, with its old tolerance.")] = False
