@@ -158,7 +158,7 @@ class Explainer:
         return self._any().engine.head.class_count
 
     def close(self) -> None:
-        """Let go of the loaded model; the next picture loads it again."""
+        """Release the loaded model; the next picture loads it again."""
         self._open.clear()
         self._engines = self._given_engines or _engines_for(self._model)
 
@@ -169,7 +169,7 @@ class Explainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the loaded model."""
+        """Release the loaded model."""
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -161,8 +161,8 @@ class Explanation:
 
         Raises:
             UsageError: the folder cannot be written, or a run is writing there.
-            ImageError: files that are not this program's stand in the way.
-            EnvironmentStop: the disk is full or gone.
+            ImageError: a file that is not this program's would be replaced.
+            EnvironmentStop: nothing can be written: the disk is full, or the folder was removed.
         """
         files, record = self._finished
         with OutputFolder(Path(folder)).held() as output:

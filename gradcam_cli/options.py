@@ -79,7 +79,7 @@ class ExplainOptions(TypedDict, total=False):
         inputs: (name, value) of further inputs, as in `("age", "41")`.
         pairs: a CSV with the second picture of each.
         image_input: the input that takes the picture, where several take pictures.
-        custom_objects, trust_code: a Python file with the model's own layers, and leave to run it.
+        custom_objects, trust_code: a Python file with the model's own layers, and permission to run it.
         token_grid: (height, width) of a transformer's tokens, where the network does not show it.
 
     Method:

@@ -55,8 +55,8 @@ COLORMAPS: tuple[str, ...] = (
 # and 98th percentile.
 SampleRange = tuple[float, float] | Literal["minmax", "percentile"]
 
-# The names of the preprocessings and of the methods. They stand here, too, so that nobody need import numpy for them; a
-# test compares them with the registries.
+# The names of the preprocessings and of the methods. They are repeated here, so that --help does not import NumPy.
+# A test compares them with the registries.
 PREPROCESS_CHOICES = ("auto", "caffe", "tf", "torch", "unit", "none", "lite", "unit-bgr", "none-bgr", "tf-bgr")
 METHOD_CHOICES = (
     "gradcam",
@@ -237,7 +237,7 @@ class MethodOptions:
     ] = 0.15
     flip: Annotated[bool, Doc("Explain by the mean of the map and that of the mirrored picture.")] = False
     max_channels: Annotated[
-        int, Doc("How many channels scorecam looks through, the strongest of each picture.", "N", low=1, otherwise="{}")
+        int, Doc("How many channels scorecam uses as masks, the strongest of each picture.", "N", low=1, otherwise="{}")
     ] = 128
     scorecam_masks: Annotated[
         MaskScaling,

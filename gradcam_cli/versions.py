@@ -27,6 +27,6 @@ def versions() -> dict[str, str]:
 
 
 def version_of_packaged_weights() -> dict[str, str]:
-    """Give the version of the package that brings weights: empty where it is not installed."""
+    """Give the version of the package that contains weights: empty where it is not installed."""
     weights = installed_version(PACKAGED_WEIGHTS)
     return {PACKAGED_WEIGHTS: weights} if weights else {}

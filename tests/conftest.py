@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fakes import FakeEngines
 from numpy.typing import NDArray
 
 from gradcam_cli.cli import program
+from gradcam_cli.engines.selection import Engines
 from gradcam_cli.inputs.decoding import encode_jpeg
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.image_containers import PNG_MAGIC
@@ -104,17 +106,19 @@ def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, *more: byte
 Invoke = Callable[..., Result]
 
 
+def invoked(engines: Engines, *args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
+    """Run a command in this process with these engines, and fail with everything that is known unless it ends so."""
+    result = CliRunner().invoke(program, [*args], input=stdin, obj=engines, catch_exceptions=False)
+    assert result.exit_code == code, (args, result.stdout, result.stderr)
+    return result
+
+
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command in this process, in an empty folder, with the fake engine in TensorFlow's place."""
     monkeypatch.chdir(tmp_path)
 
-    def invoker(*args: str, code: int = 0, stdin: bytes | str | None = None) -> Result:
-        result = CliRunner().invoke(program, [*args], input=stdin, obj=FakeEngines(), catch_exceptions=False)
-        assert result.exit_code == code, (args, result.stdout, result.stderr)
-        return result
-
-    return invoker
+    return partial(invoked, FakeEngines())
 
 
 @pytest.fixture

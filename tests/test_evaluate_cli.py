@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from conftest import SAMPLES, Invoke, Runner, jpeg
+from click.testing import CliRunner
+from conftest import SAMPLES, Invoke, Runner, invoked, jpeg
 from fakes import EVERYTHING, HEAD, FakeEngine, FakeModel, OtherEngine, study
 
 from gradcam_cli.cli import program
@@ -76,12 +77,7 @@ def engines() -> FakeStudyEngines:
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: FakeStudyEngines) -> Invoke:
     monkeypatch.chdir(tmp_path)
 
-    def invoker(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(program, ["evaluate", *args], catch_exceptions=False, obj=engines)
-        assert result.exit_code == code, (args, result.stdout, result.stderr)
-        return result
-
-    return invoker
+    return partial(invoked, engines, "evaluate")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from gradcam_cli.cli.options import examples, list_option
 
 @click.group(epilog=examples("gradcam-cli cache list"))
 def cache() -> None:
-    """Look after the cache of compiled models."""
+    """Manage the cache of compiled models."""
 
 
 @cache.command("list", epilog=examples("gradcam-cli cache list", "gradcam-cli cache list --json | jq '.[].model'"))

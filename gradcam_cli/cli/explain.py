@@ -53,7 +53,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 @engine_options
 @setting_options(ExplainRequest, "alpha", "colormap", "quality", "max_side", "boxes", "draw_boxes", "mask")
 @click.option("--overwrite", is_flag=True, help="Explain everything anew, also what an earlier run has finished.")
-@click.option("--retry-failed", is_flag=True, help="Take only the inputs whose sidecar tells of a failure.")
+@click.option("--retry-failed", is_flag=True, help="Take only the inputs whose sidecar reports a failure.")
 @click.option("--verify", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
 @setting_options(ExplainRequest, "sample_range", "max_pixels", "max_file_bytes", "isolate_decoder", "max_failures")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")

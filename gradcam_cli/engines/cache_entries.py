@@ -1,4 +1,4 @@
-"""What lies in the cache of compiled models, and its removal."""
+"""The entries of the cache of compiled models, and their removal."""
 
 import time
 from collections.abc import Iterable

@@ -55,7 +55,7 @@ class Work:
 
 
 class Engines:
-    """Finds models and opens engines for them: the seam where a test passes in networks of its own."""
+    """Finds models and opens engines for them. A test passes in a subclass with networks of its own."""
 
     def locate(
         self, settings: ModelSettings, downloading: Downloading, *, cache: bool = True, need_weights: bool = True

@@ -1,6 +1,6 @@
 """How the command ends: its exit code and message for each error, and when memory runs out.
 
-A native library may tell of too little memory in any way, or not at all.
+A native library may report too little memory in any way, or not at all.
 """
 
 import errno
@@ -49,7 +49,7 @@ def stop_of(error: Exception) -> tuple[int, str] | None:
 
 
 def leave(code: int) -> None:
-    """End the process at once, without the half second in which TensorFlow's memory is taken apart.
+    """End the process at once, without the half second in which TensorFlow's memory is released.
 
     All files are written and all threads joined by now.
     """
@@ -57,7 +57,7 @@ def leave(code: int) -> None:
         try:
             stream.flush()
         except OSError:
-            # The reader is gone, as in `| head`, or the disk is full.
+            # The reader has closed the pipe, as `head` does, or the disk is full.
             code = code or 1
     os._exit(code)
 

@@ -1,4 +1,4 @@
-"""How a run ends early: Ctrl-C, SIGTERM, and a reader of stdout that is gone."""
+"""How a run ends early: Ctrl-C, SIGTERM, and a closed stdout."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM unwind the run, which finishes or drops what is in hand; a second one ends it at once."""
+    """Let Ctrl-C and SIGTERM unwind the run, which ends or drops its current batch; a second one ends it at once."""
 
     def unwind(number: int, _frame: FrameType | None) -> None:
         for each in before:

@@ -1,4 +1,4 @@
-"""What runs are compared by: the classes that a sidecar tells of, and their maps over the photograph."""
+"""What runs are compared by: the classes of a sidecar, and their maps over the photograph."""
 
 import base64
 import math

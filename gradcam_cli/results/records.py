@@ -28,7 +28,7 @@ def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
         try:
             yield file
         finally:
-            # Each line was flushed: what is left was told when it could not be written.
+            # Each line was flushed: an error was reported when the line could not be written.
             with suppress(OSError):
                 file.close()
 
@@ -37,7 +37,7 @@ def write_line(lines: TextIO, record: Record, name: str | None) -> None:
     """Write a record as one line of JSON.
 
     Raises:
-        BrokenPipeError: nobody reads any more.
+        BrokenPipeError: the reader has closed the pipe.
         EnvironmentStop: the file `name` cannot be written.
     """
     try:

@@ -1,4 +1,4 @@
-"""What people are told once of the model when it has been loaded: what was chosen, and what looks wrong."""
+"""What is reported once when the model has been loaded: what was chosen, and what looks wrong."""
 
 from collections.abc import Iterator
 

@@ -41,7 +41,7 @@ class EngineFactory:
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
 
     def open(self, batch_size: int | None = None, *, again: bool = False) -> tuple[Engine, Job]:
-        """Make the engine and the job; the observer hears what was chosen, unless it is made `again`.
+        """Make the engine and the job; the observer receives what was chosen, unless it is made `again`.
 
         Raises:
             ModelError: the model cannot be explained so.

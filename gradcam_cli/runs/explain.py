@@ -143,7 +143,7 @@ class NoFiles:
 class WrittenSink:
     """Passes files on, and keeps the records that were written until they are reported.
 
-    When a run is interrupted, images that are already written are still on their way to the report.
+    When a run is interrupted, some images are written already and not reported yet.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -224,7 +224,7 @@ class _Execution:
         return False
 
     def _report_rest(self, written: WrittenSink, tally: Tally) -> None:
-        """Report what was written while the run came to its end; where nobody reads any more, it is only counted."""
+        """Report what was written while the run ended. Where the reader of the records is closed, only count it."""
         for record in written.unreported():
             if record is not tally.last:
                 tally.add(record)

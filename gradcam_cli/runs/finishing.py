@@ -83,7 +83,7 @@ def as_failure(image: Explained | Unexplained, error: ImageError) -> Unexplained
 
 
 def _record_failure(image: Explained | Unexplained, error: ImageError, job: Job, sink: Sink) -> Record:
-    """Record what went wrong with one image. A failure has a sidecar too, unless something stands in its way."""
+    """Record why one image failed. A failure has a sidecar too, where one can be written."""
     failure = as_failure(image, error)
     files, record = finished(failure, job)
     if _has_sidecar(failure):
@@ -93,7 +93,7 @@ def _record_failure(image: Explained | Unexplained, error: ImageError, job: Job,
 
 
 def _has_sidecar(image: Unexplained) -> bool:
-    """Whether a failure is written: not where somebody else's file stands in the way.
+    """Whether a failure is written: not where its sidecar would replace a file that is not this program's.
 
     A folder that could not be listed has no sidecar: it would stay when the folder can be read again.
     """

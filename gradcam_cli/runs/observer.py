@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: the one way in which a command line, a notebook or a worker hears of it."""
+"""The events of a run: what a command line, a notebook or a worker receives while the run goes on."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

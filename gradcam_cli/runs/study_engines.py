@@ -25,7 +25,7 @@ class StudyEngines:
     Args:
         request: the evaluation.
         images: how many images are measured.
-        observer: hears of downloads, and of what was chosen for each layer.
+        observer: receives downloads, and what was chosen for each layer.
         engines: finds the model and opens its engines.
 
     Raises:
@@ -47,7 +47,7 @@ class StudyEngines:
         self._opened = engines.of_model(self._model, request.engine)
 
     def open(self, layer: str) -> tuple[Engine, Job]:
-        """Make the engine and the job of one layer; the observer hears what was chosen.
+        """Make the engine and the job of one layer; the observer receives what was chosen.
 
         Raises:
             ModelError: the layer cannot be explained, or the model has no probabilities.

@@ -73,7 +73,7 @@ class TextObserver(RunObserver):
             self._write(line_of(record))
 
     def finished(self, tally: Tally, *, interrupted: bool) -> None:
-        """Write the outcome, except where the reader of stdout is gone."""
+        """Write the outcome, except where stdout was closed."""
         interruption = sys.exception()
         if interrupted and isinstance(interruption, KeyboardInterrupt):
             self._write("Interrupted: what was finished stays valid, and the same command goes on from there.")
