@@ -1,6 +1,5 @@
 """The page of a comparison: the images that changed most, before and after, in one HTML file that needs no other."""
 
-import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from gradcam_cli.report.compare import Comparison, Facts, ImageChange
 from gradcam_cli.report.entries import Entry
 from gradcam_cli.report.image_state import GRID, ClassState, ImageState
 from gradcam_cli.report.page import filled
+from gradcam_cli.report.payload import encoded
 from gradcam_cli.report.report import sample_range_of
-from gradcam_cli.report.thumbnails import Photographs, thumbnail_of
+from gradcam_cli.report.thumbnails import Photographs, data_address, thumbnail_of
 from gradcam_cli.results.run import Run
 from gradcam_cli.settings import OverlaySettings, SampleRange
 
@@ -81,7 +81,7 @@ def _data(comparison: Comparison, new: Run) -> dict[str, Any]:
     return {
         "side": GRID,
         "alpha": style.alpha,
-        "colours": _encoded(colour_table(style.colormap)),
+        "colours": encoded(colour_table(style.colormap)),
         "images": [_image(change, photos.get(change.path)) for change in shown],
     }
 
@@ -89,7 +89,7 @@ def _data(comparison: Comparison, new: Run) -> dict[str, Any]:
 def _photo(photographs: Photographs, entry: Entry, sample_range: SampleRange | None) -> str | None:
     place = photographs.find(entry)
     data = thumbnail_of(os.fspath(place), sample_range) if place else None
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}" if data else None
+    return data_address(data) if data else None
 
 
 def _image(change: ImageChange, photo: str | None) -> dict[str, Any]:
@@ -116,8 +116,4 @@ def _named(explained: ClassState | None) -> dict[str, Any]:
 def _map(image: ImageState, explained: ClassState | None) -> str | None:
     """The map over the photograph in 8 bits, row by row in base64."""
     found = image.map_of(explained) if explained else None
-    return None if found is None else _encoded(np.rint(found[0] * 255).astype(np.uint8))
-
-
-def _encoded(values: Any) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")
+    return None if found is None else encoded(np.rint(found[0] * 255).astype(np.uint8))

@@ -95,7 +95,7 @@ def payload_of(shown: Shown, links: Links) -> Json:
         "sort": shown.sort,
         "alpha": shown.style.alpha,
         "colormap": shown.style.colormap,
-        "colormaps": {name: _encoded(colour_table(name)) for name in COLORMAPS},
+        "colormaps": {name: encoded(colour_table(name)) for name in COLORMAPS},
     }
 
 
@@ -170,8 +170,9 @@ def _scaled(grid: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 
 def _map(heat: NDArray[np.uint8]) -> Json:
-    return {"height": heat.shape[0], "width": heat.shape[1], "uint8": _encoded(heat)}
+    return {"height": heat.shape[0], "width": heat.shape[1], "uint8": encoded(heat)}
 
 
-def _encoded(values: NDArray[np.uint8]) -> str:
+def encoded(values: NDArray[np.uint8]) -> str:
+    """Write an array of bytes, row by row, in base64."""
     return base64.b64encode(values.tobytes()).decode("ascii")

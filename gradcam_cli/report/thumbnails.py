@@ -102,7 +102,7 @@ class ThumbnailMaker:
         """Make a thumbnail of one file; None where it cannot be read."""
         if self.embedded:
             data = thumbnail_of(path, sample_range)
-            return None if data is None else f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
+            return None if data is None else data_address(data)
         kind = "photo" if path not in self._overlays(entry) else "overlay"
         name = f"{self.folder}/{_hashed((entry.relative, entry.record['input'].get('sha256'), kind))}{THUMBNAIL_SUFFIX}"
         if (self.root / name).is_file():
@@ -119,6 +119,11 @@ def _hashed(parts: Iterable[str | None]) -> str:
     """Name a thumbnail by what it shows, so that it is made again when that changes."""
     text = "\0".join(part or "" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def data_address(jpeg: bytes) -> str:
+    """Write a JPEG as an address that has the picture in it, for a page that stands alone."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
 def thumbnail_of(path: str, sample_range: SampleRange | None) -> bytes | None:
