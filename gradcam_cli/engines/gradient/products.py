@@ -1,0 +1,162 @@
+"""Rules of products, and of what sums along axes: reductions, softmax, normalisations."""
+
+import math
+from collections.abc import Sequence
+
+from gradcam_cli.engines.gradient.nodes import (
+    Tensor,
+    add,
+    constant,
+    divide,
+    expanded,
+    exponential,
+    integers,
+    multiply,
+    op,
+    output,
+    own_copy,
+    plus,
+    power,
+    reshaped,
+    shape_of,
+    subtract,
+    sum_over,
+    summed_to,
+)
+from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
+
+
+def _product(a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> Tensor:
+    return output(op.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b))
+
+
+def _matmul(step: Step) -> Gradients:
+    """Of `Y = A B`: `dA = G B^T` and `dB = A^T G`, transposed where the operand was; batch axes are broadcast."""
+    a, b = (own_copy(value) for value in step.inputs)
+    if min(len(shape_of(a)), len(shape_of(b))) < 2:
+        raise step.refused("it multiplies a vector")
+    of_a, of_b = bool(step.attribute("transpose_a")), bool(step.attribute("transpose_b"))
+    found: Gradients = [None, None]
+    if step.needed[0]:
+        left, right = (b, step.g) if of_a else (step.g, b)
+        product = _product(left, right, transpose_a=of_a and of_b, transpose_b=of_a or not of_b)
+        found[0] = summed_to(product, shape_of(a))
+    if step.needed[1]:
+        left, right = (step.g, a) if of_b else (a, step.g)
+        product = _product(left, right, transpose_a=of_b or not of_a, transpose_b=of_a and of_b)
+        found[1] = summed_to(product, shape_of(b))
+    return found
+
+
+def _einsum(step: Step) -> Gradients:
+    """Of a sum of products of terms: the gradient of one term is the sum of products of g and the other terms.
+
+    A letter that stands in one term alone is summed over, so that its gradient is the same along that axis.
+    """
+    equation = str(step.attribute("equation")).replace(" ", "")
+    left, _, right = equation.partition("->")
+    terms = left.split(",")
+    if "." in equation or any(len(set(term)) != len(term) for term in [*terms, right]):
+        raise step.refused(f"the equation {equation} repeats a letter or has an ellipsis")
+    return [_einsum_term(step, terms, right, place) if needed else None for place, needed in enumerate(step.needed)]
+
+
+def _einsum_term(step: Step, terms: list[str], right: str, place: int) -> Tensor:
+    others = [(terms[i], own_copy(value, always=True)) for i, value in enumerate(step.inputs) if i != place]
+    term, whole = terms[place], shape_of(step.inputs[place])
+    known = set(right).union(*[letters for letters, _ in others])
+    kept = "".join(letter for letter in term if letter in known)
+    equation = ",".join([right, *[letters for letters, _ in others]]) + "->" + kept
+    product = output(op.einsum([step.g, *[value for _, value in others]], equation))
+    narrow = [size if letter in known else 1 for letter, size in zip(term, whole, strict=True)]
+    return expanded(reshaped(product, narrow), whole)
+
+
+def _reduced_axes(step: Step) -> list[int]:
+    rank = len(step.x_shape)
+    return sorted({axis % rank for axis in step.numbers(1)})
+
+
+def _with_axes(step: Step, reduced: Tensor) -> Tensor:
+    """Put the axes back, with size 1, that a reduction has taken away."""
+    axes = _reduced_axes(step)
+    return reshaped(reduced, [1 if i in axes else size for i, size in enumerate(step.x_shape)])
+
+
+def _sum(step: Step) -> Gradients:
+    """`dx = g` in every cell of the sum."""
+    return step.only(expanded(_with_axes(step, step.g), step.x_shape))
+
+
+def _mean(step: Step) -> Gradients:
+    """`dx = g / n` in each of the n cells of the mean."""
+    count = math.prod(step.x_shape[axis] for axis in _reduced_axes(step))
+    return step.only(expanded(multiply(_with_axes(step, step.g), 1 / count), step.x_shape))
+
+
+def _extreme(step: Step) -> Gradients:
+    """Of the largest or smallest cell: g goes to it; equal cells share it, as in TensorFlow."""
+    equal = output(op.convert(op.equal(step.x, _with_axes(step, step.y)), "f32"))
+    share = divide(_with_axes(step, step.g), sum_over(equal, _reduced_axes(step)))
+    return step.only(multiply(equal, share))
+
+
+def _length(step: Step) -> Gradients:
+    """Of `y = sqrt(sum x^2)`: `dx = g x / y`."""
+    return step.only(multiply(step.x, divide(_with_axes(step, step.g), _with_axes(step, step.y))))
+
+
+def _axis(step: Step) -> list[int]:
+    return [int(str(step.attribute("axis"))) % len(step.y_shape)]
+
+
+def _softmax(step: Step) -> Gradients:
+    """`dx = y (g - sum(g y))`, summed along the softmax's axis."""
+    return [multiply(step.y, subtract(step.g, sum_over(multiply(step.g, step.y), _axis(step))))]
+
+
+def _log_softmax(step: Step) -> Gradients:
+    """`dx = g - exp(y) sum(g)`."""
+    return [subtract(step.g, multiply(exponential(step.y), sum_over(step.g, _axis(step))))]
+
+
+def _normalised(step: Step) -> Gradients:
+    """Of `y = (x - mean x) / s`, s = sqrt(var x + eps): `dx = (g - mean g - y mean(g y)) / s`."""
+    axes = step.numbers(1)
+    if not step.attribute("normalize_variance"):
+        return step.only(subtract(step.g, _mean_of(step.g, axes)))
+    if "inside" not in str(step.attribute("eps_mode")).lower():
+        raise step.refused("its eps is outside of the root")
+    centred = subtract(step.x, _mean_of(step.x, axes))
+    variance = _mean_of(multiply(centred, centred), axes)
+    deviation = output(op.sqrt(plus(variance, float(str(step.attribute("eps"))))))
+    along = multiply(step.y, _mean_of(multiply(step.g, step.y), axes))
+    return step.only(divide(subtract(subtract(step.g, _mean_of(step.g, axes)), along), deviation))
+
+
+def _mean_of(tensor: Tensor, axes: Sequence[int]) -> Tensor:
+    return output(op.reduce_mean(tensor, integers(axes), keep_dims=True))
+
+
+def _batch_norm(step: Step) -> Gradients:
+    """Of `y = gamma (x - mean) / sqrt(var + eps) + beta`, all constant: `dx = g gamma / sqrt(var + eps)`."""
+    gamma, variance = step.inputs[1], step.inputs[4]
+    epsilon = constant(float(str(step.attribute("epsilon"))))
+    scale = multiply(gamma, power(add(variance, epsilon), -0.5))
+    shape = [1, *shape_of(gamma), *[1] * (len(step.x_shape) - 2)]
+    return step.only(multiply(step.g, reshaped(scale, shape)))
+
+
+RULES: dict[str, Rule] = {
+    "MatMul": _matmul,
+    "Einsum": _einsum,
+    "ReduceSum": _sum,
+    "ReduceMean": _mean,
+    "ReduceMax": _extreme,
+    "ReduceMin": _extreme,
+    "ReduceL2": _length,
+    "Softmax": _softmax,
+    "LogSoftmax": _log_softmax,
+    "MVN": _normalised,
+    "BatchNormInference": _batch_norm,
+}

@@ -1,0 +1,113 @@
+"""What a rule is given: one node on the way from the logits back to the target layer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gradcam_cli.engines.gradient.nodes import Array, Node, Tensor, known_value, shape_of
+from gradcam_cli.errors import ModelError
+
+
+class NoRuleError(ModelError):
+    """The gradient of this network cannot be built; the message names the operation and the node.
+
+    Attributes:
+        operation: the type of the operation.
+        node: the name of the node.
+    """
+
+    def __init__(self, operation: str, node: str, reason: str) -> None:
+        """Keep the operation and the node beside the sentence for people."""
+        super().__init__(f"There is no gradient for the operation {operation} ('{node}'): {reason}.")
+        self.operation = operation
+        self.node = node
+
+
+def no_rule(node: Node, reason: str) -> NoRuleError:
+    """Make the error of a node."""
+    return NoRuleError(node.get_type_name(), node.get_friendly_name(), reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node y = f(x_1, ..., x_n), and the gradient of the score with respect to each of its outputs.
+
+    Attributes:
+        node: the node.
+        gradients: one for each output; None where the score does not depend on that output.
+        needed: for each input, whether the target layer's output goes into it.
+    """
+
+    node: Node
+    gradients: tuple[Tensor | None, ...]
+    needed: tuple[bool, ...]
+
+    @property
+    def type(self) -> str:
+        """Type of the operation."""
+        return str(self.node.get_type_name())
+
+    @property
+    def g(self) -> Tensor:
+        """Gradient of the first output."""
+        return self.gradients[0]
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All inputs."""
+        return list(self.node.input_values())
+
+    @property
+    def x(self) -> Tensor:
+        """The first input."""
+        return self.node.input_value(0)
+
+    @property
+    def y(self) -> Tensor:
+        """The first output."""
+        return self.node.output(0)
+
+    @property
+    def x_shape(self) -> list[int]:
+        """Shape of the first input."""
+        return shape_of(self.x)
+
+    @property
+    def y_shape(self) -> list[int]:
+        """Shape of the first output."""
+        return shape_of(self.y)
+
+    def attribute(self, name: str, default: object = None) -> object:
+        """Give an attribute of the operation."""
+        return self.node.get_attributes().get(name, default)
+
+    def value(self, place: int) -> Array:
+        """Give the value of an input that has to be constant.
+
+        Raises:
+            NoRuleError: it is computed from the picture.
+        """
+        found = known_value(self.node.input_value(place))
+        if found is None:
+            raise self.refused(f"its input {place} is not constant")
+        return found
+
+    def numbers(self, place: int) -> list[int]:
+        """Give the integers of an input that has to be constant.
+
+        Raises:
+            NoRuleError: it is computed from the picture.
+        """
+        return [int(number) for number in self.value(place).ravel()]
+
+    def refused(self, reason: str) -> NoRuleError:
+        """Make the error that says why this node has no gradient here."""
+        return no_rule(self.node, reason)
+
+    def only(self, gradient: Tensor) -> "Gradients":
+        """Give the gradient of the first input, of which alone the score depends."""
+        return [gradient, *[None] * (len(self.needed) - 1)]
+
+
+# One gradient for each input; None where the input needs none.
+Gradients = list[Tensor | None]
+Rule = Callable[[Step], Gradients]

@@ -1,0 +1,262 @@
+"""The walk from the logits back to the target layer, which appends the gradient to a network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradcam_cli.engines.gradient import convolution, pointwise, products, shapes
+from gradcam_cli.engines.gradient.nodes import (
+    Node,
+    Tensor,
+    add,
+    constant,
+    expanded,
+    integers,
+    joined,
+    multiply,
+    negative,
+    one_minus,
+    op,
+    output,
+    reshaped,
+    shape_of,
+    sigmoid,
+    subtract,
+    sum_over,
+)
+from gradcam_cli.engines.gradient.shapes import RELAYING, laid_again
+from gradcam_cli.engines.gradient.step import NoRuleError, Rule, Step, no_rule
+from gradcam_cli.engines.protocol import HeadKind
+from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.settings import Score
+
+RULES: dict[str, Rule] = {**convolution.RULES, **pointwise.RULES, **products.RULES, **shapes.RULES}
+# In place of a class: the network's own choice.
+OWN_CHOICE = -1
+# Node and output: OpenVINO's wrappers are made anew at every access, and friendly names are not unique.
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """The part of a network between the target layer and the logits.
+
+    Attributes:
+        target: the tensor on the way to the logits that the target layer gives.
+        layout: the operations that lay it out as `activations`, in their order.
+        activations: (N, h, w, K).
+        logits: (N, C).
+        inside: the outputs that depend on `target`.
+        nodes: the nodes on the way, in the order of a forward pass.
+    """
+
+    target: Tensor
+    layout: tuple[Node, ...]
+    activations: Tensor
+    logits: Tensor
+    inside: frozenset[Key]
+    nodes: tuple[Node, ...]
+
+    def laid_out(self, gradient: Tensor) -> Tensor:
+        """Lay a gradient with respect to `target` out as the activations are: (N, h, w, K)."""
+        for node in self.layout:
+            gradient = laid_again(node, gradient)
+        return gradient
+
+
+def fixed(model: Any, batch: int) -> Any:
+    """Fix the batch size of a network with one input, and fold its constants, in place; all shapes are static then."""
+    from openvino.passes import ConstantFolding, Manager
+
+    model.reshape([batch, *[size.get_length() for size in list(model.input(0).get_partial_shape())[1:]]])
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+    return model
+
+
+def passage(model: Any, marked: str = "activations", logits: str = "logits") -> Passage:
+    """Find the way from the target layer to the logits in a network whose shapes are static.
+
+    The output `marked` is often computed beside that way, by operations that only lay the tensor out: it is followed
+    back to the tensor that the logits depend on.
+
+    Raises:
+        NoRuleError: the logits do not depend on the output.
+    """
+    activations, scores = (model.output(name).get_node().input_value(0) for name in (marked, logits))
+    ordered = model.get_ordered_ops()
+    layout: list[Node] = []
+    target, inside = activations, _depending(ordered, activations)
+    while key_of(scores) not in inside:
+        node = target.get_node()
+        if node.get_type_name() not in RELAYING:
+            raise no_rule(node, "the logits do not depend on its output, where the layer's map was taken")
+        layout.insert(0, node)
+        target = node.input_value(0)
+        inside = _depending(ordered, target)
+    return Passage(target, tuple(layout), activations, scores, frozenset(inside), _leading(ordered, inside, scores))
+
+
+def key_of(tensor: Tensor) -> Key:
+    """Tell a tensor from all others of its network."""
+    return tensor.get_node().get_instance_id(), tensor.get_index()
+
+
+def _depending(ordered: list[Node], tensor: Tensor) -> set[Key]:
+    """All outputs that depend on a tensor, and the tensor itself."""
+    found = {key_of(tensor)}
+    for node in ordered:
+        if any(key_of(value) in found for value in node.input_values()):
+            found |= {key_of(out) for out in node.outputs()}
+    return found
+
+
+def _leading(ordered: list[Node], inside: set[Key], logits: Tensor) -> tuple[Node, ...]:
+    """The nodes behind the target that the logits depend on."""
+    wanted, found = {key_of(logits)}, []
+    for node in reversed(ordered):
+        keys = {key_of(out) for out in node.outputs()}
+        depends = any(key_of(value) in inside for value in node.input_values())
+        if depends and keys & wanted:
+            found.append(node)
+            wanted |= {key_of(value) for value in node.input_values()}
+    return tuple(reversed(found))
+
+
+def gradient(way: Passage, seed: Tensor) -> Tensor:
+    """Append `d sum(logits * seed) / d target` to a network, in the shape of `target`.
+
+    Raises:
+        NoRuleError: an operation on the way has no rule, or is not in float32.
+    """
+    gradients: dict[Key, Tensor] = {key_of(way.logits): seed}
+    for node in reversed(way.nodes):
+        _step_back(node, way, gradients)
+    found = gradients.get(key_of(way.target))
+    if found is None:
+        raise no_rule(way.target.get_node(), "no gradient arrives at its output")
+    return found
+
+
+def _step_back(node: Node, way: Passage, gradients: dict[Key, Tensor]) -> None:
+    """Take the gradient of a node's inputs, and add each to what other consumers of the same tensor gave."""
+    arrived = tuple(gradients.get(key_of(out)) for out in node.outputs())
+    if all(each is None for each in arrived):
+        return
+    rule = RULES.get(node.get_type_name())
+    if rule is None:
+        raise no_rule(node, "its derivative is not known here")
+    if str(node.output(0).get_element_type().get_type_name()) != "f32":
+        raise no_rule(node, "it computes in another format than float32")
+    values = list(node.input_values())
+    needed = tuple(key_of(value) in way.inside for value in values)
+    for value, found in zip(values, rule(Step(node, arrived, needed)), strict=True):
+        if found is not None and key_of(value) in way.inside:
+            before = gradients.get(key_of(value))
+            gradients[key_of(value)] = found if before is None else add(before, found)
+
+
+def with_gradients(
+    model: Any,
+    batch: int,
+    count: int,
+    marked: str = "activations",
+    logits: str = "logits",
+    score: Score = "logit",
+    *,
+    kind: HeadKind = "softmax",
+) -> Any:
+    """Give a network that computes the gradients of its scores with respect to one of its outputs too.
+
+    `g_t = d S^(c_t) / d A`, with S^c the logit of class c, or with the score `probability` its probability Y^c.
+
+    Args:
+        model: an `openvino.Model` with one input (N, ...) and the outputs `marked` A (N, h, w, K) and `logits` (N, C),
+            float32. It is changed: its batch size is fixed.
+        batch: N.
+        count: T, the classes of each image.
+        marked: name of the output with respect to which the gradient is taken.
+        logits: name of the output with the logits.
+        score: what is differentiated.
+        kind: how probabilities follow from the logits. A `binary` network gives one logit S, and is seen as one of two
+            classes with logits -S and S.
+
+    Returns:
+        An `openvino.Model` with one more input, `classes` (N, T) int32: the class of each target, or -1 in column t for
+        the class with the t-th largest logit. Its outputs are `activations` (N, h, w, K), `logits` (N, C), `targets`
+        (N, T) int32 and `gradients` (N, T, h, w, K).
+
+    Raises:
+        NoRuleError: the gradient of this network cannot be built.
+    """
+    way = passage(fixed(model, batch), marked, logits)
+    scores = both_sides(way.logits, kind)
+    classes = _named(output(op.parameter([batch, count], np.int32, "classes")), "classes")
+    chosen = _chosen(scores, classes, count)
+    slopes = []
+    for place in range(count):
+        column = reshaped(_columns(chosen, place), [batch])
+        seed = _logit_slopes(scores, column, score, kind)
+        slope = way.laid_out(gradient(way, _one_side(seed, kind)))
+        slopes.append(output(op.unsqueeze(slope, integers([1]))))
+    for tensor in (way.activations, way.logits):
+        tensor.get_tensor().set_names(set())
+    outputs = [
+        _named(way.activations, "activations"),
+        _named(scores, "logits"),
+        _named(chosen, "targets"),
+        _named(joined(slopes, 1), "gradients"),
+    ]
+    return openvino.Model(outputs, [*model.get_parameters(), classes.get_node()])
+
+
+def both_sides(logits: Tensor, kind: HeadKind) -> Tensor:
+    """One sigmoid unit is two classes: class 1 has the logit S, class 0 has -S."""
+    return joined([negative(logits), logits], 1) if kind == "binary" else logits
+
+
+def _one_side(seed: Tensor, kind: HeadKind) -> Tensor:
+    """Give the slopes (N, 1) of what the network computes, from those of both classes of `both_sides`."""
+    return subtract(_columns(seed, 1), _columns(seed, 0)) if kind == "binary" else seed
+
+
+def _columns(tensor: Tensor, place: int) -> Tensor:
+    """Column `place` of (N, M), as (N, 1)."""
+    return output(op.slice(tensor, integers(place), integers(place + 1), integers(1), integers(1)))
+
+
+def _named(tensor: Tensor, name: str) -> Tensor:
+    tensor.get_tensor().set_names({name})
+    return tensor
+
+
+def _chosen(scores: Tensor, classes: Tensor, count: int) -> Tensor:
+    """The classes (N, T): those given, and where -1 is given in column t the one with the t-th largest logit."""
+    most = min(count, shape_of(scores)[1])
+    best = op.topk(scores, constant(most, np.int64), 1, "max", "value", "i32", stable=True).output(1)
+    if most < count:
+        best = expanded(_columns(best, 0), [shape_of(scores)[0], count])
+    return output(op.select(op.less(classes, constant(0, np.int32)), best, classes))
+
+
+def _logit_slopes(scores: Tensor, classes: Tensor, score: Score, kind: HeadKind) -> Tensor:
+    """The derivatives (N, C) of the score of one class (N,) by all logits.
+
+    Those of probabilities are as in `Head.probability_slopes`, for its reasons: Softmax `Y^c ([m = c] - Y^m)`, where
+    `1 - Y^c` is the sum of the others; sigmoids `Y^c (1 - Y^c)`, where `1 - Y^c` is the sigmoid of `-S^c`.
+    """
+    depth = constant(shape_of(scores)[1], np.int64)
+    own = output(op.one_hot(classes, depth, constant(1.0), constant(0.0), 1))
+    if score == "logit":
+        return own
+    if kind in {"sigmoid", "binary"}:
+        return multiply(own, multiply(sigmoid(scores), sigmoid(negative(scores))))
+    probabilities = output(op.softmax(scores, 1))
+    others = multiply(probabilities, one_minus(own))
+    probability = sum_over(multiply(probabilities, own), [1])
+    return multiply(probability, subtract(multiply(own, sum_over(others, [1])), others))
+
+
+__all__ = ["OWN_CHOICE", "NoRuleError", "Passage", "fixed", "gradient", "passage", "with_gradients"]
