@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import SAMPLES, Invoke, Runner, invoked, jpeg
+from conftest import DATA, SAMPLES, Invoke, Runner, invoked, jpeg
 from fakes import EVERYTHING, HEAD, FakeEngine, FakeModel, OtherEngine, study
+from junitparser import JUnitXml
+from lxml import etree
 
 from gradcam_cli.cli import program
 from gradcam_cli.engines.protocol import RandomisedEngine
@@ -25,6 +27,7 @@ from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
+SCHEMA = etree.XMLSchema(etree.parse(DATA / "junit" / "junit-10.xsd"))
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
 
 
@@ -388,3 +391,39 @@ def test_an_interruption(
 
     monkeypatch.setattr(FakeEngine if place == "explain" else FakeStudyEngines, place, interrupt)
     assert message in invoke("photos", code=130).stderr
+
+
+def read_junit(path: Path) -> dict[str, Any]:
+    SCHEMA.assertValid(etree.parse(path))
+    (suite,) = JUnitXml.fromfile(str(path))
+    return {case.name: case for case in suite}
+
+
+def test_gates_and_images_are_test_cases(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (photos / "1.jpg").write_bytes(b"")
+    gates = ("--fail-under", "gradcam:average-drop=0", "--fail-under", "increase=0")
+    files = ("--junit", "ci/junit.xml", "--markdown", "ci/summary.md")
+    done = invoke("photos", *PAIR, *gates, "-o", "out", *files, code=5)
+    found = read_junit(tmp_path / "ci" / "junit.xml")
+    failed = {name: case.result[0] for name, case in found.items() if case.result}
+    images = {row["file"] for row in rows(tmp_path / "out")}
+    assert found.keys() == images | {"gradcam:average-drop=0", "increase=0"}
+    assert failed.keys() == {"1.jpg", "gradcam:average-drop=0"}
+    assert f"--fail-under: {failed['gradcam:average-drop=0'].message}" in done.stderr
+    assert failed["1.jpg"].type == "empty"
+    assert found["increase=0"].classname == "gradcam-cli.evaluate.gates"
+    text = (tmp_path / "ci" / "summary.md").read_text()
+    assert text.startswith("## gradcam-cli evaluate: failed\n\n6 images: 5 measured, 1 failed\n")
+    drops = [row for row in rows(tmp_path / "out") if row["kind"] == "image"]
+    worst = sorted(drops, key=lambda row: -row["average_drop"])
+    listed = text.split("### Worst drop %")[1].strip().splitlines()[2:]
+    assert [line.split(" | ")[0] for line in listed] == [f"| {row['file']}" for row in worst]
+    assert len(text.split("### Figures")[1].split("###")[0].strip().splitlines()) == 4
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_refused_study_is_an_error(invoke: Invoke, tmp_path: Path, engines: FakeStudyEngines) -> None:
+    engines.has_one_size = True
+    done = invoke("photos", *PAIR, "--grid", "2x2", "--junit", "junit.xml", code=3)
+    (error,) = read_junit(tmp_path / "junit.xml").values()
+    assert error.result[0].message in done.stderr

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, list_option, out_option, quiet_option, setting_options
 from gradcam_cli.errors import UsageError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.argument("runs", metavar="[BASE] NEW", type=LocalPath(), nargs=-1, required=True)
 @out_option("Folder for comparison.json and index.html.", "FOLDER")
 @setting_options(CompareRequest, "match", "fail_over", "warn_over", "snapshot", "update")
+@ci_options
 @list_option("Print one JSON object, that of comparison.json.")
 @quiet_option("Print nothing on stdout; limits that are crossed are still named.")
 @click.pass_context
@@ -41,13 +43,17 @@ def compare(ctx: click.Context, /, runs: tuple[Path, ...], as_json: bool, quiet:
     removed, or that fails in one of the runs.
     """
     from gradcam_cli.report import comparing
+    from gradcam_cli.report.compare_ci import compare_report
 
     if len(runs) != (1 if options["snapshot"] else 2):
         raise UsageError("Name BASE and NEW, or only NEW with --snapshot FILE.")
     for name in ("fail_over", "warn_over"):
         options[name] = change_limits(options[name], name)
     base = None if options["snapshot"] else runs[0]
-    compared = comparing.compare(CompareRequest(runs[-1], base, **options))
+    files = {name: options.pop(name) for name in CI_OPTIONS}
+    compared: Compared | None = None
+    with ci_files(files, lambda: compare_report(compared)):
+        compared = comparing.compare(CompareRequest(runs[-1], base, **options))
     if not quiet:
         _print(compared, as_json=as_json)
     for line in compared.lines():

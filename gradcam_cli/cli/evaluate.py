@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
 from gradcam_cli.cli.console import Verbosity, say
 from gradcam_cli.cli.inputs import check_inputs
 from gradcam_cli.cli.options import (
@@ -70,6 +71,7 @@ layers_option = click.option(
 @setting_options(EvaluateRequest, "steps", "baseline", "grid", "boxes_csv", "gates")
 @engine_options
 @setting_options(ExplainRequest, "sample_range")
+@ci_options
 @talk_options
 @click.pass_context
 def evaluate(ctx: click.Context, /, **options: Any) -> None:
@@ -85,23 +87,26 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     request = _request(options)
     verbosity = verbosity_of(options)
     with quiet_libraries(verbose=verbosity.verbose):
-        ctx.exit(_run(request, verbosity, ctx.obj))
+        ctx.exit(_run(request, verbosity, options, ctx.obj))
 
 
 def _request(options: Mapping[str, Any]) -> EvaluateRequest:
     """Make the one request that the library takes out of the options."""
-    given = keywords(options, "layer", "gates") | {"layers": options["layer"]}
+    given = keywords(options, "layer", "gates", *CI_OPTIONS) | {"layers": options["layer"]}
     return with_gates(evaluate_request(options["paths"], options["output"] or None, given), options["gates"])
 
 
-def _run(request: EvaluateRequest, verbosity: Verbosity, engines: "Engines | None") -> int:
+def _run(request: EvaluateRequest, verbosity: Verbosity, options: Mapping[str, Any], engines: "Engines | None") -> int:
     from gradcam_cli.cli.observer import ConsoleObserver, stoppable
+    from gradcam_cli.evaluation.evaluate_ci import EvaluateCi
     from gradcam_cli.evaluation.run import run_evaluate
     from gradcam_cli.runs.study_engines import StudyEngines
 
-    observer = ConsoleObserver(request, verbosity)
-    with stoppable(observer):
+    ci = EvaluateCi()
+    observer = ConsoleObserver(request, verbosity, receive=ci.add)
+    with stoppable(observer), ci_files(options, ci.report):
         evaluation = run_evaluate(request, observer, open_engines=partial(StudyEngines, engines=engines))
+        ci.finish(evaluation, request.gates)
     return _tell(evaluation, request, quiet=verbosity.quiet)
 
 

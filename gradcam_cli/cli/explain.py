@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
 from gradcam_cli.cli.console import Records, Verbosity, say
 from gradcam_cli.cli.inputs import check_inputs, refuse
 from gradcam_cli.cli.options import (
@@ -60,6 +61,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 @setting_options(ExplainRequest, "save_maps")
 @click.option("--report", is_flag=True, help="Make an HTML page of the output folder, too (see `gradcam-cli report`).")
 @click.option("--jsonl", metavar="FILE|-", help="Write one record a line, as images are done.")
+@ci_options
 @talk_options
 @click.pass_context
 def explain(ctx: click.Context, /, **options: Any) -> None:
@@ -81,26 +83,38 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
             from gradcam_cli.report.report import refuse_foreign_page
 
             refuse_foreign_page(Path(options["output"]))
-        code = _run(request, verbosity, records, ctx.obj)
+        code = _run(request, verbosity, records, options, ctx.obj)
     if options["report"] and code in {0, ImageError.exit_code}:
         write_page(ReportRequest(Path(options["output"])), quiet=verbosity.quiet)
     ctx.exit(code)
 
 
-def _run(request: ExplainRequest, verbosity: Verbosity, records: Records, engines: "Engines | None") -> int:
+def _run(
+    request: ExplainRequest,
+    verbosity: Verbosity,
+    records: Records,
+    options: Mapping[str, Any],
+    engines: "Engines | None",
+) -> int:
     from gradcam_cli.cli.observer import ConsoleObserver, stoppable
+    from gradcam_cli.results.explain_ci import ExplainCi
     from gradcam_cli.results.output import StreamSink
     from gradcam_cli.runs.explain import run_explain
 
     sink = StreamSink(sys.stdout.buffer) if records.overlay else None
-    observer = ConsoleObserver(request, verbosity, records)
-    with stoppable(observer):
-        return run_explain(request, observer, engines=engines, sink=sink).exit_status
+    ci = ExplainCi()
+    observer = ConsoleObserver(request, verbosity, records, ci.add)
+    with stoppable(observer), ci_files(options, ci.report):
+        run = run_explain(request, observer, engines=engines, sink=sink)
+        ci.left = run.counts["left"]
+    return run.exit_status
 
 
 def _request(options: Mapping[str, Any]) -> ExplainRequest:
     """Make the one request that the library takes out of the options."""
-    given = keywords(options, "jsonl", "dry_run", "overwrite", "retry_failed", "verify", "fail_fast", "report")
+    given = keywords(
+        options, "jsonl", "dry_run", "overwrite", "retry_failed", "verify", "fail_fast", "report", *CI_OPTIONS
+    )
     given["resume"] = next(iter(_resumes(options)), "finished")
     given["max_failures"] = 1 if options["fail_fast"] else options["max_failures"]
     return explain_request(options["paths"], options["output"] if _has_folder(options) else None, given)

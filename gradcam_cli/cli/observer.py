@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from gradcam_cli.cli.console import NO_RECORDS, Progress, Records, Verbosity, busy, download_bar, say
+from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.observer import StudyObserver
 from gradcam_cli.process.decoder_lines import DecoderLines
@@ -29,12 +30,17 @@ class ConsoleObserver(TextObserver, StudyObserver):
     """Prints what a run or an evaluation reports, and writes the records of a run; to be closed at the end."""
 
     def __init__(
-        self, request: ExplainRequest | EvaluateRequest, verbosity: Verbosity, records: Records = NO_RECORDS
+        self,
+        request: ExplainRequest | EvaluateRequest,
+        verbosity: Verbosity,
+        records: Records = NO_RECORDS,
+        receive: Callable[[Record], None] | None = None,
     ) -> None:
-        """Print nothing yet."""
+        """Print nothing yet; `receive` takes each record of a run, or each row of an evaluation."""
         super().__init__(request, self._print, quiet=verbosity.quiet, verbose=verbosity.verbose)
         self._verbosity = verbosity
         self._records = records
+        self._receive = receive
         self._lines: TextIO | None = None
         self._open = ExitStack()
         self._progress: Progress | None = None
@@ -77,6 +83,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
 
     def record(self, record: Record, *, before: bool) -> None:
         """Write the record, and say what failed."""
+        self.row(record)
         if self._lines:
             write_line(self._lines, record, self._records.jsonl)
         if self._progress:
@@ -104,6 +111,12 @@ class ConsoleObserver(TextObserver, StudyObserver):
         """Show that more is done."""
         if self._progress:
             self._progress.advance(passes)
+
+    def row(self, row: Record) -> None:
+        """Pass it on; a message that speaks of arguments speaks of options then."""
+        if self._receive:
+            message = row.get("message")
+            self._receive({**row, "message": as_options(message)} if message else row)
 
     def failed(self, image: "Unexplained") -> None:
         """Say which image could not be measured, and why."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gradcam_cli.cli.ci import ci_files, ci_options
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_option
 
@@ -29,18 +30,31 @@ from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_opti
     help="Where the inputs are now, if not where run.json names them; repeatable.",
 )
 @click.option("--prune", is_flag=True, help="Remove the outputs whose input is gone.")
+@ci_options
 @quiet_option("Say nothing but what is wrong.")
 @click.pass_context
-def verify(ctx: click.Context, folder: Path, as_json: bool, places: tuple[Path, ...], prune: bool, quiet: bool) -> None:
+def verify(
+    ctx: click.Context,
+    /,
+    folder: Path,
+    as_json: bool,
+    places: tuple[Path, ...],
+    prune: bool,
+    quiet: bool,
+    **files: Path | None,
+) -> None:
     """Verify that the output folder OUT is whole.
 
     Every sidecar is valid by its schema, every overlay and map has the hash its sidecar tells and can be read,
     nothing lies there that no sidecar names, every sidecar has the options of its run.json, and its input is still
     there. Prints one problem a line (the file, a tab, what is wrong with it), and a verdict.
     """
-    from gradcam_cli.results.verification import verify_folder
+    from gradcam_cli.results.verification import Findings, verify_folder
+    from gradcam_cli.results.verify_ci import verify_report
 
-    findings = verify_folder(folder, tuple(os.fspath(path) for path in places), prune=prune)
+    findings: Findings | None = None
+    with ci_files(files, lambda: verify_report(findings)):
+        findings = verify_folder(folder, tuple(os.fspath(path) for path in places), prune=prune)
     if as_json:
         click.echo(json.dumps(findings.as_record(), sort_keys=True))
         ctx.exit(findings.exit_status)

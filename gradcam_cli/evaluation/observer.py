@@ -1,5 +1,6 @@
 """What an evaluation reports while it goes on."""
 
+from gradcam_cli.evaluation.rows import Row
 from gradcam_cli.runs.job import Unexplained
 from gradcam_cli.runs.observer import RunObserver
 
@@ -18,6 +19,9 @@ class StudyObserver(RunObserver):
 
     def advanced(self, passes: int) -> None:
         """Receive that so many passes more are done; called from any thread."""
+
+    def row(self, row: Row) -> None:
+        """Receive one row of `evaluation.jsonl`, also where no files are written."""
 
     def failed(self, image: Unexplained) -> None:
         """Receive an image that could not be measured, or not be laid into a collage."""

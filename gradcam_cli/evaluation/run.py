@@ -12,7 +12,7 @@ from gradcam_cli.evaluation.grid import SURE, Candidate, Cell, collages, measure
 from gradcam_cli.evaluation.images import Measured, measure, own_passes, passes_of_an_image
 from gradcam_cli.evaluation.measures import MEASURES
 from gradcam_cli.evaluation.observer import StudyObserver
-from gradcam_cli.evaluation.rows import cell_row, change_row, error_row, image_rows
+from gradcam_cli.evaluation.rows import Row, cell_row, change_row, error_row, image_rows
 from gradcam_cli.evaluation.sanity import BaselineMaps, Stage, measure_stage
 from gradcam_cli.evaluation.study import LayerStudy, boxes_of, open_layers
 from gradcam_cli.evaluation.summary import StudySummary, evaluation_record
@@ -193,7 +193,8 @@ class _Measuring:
         self._write_row(error_row(image))
         self.observer.failed(image)
 
-    def _write_row(self, row: Mapping[str, Any]) -> None:
+    def _write_row(self, row: Row) -> None:
+        self.observer.row(row)
         if self.lines is None:
             return
         try:
@@ -212,14 +213,15 @@ def _record(measuring: _Measuring, found: Found, crossed: tuple[str, ...]) -> di
     figures = evaluation_record(measuring.summary, request.study, cards, job.run.versions, job.settings.sample_range)
     return {
         **figures,
-        "gates": {"asked": [_gate_text(gate) for gate in request.gates], "crossed": list(crossed)},
+        "gates": {"asked": [gate_text(gate) for gate in request.gates], "crossed": list(crossed)},
         "grid": grid if request.study.grid else None,
         "inputs": as_given([as_text(path) for path in request.inputs.paths], request.inputs.files_from),
         "left_out": found.left_out.as_record(),
     }
 
 
-def _gate_text(gate: Gate) -> str:
+def gate_text(gate: Gate) -> str:
+    """Write a gate as it is asked for: `gradcam:average-drop=30`."""
     method = f"{gate.method}:" if gate.method else ""
     return f"{method}{MEASURES[gate.measure].option}={gate.limit:g}"
 

@@ -50,6 +50,11 @@ def _cell(figure: Figure, measure: Measure, best: float | None) -> str:
     return f"{mean}{spread}{star}"
 
 
+def figure_cell(figure: Figure, measure: Measure) -> str:
+    """Write mean and standard error as text, `-` where nothing was measured."""
+    return _cell(figure, measure, None).rstrip()
+
+
 def _mean(figure: Figure, measure: Measure) -> str:
     return f"{figure.mean:.{_digits(measure)}f}"
 

@@ -10,6 +10,7 @@ from gradcam_cli.text import columns, counted, one_line
 ROWS = 20
 HEAD = ("IMAGE", "CLASS", "PROBABILITY", "CORRELATION", "RANK", "OVERLAP", "PEAK %", "AREA")
 NOTHING = "-"
+LEGEND = "* not the same class: the maps of both best classes are compared"
 # The smallest changes that the digits of a row show.
 SHOWN = 0.0005
 SHOWN_SHIFT = 0.05
@@ -17,12 +18,18 @@ SHOWN_SHIFT = 0.05
 
 def changes_table(comparison: Comparison) -> str:
     """Lay a comparison out for people, in plain text: its most changed images, the others by name, and a summary."""
-    changed = [change for change in comparison.images if _differs(change)]
-    lines = [columns([HEAD, *map(_row, changed[:ROWS])])] if changed else []
+    changed = changed_images(comparison)
+    lines = [columns([HEAD, *map(row_of, changed[:ROWS])])] if changed else []
     if len(changed) > ROWS:
         lines.append(f"and {counted(len(changed) - ROWS, 'more changed image')}")
     lines += _others(comparison)
-    return "\n".join([*lines, _summary(comparison, len(changed))]) + "\n"
+    stars = any(change.class_changed and not change.same_class for change in comparison.images)
+    return "\n".join([*lines, summary_of(comparison), *([LEGEND] if stars else [])]) + "\n"
+
+
+def changed_images(comparison: Comparison) -> list[ImageChange]:
+    """Give the images whose row shows a change, the worst first."""
+    return [change for change in comparison.images if _differs(change)]
 
 
 def _differs(change: ImageChange) -> bool:
@@ -38,7 +45,8 @@ def _differs(change: ImageChange) -> bool:
     )
 
 
-def _row(change: ImageChange) -> tuple[str, ...]:
+def row_of(change: ImageChange) -> tuple[str, ...]:
+    """Give the cells of an image, as `HEAD` names them."""
     score = "value" if change.value_change is not None else "probability"
     return (
         one_line(change.path),
@@ -90,8 +98,8 @@ def _told(failure: Failure) -> str:
     return f"{failure.path} ({failure.reason})"
 
 
-def _summary(comparison: Comparison, changed: int) -> str:
+def summary_of(comparison: Comparison) -> str:
+    """Say in one line how many images changed."""
+    changed = len(changed_images(comparison))
     changes = counted(sum(change.class_changed for change in comparison.images), "class change")
-    stars = any(change.class_changed and not change.same_class for change in comparison.images)
-    legend = "\n* not the same class: the maps of both best classes are compared" if stars else ""
-    return f"{counted(len(comparison.images), 'image')} compared: {changed} changed, {changes}{legend}"
+    return f"{counted(len(comparison.images), 'image')} compared: {changed} changed, {changes}"

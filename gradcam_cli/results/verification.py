@@ -44,14 +44,16 @@ class Problem:
 class Findings:
     """What was looked at, and what is wrong with it.
 
-    `gone` are the sidecars, relative to the folder, whose input is gone; `pruned` is how many of them were removed;
-    `unchecked` are remarks on what could not be verified.
+    `images` are the sidecars, relative to the folder and without their suffix; `gone` are the sidecars, relative to the
+    folder, whose input is gone; `pruned` is how many of them were removed; `unchecked` are remarks on what could not be
+    verified.
     """
 
     sidecars: int = 0
     files: int = 0
     foreign: int = 0
     problems: list[Problem] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     pruned: int = 0
@@ -201,6 +203,7 @@ def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation,
     if _sums_up(record):
         return set()
     findings.sidecars += 1
+    findings.images.append(as_text(relative).removesuffix(SIDECAR_SUFFIX))
     invalid = first_error(record)
     if invalid is not None:
         _blame(findings, relative, f"not valid by the schema: {invalid}")

@@ -1,0 +1,68 @@
+"""The options of CI systems: files that are written when a command ends, however it ends."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gradcam_cli.cli.options import LocalPath, together
+from gradcam_cli.cli.wording import as_options
+from gradcam_cli.errors import UsageError, first_line
+
+if TYPE_CHECKING:
+    from gradcam_cli.results.ci_report import CiReport
+
+ci_options = together(
+    click.option(
+        "--junit", type=LocalPath(), metavar="FILE", help="Write JUnit XML: a test case for each image and each gate."
+    ),
+    click.option(
+        "--markdown", type=LocalPath(), metavar="FILE", help="Write a short summary in Markdown, for a CI job's page."
+    ),
+)
+# The names of these options.
+CI_OPTIONS = ("junit", "markdown")
+INTERRUPTED = "Interrupted: the images that are not listed were not reached."
+
+
+@contextmanager
+def ci_files(options: Mapping[str, Any], report: "Callable[[], CiReport]") -> Iterator[None]:
+    """Write the files that are asked for when the block ends, also where a signal or an error ends it.
+
+    Raises:
+        UsageError: two options name one file.
+        EnvironmentStop: a file cannot be written; that is tried before the block begins.
+    """
+    junit, markdown = _file(options["junit"]), _file(options["markdown"])
+    if not (junit or markdown):
+        yield
+        return
+    from gradcam_cli.results.ci_report import check_writable, write_junit, write_markdown
+
+    if junit == markdown:
+        raise UsageError("--junit and --markdown name one file: give each a file of its own.")
+    for path in filter(None, (junit, markdown)):
+        check_writable(path)
+    started, stop = time.monotonic(), ""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        stop = INTERRUPTED if isinstance(error, KeyboardInterrupt) else as_options(first_line(error))
+        raise
+    finally:
+        # A file of an earlier run must not be taken for that of a run that failed.
+        found = report()
+        found = found.stopped(stop) if stop else found
+        if junit:
+            write_junit(junit, found, time.monotonic() - started)
+        if markdown:
+            write_markdown(markdown, found)
+
+
+def _file(path: Path | None) -> Path | None:
+    if path == Path("-"):
+        raise UsageError("--junit and --markdown write files: - is none.")
+    return path

@@ -1,0 +1,112 @@
+"""What `evaluate` reports to a CI system, gathered from the rows of its images."""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gradcam_cli.evaluation.measures import MEASURES, Measure
+from gradcam_cli.evaluation.rows import Row
+from gradcam_cli.evaluation.run import Evaluation, gate_text
+from gradcam_cli.evaluation.summary import StudySummary
+from gradcam_cli.evaluation.table import figure_cell
+from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.requests import Gate
+from gradcam_cli.results.ci_report import CiReport, gate_case
+from gradcam_cli.results.junit import Case, CaseList
+from gradcam_cli.results.markdown import MOST_ROWS, Table
+from gradcam_cli.text import counted
+
+
+@dataclass(eq=False)
+class EvaluateCi:
+    """Takes the rows of `evaluation.jsonl`, and makes a report of them.
+
+    Attributes:
+        files: the images that were measured, each once, in the order of their first row.
+        failed: the rows of images that could not be measured, or not be laid into a collage.
+        outcome, gates, tables: those of the evaluation, where it came to its end.
+    """
+
+    files: dict[str, None] = field(default_factory=dict)
+    failed: list[Row] = field(default_factory=list)
+    outcome: str = ""
+    gates: tuple[Case, ...] = ()
+    tables: tuple[Table, ...] = ()
+    # The worst rows by the first figure of an image, as (badness, -number, row): the first is the best of them.
+    _worst: list[tuple[float, int, Row]] = field(default_factory=list)
+    _rows: int = 0
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
+        row = {**row, "file": as_text(row["file"])}
+        if row["kind"] == "error":
+            self.failed.append(row)
+        elif row["kind"] == "image":
+            self.files[row["file"]] = None
+            self._keep_worst(row)
+
+    def finish(self, evaluation: Evaluation, gates: Iterable[Gate]) -> None:
+        """Take the figures of all images, and say which gates are crossed."""
+        summary = evaluation.summary
+        self.outcome = evaluation.outcome()
+        self.gates = tuple(gate_case(gate_text(gate), summary.crossed((gate,))) for gate in gates)
+        self.tables = (_figures(summary),)
+
+    def report(self) -> CiReport:
+        """Make the report of what was taken so far."""
+        images = CaseList()
+        for row in self.failed:
+            text = f"image: {row['file']}\nreason: {row['reason']}\n{row['message']}"
+            images.add(row["file"], "failure", kind=row["reason"], message=row["message"], text=text)
+        failed = {row["file"] for row in self.failed}
+        for file in self.files:
+            if file not in failed:
+                images.add(file)
+        outcome = self.outcome or f"{counted(len(self.files), 'image')} measured"
+        return CiReport("evaluate", images, outcome, self.gates, tables=(*self.tables, *self._worst_table()))
+
+    def _keep_worst(self, row: Row) -> None:
+        measure = _first_measure(row)
+        if measure is None:
+            return
+        self._rows += 1
+        value = row[measure.name]
+        entry = (value if measure.better == "lower" else -value, -self._rows, row)
+        if len(self._worst) < MOST_ROWS:
+            heapq.heappush(self._worst, entry)
+        else:
+            heapq.heappushpop(self._worst, entry)
+
+    def _worst_table(self) -> list[Table]:
+        rows = [row for _, _, row in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
+        measure = _first_measure(rows[0]) if rows else None
+        if measure is None:
+            return []
+        head = ("image", "class", "layer", "method", measure.column)
+        cells = [
+            (row["file"], _class_of(row), row["layer"], row["method"], f"{row[measure.name]:.3f}")
+            for row in rows
+            if measure.name in row
+        ]
+        return [Table(f"Worst {measure.column}", head, tuple(cells), self._rows)]
+
+
+def _first_measure(row: Row) -> Measure | None:
+    """Give the first figure that a row of an image has, in the order of the table."""
+    return next((measure for measure in MEASURES.values() if measure.name in row), None)
+
+
+def _class_of(row: Row) -> str:
+    found = row["class"]
+    return str(found["label"] or found["index"])
+
+
+def _figures(summary: StudySummary) -> Table:
+    """Lay out the means: a line for each layer and method."""
+    measures = summary.measured()
+    head = ("layer", "method", *(f"{measure.column} ({measure.better} is better)" for measure in measures))
+    rows = tuple(
+        (layer, method, *(figure_cell(summary.figure(layer, method, measure), measure) for measure in measures))
+        for layer, method in summary.lines
+    )
+    return Table("Figures", head, rows)

@@ -1,0 +1,126 @@
+"""What a command reports to a CI system: test cases for JUnit XML, and a summary in Markdown."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gradcam_cli.atomic import atomically, temporary_beside
+from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.results.junit import Case, CaseList, Suite, junit_xml
+from gradcam_cli.results.markdown import Page, Table, markdown_text
+
+PROGRAM = "gradcam-cli"
+
+
+@dataclass(frozen=True, eq=False)
+class CiReport:
+    """The outcome of one command.
+
+    Attributes:
+        command: its name.
+        images: a test case for each image.
+        outcome: the outcome in one line.
+        gates: a test case for each limit that was asked for.
+        notes: what else is to be known, a line each.
+        tables: what the summary shows besides what failed.
+        stop: why the command did not come to its end; '' where it did.
+    """
+
+    command: str
+    images: CaseList
+    outcome: str = ""
+    gates: tuple[Case, ...] = ()
+    notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    stop: str = ""
+
+    def stopped(self, stop: str) -> "CiReport":
+        """Give the same report of a command that did not come to its end."""
+        return replace(self, stop=stop)
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether nothing failed."""
+        return not (self.stop or self.images.failed or any(gate.outcome != "passed" for gate in self.gates))
+
+    def suite(self, seconds: float) -> Suite:
+        """Give the test cases: what stopped the command, then gates, then images."""
+        stops = [Case("run", "run", "error", "stopped", self.stop, self.stop)] if self.stop else []
+        return Suite(f"{PROGRAM}.{self.command}", (*stops, *self.gates, *self.images.cases()), seconds)
+
+    def page(self) -> Page:
+        """Give the summary: the outcome, gates, what failed, and the command's own tables."""
+        word = "passed" if self.is_passed else "failed"
+        lines = [line for line in (self.stop, self.outcome, *self.notes) if line]
+        failed = self.images.failed
+        total = self.images.counts["failure"] + self.images.counts["error"]
+        tables = (
+            Table("Gates", ("gate", "outcome", "message"), tuple(map(_gate_row, _worst_first(self.gates)))),
+            Table("Failed", (self.images.noun, "reason", "message"), tuple(map(_failure_row, failed)), total),
+            *self.tables,
+        )
+        return Page(f"{PROGRAM} {self.command}: {word}", tuple(lines), tables)
+
+
+def gate_case(name: str, crossed: Iterable[str], text: str = "") -> Case:
+    """Make the test case of one gate; `crossed` says how it is crossed, a line each, or nothing."""
+    lines = list(crossed)
+    if not lines:
+        return Case(name, "gates")
+    return Case(name, "gates", "failure", "crossed", lines[0], "\n".join([*lines, text]).rstrip("\n"))
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file, and check that the file can be written there.
+
+    Raises:
+        EnvironmentStop: it cannot be written, or something that is no regular file stands there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A device or a pipe would be replaced by a file.
+        if path.exists() and not path.is_file():
+            raise EnvironmentStop(f"{path}: not a regular file.")
+        probe = temporary_beside(path)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentStop(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+def write_junit(path: Path, report: CiReport, seconds: float) -> None:
+    """Write the test cases as JUnit XML, whole or not at all.
+
+    Raises:
+        EnvironmentStop: the file cannot be written.
+    """
+    _write(path, junit_xml(report.suite(seconds)))
+
+
+def write_markdown(path: Path, report: CiReport) -> None:
+    """Write the summary as Markdown, whole or not at all.
+
+    Raises:
+        EnvironmentStop: the file cannot be written.
+    """
+    _write(path, markdown_text(report.page()).encode("utf-8"))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        with atomically(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise EnvironmentStop(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+def _worst_first(gates: Iterable[Case]) -> list[Case]:
+    return sorted(gates, key=lambda gate: gate.outcome == "passed")
+
+
+def _gate_row(gate: Case) -> tuple[str, ...]:
+    return gate.name, "passed" if gate.outcome == "passed" else "crossed", gate.message
+
+
+def _failure_row(case: Case) -> tuple[str, ...]:
+    return case.name, case.kind, case.message

@@ -1,0 +1,71 @@
+"""What `explain` reports to a CI system, gathered from the records of its images in bounded memory."""
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradcam_cli.results.ci_report import CiReport
+from gradcam_cli.results.junit import CaseList
+from gradcam_cli.results.markdown import MOST_ROWS, Table
+from gradcam_cli.results.sidecar import Record
+from gradcam_cli.text import counted
+
+HEAD = ("image", "class", "probability", "heat area")
+
+
+@dataclass(eq=False)
+class ExplainCi:
+    """Takes records, and makes a report of them.
+
+    Attributes:
+        images: a test case for each image.
+        statuses: how many images have which status.
+        facts: the model, layer and method of the last record; '' where there was none.
+        left: how many images were not reached.
+    """
+
+    images: CaseList = field(default_factory=CaseList)
+    statuses: Counter[str] = field(default_factory=Counter)
+    facts: str = ""
+    left: int = 0
+    # The least probable images, as (-probability, -number, row): the first is the most probable of them.
+    _least: list[tuple[float, int, tuple[str, ...]]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        """Take the record of one image."""
+        path, model = record["input"]["path"], record["model"]
+        self.statuses[record["status"]] += 1
+        self.facts = f"Model {model['name']}, layer {model['layer']}, method {record['method']['name']}."
+        if record["status"] == "error":
+            reason, message = record["reason"], record["message"]
+            text = f"image: {path}\nreason: {reason}\n{message}"
+            self.images.add(path, "failure", kind=reason, message=message, text=text)
+            return
+        self.images.add(path)
+        if record["classes"]:
+            self._keep_least(path, record["classes"][0])
+
+    def report(self) -> CiReport:
+        """Make the report of what was taken so far."""
+        ranked = tuple(row for _, _, row in sorted(self._least, reverse=True))
+        table = Table("Least probable", HEAD, ranked, self.statuses.total() - self.statuses["error"])
+        stop = f"Stopped: {counted(self.left, 'image')} not reached." if self.left else ""
+        notes = (self.facts,) if self.facts else ()
+        return CiReport("explain", self.images, self._outcome(), notes=notes, tables=(table,), stop=stop)
+
+    def _keep_least(self, path: str, best: dict[str, Any]) -> None:
+        probability = best["probability"]
+        if probability is None:
+            return
+        row = (path, str(best["label"] or best["index"]), f"{probability:.3f}", f"{best['area']:.3f}")
+        entry = (-probability, -self.statuses.total(), row)
+        if len(self._least) < MOST_ROWS:
+            heapq.heappush(self._least, entry)
+        else:
+            heapq.heappushpop(self._least, entry)
+
+    def _outcome(self) -> str:
+        words = {"ok": "ok", "flat": "flat", "error": "failed"}
+        parts = [f"{self.statuses[status]} {word}" for status, word in words.items() if self.statuses[status]]
+        return f"{counted(self.statuses.total(), 'image')}: {', '.join(parts) or 'none explained'}"

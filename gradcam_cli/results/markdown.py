@@ -1,0 +1,81 @@
+"""A short summary as Markdown of GitHub's flavour, such as the summary of a job shows."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gradcam_cli.text import counted, one_line
+
+# GitHub shows at most 1 MiB of a summary.
+MOST_BYTES = 1_000_000
+MOST_ROWS = 20
+LONGEST_CELL = 200
+CUT = "..."
+# Characters that may begin markup, a link, a formula or a mention: each becomes an entity, which begins none.
+MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&!@$^\"]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
+# GitHub looks for mentions and addresses after it has read the entities: a space without width ends them.
+NO_MENTION = "&#8203;"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a title; of its `total` rows only the first `MOST_ROWS` are shown."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A title, some lines, and tables, in the order of their importance."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+def markdown_text(page: Page) -> str:
+    """Write a page in less than `MOST_BYTES` bytes of UTF-8; tables that find no place are left out from the end."""
+    kept, size = [], 0
+    for block in _blocks(page):
+        size += len(block.encode("utf-8")) + len("\n\n")
+        if size >= MOST_BYTES:
+            break
+        kept.append(block)
+    return "\n\n".join(kept) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Write any text so that Markdown shows it as it is, in one line: no markup, no link, no picture, no mention."""
+    line = one_line(text[: LONGEST_CELL + 1]).encode("utf-8", "replace").decode("utf-8")
+    line = line if len(line) <= LONGEST_CELL else f"{line[:LONGEST_CELL]}{CUT}"
+    return MARKUP.sub(_entity, line)
+
+
+def _entity(found: re.Match[str]) -> str:
+    entity = f"&#{ord(found[0])};"
+    return f"{entity}{NO_MENTION}" if found[0] == "@" else entity
+
+
+def _blocks(page: Page) -> Iterator[str]:
+    yield f"## {escaped(page.title)}"
+    for line in page.lines[:MOST_ROWS]:
+        yield escaped(line)
+    for table in page.tables:
+        if table.rows:
+            yield _table(table)
+
+
+def _table(table: Table) -> str:
+    shown = table.rows[:MOST_ROWS]
+    lines = [f"### {escaped(table.title)}", "", _row(table.head), _row("---" for _ in table.head), *map(_row, shown)]
+    more = max(table.total, len(table.rows)) - len(shown)
+    if more:
+        lines += ["", f"{counted(more, 'more row')} not shown."]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(escaped, cells))} |"
