@@ -13,15 +13,25 @@ from numpy.typing import NDArray
 from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.geometry import Size, map_to_source, seen_box
 from gradcam_cli.imaging.heatmap import Summary, scale
+from gradcam_cli.imaging.lettering import Lettering, lettering_of
 from gradcam_cli.imaging.overlay import paint
 from gradcam_cli.imaging.regions import Region
 from gradcam_cli.inputs.opencv_codec import encode_png
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import Record, input_record
-from gradcam_cli.runs.finishing import as_failure, card_of, check_finite, finished, names_of, shown_pixels, source_of
+from gradcam_cli.runs.finishing import (
+    as_failure,
+    card_of,
+    check_finite,
+    finished,
+    names_of,
+    shown_pixels,
+    source_of,
+    words_of,
+)
 from gradcam_cli.runs.job import Explained, Fitted, Job, Unexplained
-from gradcam_cli.runs.painting import find_heat
-from gradcam_cli.settings import OverlaySettings, Threshold
+from gradcam_cli.runs.painting import figure_pixels, find_heat
+from gradcam_cli.settings import Layout, OverlaySettings, Threshold
 
 STYLE = OverlaySettings()
 
@@ -103,6 +113,38 @@ class ClassExplanation:
         heat = map_to_source(scale(self.map), self._image.fit, size)
         style = replace(STYLE, alpha=alpha, colormap=colormap)
         return paint(pixels, heat, seen_box(self._image.fit, size), style)
+
+    def figure(
+        self,
+        layout: Layout = "triptych",
+        *,
+        caption: bool = True,
+        colorbar: bool = False,
+        alpha: float = STYLE.alpha,
+        colormap: str = STYLE.colormap,
+    ) -> NDArray[np.uint8]:
+        """Paint a figure for a slide or a paper: panels, the class and its probability below, the scale of colours.
+
+        Args:
+            layout: `overlay`, `side-by-side` (picture and overlay), or `triptych` (picture, heat and overlay).
+            caption: write the class and its probability on a band below.
+            colorbar: draw the scale of the heat's colours.
+            alpha: share of the heat's colour in the overlay, 0 to 1.
+            colormap: name of a colormap of OpenCV, such as `jet`, `viridis`, `inferno`.
+
+        Returns:
+            (H, W, 3) uint8 RGB; pictures of few pixels are enlarged.
+
+        Raises:
+            ImageError: the picture was changed or removed since it was explained.
+        """
+        style = replace(STYLE, layout=layout, caption=caption, colorbar=colorbar, alpha=alpha, colormap=colormap)
+        labels = (label.name for label in self._job.labels.entries)
+        lettering = lettering_of(labels, self._job.settings.overlay.font) if caption else Lettering()
+        words = words_of(self.index, self.probability, self.logit, replace(self._job, lettering=lettering))
+        with self._job.memory.lease() as lease:
+            pixels = shown_pixels(self._image, self._job, lease)
+            return figure_pixels(pixels, scale(self.map), self._image.fit, style, words)
 
     @cached_property
     def _summary(self) -> Summary:

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-Extra = Literal["heif", "tiff"]
+Extra = Literal["heif", "tiff", "fonts"]
 
 _COMMAND: Final = "pip install '.[{extra}]' in a clone of gradcam-cli"
 

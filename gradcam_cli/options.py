@@ -15,6 +15,7 @@ from gradcam_cli.settings import (
     EngineSettings,
     FitChoice,
     InputSettings,
+    Layout,
     Limits,
     MaskScaling,
     MethodOptions,
@@ -95,6 +96,7 @@ class ExplainOptions(TypedDict, total=False):
         sample_range: which samples of more than 8 bits become black and white.
         max_pixels, max_file_bytes: refuse larger pictures and files.
         alpha, colormap, quality, max_side, mask, draw_boxes: how overlays are painted by `save`.
+        layout, caption, colorbar, font: overlays as figures, with a caption and the scale of colours.
     """
 
     weights: StrPath
@@ -129,6 +131,10 @@ class ExplainOptions(TypedDict, total=False):
     max_side: int
     mask: Threshold
     draw_boxes: bool
+    layout: Layout
+    caption: bool
+    colorbar: bool
+    font: StrPath
 
 
 class RunOptions(ExplainOptions, total=False):
@@ -264,6 +270,10 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
             raise UsageError(f"`{name}` is about `method=scorecam`.")
     if given.get("draw_boxes") and "boxes" not in given:
         raise UsageError("`draw_boxes` draws what `boxes` finds: say `boxes=otsu`, or a level such as `boxes=0.5`.")
+    if "font" in given and not given.get("caption"):
+        raise UsageError("`font` is that of captions: it needs `caption`.")
+    if given.get("colorbar") and "mask" in given and given.get("layout") != "triptych":
+        raise UsageError("`mask` paints no colours that `colorbar` could explain, but in `layout=triptych`.")
     layers = given.get("layers", ())
     if layers and given.get("layer", "auto") != "auto":
         raise UsageError("`layer` explains one layer and `layers` fuses several: give one of them.")

@@ -51,6 +51,10 @@ COLORMAPS: tuple[str, ...] = (
 )
 
 
+# What an overlay shows: the heat over the picture; the picture beside that; or the picture, the heat, and both.
+Layout = Literal["overlay", "side-by-side", "triptych"]
+LAYOUTS: tuple[Layout, ...] = ("overlay", "side-by-side", "triptych")
+
 # Which samples of more than 8 bits become 0 and 255: two numbers, each picture's lowest and highest sample, or its 2nd
 # and 98th percentile.
 SampleRange = tuple[float, float] | Literal["minmax", "percentile"]
@@ -187,7 +191,8 @@ class OverlaySettings:
     """How heat is painted: its share of the colour, the colormap, JPEG quality, longest side in pixels.
 
     With `mask` nothing is painted: the photograph is kept where heat is at that level or above it, the rest greyed.
-    `draw_boxes` draws the boxes that the run's `boxes` asks for.
+    `draw_boxes` draws the boxes that the run's `boxes` asks for. With another `layout` than `overlay`, a `caption` or a
+    `colorbar` the file is a figure: `max_side` is then that of each panel, and small pictures are enlarged.
 
     Example:
         >>> OverlaySettings(colormap="viridis").alpha
@@ -207,6 +212,14 @@ class OverlaySettings:
         ),
     ] = None
     draw_boxes: Annotated[bool, Doc("Draw the boxes on the overlays, with their shares in percent.")] = False
+    layout: Annotated[
+        Layout, Doc("The overlay alone, or the photo beside it, or the photo, the heat and the overlay.")
+    ] = "overlay"
+    caption: Annotated[bool, Doc("Write the class and its probability on a band below.")] = False
+    colorbar: Annotated[bool, Doc("Draw the scale of the heat's colours beside the overlays.")] = False
+    font: Annotated[
+        Path | None, Doc("Font of the captions: TTF, OTF or TTC.", "FILE", otherwise="fonts of installed packages")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,13 @@ def mark(chosen: object) -> str:
     return "* " if chosen else "  "
 
 
+def percent_text(share: float) -> str:
+    """Write a probability in percent with one digit; one that is not 0 or 1 is never rounded to these."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
 def size_text(count: float) -> str:
     """Write a number of bytes in the unit that suits it: `23.9 MB`."""
     for unit in UNITS:

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "subprogram": set(),
     "settings": set(),
     "requests": set(),
-    "imaging": {"numpy", "cv2"},
+    "imaging": {"numpy", "cv2", "PIL"},
     "engines.protocol": {"numpy"},
     "inputs": {"numpy", "PIL", "pillow_heif", "tifffile", "imagecodecs", "pathspec"},
     "labels": {"numpy"},
@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
 # The one module of a room that may know it.
 ALONE = {
     "cv2": "imaging.opencv",
-    "PIL": "inputs.pillow_codec inputs.image_header inputs.pictures",
+    "PIL": "inputs.pillow_codec inputs.image_header inputs.pictures imaging.lettering",
     "pillow_heif": "inputs.pillow_codec",
     "tifffile": "inputs.tiff_codec",
     "imagecodecs": "inputs.tiff_codec",

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import DATA, SAMPLES, Invoke, Ran, Runner, jpeg
-from PIL import Image
+from PIL import Image, ImageFont
 
 from gradcam_cli import __version__
 from gradcam_cli.cli import program
@@ -116,9 +116,19 @@ def test_a_threshold_lies_between_0_and_1(invoke: Invoke, photos: Path, value: s
 def test_boxes_are_drawn_only_where_they_are_looked_for(invoke: Invoke, photos: Path) -> None:
     result = invoke("explain", "photos", "-o", "out", "--draw-boxes", code=2)
     assert "--boxes otsu" in result.stderr
-    for options in (["--boxes", "0.5", "--draw-boxes"], ["--mask", "0.5"]):
+    for options in (["--draw-boxes", "--boxes", "0.5"], ["--mask", "0.5"], ["--caption"], ["--layout", "triptych"]):
         result = invoke("explain", "photos", "--jsonl", "-", *options, code=2)
-        assert "they need -o" in result.stderr
+        assert f"{options[0]}: overlays are written to a folder or to stdout, so this needs -o" in result.stderr
+
+
+def test_a_figure_on_the_command_line(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "font.ttf").write_bytes(ImageFont.load_default(10).font_bytes)  # type: ignore[union-attr]
+    invoke("explain", "photos", "-o", "out", "--layout", "triptych", "--caption", "--colorbar", "--font", "font.ttf")
+    overlay = json.loads((tmp_path / "out/run.json").read_text())["options"]["overlay"]
+    assert (overlay["layout"], overlay["caption"], overlay["colorbar"]) == ("triptych", True, True)
+    assert overlay["font"] == "font.ttf"
+    assert "needs --caption" in invoke("explain", "photos", "-o", "out", "--font", "font.ttf", code=2).stderr
+    assert invoke("verify", "out").exit_code == 0
 
 
 def test_limit_dry_run_and_no_recursive(invoke: Invoke, photos: Path, tmp_path: Path) -> None:

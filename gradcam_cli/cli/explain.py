@@ -28,7 +28,7 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.options import explain_request
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import ExplainRequest, ReportRequest
-from gradcam_cli.settings import Resume
+from gradcam_cli.settings import OverlaySettings, Resume
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
@@ -53,6 +53,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 @setting_options(ExplainRequest, "scorecam_masks", "classes", "top_k", "min_score")
 @engine_options
 @setting_options(ExplainRequest, "alpha", "colormap", "quality", "max_side", "boxes", "draw_boxes", "mask")
+@setting_options(ExplainRequest, "layout", "caption", "colorbar", "font")
 @click.option("--overwrite", is_flag=True, help="Explain everything anew, also what an earlier run has finished.")
 @click.option("--retry-failed", is_flag=True, help="Take only the inputs whose sidecar reports a failure.")
 @click.option("--verify", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
@@ -158,7 +159,9 @@ def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
     )
     nowhere, overlay = output is None and not dry_run, output == STDIO
     stdin_twice = STDIO in options["paths"] and options["files_from"] == STDIO
-    painted = options["draw_boxes"] or options["mask"]
+    painted = [name for name in ("draw_boxes", "mask", "caption", "colorbar") if options[name]]
+    painted += ["layout"] if options["layout"] != OverlaySettings().layout else []
+    flags = " and ".join(f"--{name.replace('_', '-')}" for name in painted)
     resumes = [f"--{name}" for name in _resumes(options)]
     stops_twice = options["fail_fast"] and options["max_failures"]
     return [
@@ -168,7 +171,7 @@ def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
         (overlay and not dry_run and sys.stdout.isatty(), TO_TERMINAL),
         (options["save_maps"] and no_folder, "--save-maps writes beside the sidecars: it needs -o FOLDER."),
         (options["report"] and no_folder, "--report is a page of an output folder: it needs -o FOLDER."),
-        (nowhere and painted, "--draw-boxes and --mask are about overlays: they need -o."),
+        (nowhere and painted, f"{flags}: overlays are written to a folder or to stdout, so this needs -o."),
         (len(resumes) > 1, f"{' and '.join(resumes)} contradict each other: give one of them."),
         (resumes and no_folder, f"{' '.join(resumes)} is about an output folder: it needs -o FOLDER."),
         (stops_twice, "--fail-fast is --max-failures 1: give one of them."),

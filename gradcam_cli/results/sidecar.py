@@ -270,12 +270,12 @@ def shortest(value: float) -> float:
 
 
 def to_json(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
-    """Write a record as ASCII JSON with sorted keys, ending in a newline.
+    """Write a record as ASCII JSON with sorted keys, paths as text, ending in a newline.
 
     Raises:
         ValueError: a number is not finite.
     """
-    return json.dumps(record, sort_keys=True, indent=indent, allow_nan=False) + "\n"
+    return json.dumps(record, sort_keys=True, indent=indent, allow_nan=False, default=os.fspath) + "\n"
 
 
 def files_of(data: bytes) -> list[str]:

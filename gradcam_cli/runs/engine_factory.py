@@ -1,12 +1,16 @@
 """From a request to an engine and a job: what is the same for all images of a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcam_cli.engines.protocol import Engine, map_layer
 from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.extras import install_hint
+from gradcam_cli.imaging.lettering import Lettering, lettering_of
 from gradcam_cli.inputs.other_inputs import ExtrasReader
+from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import check_method
 from gradcam_cli.models.request import ModelRequest
@@ -15,6 +19,7 @@ from gradcam_cli.results.sidecar import GivenCard, ModelCard, RunCard
 from gradcam_cli.runs.job import Decode, ExtrasOf, Job, no_extras, unheard
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.settings import FitChoice, FitMode, RunSettings, Score
+from gradcam_cli.text import counted
 from gradcam_cli.versions import version_of_packaged_weights, versions
 
 if TYPE_CHECKING:
@@ -50,6 +55,9 @@ class EngineFactory:
         method = self.methods[settings.method]
         size = batch_size or settings.batch_size
         work = Work(request.targets, (method,), settings.method_options, self.image_count, size)
+        if self._writes and settings.overlay.font:
+            # A file that is no font is refused before the model is loaded.
+            lettering_of((), settings.overlay.font)
         with self.observer.busy("loading the model"):
             engine, model = self.engines.open(self.model, request.engine, work)
         settings = replace(settings, fit=chosen_fit(model, request.fit))
@@ -66,9 +74,16 @@ class EngineFactory:
         )
         if not again:
             self.observer.opened(opened)
-        return engine, self._job(opened, settings, model)
+        lettering = lettering_of(_names(model.labels), settings.overlay.font) if self._writes else Lettering()
+        if self._writes and not again and (note := _unwritable(model.labels, lettering, settings.overlay.font)):
+            self.observer.note(note)
+        return engine, self._job(opened, settings, model, lettering)
 
-    def _job(self, opened: OpenedModel, settings: RunSettings, model: "Classifier | Plan") -> Job:
+    @property
+    def _writes(self) -> bool:
+        return self.overlays and self.request.run.overlay.caption
+
+    def _job(self, opened: OpenedModel, settings: RunSettings, model: "Classifier | Plan", lettering: Lettering) -> Job:
         return Job(
             settings=settings,
             preprocessing=model.preprocessing,
@@ -84,6 +99,7 @@ class EngineFactory:
             decode=self.decode,
             methods=self.methods,
             extras=extras_of(model, self.decode, settings),
+            lettering=lettering,
             # The decoders of other processes print nothing here.
             listen=unheard if self.request.isolate_decoder else self.observer.listen,
         )
@@ -93,6 +109,23 @@ def run_card(request: ExplainRequest, model: ModelRequest) -> RunCard:
     """Say what the records of a run have of it: the hash of all that they depend on, and the installed versions."""
     known = versions()
     return RunCard(request.digest(model.depends(), known | version_of_packaged_weights()), known)
+
+
+def _names(labels: Labels) -> Iterator[str]:
+    return (label.name for label in labels.entries)
+
+
+def _unwritable(labels: Labels, lettering: Lettering, font: Path | None) -> str | None:
+    """Say which labels captions cannot write; None where they can write all."""
+    names = [name for name in _names(labels) if not lettering.writes(name)]
+    if not names:
+        return None
+    where = f"{font} does not have" if font else "no installed font has"
+    other = "Give another `font`." if font else f"Give a `font`, or install fonts: {install_hint('fonts')}"
+    return (
+        f"captions: {where} all characters of {counted(len(names), 'label')}, such as '{names[0]}': their captions say "
+        f"the index of the class instead. {other}"
+    )
 
 
 def chosen_fit(model: "Classifier | Plan", asked: FitChoice) -> FitMode:

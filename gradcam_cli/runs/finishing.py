@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.imaging.figure import Words
 from gradcam_cli.imaging.geometry import resize
 from gradcam_cli.imaging.heatmap import scale, small
 from gradcam_cli.inputs.decoding import sha256
@@ -15,8 +16,9 @@ from gradcam_cli.results.output import Names, npy_bytes
 from gradcam_cli.results.sidecar import ClassResult, FileCard, InputCard, MethodCard, Record, explained, failed
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
 from gradcam_cli.runs.memory_budget import Lease
-from gradcam_cli.runs.painting import PAINTING_BYTES, find_heat, paint_overlay
+from gradcam_cli.runs.painting import find_heat, paint_overlay, painting_bytes
 from gradcam_cli.runs.preparing import needed_of
+from gradcam_cli.text import percent_text
 
 
 def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
@@ -124,21 +126,31 @@ def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[d
     files: dict[str, bytes] = {}
     classes = []
     pixels = shown_pixels(result.image, job, lease) if job.overlays else None
+    style = job.settings.overlay
     for i, index in enumerate(int(c) for c in result.classes):
         scaled = scale(result.maps[i])
+        logit = float(result.logits[i])
+        probability, value = (None, logit) if result.probabilities is None else (float(told[i]), None)
         summary, regions = find_heat(scaled, result.image.fit, job.settings.boxes)
         overlay = names.overlay(index) if pixels is not None else None
         if overlay is not None and pixels is not None:
-            files[overlay] = paint_overlay(pixels, scaled, result.image.fit, job.settings.overlay, regions)
+            words = words_of(index, probability, logit, job)
+            files[overlay] = paint_overlay(pixels, scaled, result.image.fit, style, regions, words)
         map_name = names.map(index) if job.settings.save_maps else None
         if map_name is not None:
             files[map_name] = npy_bytes(result.maps[i])
-        logit = float(result.logits[i])
-        probability, value = (None, logit) if result.probabilities is None else (float(told[i]), None)
         label = job.labels.get(index)
         heat = small(result.maps[i])
         classes.append(ClassResult(index, label, logit, probability, value, overlay, map_name, heat, summary, regions))
     return files, classes
+
+
+def words_of(index: int, probability: float | None, value: float, job: Job) -> Words:
+    """Give the caption of a class: its name, or its index where no font has all characters of the name."""
+    label = job.labels.get(index)
+    name = label.name if label and job.lettering.writes(label.name) else f"class {index}"
+    score = f"{value:.4g}" if probability is None else percent_text(probability)
+    return Words(name, score, job.lettering)
 
 
 def shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
@@ -147,7 +159,7 @@ def shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
     Raises:
         ImageError: the file was changed or removed since it was explained.
     """
-    lease.take(PAINTING_BYTES * image.shown.width * image.shown.height)
+    lease.take(painting_bytes(job.settings.overlay, image.shown))
     if image.pixels is not None:
         return image.pixels
     settings = job.settings

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gradcam_cli.engines.protocol import NO_EXTRAS, Extras, Floats
 from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.geometry import Fit, Size
+from gradcam_cli.imaging.lettering import Lettering
 from gradcam_cli.imaging.preprocessing import Preprocessing
 from gradcam_cli.inputs.decoding import Admit, Needed, Photo, decode
 from gradcam_cli.inputs.discovery import Source
@@ -55,7 +56,7 @@ class Job:
     are several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's
     values for the network's other inputs, or raises ImageError. All pictures share `memory`. `listen` may report
     what native decoders print about a picture. `methods` are those that the settings may name: the program's own,
-    or one of the user's.
+    or one of the user's. `lettering` has the fonts of captions.
     """
 
     settings: RunSettings
@@ -74,6 +75,7 @@ class Job:
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     listen: Listen = unheard
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
+    lettering: Lettering = field(default_factory=Lettering)
 
     @property
     def method(self) -> Method:

@@ -12,7 +12,7 @@ from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.earlier_run import Replacement, replacement
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.reading import read_sidecar
-from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.runs.resume import Wanted, has_failed, is_finished
 
 
@@ -63,7 +63,7 @@ def replaced_by(
     # These change no result, or are not known before the model is loaded.
     for name in ("batch_size", "limits", "fit"):
         del known[name]
-    return replacement(folder, queue.left, json.loads(json.dumps(known)), digest)
+    return replacement(folder, queue.left, json.loads(to_json(known)), digest)
 
 
 def _model_sha256(model: ModelRequest) -> str | None:
