@@ -111,6 +111,29 @@ class EnvironmentStop(GradcamError):
     exit_code = 4
 
 
+class StorageError(EnvironmentStop):
+    """An object store does not serve a call: there is no such object, access is refused, or it failed again and again.
+
+    Attributes:
+        reason: the kind of failure.
+
+    Example:
+        >>> error = StorageError(Reason.PERMISSION, "s3://bucket/cat.jpg: the store refuses access (AccessDenied).")
+        >>> error.reason.value, error.exit_code
+        ('permission', 4)
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """Keep the machine's word (`reason`) beside the sentence for people."""
+        super().__init__(message)
+        self.reason = reason
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same call may be served later: neither the name nor the permission is at fault."""
+        return self.reason is Reason.UNREADABLE
+
+
 def first_line(error: Exception) -> str:
     """Give the first line of what a library has to say, and no more than people read."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-Extra = Literal["heif", "tiff", "fonts"]
+Extra = Literal["fonts", "heif", "remote", "tiff"]
 
 _COMMAND: Final = "pip install '.[{extra}]' in a clone of gradcam-cli"
 

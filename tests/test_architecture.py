@@ -19,6 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "extras": set(),
     "atomic": set(),
     "cores": set(),
+    "storage": {"fsspec"},
     "text": set(),
     "versions": set(),
     "subprogram": set(),
@@ -44,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # The one module of a room that may know it.
 ALONE = {
+    "fsspec": "storage",
     "cv2": "imaging.opencv",
     "PIL": "inputs.pillow_codec inputs.image_header inputs.pictures imaging.lettering",
     "pillow_heif": "inputs.pillow_codec",

@@ -12,8 +12,9 @@ from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, other_order
-from gradcam_cli.inputs.decoding import decode, read_file
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.labels.class_labels import Labels, folded
 from gradcam_cli.settings import FitMode, Limits
 
@@ -61,7 +62,7 @@ def read_pictures(
     limits = Limits()
     for source in sources:
         try:
-            photo = decode(read_file(source.path, limits), limits, None)
+            photo = decode(read_source(source, limits), limits, None)
         except ImageError as error:
             failed(source, error)
             continue

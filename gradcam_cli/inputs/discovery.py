@@ -11,11 +11,11 @@ from pathlib import Path
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.left_out import LeftOut
+from gradcam_cli.inputs.objects import find_objects
 from gradcam_cli.inputs.walk import RUN_RECORD, Rules, walk
+from gradcam_cli.storage import Stored, Stores, Url, is_url, shown
 
 STDIN = "-"
-# One letter and a colon is a drive.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True, order=True)
@@ -23,13 +23,14 @@ class Source:
     """One input: where it is, and its place in the output tree (relative, POSIX).
 
     With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files. `content`
-    is that of a picture in memory: then `path` is empty.
+    is that of a picture in memory: then `path` is empty. `stored` is an object of a store: then `path` is its URL.
     """
 
     relative: str
     path: str
     errno: int | None = field(default=None, compare=False)
     content: bytes | None = field(default=None, compare=False, repr=False)
+    stored: Stored | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_stdin(self) -> bool:
@@ -38,7 +39,12 @@ class Source:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file, which can be read again."""
+        """Whether it is a file of this machine."""
+        return self.content is None and self.stored is None and not self.is_stdin
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it can be read again: it is a file, or an object of a store."""
         return self.content is None and not self.is_stdin
 
 
@@ -74,26 +80,28 @@ def find_sources(
     listed: Iterable[str] = (),
     *,
     rules: Rules,
-    output: Path | None = None,
+    output: Path | Url | None = None,
     keep_omissions: bool = False,
+    stores: Stores | None = None,
 ) -> Found:
     """Turn arguments and a list of paths into sources, sorted by their place in the output.
 
     A folder is walked by the rules and its tree mirrored; neither the output folder nor overlays are ever inputs. A
     file given by name is taken whatever it is called, and lands at the top. Paths of a list are mirrored as they are
-    written, without a leading `/` or `..`; folders among them are walked.
+    written, without a leading `/` or `..`; folders among them are walked. URLs name an object of a store, or the prefix
+    of objects, which is walked as a folder is; in a list a prefix ends with a slash. They are opened by `stores`.
 
     Raises:
-        UsageError: an argument does not exist, is a URL, or two sources would write the same files.
+        UsageError: an argument does not exist, is a URL of another kind, or two sources would write the same files.
+        StorageError: a store does not answer.
     """
-    left_out = LeftOut(keep_omissions)
-    folder = os.fspath(output) if output else None
+    finding = _Finding(rules, LeftOut(keep_omissions), output, stores or Stores())
     found: list[Source] = []
     for given in inputs:
-        found.extend(_from_argument(given, rules, left_out, folder))
+        found.extend(finding.from_argument(given))
     for path in listed:
-        found.extend(_from_list(path, rules, left_out, folder))
-    return Found(_without_collisions(sorted(set(found))), left_out)
+        found.extend(finding.from_list(path))
+    return Found(_without_collisions(sorted(set(found))), finding.left_out)
 
 
 def refuse_url(text: str) -> None:
@@ -102,43 +110,69 @@ def refuse_url(text: str) -> None:
     Raises:
         UsageError: it is one.
     """
-    if _URL.match(text):
+    if is_url(text):
+        named = shown(text)
         raise UsageError(
-            f"{text}: URLs are not supported. Copy the files to this machine and back; a path that looks like a URL "
-            f"is written ./{text.replace('//', '/', 1)}"
+            f"{named}: URLs are not supported here. Copy the files to this machine and back; a path that looks like a "
+            f"URL is written ./{named.replace('//', '/', 1)}"
         )
 
 
-def _from_argument(given: str, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[Source]:
-    if given == STDIN:
-        yield Source("stdin", STDIN)
-        return
-    refuse_url(given)
-    if not os.path.lexists(given):
-        raise UsageError(f"{given}: there is no such file or folder.")
-    if os.path.isdir(given):  # noqa: PTH112 - names that are not UTF-8 stay str
-        name = os.path.basename(os.path.abspath(given)) or "root"  # noqa: PTH100, PTH119 - as above
-        yield from _walked(given, "", name, rules, left_out, output)
-    else:
-        yield Source(os.path.basename(given), given)  # noqa: PTH119 - as above
+@dataclass(frozen=True)
+class _Finding:
+    rules: Rules
+    left_out: LeftOut
+    output: Path | Url | None
+    stores: Stores
 
+    def from_argument(self, given: str) -> Iterator[Source]:
+        if given == STDIN:
+            yield Source("stdin", STDIN)
+            return
+        if is_url(given):
+            yield from self._objects(given, "")
+            return
+        if not os.path.lexists(given):
+            raise UsageError(f"{given}: there is no such file or folder.")
+        if os.path.isdir(given):  # noqa: PTH112 - names that are not UTF-8 stay str
+            name = os.path.basename(os.path.abspath(given)) or "root"  # noqa: PTH100, PTH119 - as above
+            yield from self._walked(given, "", name)
+        else:
+            yield Source(os.path.basename(given), given)  # noqa: PTH119 - as above
 
-def _from_list(path: str, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[Source]:
-    refuse_url(path)
-    place = _mirrored(path)
-    if os.path.isdir(path):  # noqa: PTH112 - as above
-        name = place or os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 - as above
-        yield from _walked(path, f"{place}/" if place else "", name, rules, left_out, output)
-    elif place:
-        yield Source(place, path)
-    else:
-        raise UsageError(f"{path!r} in the list names no file.")
+    def from_list(self, path: str) -> Iterator[Source]:
+        if is_url(path):
+            yield from self._listed_url(path)
+            return
+        place = _mirrored(path)
+        if os.path.isdir(path):  # noqa: PTH112 - as above
+            name = place or os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 - as above
+            yield from self._walked(path, f"{place}/" if place else "", name)
+        elif place:
+            yield Source(place, path)
+        else:
+            raise UsageError(f"{path!r} in the list names no file.")
 
+    def _listed_url(self, url: str) -> Iterator[Source]:
+        """Take an object without asking for it: a list may have millions. What is not there gets a record."""
+        stored = self.stores.object(url)
+        place = _mirrored(url.split("://", 1)[1])
+        if url.endswith("/"):
+            yield from self._objects(url, f"{place}/")
+        else:
+            yield Source(place, url, stored=stored)
 
-def _walked(root: str, prefix: str, name: str, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[Source]:
-    """Walk a folder whose tree is mirrored below `prefix`; `name` is what a record calls the folder itself."""
-    for met in walk(root, rules, left_out, output):
-        yield Source(prefix + met.relative if met.relative else name, met.path, met.errno)
+    def _objects(self, url: str, prefix: str) -> Iterator[Source]:
+        output = self.output.text if isinstance(self.output, Url) else None
+        for met in find_objects(url, self.stores, self.rules, self.left_out, output):
+            # Names of objects may hold `..` and empty parts, which must not lead out of the output.
+            yield Source(prefix + _mirrored(met.relative), met.stored.url, stored=met.stored)
+
+    def _walked(self, root: str, prefix: str, name: str) -> Iterator[Source]:
+        """Walk a folder whose tree is mirrored below `prefix`; `name` is what a record calls the folder itself."""
+        output = os.fspath(self.output) if isinstance(self.output, Path) else None
+        for met in walk(root, self.rules, self.left_out, output):
+            yield Source(prefix + met.relative if met.relative else name, met.path, met.errno)
 
 
 def _mirrored(path: str) -> str:
@@ -169,4 +203,4 @@ def _without_collisions(sources: list[Source]) -> list[Source]:
 
 
 def _absolute(source: Source) -> str:
-    return os.path.abspath(source.path)  # noqa: PTH100 - names that are not UTF-8 stay str
+    return source.path if source.stored else os.path.abspath(source.path)  # noqa: PTH100 - names that are not UTF-8 stay str

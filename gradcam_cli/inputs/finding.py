@@ -5,20 +5,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from gradcam_cli.errors import UsageError
+from gradcam_cli.errors import StorageError, UsageError
 from gradcam_cli.inputs.decoding import SUFFIXES
-from gradcam_cli.inputs.discovery import STDIN, Found, Source, find_sources, refuse_url
+from gradcam_cli.inputs.discovery import STDIN, Found, Source, find_sources
 from gradcam_cli.inputs.formats import PICTURES
 from gradcam_cli.inputs.left_out import left_out_lines
+from gradcam_cli.inputs.objects import refusal
 from gradcam_cli.inputs.path_list import read_list
 from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
+from gradcam_cli.storage import Stores, Url, is_url
 
 
 def find_inputs(
     settings: InputSettings,
     report: Callable[[Found], None],
-    output: Path | None = None,
+    output: Path | Url | None = None,
     *,
     keep_omissions: bool = False,
 ) -> Found:
@@ -33,11 +35,16 @@ def find_inputs(
     Raises:
         UsageError: there are none, a path does not exist, the list cannot be read, or two pictures would be written to
             the same place.
+        StorageError: an object store does not answer.
     """
-    if settings.files_from is not None:
-        refuse_url(settings.files_from)
+    stores = Stores()
     found = find_sources(
-        settings.paths, _listed(settings), rules=_rules(settings), output=output, keep_omissions=keep_omissions
+        settings.paths,
+        _listed(settings, stores),
+        rules=_rules(settings),
+        output=output,
+        keep_omissions=keep_omissions,
+        stores=stores,
     )
     found = replace(found, sources=found.sources[: settings.limit])
     report(found)
@@ -80,15 +87,20 @@ def _rules(settings: InputSettings) -> Rules:
     )
 
 
-def _listed(settings: InputSettings) -> list[str]:
+def _listed(settings: InputSettings, stores: Stores) -> list[str]:
     if settings.files_from is None:
         return []
-    return read_list(_list_bytes(settings.files_from), null_separated=settings.null_separated)
+    return read_list(_list_bytes(settings.files_from, stores), null_separated=settings.null_separated)
 
 
-def _list_bytes(name: str) -> bytes:
+def _list_bytes(name: str, stores: Stores) -> bytes:
     if name == STDIN:
         return sys.stdin.buffer.read()
+    if is_url(name):
+        try:
+            return stores.object(name).read()
+        except StorageError as error:
+            raise refusal(error) from None
     try:
         return Path(name).read_bytes()
     except OSError as error:

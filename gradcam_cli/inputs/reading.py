@@ -1,9 +1,12 @@
-"""The bytes of a source, wherever they are: in a file, on stdin, or in memory."""
+"""The bytes of a source, wherever they are: in a file, in an object store, on stdin, or in memory."""
 
-from gradcam_cli.errors import ImageError, Reason
+from dataclasses import dataclass
+
+from gradcam_cli.errors import ImageError, Reason, StorageError
 from gradcam_cli.inputs.decoding import read_file, read_stdin
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.settings import Limits
+from gradcam_cli.storage import Stat
 
 
 def read_source(source: Source, limits: Limits) -> bytes:
@@ -14,10 +17,47 @@ def read_source(source: Source, limits: Limits) -> bytes:
     """
     if source.is_stdin:
         return read_stdin(limits)
+    if source.stored is not None:
+        return fetch(source, limits).data
     if source.content is None:
         return read_file(source.path, limits)
     if not source.content:
         raise ImageError(Reason.EMPTY, "there are no bytes")
     if len(source.content) > limits.max_file_bytes:
-        raise ImageError(Reason.TOO_LARGE, f"larger than {limits.max_file_bytes:,} bytes")
+        raise _too_large(limits)
     return source.content
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """The bytes of an object, and what its store said of it before they were read."""
+
+    data: bytes
+    stat: Stat
+
+
+def fetch(source: Source, limits: Limits) -> Content:
+    """Read the bytes of a source that is an object of a store.
+
+    Raises:
+        ImageError: it is not there, access is refused, the store does not answer, it is empty or larger than the limit.
+    """
+    stored = source.stored
+    assert stored is not None  # noqa: S101 - sources of other kinds have no store
+    try:
+        stat = stored.stat()
+        if stat.size > limits.max_file_bytes:
+            raise _too_large(limits)
+        data = stored.read()
+    except StorageError as error:
+        raise ImageError(error.reason, str(error)) from None
+    if not data:
+        raise ImageError(Reason.EMPTY, "the file is empty")
+    # It may have grown since it was listed.
+    if len(data) > limits.max_file_bytes:
+        raise _too_large(limits)
+    return Content(data, stat)
+
+
+def _too_large(limits: Limits) -> ImageError:
+    return ImageError(Reason.TOO_LARGE, f"larger than {limits.max_file_bytes:,} bytes")

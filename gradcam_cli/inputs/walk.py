@@ -51,7 +51,8 @@ _PLAIN_SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]*\Z")
 Match = Callable[[str], bool]
 # Device and inode.
 Identity = tuple[int, int]
-Others = list[tuple[os.DirEntry[str], str | None]]
+# Name, path, and the format of what is no input.
+Others = list[tuple[str, str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -156,15 +157,15 @@ class _Walk:
             if _is_folder(entry):
                 self._meet_folder(entry, prefix)
                 continue
-            why = self._why_not(entry, prefix)
+            why = why_not(self.rules, prefix, entry.name)
             if why is not None:
                 self.left_out.add_file(why, entry.path)
-            elif _has_suffix(entry.name, self.rules.suffixes):
+            elif has_suffix(entry.name, self.rules.suffixes):
                 taken.add(entry.name)
                 yield self._taken(entry, prefix)
             else:
                 yield from self._meet_odd(entry, prefix, others)
-        self._count_others(others, taken)
+        count_others(self.left_out, others, taken)
 
     def _meet_folder(self, entry: os.DirEntry[str], prefix: str) -> None:
         link = entry.is_symlink()
@@ -184,19 +185,6 @@ class _Walk:
             return
         self.left_out.add_folder(why, entry.path)
 
-    def _why_not(self, entry: os.DirEntry[str], prefix: str) -> Why | None:
-        """Why a file is no input whatever it holds, None where it may be one."""
-        rules, name = self.rules, entry.name
-        if not rules.hidden and is_hidden(name):
-            return Why.HIDDEN
-        if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX, THUMBNAIL_SUFFIX)):
-            return Why.OUTPUT
-        if rules.excluded and rules.excluded(prefix + name):
-            return Why.EXCLUDED
-        if rules.included and not rules.included(prefix + name):
-            return Why.NOT_INCLUDED
-        return None
-
     def _taken(self, entry: os.DirEntry[str], prefix: str) -> Met:
         """Take a file, and remember where it is if it is a link."""
         if entry.is_symlink():
@@ -207,36 +195,60 @@ class _Walk:
 
     def _meet_odd(self, entry: os.DirEntry[str], prefix: str, others: Others) -> Iterator[Met]:
         """Look into a file whose name does not say that it is a picture, where the name leaves it open."""
-        name = entry.name.lower()
-        says_picture = _PICTURE_WORD.search(name) is not None
-        if suffix_of(name) in _NEVER or not (says_picture or _leaves_it_open(name)):
-            others.append((entry, None))
+        if not may_be_picture(entry.name):
+            others.append((entry.name, entry.path, None))
             return
         try:
             identity, format_name = _first_bytes(entry)
         except OSError:
             # A name that speaks of a picture gets a record that says why it cannot be read.
-            if says_picture:
+            if says_picture(entry.name):
                 yield self._taken(entry, prefix)
             else:
-                others.append((entry, None))
+                others.append((entry.name, entry.path, None))
             return
         if format_name not in self.rules.formats:
-            others.append((entry, format_name))
+            others.append((entry.name, entry.path, format_name))
         elif entry.is_symlink():
             yield self._taken(entry, prefix)
         else:
             self.odd.append((identity, Met(prefix + entry.name, entry.path)))
 
-    def _count_others(self, others: Others, taken: set[str]) -> None:
-        sidecars = {name + SIDECAR_SUFFIX for name in taken} & {entry.name for entry, _ in others}
-        for entry, format_name in others:
-            if entry.name in sidecars or (sidecars and entry.name == RUN_RECORD):
-                self.left_out.add_file(Why.OUTPUT, entry.path)
-                continue
-            self.left_out.add_file(Why.OTHER, entry.path, format_name)
-            if format_name is not None and is_picture(format_name):
-                self.left_out.pictures[format_name] += 1
+
+def why_not(rules: Rules, prefix: str, name: str) -> Why | None:
+    """Why a file is no input whatever it holds, None where it may be one; `prefix` is its folder with a `/`."""
+    if not rules.hidden and is_hidden(name):
+        return Why.HIDDEN
+    if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX, THUMBNAIL_SUFFIX)):
+        return Why.OUTPUT
+    if rules.excluded and rules.excluded(prefix + name):
+        return Why.EXCLUDED
+    if rules.included and not rules.included(prefix + name):
+        return Why.NOT_INCLUDED
+    return None
+
+
+def may_be_picture(name: str) -> bool:
+    """Whether a file without the suffix of a picture may hold one, so that it is worth a look."""
+    lower = name.lower()
+    return suffix_of(lower) not in _NEVER and (says_picture(lower) or _leaves_it_open(lower))
+
+
+def says_picture(name: str) -> bool:
+    """Whether a name speaks of a picture, such as `cat.jpg.1`."""
+    return _PICTURE_WORD.search(name.lower()) is not None
+
+
+def count_others(left_out: LeftOut, others: Others, taken: set[str]) -> None:
+    """Count the files of one folder that are no inputs; the sidecars of those that are `taken` are outputs."""
+    sidecars = {name + SIDECAR_SUFFIX for name in taken} & {name for name, _, _ in others}
+    for name, path, format_name in others:
+        if name in sidecars or (sidecars and name == RUN_RECORD):
+            left_out.add_file(Why.OUTPUT, path)
+            continue
+        left_out.add_file(Why.OTHER, path, format_name)
+        if format_name is not None and is_picture(format_name):
+            left_out.pictures[format_name] += 1
 
 
 def is_hidden(name: str) -> bool:
@@ -263,7 +275,8 @@ def _identity(path: str) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
-def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+    """Whether a name has one of the suffixes, and more than that."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 - names that are not UTF-8 stay str
     return bool(stem) and suffix.lower() in suffixes
 

@@ -125,13 +125,15 @@ class ClassResult:
 class InputCard:
     """What a sidecar says of its image, as far as it is known; `mtime_ns` is its time of modification.
 
-    `levels` are the samples that became 0 and 255, where a range was used.
+    An object of a store has an `etag` in place of that, where the store gives one. `levels` are the samples that became
+    0 and 255, where a range was used.
     """
 
     path: str
     sha256: str | None = None
     bytes: int | None = None
     mtime_ns: int | None = None
+    etag: str | None = None
     size: Size | None = None
     header: Header | None = None
     reduction: int | None = None
@@ -192,6 +194,7 @@ def input_record(image: InputCard) -> Record:
         "sha256": image.sha256,
         "bytes": image.bytes,
         "mtime_ns": image.mtime_ns,
+        **({"etag": image.etag} if image.etag else {}),
         "width": size.width if size else None,
         "height": size.height if size else None,
         "orientation_applied": header.orientation != 1 if header else None,

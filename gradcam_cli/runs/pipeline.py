@@ -18,6 +18,7 @@ from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.methods.method_runner import explain_inputs
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.runs.fetching import fetching
 from gradcam_cli.runs.finishing import finish
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained
 from gradcam_cli.runs.native_threads import one_thread_each
@@ -92,10 +93,13 @@ def through(
         one_thread_each(),
         workers(threads) as readers,
         workers(engine.streams, patience=PATIENCE) as runners,
+        fetching(job.settings.limits) as fetches,
         _set_at_the_end(stop),
     ):
         ahead = engine.batch_size + 2 * threads
-        images = in_order(readers, lambda source: prepare(source, job, target), sources, ahead)
+        images = in_order(
+            readers, lambda source: prepare(source, job, target, fetches.take), fetches.ahead(sources), ahead
+        )
         batches = _batches(images, engine.batch_size)
         with closing(in_order(runners, lambda batch: work(batch, ending), batches, engine.streams)) as finished:
             yield from chain.from_iterable(finished)

@@ -1,5 +1,6 @@
 """The first half of an image's way: read its file, decode it, and fit it to the network's input."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gradcam_cli.engines.protocol import Extras
@@ -7,10 +8,10 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size, apply_fit, at_resolution, plan_fit, resize
 from gradcam_cli.inputs.decoding import Needed, Photo, file_size, modified_ns, sha256, unlistable
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.inputs.reading import read_source
+from gradcam_cli.inputs.reading import Content, fetch, read_source
 from gradcam_cli.results.sidecar import InputCard
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
-from gradcam_cli.settings import OverlaySettings
+from gradcam_cli.settings import Limits, OverlaySettings
 
 # A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
 # batch some fifty images are on their way at once.
@@ -19,18 +20,25 @@ PIXELS_KEPT = 6_000_000
 LARGE_FILE = 32 * 2**20
 SPARE = 4
 
+Take = Callable[[Source, Limits], Content]
 
-def prepare(source: Source, job: Job, target: Size) -> Fitted | Unexplained:
-    """Read, decode and fit one image."""
+
+def prepare(source: Source, job: Job, target: Size, take: Take = fetch) -> Fitted | Unexplained:
+    """Read, decode and fit one image; `take` gives the object of a store, which may be read ahead."""
     if source.errno is not None:
         return Unexplained(source, InputCard(source.relative), unlistable(source.errno))
     card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
     limits, needed = job.settings.limits, needed_of(job.settings.overlay, target)
     try:
         with job.memory.lease() as lease:
-            if source.is_file and LARGE_FILE < file_size(source.path) <= limits.max_file_bytes:
-                lease.take_all()
-            data = read_source(source, limits)
+            if source.stored is not None:
+                content = take(source, limits)
+                data, stat = content.data, content.stat
+                card = replace(card, etag=stat.etag, mtime_ns=stat.mtime_ns)
+            else:
+                if source.is_file and LARGE_FILE < file_size(source.path) <= limits.max_file_bytes:
+                    lease.take_all()
+                data = read_source(source, limits)
             card = replace(card, sha256=sha256(data), bytes=len(data))
             # Partner pictures come first: when this one is decoded, only its own memory is needed.
             with job.listen(f"{source.relative}, or its partner", lease.take) as admit:
@@ -71,7 +79,7 @@ def _fitted(image: Pending, photo: Photo, job: Job, target: Size) -> Fitted:
     if job.memory.keep(len(image.data)):
         return replace(fitted, data=image.data, kept=len(image.data))
     # A pipe cannot be read twice; it holds one picture.
-    return fitted if source.is_file else replace(fitted, data=image.data)
+    return fitted if source.is_kept else replace(fitted, data=image.data)
 
 
 def needed_of(style: OverlaySettings, target: Size) -> Needed | None:

@@ -1,0 +1,170 @@
+"""Walk a prefix of an object store by the rules of a folder: every object is an input or is counted as left out.
+
+Objects are met in the order of a listing, and only what their names have in common is kept: the folders that are open.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from gradcam_cli.errors import Reason, StorageError, UsageError
+from gradcam_cli.inputs.formats import HEAD_BYTES, format_of, is_picture
+from gradcam_cli.inputs.left_out import LeftOut, Why
+from gradcam_cli.inputs.walk import (
+    Others,
+    Rules,
+    count_others,
+    has_suffix,
+    is_hidden,
+    may_be_picture,
+    says_picture,
+    why_not,
+)
+from gradcam_cli.storage import Store, Stored, Stores, shown
+
+# Objects whose first bytes are read at the same time: each read waits for the network.
+LOOKS: Final = 16
+
+
+class MetObject(NamedTuple):
+    """An object that is an input; `relative` is its place below the prefix."""
+
+    relative: str
+    stored: Stored
+
+
+def find_objects(url: str, stores: Stores, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[MetObject]:
+    """Give the object of a URL, or the inputs below the prefix that it names; what lies below `output` is left out.
+
+    Raises:
+        UsageError: there is neither, or the store refuses access.
+        StorageError: the store does not answer.
+    """
+    store = stores.of(url)
+    try:
+        found = None if url.endswith("/") or "/" not in url.split("://", 1)[1] else _object(store, url)
+        if found is not None:
+            yield MetObject(url.rsplit("/", 1)[-1], found)
+            return
+        walked = _Walk(store, rules, left_out, output)
+        yield from walked.run(url)
+    except StorageError as error:
+        raise refusal(error) from None
+    if not walked.met:
+        raise UsageError(f"{shown(url)}: there is no such object, and none below it.")
+
+
+def refusal(error: StorageError) -> UsageError | StorageError:
+    """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
+    return error if error.is_passing else UsageError(str(error))
+
+
+def _object(store: Store, url: str) -> Stored | None:
+    try:
+        return Stored(store, url, store.stat(url))
+    except StorageError as error:
+        if error.reason is Reason.VANISHED:
+            return None
+        raise
+
+
+@dataclass
+class _Folder:
+    """A folder that is open: its prefix with a `/`, why all below it is left out, and what was met right in it."""
+
+    prefix: str
+    why: Why | None = None
+    taken: set[str] = field(default_factory=set)
+    others: Others = field(default_factory=list)
+
+
+@dataclass
+class _Walk:
+    store: Store
+    rules: Rules
+    left_out: LeftOut
+    output: str | None
+    met: int = 0
+    open: list[_Folder] = field(default_factory=lambda: [_Folder("")])
+
+    def run(self, url: str) -> Iterator[MetObject]:
+        """Give the inputs; those whose names leave it open come later than others, when their first bytes were read."""
+        looks: deque[tuple[MetObject, Future[str | None]]] = deque()
+        with ThreadPoolExecutor(LOOKS) as pool:
+            for relative, stored in self.store.list(url):
+                self.met += 1
+                name = relative.rsplit("/", 1)[-1]
+                folder = self._folder(relative.removesuffix(name), stored.url.removesuffix(relative))
+                why = folder.why or why_not(self.rules, folder.prefix, name)
+                if why is not None:
+                    # Of a folder that is left out, the folder alone is counted.
+                    if folder.why is None:
+                        self.left_out.add_file(why, stored.url)
+                elif has_suffix(name, self.rules.suffixes):
+                    folder.taken.add(name)
+                    yield MetObject(relative, stored)
+                elif may_be_picture(name):
+                    looks.append((MetObject(relative, stored), pool.submit(_format, stored)))
+                    if len(looks) > 2 * LOOKS:
+                        yield from self._looked(*looks.popleft())
+                else:
+                    folder.others.append((name, stored.url, None))
+            for look in looks:
+                yield from self._looked(*look)
+        while self.open:
+            self._close()
+
+    def _folder(self, prefix: str, root: str) -> _Folder:
+        """Open the folders of an object, and close those that the listing has left."""
+        while not prefix.startswith(self.open[-1].prefix):
+            self._close()
+        while self.open[-1].prefix != prefix:
+            above = self.open[-1]
+            inner = prefix[: prefix.index("/", len(above.prefix)) + 1]
+            why = above.why
+            if why is None:
+                why = self._why_not(inner, root)
+                if why is not None:
+                    self.left_out.add_folder(why, f"{root}{inner}"[:-1])
+            self.open.append(_Folder(inner, why))
+        return self.open[-1]
+
+    def _why_not(self, prefix: str, root: str) -> Why | None:
+        if not self.rules.hidden and is_hidden(prefix[:-1].rsplit("/", 1)[-1]):
+            return Why.HIDDEN
+        if self.rules.excluded and self.rules.excluded(prefix):
+            return Why.EXCLUDED
+        if self.output is not None and f"{root}{prefix}".rstrip("/") == self.output:
+            return Why.OUTPUT
+        return None if self.rules.recursive else Why.NOT_RECURSIVE
+
+    def _close(self) -> None:
+        folder = self.open.pop()
+        count_others(self.left_out, folder.others, folder.taken)
+
+    def _looked(self, met: MetObject, look: "Future[str | None]") -> Iterator[MetObject]:
+        try:
+            format_name = look.result()
+        except StorageError as error:
+            if says_picture(met.relative.rsplit("/", 1)[-1]):
+                # Its record says why it cannot be read.
+                yield met
+                return
+            if error.is_passing:
+                raise
+            format_name = None
+        if format_name in self.rules.formats:
+            yield met
+            return
+        self.left_out.add_file(Why.OTHER, met.stored.url, format_name)
+        if format_name is not None and is_picture(format_name):
+            self.left_out.pictures[format_name] += 1
+
+
+def _format(stored: Stored) -> str | None:
+    """Name the format of an object by its first bytes; no more of it is read."""
+    if not stored.stat().size:
+        return None
+    return format_of(stored.store.read(stored.url, 0, HEAD_BYTES))

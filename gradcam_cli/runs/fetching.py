@@ -1,0 +1,95 @@
+"""Read objects of a store ahead of the decoder: each read waits for the network, so that many wait at the same time.
+
+Bounded by bytes: the objects that are being read, or wait for the decoder, are no more than `BYTES_AHEAD`, or one.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Condition
+from typing import Final
+
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.reading import Content, fetch
+from gradcam_cli.settings import Limits
+from gradcam_cli.storage import Stored
+
+FETCHES: Final = 16
+BYTES_AHEAD: Final = 128 * 2**20
+# Of an object whose size is not known yet.
+SOME_BYTES: Final = 8 * 2**20
+
+
+class Fetches:
+    """Reads the objects among the sources of a run; every other source passes by."""
+
+    def __init__(self, pool: ThreadPoolExecutor, limits: Limits, bytes_ahead: int = BYTES_AHEAD) -> None:
+        """Read nothing yet."""
+        self._pool = pool
+        self._limits = limits
+        self._bytes_ahead = bytes_ahead
+        self._waiting: dict[Source, Future[Content]] = {}
+        self._bytes = 0
+        self._taken = Condition()
+
+    def ahead(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Give the sources in order, and begin to read each object when it is given, as soon as there is room."""
+        for source in sources:
+            if source.stored is not None:
+                self._begin(source)
+            yield source
+
+    def take(self, source: Source, limits: Limits) -> Content:
+        """Wait for an object that was given, and make room for others; the limits are those of the run.
+
+        Raises:
+            ImageError: it cannot be read, is empty, or larger than the limit.
+        """
+        with self._taken:
+            fetch = self._waiting[source]
+        try:
+            return fetch.result()
+        finally:
+            with self._taken:
+                del self._waiting[source]
+                self._bytes -= _size(source.stored, limits)
+                self._taken.notify_all()
+
+    def end(self) -> None:
+        """Let reads that fail fail at once."""
+        with self._taken:
+            for source in self._waiting:
+                if source.stored is not None:
+                    source.stored.store.end()
+
+    def _begin(self, source: Source) -> None:
+        size = _size(source.stored, self._limits)
+        with self._taken:
+            # Objects are taken in the order in which they are given, so that room is made without this thread.
+            self._taken.wait_for(lambda: not self._waiting or self._bytes + size <= self._bytes_ahead)
+            self._bytes += size
+            self._waiting[source] = self._pool.submit(fetch, source, self._limits)
+
+
+@contextmanager
+def fetching(limits: Limits) -> Iterator[Fetches]:
+    """Give what reads objects ahead; at the end of an interrupted run, what has not begun is not read."""
+    pool = ThreadPoolExecutor(FETCHES)
+    fetches = Fetches(pool, limits)
+    try:
+        yield fetches
+    except MemoryError:
+        # The run goes on with smaller batches, and with the same stores.
+        raise
+    except BaseException:
+        fetches.end()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _size(stored: Stored | None, limits: Limits) -> int:
+    if stored is None or stored.listed is None:
+        return SOME_BYTES
+    # Larger ones are refused unread.
+    return stored.listed.size if stored.listed.size <= limits.max_file_bytes else 0

@@ -1,0 +1,440 @@
+"""Object stores behind the few calls that the program needs: list, stat, read, put, put-if-absent and remove.
+
+fsspec knows the stores, and this module alone knows fsspec. Local paths never come here. A call that the store cannot
+serve at the moment is repeated with exponential back-off and jitter. What a store or its library says is never part of
+a message, because it may name credentials: messages have the URL without secrets, and the error's code.
+"""
+
+import errno
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any, Final, TypeVar
+
+from gradcam_cli.errors import Reason, StorageError, UsageError
+from gradcam_cli.extras import install_hint
+
+# Stores in which an object is put whole or not at all. File systems behind URLs (sftp, hdfs) have no such promise.
+SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory")
+# One letter and a colon is a drive.
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+# Names of values that sign a URL, or are a token.
+_SIGNED: Final = re.compile(
+    r"([?&])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token|expires)=[^&]*",
+    re.IGNORECASE,
+)
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,39}|\d{3}")
+# The s3fs package repeats calls by itself, and so does botocore; here each call is repeated by this module alone.
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "s3": {
+        "max_concurrency": 1,
+        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 10, "read_timeout": 30},
+    },
+}
+_PASSING: Final = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EIO,
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ETIMEDOUT,
+        getattr(errno, "EREMOTEIO", 5),
+    }
+)
+_LIBRARIES: Final = (
+    "botocore",
+    "aiobotocore",
+    "aiohttp",
+    "urllib3",
+    "requests",
+    "gcsfs",
+    "google",
+    "azure",
+    "oci",
+    "oss2",
+)
+_ETAGS: Final = ("ETag", "etag", "md5Hash", "content_md5")
+_TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "created")
+_TOLD: Final = {
+    Reason.VANISHED: "there is no such object",
+    Reason.OUTPUT_NOT_OURS: "there is an object of this name already",
+    Reason.PERMISSION: "the store refuses access, or no credentials for it were found",
+    Reason.NAME_TOO_LONG: "the name is longer than the store allows",
+    Reason.UNSUPPORTED: "the store has no such call",
+    Reason.UNREADABLE: "the store failed",
+}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What a store says of an object: its size, its ETag, and its time where there is no ETag."""
+
+    size: int
+    etag: str | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often a call is tried, and how long it waits: a random time up to `first` * 2^n, and up to `longest`."""
+
+    tries: int = 8
+    first: float = 0.2
+    longest: float = 20.0
+
+    def wait(self, attempt: int) -> float:
+        """Give the seconds to wait after a failed attempt, which are counted from 0."""
+        return random.uniform(0, min(self.longest, self.first * 2**attempt))  # noqa: S311 - jitter is no secret
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object: its store, its URL, and what a listing said of it, if it was listed."""
+
+    store: "Store"
+    url: str
+    listed: Stat | None = None
+
+    def stat(self) -> Stat:
+        """Give its size and ETag; of an object that was listed, without a request.
+
+        Raises:
+            StorageError: it is not there, or the store does not answer.
+        """
+        return self.listed or self.store.stat(self.url)
+
+    def read(self) -> bytes:
+        """Read the whole object.
+
+        Raises:
+            StorageError: it is not there, or the store does not answer.
+        """
+        return self.store.read(self.url)
+
+
+@dataclass(frozen=True)
+class Url:
+    """A place in an object store, where a command also takes a path; `/` goes below it."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Leave out slashes at the end."""
+        object.__setattr__(self, "text", self.text.rstrip("/"))
+
+    def __truediv__(self, relative: str) -> "Url":
+        """Give the place below this one."""
+        return Url(f"{self.text}/{relative}")
+
+    def __str__(self) -> str:
+        """Give the URL without secrets, for people."""
+        return shown(self.text)
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL."""
+        return self.text.rsplit("/", 1)[-1]
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL of any kind."""
+    return _URL.match(text) is not None
+
+
+def is_stored(text: str) -> bool:
+    """Whether a text is the URL of a place in an object store."""
+    found = _URL.match(text)
+    return found is not None and found[1].lower() in SCHEMES
+
+
+def shown(text: str) -> str:
+    """Write URLs without passwords, signatures and tokens."""
+    return _SIGNED.sub(r"\1\2=...", _PASSWORD.sub("...@", text))
+
+
+def check_url(text: str) -> None:
+    """Refuse a URL that is of no object store, or that has credentials: they would be recorded with the run.
+
+    Raises:
+        UsageError: it is such a URL.
+    """
+    if not is_url(text):
+        return
+    if not is_stored(text):
+        raise UsageError(
+            f"{shown(text)}: URLs of this kind are not supported; those of object stores are: "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}. Copy the files to this machine and back; a path that "
+            f"looks like a URL is written ./{shown(text).replace('//', '/', 1)}"
+        )
+    if shown(text) != text:
+        raise UsageError(
+            f"{shown(text)}: a URL must not have credentials, since it is recorded with the run. Give them as the "
+            "store's own tools take them: environment variables, a profile, or the role of the machine."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """One object store, for any thread. Errors of all calls are `StorageError`, whose message has no secrets."""
+
+    scheme: str
+    files: Any
+    backoff: Backoff = field(default_factory=Backoff)
+    _ended: Event = field(default_factory=Event, repr=False)
+
+    def end(self) -> None:
+        """Let calls that fail fail at once: the run ends, and nobody waits for their next try."""
+        self._ended.set()
+
+    def list(self, url: str) -> Iterator[tuple[str, Stored]]:
+        """Give the objects below a prefix, each with its name relative to the prefix; pages are asked for as needed.
+
+        Objects of one folder are not torn apart by those of folders beside it. A prefix that is not there has none.
+        """
+        root = self._path(url).rstrip("/")
+        entries = self._pages(url, root) if hasattr(self.files, "call_s3") else self._folders(url, root)
+        for path, found in entries:
+            relative = path.removeprefix(root).removeprefix("/")
+            # Tools make empty objects with a slash at their end, so that a folder is shown.
+            if relative and not relative.endswith("/"):
+                yield relative, Stored(self, self._url(path), found)
+
+    def stat(self, url: str) -> Stat:
+        """Give size and ETag of an object; a prefix is none."""
+        found = self._call(url, self.files.info, self._path(url))
+        if found.get("type") == "directory":
+            raise StorageError(Reason.VANISHED, f"{shown(url)}: there is no such object.")
+        return _stat(found)
+
+    def has(self, url: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.stat(url)
+        except StorageError as error:
+            if error.reason is Reason.VANISHED:
+                return False
+            raise
+        return True
+
+    def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Read an object, or a range of its bytes; what lies behind its end is not given."""
+        data = self._call(url, self.files.cat_file, self._path(url), start=start, end=end)
+        return bytes(data)
+
+    def put(self, url: str, data: bytes) -> None:
+        """Put a whole object, in place of one that may be there."""
+        self._call(url, self.files.pipe_file, self._path(url), data)
+
+    def put_if_absent(self, url: str, data: bytes) -> bool:
+        """Put an object unless there is one of this name, and say whether it was put.
+
+        A store without such a condition may put it in any case. A call that was repeated may have put it the first
+        time: who needs to know reads it back.
+        """
+        try:
+            self._call(url, self.files.pipe_file, self._path(url), data, mode="create")
+        except StorageError as error:
+            if error.reason is Reason.UNSUPPORTED and not self.has(url):
+                self.put(url, data)
+                return True
+            if error.reason not in {Reason.OUTPUT_NOT_OURS, Reason.UNSUPPORTED}:
+                raise
+            return False
+        return True
+
+    def remove(self, url: str) -> None:
+        """Remove an object; none need be there."""
+        try:
+            self._call(url, self.files.rm_file, self._path(url))
+        except StorageError as error:
+            if error.reason is not Reason.VANISHED:
+                raise
+
+    def _path(self, url: str) -> str:
+        return url.split("://", 1)[1]
+
+    def _url(self, path: str) -> str:
+        return f"{self.scheme}://{path}"
+
+    def _pages(self, url: str, root: str) -> Iterator[tuple[str, Stat]]:
+        """List all below a prefix of S3, a thousand a request, in the order of their names."""
+        bucket, _, prefix = root.partition("/")
+        asked = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+        while True:
+            page = self._call(url, self.files.call_s3, "list_objects_v2", **asked)
+            for found in page.get("Contents", ()):
+                yield f"{bucket}/{found['Key']}", _stat({**found, "size": found["Size"]})
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _folders(self, url: str, root: str) -> Iterator[tuple[str, Stat]]:
+        """List all below a prefix, folder by folder."""
+        folders = [root]
+        while folders:
+            try:
+                entries = self._call(url, self.files.ls, folders.pop(), detail=True)
+            except StorageError as error:
+                if error.reason is not Reason.VANISHED:
+                    raise
+                continue
+            entries = sorted(entries, key=lambda entry: str(entry["name"]))
+            for entry in entries:
+                if entry.get("type") != "directory":
+                    yield entry["name"].lstrip("/"), _stat(entry)
+            inner = [entry["name"].strip("/") for entry in entries if entry.get("type") == "directory"]
+            folders.extend(reversed(inner))
+
+    def _call(self, url: str, call: Callable[..., Result], *args: Any, **options: Any) -> Result:
+        for attempt in range(self.backoff.tries):
+            try:
+                return call(*args, **options)
+            except Exception as error:  # noqa: BLE001 - each store's library has errors of its own
+                failure, passing = _failure(shown(url), error, attempt + 1)
+            if not passing or attempt + 1 == self.backoff.tries or self._ended.wait(self.backoff.wait(attempt)):
+                # The library's own error may name credentials, also in a traceback.
+                raise failure from None
+        raise AssertionError  # pragma: no cover - the last attempt has raised
+
+
+@dataclass
+class Stores:
+    """Opens the stores of a run, each once."""
+
+    backoff: Backoff = field(default_factory=Backoff)
+    _opened: dict[str, Store] = field(default_factory=dict)
+
+    def of(self, url: str) -> Store:
+        """Give the store of a URL.
+
+        Raises:
+            UsageError: it is none of an object store, has credentials, or the library of the store is not installed.
+        """
+        check_url(url)
+        scheme = url.split("://", 1)[0].lower()
+        if scheme not in self._opened:
+            self._opened[scheme] = Store(scheme, _opened(scheme, url), self.backoff)
+        return self._opened[scheme]
+
+    def object(self, url: str) -> Stored:
+        """Name an object without asking for it."""
+        return Stored(self.of(url), url)
+
+
+def _opened(scheme: str, url: str) -> Any:
+    try:
+        import fsspec
+    except ImportError:
+        raise UsageError(f"{url}: object stores need more packages: {install_hint('remote')}.") from None
+    options = _OPTIONS.get("s3" if scheme == "s3a" else scheme, {})
+    try:
+        files = fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
+    except ImportError:
+        raise UsageError(f"{url}: {_missing(scheme)}") from None
+    except Exception as error:  # noqa: BLE001 - each store's library has errors of its own
+        raise UsageError(f"{url}: the store cannot be opened ({type(error).__name__}): check its settings.") from None
+    if hasattr(files, "call_s3"):
+        files.retries = 1
+    return files
+
+
+def _missing(scheme: str) -> str:
+    """Name the package that a scheme needs, as fsspec knows it."""
+    from fsspec.registry import known_implementations
+
+    package = str(known_implementations.get(scheme, {}).get("class", "")).split(".", 1)[0]
+    if package in {"", "s3fs"}:
+        return f"{scheme}:// needs more packages: {install_hint('remote')}."
+    return f"{scheme}:// needs the package {package}: pip install {package}"
+
+
+def _stat(found: dict[str, Any]) -> Stat:
+    etag = next((str(found[name]).strip('"') for name in _ETAGS if found.get(name)), None)
+    time = next((found[name] for name in _TIMES if found.get(name)), None)
+    return Stat(int(found["size"] or 0), etag, None if etag else _nanoseconds(time))
+
+
+def _nanoseconds(time: object) -> int | None:
+    """Give a time as nanoseconds since 1970; None where it is no time."""
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            return None
+    if isinstance(time, datetime):
+        aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+        since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+        return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
+    # Doubles of seconds are good for microseconds.
+    return round(time * 10**6) * 1000 if isinstance(time, (int, float)) else None
+
+
+def _failure(url: str, error: Exception, tries: int) -> tuple[StorageError, bool]:
+    """Say what went wrong without the library's own words, and whether the same call may go through later."""
+    code = _code(error)
+    reason = _reason(error, code)
+    passing = reason is Reason.UNREADABLE and _is_passing(error)
+    told = f"the store failed {tries} times" if passing and tries > 1 else _TOLD[reason]
+    return StorageError(reason, f"{url}: {told} ({code})."), passing
+
+
+def _reason(error: Exception, code: str) -> Reason:
+    number = error.errno if isinstance(error, OSError) else None
+    for fits, reason in (
+        (isinstance(error, FileNotFoundError), Reason.VANISHED),
+        (isinstance(error, FileExistsError) or code in {"PreconditionFailed", "412"}, Reason.OUTPUT_NOT_OURS),
+        (isinstance(error, PermissionError) or code in {"401", "403"}, Reason.PERMISSION),
+        ("Credentials" in type(error).__name__, Reason.PERMISSION),
+        (number == errno.ENAMETOOLONG, Reason.NAME_TOO_LONG),
+        (isinstance(error, NotImplementedError) or number == errno.ENOSYS, Reason.UNSUPPORTED),
+    ):
+        if fits:
+            return reason
+    return Reason.UNREADABLE
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether an error is one of the network or of a store under load."""
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in {408, 429}
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    if "Validation" in type(error).__name__:
+        return False
+    return type(error).__module__.split(".", 1)[0] in _LIBRARIES
+
+
+def _status(error: Exception) -> int | None:
+    """Give the status of HTTP that an error of a library has."""
+    for each in (error, error.__cause__):
+        for name in ("status_code", "status", "code"):
+            status = getattr(each, name, None)
+            if isinstance(status, int):
+                return status
+        response = getattr(each, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if isinstance(status, int):
+                return status
+    return None
+
+
+def _code(error: Exception) -> str:
+    """Give the store's own code of an error, such as SlowDown, or else the name of its type: one word in any case."""
+    for each in (error, error.__cause__):
+        response = getattr(each, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        if code and _CODE.fullmatch(str(code)):
+            return str(code)
+    status = _status(error)
+    return type(error).__name__ if status is None else str(status)
