@@ -11,8 +11,9 @@ import tensorflow as tf
 from keras import layers, ops
 
 from gradcam_cli.imaging.geometry import MapGeometry
-from gradcam_cli.models.geometry_walk import map_geometry, walk_graph
+from gradcam_cli.models.geometry_walk import walk_graph
 from gradcam_cli.models.layout import Layout, layout_of
+from gradcam_cli.models.map_geometry import map_geometry
 
 EVEN, ODD = (16, 24, 3), (15, 21, 3)
 Build = Callable[[Any], Any]

@@ -34,7 +34,7 @@ def layers(as_json: bool, verbose: bool, **options: Any) -> None:
         network = load_network(ModelSettings(**options), download_bar, instead, need_weights=False)
         # This imports Keras too: the model's import has chosen its backend.
         from gradcam_cli.engines.tracing import list_layers
-        from gradcam_cli.models.layers import layers_table
+        from gradcam_cli.models.listed import layers_table
 
         found = list_layers(network)
     show_list(found, layers_table, as_json=as_json)

@@ -3,18 +3,16 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from gradcam_cli.engines.protocol import LayerInfo, TargetLayer
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.candidates import Candidates
-from gradcam_cli.models.geometry_walk import map_geometry
 from gradcam_cli.models.layer_notes import layer_notes
 from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens
+from gradcam_cli.models.map_geometry import map_geometry
 from gradcam_cli.models.trace import Call, Trace
-from gradcam_cli.text import columns, mark
 
 AUTO = "auto"
 SUGGESTIONS = 3
@@ -103,12 +101,6 @@ def explainable_layers(trace: Trace, token_grid: Grid | None = None) -> list[Lay
         )
         for path, (call, layout) in last.items()
     ]
-
-
-def layers_table(layers: Iterable[LayerInfo]) -> str:
-    """Lay the layers out for people, a line for each; a star for the one that `auto` chooses."""
-    cells = [(mark(each.auto) + each.path, each.type, each.size, each.calls, each.note) for each in layers]
-    return columns([("  PATH", "TYPE", "HxWxC", "CALLS", "AUTO"), *cells])
 
 
 def _note(call: Call, layout: Layout, chosen: Call | None, found: Candidates) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import tensorflow as tf
-
 from gradcam_cli.models.placement import Axis, Placement, Side, finer, is_spatial, sides_in, simplified, size_of
 from gradcam_cli.models.sliding import one_side
 
@@ -44,6 +42,8 @@ class Layout:
 
     def without(self, raw: Any, channels: Any) -> Any:
         """Set one channel (N,) of each image's map to 0, in a raw output; of channel -1, none."""
+        import tensorflow as tf
+
         keep = 1 - tf.one_hot(channels, self.channels, dtype=raw.dtype)
         shape = [-1 if axis == 0 else self.channels if axis == self.axes[-1] else 1 for axis in range(len(raw.shape))]
         keep = tf.reshape(keep, shape)
@@ -59,15 +59,21 @@ class Layout:
 
     def shifted(self, raw: Any, channels: Any, steps: Any) -> Any:
         """Add a step (N,) to all cells of one channel (N,) of each image's map, in a raw output of a picture."""
+        import tensorflow as tf
+
         added = tf.cast(tf.one_hot(channels, self.channels) * steps[:, None], raw.dtype)
         return raw + (added[:, :, None, None] if self.kind == "channels_first" else added[:, None, None, :])
 
     def averaged(self, raw: Any) -> Any:
         """Give the map of one cell that has each channel's mean, of a raw output of a picture."""
+        import tensorflow as tf
+
         return tf.reduce_mean(raw, self.axes[:2], keepdims=True)
 
     def fold(self, raw: Any) -> Any:
         """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only."""
+        import tensorflow as tf
+
         order = (0, *self.axes)
         laid = raw if order == tuple(range(len(order))) else tf.transpose(raw, order)
         if self.kind != "tokens":
@@ -94,11 +100,16 @@ def layout_of(
     if None in tensor.shape[1:] or is_spatial(place.axes[0]):
         # A batch that holds parts of the picture is made of windows.
         return None
+    return layout_of_place(place, channels_first=channels_first, token_grid=token_grid)
+
+
+def layout_of_place(place: Placement, *, channels_first: bool, token_grid: Grid | None = None) -> Layout | None:
+    """Read a place as that of a map of the picture; None where it is none, or has a single cell."""
     found = None
-    if tensor.shape.rank == PICTURE:
-        found = _picture(place) or _unfollowed_picture(tensor, place, channels_first=channels_first)
-    elif tensor.shape.rank == TOKENS:
-        found = _given_tokens(tensor, place, token_grid) if token_grid else _tokens(place)
+    if len(place.axes) == PICTURE:
+        found = _picture(place) or _unfollowed_picture(place, channels_first=channels_first)
+    elif len(place.axes) == TOKENS:
+        found = _given_tokens(place, token_grid) if token_grid else _tokens(place)
     return found if found and found.cells > 1 else None
 
 
@@ -134,12 +145,12 @@ def _picture(place: Placement) -> Layout | None:
     return _pictured((rows, columns, channels), [size_of(axis) for axis in place.axes])
 
 
-def _unfollowed_picture(tensor: Any, place: Placement, *, channels_first: bool) -> Layout | None:
+def _unfollowed_picture(place: Placement, *, channels_first: bool) -> Layout | None:
     """Read what an unknown operation has made the way such networks lay pictures out."""
     rows, columns, channels = (2, 3, 1) if channels_first else (1, 2, 3)
     if not all(_is_unknown(place.axes[i]) or size_of(place.axes[i]) == 1 for i in (rows, columns)):
         return None
-    return _pictured((rows, columns, channels), tensor.shape.as_list())
+    return _pictured((rows, columns, channels), [size_of(axis) for axis in place.axes])
 
 
 def _pictured(axes: tuple[int, int, int], sizes: list[int]) -> Layout:
@@ -168,12 +179,12 @@ def _tokens(place: Placement) -> Layout | None:
     )  # fmt: skip
 
 
-def _given_tokens(tensor: Any, place: Placement, grid: Grid) -> Layout | None:
+def _given_tokens(place: Placement, grid: Grid) -> Layout | None:
     height, width = grid
     found = _tokens(place)
     if found and found.cells == height * width:
         return Layout("tokens", height, width, found.channels, found.axes, found.prefix, found.suffix, found.transposed)
-    count, channels = tensor.shape[1:]
+    count, channels = (size_of(axis) for axis in place.axes[1:])
     prefix = count - height * width
     return Layout("tokens", height, width, channels, (1, 2), prefix) if 0 <= prefix <= MOST_PREFIX_TOKENS else None
 

@@ -1,11 +1,13 @@
-"""The list of the models that have a name, and its table for people."""
+"""The lists of models and of layers, and their tables for people."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gradcam_cli.engines.protocol import LayerInfo
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.weights import weights_at_hand
 from gradcam_cli.settings import ModelSettings
+from gradcam_cli.text import columns, mark
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,9 @@ def _line(model: ListedModel) -> str:
     size = f"{model.input_size.height}x{model.input_size.width}"
     weights = "at hand" if model.weights_at_hand else "downloaded when first used"
     return f"{model.name:<20} {size:<9} {model.preprocess:<11} {weights}{' (the default)' if model.default else ''}"
+
+
+def layers_table(layers: Iterable[LayerInfo]) -> str:
+    """Lay the layers out for people, a line for each; a star for the one that `auto` chooses."""
+    cells = [(mark(each.auto) + each.path, each.type, each.size, each.calls, each.note) for each in layers]
+    return columns([("  PATH", "TYPE", "HxWxC", "CALLS", "AUTO"), *cells])

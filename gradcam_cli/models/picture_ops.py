@@ -55,13 +55,13 @@ def _elementwise(walk: GraphWalk, op: Any, _index: int) -> Placement:
     places = [replace(place, axes=place.axes) for place in places]
     result = merged(places, rank)
     if len(places) > 1 and any(
-        _mixes([p.axes[i - rank] for p in places if len(p.axes) >= rank - i]) for i in range(rank)
+        mixes([p.axes[i - rank] for p in places if len(p.axes) >= rank - i]) for i in range(rank)
     ):
         walk.mixtures.append(op)
     return result
 
 
-def _mixes(axes: list[Any]) -> bool:
+def mixes(axes: list[Any]) -> bool:
     """Whether cells of the picture meet as many numbers that are not of one cell each."""
     spatial = [axis for axis in axes if is_spatial(axis) and size_of(axis) > 1]
     same = [axis for axis in axes if not is_spatial(axis) and spatial and size_of(axis) == size_of(spatial[0])]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 # Values of more numbers than this are weights, not shapes or indices.
 LARGEST = 4096
@@ -57,6 +56,8 @@ class StaticValues:
         elements = tensor.shape.num_elements()
         if depth > DEEPEST or (elements is not None and elements > LARGEST):
             return None
+        import tensorflow as tf
+
         value = tf.get_static_value(tensor)
         if value is not None:
             return value
@@ -72,6 +73,8 @@ class StaticValues:
 
 def _run(op: Any, values: list[Any]) -> Any:
     """Execute one operation of the graph on known values."""
+    import tensorflow as tf
+
     waiting = [np.asarray(value, tensor.dtype.as_numpy_dtype) for value, tensor in zip(values, op.inputs, strict=True)]
     arguments: dict[str, Any] = {}
     inferred: set[str] = set()

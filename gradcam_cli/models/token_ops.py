@@ -134,13 +134,17 @@ def _tile(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 
 def _concat(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
     axes = walk.values.integers(op.inputs[-1])
-    tensors = list(op.inputs)[:-1]
+    return None if axes is None else concatenated(walk, list(op.inputs)[:-1], axes[0])
+
+
+def concatenated(walk: GraphWalk, tensors: list[Any], axis: int) -> Placement | None:
+    """Place tensors that are laid side by side along an axis; None where that cannot be followed."""
     places = [walk.place(tensor) for tensor in tensors]
     known = [place for place in places if place is not None]
     rank = len(known[0].axes)
-    if axes is None or any(len(place.axes) != rank for place in known):
+    if any(len(place.axes) != rank for place in known):
         return None
-    at = axes[0] % rank
+    at = axis % rank
     sizes = [walk.sizes(tensor) for tensor in tensors]
     if any(size is None or len(size) != rank for size in sizes):
         return None
@@ -184,7 +188,7 @@ def _matmul(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
     left, right = "ki" if op.get_attr(names[0]) else "ik", "jk" if op.get_attr(names[1]) else "kj"
     batch = "abcdefgh"[: max(rank or 0 for rank in ranks) - 2]
     labels = [batch[len(batch) - (rank or 0) + 2 :] + side for rank, side in zip(ranks, (left, right), strict=True)]
-    return _contracted(walk, op, labels, batch + "ij")
+    return contracted(walk, op, labels, batch + "ij")
 
 
 def _rank(walk: GraphWalk, tensor: Any) -> int | None:
@@ -200,10 +204,10 @@ def _einsum(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
     labels = given.split(",")
     if "." in equation or len(labels) > 2:
         return None
-    return _contracted(walk, op, labels, out)
+    return contracted(walk, op, labels, out)
 
 
-def _contracted(walk: GraphWalk, op: Any, labels: list[str], out: str) -> Placement:
+def contracted(walk: GraphWalk, op: Any, labels: list[str], out: str) -> Placement:
     """Multiply and sum over the labels that are not in the result.
 
     Of two tensors that both have cells of the picture along axes of their own, those of the first one stay: a row of
