@@ -93,7 +93,7 @@ def openvino_forward_seconds(plan: Any, precision: Precision) -> float:
     from gradcam_cli.engines.openvino import infer_requests
 
     cores = available_cores()
-    requests = infer_requests(plan, BATCH, cores, precision)
+    requests, _ = infer_requests(plan, BATCH, cores, precision)
     batch = np.random.default_rng(0).normal(size=(BATCH, *plan.input_shape)).astype(np.float32)
     with ThreadPoolExecutor(cores) as pool:
 

@@ -125,9 +125,9 @@ class ModelSettings:
         'features'
     """
 
-    model: Annotated[str, Doc("Architecture (see `gradcam-cli models`), or a .keras or .h5 file.", "NAME|FILE")] = (
-        "resnet50"
-    )
+    model: Annotated[
+        str, Doc("Architecture (see `gradcam-cli models`), or a .keras, .h5, .onnx or OpenVINO .xml file.", "NAME|FILE")
+    ] = "resnet50"
     weights: Annotated[Path | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.")] = None
     layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH")] = "auto"
     layers: Annotated[

@@ -25,16 +25,12 @@ from gradcam_cli.settings import ModelSettings
 def layers(as_json: bool, verbose: bool, **options: Any) -> None:
     """List the layers of MODEL that can be explained, and the one that `auto` would choose.
 
-    MODEL is a name (see `gradcam-cli models`) or a .keras or .h5 file. No weights are downloaded for it.
+    MODEL is a name (see `gradcam-cli models`) or a .keras, .h5, .onnx or OpenVINO .xml file. No
+    weights are downloaded for it.
     """
     with quiet_libraries(verbose=verbose):
-        from gradcam_cli.models.network import load_network
-
-        instead = "a plan is compiled for one layer. List those of the model it came from."
-        network = load_network(ModelSettings(**options), download_bar, instead, need_weights=False)
-        # This imports Keras too: the model's import has chosen its backend.
-        from gradcam_cli.engines.tracing import list_layers
+        from gradcam_cli.engines.layer_list import list_model_layers
         from gradcam_cli.models.listed import layers_table
 
-        found = list_layers(network)
+        found = list_model_layers(ModelSettings(**options), download_bar)
     show_list(found, layers_table, as_json=as_json)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.engines.plan import SUFFIX, Plan, write_plan
-from gradcam_cli.engines.selection import openvino_installed
+from gradcam_cli.engines.selection import require_openvino
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
-from gradcam_cli.models.request import locate_model
+from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.settings import ModelSettings
 
 Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
@@ -29,13 +29,25 @@ def compile_file(settings: ModelSettings, output: Path, downloading: Downloading
     """
     if output.suffix != SUFFIX:
         raise UsageError(f"{output}: a plan's name ends in {SUFFIX}.")
-    if not openvino_installed():
-        raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
+    require_openvino()
     request = locate_model(settings, downloading)
     if request.plan:
         raise ModelError(f"{settings.model}: a plan already.")
     if request.inputs_vary:
         raise ModelError("A plan has one value for each further input: inputs that differ cannot be compiled.")
+    plan = _compiled(request)
+    try:
+        write_plan(plan, output)
+    except OSError as error:
+        raise EnvironmentStop(f"{output}: cannot be written: {error.strerror}.") from error
+    return plan
+
+
+def _compiled(request: ModelRequest) -> Plan:
+    if request.exchange:
+        from gradcam_cli.engines.exchange.compiling import compile_exchange
+
+        return compile_exchange(request)
     from gradcam_cli.models import load_model
 
     classifier = load_model(request)
@@ -43,9 +55,4 @@ def compile_file(settings: ModelSettings, output: Path, downloading: Downloading
     # This imports Keras too: the model's import has chosen its backend.
     from gradcam_cli.engines.compiling import compile_plan
 
-    plan = compile_plan(classifier, request.settings.layer)
-    try:
-        write_plan(plan, output)
-    except OSError as error:
-        raise EnvironmentStop(f"{output}: cannot be written: {error.strerror}.") from error
-    return plan
+    return compile_plan(classifier, request.settings.layer)

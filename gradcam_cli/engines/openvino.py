@@ -38,7 +38,6 @@ class OpenVinoEngine:
         score: Score = "logit",
     ) -> None:
         """Compile the network for this machine."""
-        self.batch_size = batch_size
         self.streams = streams
         self.precision: str = precision
         self.input_size = plan.input_shape[:2]
@@ -53,7 +52,8 @@ class OpenVinoEngine:
         self.target_count = self._top_k + len(asked)
         self._free: SimpleQueue[Any] = SimpleQueue()
         with _out_of_memory():
-            for request in infer_requests(plan, batch_size, streams, precision):
+            requests, self.batch_size = infer_requests(plan, batch_size, streams, precision)
+            for request in requests:
                 self._free.put(request)
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
@@ -123,10 +123,15 @@ def _out_of_memory() -> Iterator[None]:
         raise MemoryError(first_line(error)) from error
 
 
-def infer_requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> list[Any]:
-    """Compile a plan's network for this machine, and give a request for each pass that runs at the same time."""
+def infer_requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> tuple[list[Any], int]:
+    """Compile a plan's network for this machine, and give a request for each pass that runs at the same time.
+
+    Give with them the batch size, which is the network's own where it takes batches of one size only.
+    """
     core = openvino.Core()
     model = core.read_model(plan.network, plan.weights)
-    model.reshape([batch_size, *plan.input_shape])
+    own = model.input(0).get_partial_shape()[0]
+    size = batch_size if own.is_dynamic else int(own.get_length())
+    model.reshape([size, *plan.input_shape])
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams})
-    return [compiled.create_infer_request() for _ in range(streams)]
+    return [compiled.create_infer_request() for _ in range(streams)], size

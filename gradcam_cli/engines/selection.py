@@ -146,13 +146,15 @@ class ModelEngines:
             ModelError: the network takes pictures of one size only.
         """
         request = self._at(layer)
+        larger = replace(request, settings=replace(request.settings, input_size=size))
+        if request.exchange:
+            return self._open(larger, work, lambda: self._classifier(request))[0]
 
         def resized() -> "Classifier":
             from gradcam_cli.models.resizing import at_size
 
             return at_size(self._classifier(request), request, size)
 
-        larger = replace(request, settings=replace(request.settings, input_size=size))
         return self._open(larger, work, resized)[0]
 
     def open_randomised(self, work: Work, layer: str, batch_size: int) -> "Iterator[RandomisedEngine]":
@@ -161,8 +163,9 @@ class ModelEngines:
         Raises:
             ModelError: the model is a plan, or has no weights.
         """
-        if self._request.plan:
-            raise ModelError(f"{self._request.plan}: the weights of a plan cannot be randomised.")
+        if self._request.plan or self._request.exchange:
+            what = "a plan" if self._request.plan else "a model in an exchange format"
+            raise ModelError(f"{self._request.name}: the weights of {what} cannot be randomised.")
         from gradcam_cli.engines.randomised import randomised_engines
         from gradcam_cli.engines.tracing import PassSettings
 
@@ -180,6 +183,9 @@ class ModelEngines:
     ) -> "tuple[Engine, Classifier | Plan]":
         choice = self._choice
         _refuse_impossible(request, choice)
+        if request.exchange:
+            made = _exchange_plan(request, choice)
+            return _openvino(made, choice, work), made
         plan = _plan_at_hand(request, choice, self._has_gpu)
         if plan:
             return _openvino(plan, choice, work), plan
@@ -214,10 +220,20 @@ def openvino_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
-    if (choice.engine == "openvino" or request.plan) and not openvino_installed():
+def require_openvino() -> None:
+    """Refuse to go on without OpenVINO.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    if not openvino_installed():
         raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
-    if request.settings.layers and (choice.engine == "openvino" or request.plan):
+
+
+def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
+    if choice.engine == "openvino" or request.plan or request.exchange:
+        require_openvino()
+    if request.settings.layers and (choice.engine == "openvino" or request.plan or request.exchange):
         raise ModelError("`layers` needs the engine tensorflow: a plan is compiled for one layer.")
     if request.inputs_vary and choice.engine == "openvino":
         raise ModelError("Inputs that differ from picture to picture need the engine tensorflow.")
@@ -225,6 +241,8 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
         raise ModelError(
             f"{request.plan}: a plan has the values of further inputs in it. Compile the model with others."
         )
+    if request.exchange and choice.engine == "tensorflow":
+        raise ModelError(f"{request.name}: a model in this format is for the engine openvino.")
     if request.plan and choice.engine == "tensorflow":
         raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
 
@@ -251,6 +269,20 @@ def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasG
     from gradcam_cli.engines.cache import cached_plan
 
     return cached_plan(request)
+
+
+def _exchange_plan(request: "ModelRequest", choice: EngineSettings) -> "Plan":
+    """Take the plan of a model that another framework wrote: from the cache, else made now and kept."""
+    from gradcam_cli.engines.cache import cached_plan, keep_plan
+
+    plan = cached_plan(request) if choice.cache else None
+    if plan is None:
+        from gradcam_cli.engines.exchange.compiling import compile_exchange
+
+        plan = compile_exchange(request)
+        if choice.cache:
+            keep_plan(request, plan)
+    return plan
 
 
 def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":

@@ -34,4 +34,6 @@ def load_network(
     request = locate_model(settings, downloading, need_weights=need_weights)
     if request.plan:
         raise ModelError(f"{settings.model}: {instead}")
+    if request.exchange:
+        raise ModelError(f"{settings.model}: this works with Keras models only.")
     return load_model(request, need_weights=need_weights)

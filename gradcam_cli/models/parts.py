@@ -41,11 +41,21 @@ def parts_of(path: Path, weights: Path | None) -> Parts:
         if kind_of(found) not in {"hdf5", "keras"}:
             raise ModelError(f"{found}: no file of weights: .h5, .weights.h5 or .keras.")
         return Parts(found, "architecture", architecture, note)
+    if kind == "openvino":
+        return Parts(_binary_of(path, weights), kind, path)
     if weights:
         raise ModelError("`weights` goes with a named model, or with an architecture (JSON): this file brings its own.")
     if kind == "hdf5" and not _has_config(path):
         return _with_architecture_beside(path)
     return Parts(path, kind)
+
+
+def _binary_of(path: Path, weights: Path | None) -> Path:
+    """Find the weights of a network in OpenVINO's format: the file of the same name with the suffix .bin."""
+    found = weights or path.with_suffix(".bin")
+    if not found.is_file():
+        raise ModelError(f"{path}: its weights, {found.name}, are not beside it. Copy both files.")
+    return found
 
 
 def _has_config(path: Path) -> bool:

@@ -8,8 +8,15 @@ from typing import Any, Final, Literal
 
 from gradcam_cli.errors import ModelError
 
-Kind = Literal["keras", "hdf5", "plan", "architecture"]
-SUFFIXES: Final[dict[Kind, str]] = {"keras": ".keras", "hdf5": ".h5", "plan": ".plan", "architecture": ".json"}
+Kind = Literal["keras", "hdf5", "plan", "architecture", "onnx", "openvino"]
+SUFFIXES: Final[dict[Kind, str]] = {
+    "keras": ".keras",
+    "hdf5": ".h5",
+    "plan": ".plan",
+    "architecture": ".json",
+    "onnx": ".onnx",
+    "openvino": ".xml",
+}
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -57,7 +64,17 @@ def kind_of(path: Path) -> Kind:
         return _zip_kind(path)
     if head.lstrip().startswith((b"{", b'"{', b"\xef\xbb\xbf{")):
         return _json_kind(path)
+    if _is_onnx(path, head):
+        return "onnx"
+    if head.lstrip().startswith(b"<?xml") and b"<net " in head:
+        return "openvino"
     raise ModelError(f"{path}: {_other(path, head, tail)}")
+
+
+def _is_onnx(path: Path, head: bytes) -> bool:
+    """Whether a protobuf message begins as an ONNX model does: with its version, then who wrote it."""
+    named = path.suffix.lower() == ".onnx" and not head.lstrip().startswith((b"<", b"version https://git-lfs"))
+    return named or (head[:1] == b"\x08" and (b"onnx" in head[:256] or b"pytorch" in head[:64]))
 
 
 def _folder_kind(path: Path) -> Kind:
@@ -198,7 +215,6 @@ def _other(path: Path, head: bytes, tail: bytes) -> str:
             tail == LEVELDB_TAIL or re.search(r"\.data-\d+-of-\d+$", name) is not None,
             f"part of a TensorFlow checkpoint: {_checkpoint()}",
         ),
-        (name.endswith(".onnx") or b"onnx" in head[:256] or b"pytorch" in head[:64], f"an ONNX graph. {NO_WAY_BACK}."),
         (
             name == "saved_model.pb",
             f"the graph of a SavedModel. Give its folder, to see how it is converted: `model={path.parent}`",

@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +14,16 @@ from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.labels.files import beside, folder_labels, read_labels
 from gradcam_cli.models.custom_objects import CustomObjects, read_custom_objects
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
-from gradcam_cli.models.parts import parts_of
+from gradcam_cli.models.parts import Parts, parts_of
 from gradcam_cli.models.recognise import SUFFIXES, kind_of
 from gradcam_cli.models.safety.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.weights import ensure_weights
 from gradcam_cli.settings import ModelSettings
 
-FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
+FILE_SUFFIXES = (".keras", ".h5", ".hdf5", ".onnx", ".xml")
 PLAN_SUFFIX = ".plan"
+Exchange = Literal["onnx", "openvino"]
+EXCHANGES = ("onnx", "openvino")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class ModelRequest:
     count only if they are one for each class. `inputs` are the values of a network's inputs besides the picture.
     `architecture` is a JSON file where the `source` has weights alone; `note` says how the two were found.
     `network` is a `keras.Model` in memory: then there is no file, and nothing to check.
+    `exchange` is the format of a file that another framework wrote. `beside` are the files of its weights, and `scopes`
+    the modules of PyTorch around the nodes that made its tensors: see `models.safety.onnx_file`.
     """
 
     settings: ModelSettings
@@ -52,6 +56,9 @@ class ModelRequest:
     note: str | None = None
     custom: CustomObjects | None = None
     network: Any = None
+    exchange: Exchange | None = None
+    beside: tuple[HashedFile, ...] = ()
+    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -81,6 +88,7 @@ class ModelRequest:
             "labels": [(label.name, label.wnid) for label in self.labels.entries] if self.labels else None,
             "custom_objects": self.custom.sha256 if self.custom else None,
             "architecture": self.architecture.sha256 if self.architecture else None,
+            "beside": [file.sha256 for file in self.beside],
             "inputs": [(given.name, given.digest) for given in self.inputs],
             "image_input": settings.image_input,
             "labels_beside": [[(label.name, label.wnid) for label in found.entries] for found in self.labels_beside],
@@ -112,6 +120,8 @@ def locate_model(
     if _is_file(settings.model):
         path = _model_file(settings.model)
         parts = parts_of(path, settings.weights)
+        if parts.kind in EXCHANGES:
+            return _exchanged(settings, path, parts, labels)
         labels = labels or _own_labels(path)
         found = () if labels else beside(path)
         inputs = read_inputs(settings)
@@ -137,6 +147,34 @@ def locate_model(
         hashed = _hashed(weights, settings)
     digest = hashed.sha256 if hashed else None
     return ModelRequest(settings, named, None, weights, labels, digest, source=hashed, is_checked=True)
+
+
+def _exchanged(settings: ModelSettings, path: Path, parts: Parts, labels: Labels | None) -> ModelRequest:
+    """Check a model that another framework wrote, and hash its files. Nothing of it is executed."""
+    if settings.inputs or settings.pairs or settings.image_input or settings.custom_objects:
+        raise UsageError(
+            f"{path}: `inputs`, `pairs`, `image_input` and `custom_objects` are for Keras models. A model in this "
+            "format has one input, the picture."
+        )
+    from gradcam_cli.models.safety.onnx_file import check_onnx
+    from gradcam_cli.models.safety.openvino_file import check_openvino
+
+    source = _hashed(path, settings)
+    scopes: Mapping[str, tuple[str, ...]] = {}
+    if parts.kind == "onnx":
+        file = check_onnx(path)
+        weights, scopes = [path.parent / name for name in file.external], file.scopes
+    else:
+        check_openvino(path, parts.weights)
+        weights = [parts.weights]
+    labels = labels or _own_labels(path)
+    return ModelRequest(
+        settings, None, path, None, labels, source.sha256, None, () if labels else beside(path), source,
+        is_checked=True,
+        exchange="onnx" if parts.kind == "onnx" else "openvino",
+        beside=tuple(map(hash_file, weights)),
+        scopes=scopes,
+    )  # fmt: skip
 
 
 def checked(request: ModelRequest) -> ModelRequest:

@@ -1,0 +1,143 @@
+"""From a model in an exchange format to a plan: the network up to the logits, as this program runs it."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradcam_cli.engines.exchange.head import dense_weights
+from gradcam_cli.engines.exchange.layers import Target
+from gradcam_cli.engines.exchange.network import NUMBER, Network, open_network
+from gradcam_cli.engines.exchange.picture import picture_tensor, set_shape
+from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.protocol import Floats
+from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.errors import EnvironmentStop, ModelError, first_line
+from gradcam_cli.models.layout import Layout
+from gradcam_cli.models.request import ModelRequest
+
+op = openvino.opset15
+OPEN = -1
+SEED = 0
+# Batches of two pictures give the same numbers as each picture by itself, up to the order of sums.
+SAME = 1e-3
+
+
+def compile_exchange(request: ModelRequest, layer: str | None = None) -> Plan:
+    """Compile a model in an exchange format at the layer of the request, or at another one.
+
+    Raises:
+        ModelError: the model cannot be read or explained, or has no such layer.
+    """
+    network = open_network(request)
+    target = network.layers.choose(layer or request.settings.layer)
+    model = _one_or_many_pictures(network, target)
+    weights = dense_weights(network.analysed, target, network.scores)
+    if weights is None:
+        raise ModelError(f"{network.name}: layer '{target.layer.path}' is not followed by pooling and one dense layer.")
+    if network.scores.kind == "binary":
+        weights = np.concatenate([-weights, weights], axis=1)
+    xml, binary = _serialised(model)
+    return Plan(
+        name=network.name,
+        sha256=request.sha256,
+        input_shape=network.picture.shape,
+        preprocessing=network.numbers.preprocessing,
+        preprocess_guessed=network.numbers.guessed,
+        labels=network.labels,
+        warnings=network.warnings,
+        layer=target.layer,
+        head_kind=network.scores.kind,
+        head_weights=weights,
+        network=xml,
+        weights=binary,
+        preprocess_reason=network.numbers.reason,
+        notes=network.notes,
+        head_reason=network.scores.reason,
+        head_assumed=network.scores.assumed,
+    )
+
+
+def _one_or_many_pictures(network: Network, target: Target) -> Any:
+    """Build the network of a plan: for batches of any size where that gives the same, else for those of the file."""
+    own = network.picture.batch or 1
+    fixed = _planned(network, target, own)
+    try:
+        opened = _planned(network, target, OPEN)
+        shape = network.picture.shape
+        pictures = np.random.default_rng(SEED).random((2, *shape), np.float32)
+        several = _run(opened, pictures)
+        single = np.concatenate([_run(fixed, np.repeat(picture[None], own, 0))[:1] for picture in pictures])
+    except (RuntimeError, ModelError):
+        # A network that was exported for one picture often has that number in its reshapes.
+        return fixed
+    same = several.shape == single.shape and np.abs(several - single).max() <= SAME * max(np.abs(single).max(), 1e-6)
+    return opened if same else fixed
+
+
+def _planned(network: Network, target: Target, batch: int) -> Any:
+    """Build a network (N, H, W, channels) -> `activations` (N, h, w, K) and `logits` (N, C)."""
+    model = network.model.clone()
+    set_shape(model, network.picture, batch, network.name)
+    numbered = {node.get_rt_info()[NUMBER].value: node for node in model.get_ordered_ops() if _is_numbered(node)}
+    own = picture_tensor(model)
+    height, width, channels = network.picture.shape
+    pixels = op.parameter([batch, height, width, channels], np.float32, "pixels")
+    given = op.transpose(pixels, np.asarray([0, 3, 1, 2])) if network.picture.channels_first else pixels
+    if own.get_element_type().get_type_name() != "f32":
+        given = op.convert(given, own.get_element_type().get_type_name())
+    for reader in list(own.get_target_inputs()):
+        reader.replace_source_output(given.output(0))
+    raw, logits = (_again(numbered, tensor) for tensor in (target.tensor, network.scores.logits))
+    activations = _folded(raw, target.layout)
+    scores = op.reshape(_float(logits), np.asarray([0, network.scores.units]), special_zero=True)
+    # A name of its own: a tensor that has one already would have two.
+    outputs = [op.result(each, name=name) for each, name in ((activations, "activations"), (scores, "logits"))]
+    for result, name in zip(outputs, ("activations", "logits"), strict=True):
+        result.input_value(0).get_tensor().set_names({name})
+    return openvino.Model(outputs, [pixels])
+
+
+def _is_numbered(node: Any) -> bool:
+    info: Mapping[str, Any] = node.get_rt_info()
+    return NUMBER in info
+
+
+def _again(numbered: Mapping[int, Any], tensor: Any) -> Any:
+    """Find a tensor of the analysed network in another copy of it."""
+    number = tensor.get_node().get_rt_info()[NUMBER].value
+    return numbered[number].output(tensor.get_index())
+
+
+def _float(tensor: Any) -> Any:
+    is_float = tensor.get_element_type().get_type_name() == "f32"
+    return tensor if is_float else op.convert(tensor, "f32").output(0)
+
+
+def _folded(raw: Any, layout: Layout) -> Any:
+    """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only; see `models.layout.fold`."""
+    laid = op.transpose(_float(raw), np.asarray([0, *layout.axes]))
+    if layout.kind != "tokens":
+        return laid
+    first, last = [layout.prefix], [layout.prefix + layout.cells]
+    own = op.slice(laid, np.asarray(first), np.asarray(last), np.asarray([1]), np.asarray([1]))
+    sides = [layout.width, layout.height] if layout.transposed else [layout.height, layout.width]
+    grid = op.reshape(own, np.asarray([0, *sides, layout.channels]), special_zero=True)
+    return op.transpose(grid, np.asarray([0, 2, 1, 3])) if layout.transposed else grid
+
+
+def _run(model: Any, pictures: Floats) -> Floats:
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.array(compiled([pictures])["logits"])
+
+
+def _serialised(model: Any) -> tuple[bytes, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.xml"
+        try:
+            openvino.save_model(model, path, compress_to_fp16=False)
+            return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+        except (OSError, RuntimeError) as error:
+            raise EnvironmentStop(f"The compiled network cannot be written ({first_line(error)}).") from error

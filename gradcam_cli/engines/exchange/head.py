@@ -1,0 +1,90 @@
+"""The weights of a head that is global average pooling and one dense layer: read by running it.
+
+Where every operation between the target and the logits is linear, the head is `S = sum_ijk V_ijk A_ijk + b`. Whether it
+sees the means alone, `V_ijk = W_k / Z`, is tried: it is run on the unit vectors, which gives W, and on random maps.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.engines.exchange.graph import Key, depending_on, key, kind, leading_to, sizes
+from gradcam_cli.engines.exchange.layers import Target
+from gradcam_cli.engines.exchange.outputs import Scores
+from gradcam_cli.engines.protocol import Floats
+from gradcam_cli.engines.runtime import openvino
+
+LINEAR = frozenset(
+    """
+    Add AvgPool Convert Convolution Divide Identity MatMul Multiply ReduceMean ReduceSum Reshape Squeeze Subtract
+    Transpose Unsqueeze
+    """.split()  # noqa: SIM905 - as in places
+)
+FIRST_ONLY = frozenset({"Convolution", "Divide"})
+AGREEING = 1e-4
+SEED = 0
+
+
+def dense_weights(model: Any, target: Target, scores: Scores) -> Floats | None:
+    """Give W (K, C) where the logits are `mean_ij(A_ijk) W + b` of the target A; None for any other head.
+
+    The network is changed: it ends as the head alone.
+    """
+    if target.layout.kind == "tokens":
+        return None
+    between = _between(model, target.tensor, scores.logits)
+    if not all(_is_linear(node, between) for node in _nodes(model, between, target.tensor)):
+        return None
+    run = _head(model, target.tensor, scores.logits)
+    if run is None:
+        return None
+    shape, (rows, columns, channels) = sizes(target.tensor), target.layout.axes
+    count = shape[channels]
+    bias = run(np.zeros((1, *shape[1:]), np.float32))[0]
+    units = np.zeros((count, *shape[1:]), np.float32)
+    np.moveaxis(units, channels, 1)[np.arange(count), np.arange(count)] = 1
+    weights = run(units) - bias
+    maps = np.random.default_rng(SEED).standard_normal((2, *shape[1:]), np.float32)
+    wanted = maps.mean(axis=(rows, columns)) @ weights + bias
+    largest = float(np.abs(weights).max()) or 1.0
+    return weights if np.abs(run(maps) - wanted).max() <= AGREEING * largest else None
+
+
+def _between(model: Any, target: Any, logits: Any) -> set[Key]:
+    return depending_on(model, [target]) & leading_to(logits)
+
+
+def _nodes(model: Any, between: set[Key], target: Any) -> list[Any]:
+    own = target.get_node().get_instance_id()
+    nodes = [node for node in model.get_ordered_ops() if any(key(output) in between for output in node.outputs())]
+    return [node for node in nodes if node.get_instance_id() != own]
+
+
+def _is_linear(node: Any, between: set[Key]) -> bool:
+    """Whether a node is linear in what comes from the target, of which it has one input."""
+    inside = [i for i, source in enumerate(node.input_values()) if key(source) in between]
+    name = node.get_type_name()
+    return name in LINEAR and len(inside) == 1 and (inside == [0] or name not in FIRST_ONLY)
+
+
+def _head(model: Any, target: Any, logits: Any) -> Any:
+    """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None where more goes in."""
+    given = openvino.opset15.parameter(sizes(target), np.float32)
+    for reader in list(target.get_target_inputs()):
+        if reader.get_node().get_type_name() != "Result":
+            reader.replace_source_output(given.output(0))
+    others = [node for node in (p.output(0) for p in model.get_parameters()) if key(node) in leading_to(logits)]
+    if others or kind(target) == "Parameter":
+        return None
+    whole = openvino.Model([logits], [given])
+    core = openvino.Core()
+    compiled = core.compile_model(whole, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    batch = sizes(target)[0]
+
+    def run(maps: NDArray[np.float32]) -> Floats:
+        padded = np.concatenate([maps, np.zeros((-len(maps) % batch, *maps.shape[1:]), np.float32)])
+        parts = [compiled([padded[i : i + batch]])[0] for i in range(0, len(padded), batch)]
+        return np.asarray(np.concatenate(parts).reshape(len(padded), -1)[: len(maps)], np.float32)
+
+    return run

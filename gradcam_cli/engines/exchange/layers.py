@@ -1,0 +1,275 @@
+"""The tensors of a network that can be explained: their names, their maps, and the one that `auto` takes.
+
+The rule of `auto` is that of `models.layers`: the last map of the picture on the way to the logits; where attention
+over tokens comes later, the tokens that the last attention reads. A layer is a tensor that has a name in the file; in
+what PyTorch exported, the name of a module means the last tensor that was made inside of it.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gradcam_cli.engines.exchange.graph import Key, is_float, key, leading_to
+from gradcam_cli.engines.exchange.outputs import Scores
+from gradcam_cli.engines.exchange.picture import PictureInput
+from gradcam_cli.engines.exchange.places import PlaceWalk
+from gradcam_cli.engines.protocol import LayerInfo, TargetLayer
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.layout import Grid, Layout, layout_of_place
+from gradcam_cli.models.map_geometry import map_geometry
+from gradcam_cli.models.placement import Placement, is_spatial
+
+AUTO = "auto"
+SUGGESTIONS = 3
+# These move numbers, or repeat and blend neighbours: they make no features.
+MOVING = frozenset(
+    """
+    Broadcast Concat Convert DepthToSpace Gather Identity Interpolate Pad Parameter Reshape Roll Slice SpaceToDepth
+    Split Squeeze StridedSlice Tile Transpose Unsqueeze VariadicSplit
+    """.split()  # noqa: SIM905 - as in places
+)
+# What concatenation lays side by side are features of several branches.
+JOINING = "Concat"
+QUERY_KEY_VALUE = 3
+SMALL = 3
+# Where a fused operation adds its bias, the tensor before it has a name of OpenVINO's own.
+INNER = "/WithoutBiases"
+# What ONNX's shape operations, and operations that were taken apart, leave behind.
+UNNAMED = re.compile(r"[A-Z][A-Za-z]*_\d+")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A tensor, its map, its node's name, and the modules of PyTorch around its node, the outermost first."""
+
+    tensor: Any
+    layout: Layout
+    place: Placement
+    name: str
+    modules: tuple[str, ...]
+    order: int
+
+    @property
+    def kind(self) -> str:
+        """Type of the operation that made it."""
+        return str(self.tensor.get_node().get_type_name())
+
+    @property
+    def makes_features(self) -> bool:
+        """Whether its operation computes anything: padding, cropping and resizing do not."""
+        return self.kind not in MOVING or (self.kind == JOINING and self.layout.kind != "tokens")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The tensor to explain, how it is a map, and what records say of it."""
+
+    tensor: Any
+    layout: Layout
+    layer: TargetLayer
+
+
+class Layers:
+    """The explainable tensors of a network whose shapes are static."""
+
+    def __init__(
+        self,
+        model: Any,
+        picture: Any,
+        described: PictureInput,
+        scores: Scores,
+        scopes: Mapping[str, tuple[str, ...]],
+        token_grid: Grid | None = None,
+    ) -> None:
+        """Walk through the network."""
+        self._walk = PlaceWalk(model, picture, described)
+        self._grid = token_grid
+        self._leading = leading_to(scores.logits)
+        self._order: dict[Key, int] = {}
+        self.all: list[Candidate] = []
+        for order, node in enumerate(model.get_ordered_ops()):
+            for tensor in node.outputs():
+                self._order[key(tensor)] = order
+                if key(tensor) in self._leading and (found := self._candidate(tensor, scopes, order)):
+                    self.all.append(found)
+        self._own_last = {module: each for each in self.all for module in each.modules if each.makes_features}
+
+    def _candidate(self, tensor: Any, scopes: Mapping[str, tuple[str, ...]], order: int) -> Candidate | None:
+        place = self._walk.place(tensor)
+        if place is None or not is_float(tensor) or is_spatial(place.axes[0]):
+            return None
+        layout = layout_of_place(place, channels_first=True, token_grid=self._grid)
+        if layout is None:
+            return None
+        names, own = sorted(tensor.get_names()), str(tensor.get_node().get_friendly_name())
+        if not names and (own.endswith(INNER) or UNNAMED.fullmatch(own)):
+            return None
+        modules = next((scopes[name] for name in names if name in scopes), None)
+        return Candidate(tensor, layout, place, own, _modules(own) if modules is None else modules, order)
+
+    def path(self, candidate: Candidate) -> str:
+        """Call a tensor by the innermost module whose result it is, else by its node."""
+        modules = [module for module in candidate.modules if self._own_last.get(module) is candidate]
+        return modules[-1] if modules and "/" not in modules[-1] else candidate.name
+
+    @cached_property
+    def pictures(self) -> list[Candidate]:
+        """Maps with features of their own that are no tokens, and that are not rolled for the next windows."""
+        return [each for each in self.all if each.layout.kind != "tokens" and self._shows(each)]
+
+    @cached_property
+    def attended(self) -> Candidate | None:
+        """The tokens that the last attention reads: all that reaches queries, keys and values."""
+        known = [op for op in self._walk.attentions if self._leads(op.node)]
+        if not known:
+            return None
+        last = max(known, key=lambda op: self._order[key(op.node.output(0))])
+        weights, values = (leading_to(tensor) for tensor in last.inputs[:2])
+        common = [each for each in self.all if key(each.tensor) in weights & values and self._shows(each)]
+        while len(common) > 1 and self._projects_all(common[-1], common[:-1]):
+            common.pop()
+        return common[-1] if common else None
+
+    @cached_property
+    def mixed(self) -> Candidate | None:
+        """The last tokens of a network that mixes them without attention, as MLP-Mixer does."""
+        tokens = [each for each in self.all if each.layout.kind == "tokens" and self._shows(each)]
+        mixing = [*self._walk.mixtures, *(op.node for op in self._walk.attentions)]
+        if not tokens or not mixing:
+            return None
+        before = leading_to(tokens[-1].tensor)
+        return tokens[-1] if any(key(node.output(0)) in before for node in mixing) else None
+
+    def auto(self) -> tuple[Candidate, str]:
+        """Choose a tensor, and say why.
+
+        Raises:
+            ModelError: no tensor is a map on the way to the logits.
+        """
+        picture = self.pictures[-1] if self.pictures else None
+        after = picture.order if picture else -1
+        if self.attended and self.attended.order > after:
+            return self.attended, f"auto: the {self.attended.layout.size} tokens that the last attention reads"
+        if self.mixed and self.mixed.order > after:
+            return self.mixed, f"auto: the last {self.mixed.layout.size} tokens on the way to the logits"
+        if picture is None:
+            raise ModelError(
+                "No tensor of this model gives a map (height or width above 1) on the way to its logits: Grad-CAM has "
+                "nothing to show here."
+            )
+        return picture, f"auto: the last {picture.layout.size} output on the way to the logits"
+
+    def choose(self, wanted: str) -> Target:
+        """Resolve the `layer` that was asked for.
+
+        Raises:
+            ModelError: no such layer, or its output is no map that the logits depend on.
+        """
+        found, reason = self.auto() if wanted == AUTO else self._named(wanted)
+        layout = found.layout
+        asked = self._grid
+        if asked and (layout.kind != "tokens" or (layout.height, layout.width) != asked):
+            grid = f"{asked[0]}x{asked[1]}"
+            raise ModelError(
+                f"`token_grid={grid}`: layer '{self.path(found)}' has no tokens of that grid. Leave it out."
+            )
+        geometry = map_geometry(layout, found.place)
+        notes = self._notes(found, followed=geometry is not None)
+        path = self.path(found)
+        layer = TargetLayer(path, reason, layout.height, layout.width, layout.channels, geometry, notes)
+        return Target(found.tensor, layout, layer)
+
+    def listed(self) -> list[LayerInfo]:
+        """List every layer that can be explained, in the order of the network."""
+        shown = [each for each in self.all if each.kind not in MOVING or each.kind == JOINING]
+        chosen = self.auto()[0] if self.all else None
+        return [
+            LayerInfo(
+                path=self.path(each),
+                type=each.kind,
+                height=each.layout.height,
+                width=each.layout.width,
+                channels=each.layout.channels,
+                calls=1,
+                auto=each is chosen,
+                note=_note(each, chosen),
+            )
+            for each in shown
+        ]
+
+    def _leads(self, node: Any) -> bool:
+        return any(key(output) in self._leading for output in node.outputs())
+
+    def _shows(self, candidate: Candidate) -> bool:
+        return candidate.makes_features and not any(candidate.place.turned)
+
+    def _projects_all(self, last: Candidate, before: list[Candidate]) -> bool:
+        """Whether a tensor is queries, keys and values at once, made from tokens before it."""
+        own = leading_to(last.tensor)
+        wide = [each for each in before if each.layout.channels * QUERY_KEY_VALUE == last.layout.channels]
+        return any(key(each.tensor) in own for each in wide)
+
+    def _named(self, wanted: str) -> tuple[Candidate, str]:
+        by_path = [each for each in self.all if wanted in {self.path(each), each.name, *each.tensor.get_names()}]
+        if by_path:
+            return by_path[-1], "asked for"
+        inside = [each for each in self.all if wanted in each.modules or _within(each.name, wanted)]
+        if inside:
+            last = [each for each in inside if each.makes_features] or inside
+            return last[-1], f"asked for as '{wanted}'"
+        paths = [self.path(each) for each in self.all]
+        close = difflib.get_close_matches(wanted, paths, n=SUGGESTIONS)
+        hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
+        raise ModelError(
+            f"There is no layer '{wanted}' that gives a map of the picture on the way to the logits.{hint} "
+            "`gradcam-cli layers MODEL` lists what can be explained; `auto` chooses by itself."
+        )
+
+    def _notes(self, found: Candidate, *, followed: bool) -> tuple[str, ...]:
+        notes = []
+        if max(found.layout.height, found.layout.width) <= SMALL:
+            own = leading_to(found.tensor)
+            finer = [c for c in self.pictures if key(c.tensor) in own and min(c.layout.height, c.layout.width) > SMALL]
+            hint = f": try `layer={self.path(finer[-1])}` ({finer[-1].layout.size})" if finer else ""
+            notes.append(f"the map has only {found.layout.size} cells and shows little of where the model looked{hint}")
+        if not followed and found.place.altered:
+            notes.append(
+                "the model crops, pads or resizes the picture in a way that cannot be followed: the heat is stretched "
+                "over the whole input and may lie beside what caused it"
+            )
+        return tuple(notes)
+
+
+def _note(candidate: Candidate, chosen: Candidate | None) -> str:
+    """What `auto` thinks of a layer."""
+    if candidate is chosen:
+        return "chosen"
+    if candidate.layout.kind == "tokens":
+        later = chosen is not None and candidate.order > chosen.order
+        return "behind the last attention" if later else "tokens"
+    return "later" if chosen is not None and candidate.order > chosen.order else "earlier"
+
+
+def _modules(name: str) -> tuple[str, ...]:
+    """Read the modules from a node's name, as PyTorch's older exporter writes it: `/layer4/layer4.1/relu/Relu`."""
+    if not name.startswith("/"):
+        return ()
+    found: list[str] = []
+    last = ""
+    for part in name.split("/")[1:-1]:
+        if not found:
+            found.append(part)
+        else:
+            # A child of a container repeats the container's name: `features.3` inside of `features`.
+            child = part[len(last) :] if part.startswith(f"{last}.") else f".{part}"
+            found.append(found[-1] + child)
+        last = part
+    return tuple(found)
+
+
+def _within(name: str, wanted: str) -> bool:
+    """Whether a name written with slashes has another one as a part."""
+    return f"/{wanted.strip('/')}/" in f"/{name.strip('/')}/"

@@ -1,0 +1,88 @@
+"""A model in an exchange format, read and understood: what all its layers share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gradcam_cli.engines.exchange.graph import fold_constants
+from gradcam_cli.engines.exchange.layers import Layers
+from gradcam_cli.engines.exchange.numbers import IMAGENET_CLASSES, Numbers, choose_numbers
+from gradcam_cli.engines.exchange.outputs import Scores, read_scores
+from gradcam_cli.engines.exchange.picture import FALLBACK_SIDE, PictureInput, picture_input, picture_tensor, set_shape
+from gradcam_cli.engines.exchange.reading import read_network
+from gradcam_cli.engines.protocol import LayerInfo
+from gradcam_cli.labels.class_labels import Labels, imagenet_labels
+from gradcam_cli.labels.files import choose_beside
+from gradcam_cli.models.request import ModelRequest
+
+# Nodes are numbered before anything is folded, so that they are found in copies of the network.
+NUMBER = "gradcam_number"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network as its file has it (`model`), and a copy whose shapes are static (`analysed`).
+
+    Its layers, scores and numbers are those of the copy.
+    """
+
+    request: ModelRequest
+    name: str
+    model: Any
+    analysed: Any
+    picture: PictureInput
+    scores: Scores
+    layers: Layers
+    numbers: Numbers
+    labels: Labels
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def list_layers(self) -> list[LayerInfo]:
+        """List every layer that can be explained, in the order of the network."""
+        return self.layers.listed()
+
+
+def open_network(request: ModelRequest) -> Network:
+    """Read a model and find out what surrounds it: its input, output, layers, preprocessing and labels.
+
+    Raises:
+        ModelError: it cannot be read, or is no image classifier.
+    """
+    settings, name = request.settings, request.name
+    model = read_network(request)
+    picture = picture_input(model, name, settings.input_size)
+    for number, node in enumerate(model.get_ordered_ops()):
+        node.get_rt_info()[NUMBER] = number
+    analysed = model.clone()
+    set_shape(analysed, picture, picture.batch or 1, name)
+    fold_constants(analysed)
+    scores = read_scores(analysed, name, settings.output_name, settings.output_kind)
+    tensor = picture_tensor(analysed)
+    layers = Layers(analysed, tensor, picture, scores, request.scopes, settings.token_grid)
+    numbers = choose_numbers(tensor, picture, scores.class_count, settings.preprocess, name)
+    labels, notes = _labels(request, scores.class_count)
+    open_size = picture.open_size and settings.input_size is None
+    size = f"its input size is open; {FALLBACK_SIDE} was taken. Say another with `input_size=HxW`."
+    return Network(
+        request=request,
+        name=name,
+        model=model,
+        analysed=analysed,
+        picture=picture,
+        scores=scores,
+        layers=layers,
+        numbers=numbers,
+        labels=labels,
+        notes=notes,
+        warnings=(size,) if open_size else (),
+    )
+
+
+def _labels(request: ModelRequest, classes: int) -> tuple[Labels, tuple[str, ...]]:
+    """Take the labels that were asked for, those beside the model, or ImageNet's where it has as many classes."""
+    if request.labels:
+        return request.labels, ()
+    found, notes = choose_beside(request.labels_beside, classes)
+    if len(found) or classes != IMAGENET_CLASSES:
+        return found, notes
+    return imagenet_labels(), (*notes, "its 1000 classes are taken for ImageNet's; say others with `labels`")

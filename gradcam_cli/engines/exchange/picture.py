@@ -1,0 +1,128 @@
+"""Where the picture goes into a network, and how it is laid out there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gradcam_cli.engines.exchange.graph import constant, is_float, kind, whole_numbers
+from gradcam_cli.errors import ModelError, first_line
+
+CHANNELS = (1, 3, 4)
+FALLBACK_SIDE = 224
+PICTURE_RANK = 4
+LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class PictureInput:
+    """The shape of a network's input. `batch` is None where it takes any number of pictures at once.
+
+    `whole_numbers` where it takes integers. `open_size` where its height or width is not fixed.
+    """
+
+    batch: int | None
+    height: int
+    width: int
+    channels: int
+    channels_first: bool
+    whole_numbers: bool = False
+    open_size: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.height, self.width, self.channels
+
+    def sizes(self, batch: int) -> list[int]:
+        """Give the shape of a batch as the network takes it."""
+        own = (self.channels, self.height, self.width) if self.channels_first else self.shape
+        return [batch, *own]
+
+
+def picture_input(model: Any, name: str, wanted: tuple[int, int] | None) -> PictureInput:
+    """Find the picture that goes into a network, of height and width as `wanted` where these are open.
+
+    Raises:
+        ModelError: the network has several inputs, or no picture goes in, or it has another size.
+    """
+    used = [parameter for parameter in model.get_parameters() if parameter.output(0).get_target_inputs()]
+    if len(used) != 1:
+        names = ", ".join(f"'{parameter.get_friendly_name()}'" for parameter in used) or "none"
+        raise ModelError(f"{name}: a model with one input, the picture, can be explained; this one has {names}.")
+    (tensor,) = (parameter.output(0) for parameter in used)
+    shape = tensor.get_partial_shape()
+    if shape.rank.is_dynamic or len(shape) != PICTURE_RANK:
+        raise ModelError(f"{name}: its input is {shape}; pictures (N, channels, height, width) are explained.")
+    known = [None if size.is_dynamic else int(size.get_length()) for size in shape]
+    first = _channels_first(tensor, known)
+    channels, *own = (known[1], known[2], known[3]) if first else (known[3], known[1], known[2])
+    if channels is None:
+        channels = _kernel_channels(tensor)
+    if channels not in CHANNELS:
+        raise ModelError(f"{name}: its input is {shape}; pictures of 1, 3 or 4 channels are explained.")
+    height, width = wanted or (own[0] or FALLBACK_SIDE, own[1] or FALLBACK_SIDE)
+    if (own[0] or height, own[1] or width) != (height, width):
+        raise ModelError(f"{name}: its input is {own[0]}x{own[1]}; it cannot take {height}x{width}.")
+    return PictureInput(known[0], height, width, channels, first, not is_float(tensor), None in own)
+
+
+def set_shape(model: Any, picture: PictureInput, batch: int, name: str) -> None:
+    """Fix the shape of a network's input, and with it those of all tensors.
+
+    Raises:
+        ModelError: the network cannot take such pictures.
+    """
+    try:
+        model.reshape({_parameter(model).output(0): picture.sizes(batch)})
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if "While validating" in line]
+        reason = first_line(Exception(lines[0])) if lines else first_line(error)
+        raise ModelError(
+            f"{name}: the network cannot be run on a {picture.height}x{picture.width} picture ({reason}). Where it was "
+            "exported for another size, say so: `input_size=HxW`."
+        ) from error
+
+
+def _parameter(model: Any) -> Any:
+    return next(parameter for parameter in model.get_parameters() if parameter.output(0).get_target_inputs())
+
+
+def picture_tensor(model: Any) -> Any:
+    """Give the tensor that the picture goes in by."""
+    return _parameter(model).output(0)
+
+
+def _channels_first(tensor: Any, known: list[int | None]) -> bool:
+    """Decide by the axis that has the channels of a picture, then by how the first convolution is reached.
+
+    OpenVINO's convolutions take (N, channels, H, W) alone: a network whose input is transposed before has them last.
+    """
+    first, last = known[1] in CHANNELS, known[3] in CHANNELS
+    if first != last:
+        return first
+    waiting = [tensor]
+    for _ in range(LOOKED_AT):
+        if not waiting:
+            break
+        for target in waiting.pop(0).get_target_inputs():
+            node = target.get_node()
+            if node.get_type_name() in {"Convolution", "GroupConvolution"}:
+                return True
+            if node.get_type_name() == "Transpose" and whole_numbers(node.input_value(1)) == [0, 3, 1, 2]:
+                return False
+            waiting.extend(node.outputs())
+    return True
+
+
+def _kernel_channels(tensor: Any) -> int | None:
+    """Give the channels that the first convolution behind an input takes."""
+    waiting = [tensor]
+    for _ in range(LOOKED_AT):
+        if not waiting:
+            return None
+        for target in waiting.pop(0).get_target_inputs():
+            node = target.get_node()
+            if node.get_type_name() == "Convolution":
+                kernel = constant(node.input_value(1))
+                return None if kernel is None else int(kernel.shape[1])
+            waiting.extend(output for output in node.outputs() if kind(output) != "ShapeOf")
+    return None

@@ -1,0 +1,34 @@
+"""The layers of any model that can be explained."""
+
+from gradcam_cli.engines.protocol import LayerInfo
+from gradcam_cli.engines.selection import Downloading, require_openvino
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.request import locate_model
+from gradcam_cli.settings import ModelSettings
+
+
+def list_model_layers(settings: ModelSettings, downloading: Downloading) -> list[LayerInfo]:
+    """List the layers of a model that can be explained, in its own order. A named model needs no weights for that.
+
+    Args:
+        settings: which model.
+        downloading: gives a context for a download, see `RunObserver.downloading`.
+
+    Raises:
+        ModelError: the model is a plan, is refused, cannot be loaded, or is no image classifier.
+    """
+    request = locate_model(settings, downloading, need_weights=False)
+    if request.plan:
+        raise ModelError(f"{settings.model}: a plan is compiled for one layer. List those of the model it came from.")
+    if request.exchange:
+        require_openvino()
+        from gradcam_cli.engines.exchange.network import open_network
+
+        return open_network(request).list_layers()
+    from gradcam_cli.models import load_model
+
+    classifier = load_model(request, need_weights=False)
+    # This imports Keras too: the model's import has chosen its backend.
+    from gradcam_cli.engines.tracing import list_layers
+
+    return list_layers(classifier)
