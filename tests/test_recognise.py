@@ -209,7 +209,6 @@ def test_such_classes_of_stacks_and_inside_of_models(tmp_path: Path, suffix: str
         ("m.pkl", pickle.dumps([1]), "pickle"),
         ("m.pth", pickle.dumps([1], protocol=2), "PyTorch"),
         ("m.joblib", b"\x80\x04\x95abc", "pickle"),
-        ("m.onnx", b"\x08\x08\x12\x07pytorch", "ONNX"),
         ("m.pb", b"\x0a\x20\x0a\x05input", "frozen TensorFlow graph"),
         ("model.ckpt.index", bytes(40) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", "checkpoint"),
         ("model.ckpt.data-00000-of-00001", bytes(40), "checkpoint"),

@@ -83,8 +83,21 @@ class Layers:
         scores: Scores,
         scopes: Mapping[str, tuple[str, ...]],
         token_grid: Grid | None = None,
+        *,
+        all_named: bool = False,
     ) -> None:
-        """Walk through the network."""
+        """Walk through the network.
+
+        Args:
+            model: the network.
+            picture: the tensor that the picture goes in by.
+            described: its shape.
+            scores: the logits.
+            scopes: the modules of PyTorch around the node that made a tensor, by the tensor's name.
+            token_grid: height and width of tokens, as a person said.
+            all_named: whether the file has all names, so that none was made up when it was read.
+        """
+        self._all_named = all_named
         self._walk = PlaceWalk(model, picture, described)
         self._grid = token_grid
         self._leading = leading_to(scores.logits)
@@ -105,7 +118,7 @@ class Layers:
         if layout is None:
             return None
         names, own = sorted(tensor.get_names()), str(tensor.get_node().get_friendly_name())
-        if not names and (own.endswith(INNER) or UNNAMED.fullmatch(own)):
+        if not names and not self._all_named and (own.endswith(INNER) or UNNAMED.fullmatch(own)):
             return None
         modules = next((scopes[name] for name in names if name in scopes), None)
         return Candidate(tensor, layout, place, own, _modules(own) if modules is None else modules, order)

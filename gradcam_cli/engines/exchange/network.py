@@ -58,7 +58,9 @@ def open_network(request: ModelRequest) -> Network:
     fold_constants(analysed)
     scores = read_scores(analysed, name, settings.output_name, settings.output_kind)
     tensor = picture_tensor(analysed)
-    layers = Layers(analysed, tensor, picture, scores, request.scopes, settings.token_grid)
+    layers = Layers(
+        analysed, tensor, picture, scores, request.scopes, settings.token_grid, all_named=request.exchange == "openvino"
+    )
     numbers = choose_numbers(tensor, picture, scores.class_count, settings.preprocess, name)
     labels, notes = _labels(request, scores.class_count)
     open_size = picture.open_size and settings.input_size is None

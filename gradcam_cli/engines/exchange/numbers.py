@@ -84,7 +84,6 @@ def _scaled_inside(tensor: Any, picture: PictureInput) -> Numbers | None:
             wanted_slope, wanted_offset = 255 / most / scale, -mean / scale
             if np.allclose(slope, wanted_slope, rtol=CLOSE) and np.allclose(offset, wanted_offset, atol=CLOSE):
                 reason = f"its first operations scale numbers from 0 to {most:g} as '{name}' does"
-                # Scaling from 0..1 by 1 is none.
                 return Numbers(PREPROCESSINGS[takes], guessed=False, reason=reason)
     return None
 
@@ -106,10 +105,9 @@ def _step(node: Any, channels: int) -> tuple[Any, Any] | None:
     numbers, name = value.astype(np.float64).ravel(), kind(node.output(0))
     if swapped and name in {"Subtract", "Divide"}:
         return None
-    none = np.zeros(1)
-    return {
-        "Add": (np.ones(1), numbers),
-        "Subtract": (np.ones(1), -numbers),
-        "Multiply": (numbers, none),
-        "Divide": (1 / numbers, none),
-    }[name]
+    one, none = np.ones(1), np.zeros(1)
+    if name in {"Add", "Subtract"}:
+        return one, numbers if name == "Add" else -numbers
+    if name == "Multiply":
+        return numbers, none
+    return None if (numbers == 0).any() else (1 / numbers, none)

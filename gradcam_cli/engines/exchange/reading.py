@@ -44,6 +44,7 @@ def _stamp(file: HashedFile) -> tuple[int, ...]:
 
 def _reason(error: Exception) -> str:
     """Take the lines that name an operation, and not those that name OpenVINO's source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '", "Loading input model"))]
+    lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines() if line.strip()]
+    unknown = [line for line in lines if line.startswith("No conversion rule")]
+    told = unknown or [line for line in lines if not line.startswith(("Exception from", "Check '", "Loading input"))]
     return first_line(Exception(" ".join(told[:3]))) if told else first_line(error)
