@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradcam_cli.explanation import ClassExplanation, Explanation
     from gradcam_cli.report.compare import Comparison, ImageChange, compare_runs
     from gradcam_cli.requests import ExplainRequest
+    from gradcam_cli.results.merging import merge_runs
     from gradcam_cli.results.run import Run, read_run
     from gradcam_cli.runs.observer import RunObserver
     from gradcam_cli.settings import (
@@ -61,6 +62,7 @@ __all__ = [
     "UsageError",
     "compare_runs",
     "explain_folder",
+    "merge_runs",
     "read_run",
 ]
 
@@ -70,6 +72,7 @@ _PLACES = {
     "explanation": ("ClassExplanation", "Explanation"),
     "report.compare": ("Comparison", "ImageChange", "compare_runs"),
     "requests": ("ExplainRequest",),
+    "results.merging": ("merge_runs",),
     "results.run": ("Run", "read_run"),
     "runs.observer": ("RunObserver",),
     "settings": (

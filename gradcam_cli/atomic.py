@@ -9,22 +9,27 @@ from pathlib import Path
 PREFIX = ".gradcam-"
 TEMPORARY_SUFFIX = ".tmp"
 RANDOM_BYTES = 8
-# Nothing but a name of this very form is ever removed as a temporary file.
-TEMPORARY = re.compile(rf"\.gradcam-[0-9a-f]{{{2 * RANDOM_BYTES}}}\.tmp")
+# Nothing but a name of this very form is ever removed as a temporary file; the group is its owner, where it has one.
+TEMPORARY = re.compile(rf"\.gradcam-(?:(\d+-of-\d+)-)?[0-9a-f]{{{2 * RANDOM_BYTES}}}\.tmp")
 
 
-def temporary_beside(path: Path) -> Path:
-    """Name a file that is not there, in the folder of `path`."""
-    return path.parent / f"{PREFIX}{secrets.token_hex(RANDOM_BYTES)}{TEMPORARY_SUFFIX}"
+def temporary_beside(path: Path, owner: str = "") -> Path:
+    """Name a file that is not there, in the folder of `path`.
+
+    `owner` is the name of a shard, such as `2-of-8`, where several write into one folder.
+    """
+    prefix = f"{PREFIX}{owner}-" if owner else PREFIX
+    return path.parent / f"{prefix}{secrets.token_hex(RANDOM_BYTES)}{TEMPORARY_SUFFIX}"
 
 
 @contextmanager
-def atomically(path: Path) -> Iterator[Path]:
+def atomically(path: Path, owner: str = "") -> Iterator[Path]:
     """Give a temporary name in the same folder; what was written there takes the place of `path` if all went well.
 
-    A reader sees the old file or the new one, never half of one; after an error nothing is left.
+    A reader sees the old file or the new one, never half of one; after an error nothing is left. `owner` is that of
+    `temporary_beside`.
     """
-    temporary = temporary_beside(path)
+    temporary = temporary_beside(path, owner)
     try:
         yield temporary
         temporary.replace(path)

@@ -148,6 +148,7 @@ class RunOptions(ExplainOptions, total=False):
             `retry-failed`.
         max_failures: stop after so many failed images.
         isolate_decoder: decode in processes of their own.
+        shard: (K, N): take only shard K of N, from 1 to N.
     """
 
     model: Any
@@ -172,6 +173,7 @@ class RunOptions(ExplainOptions, total=False):
     resume: Resume
     max_failures: int
     isolate_decoder: bool
+    shard: tuple[int, int]
 
 
 def explain_request(
@@ -202,6 +204,7 @@ def explain_request(
         resume=left.pop("resume", "finished"),
         max_failures=left.pop("max_failures", None),
         isolate_decoder=left.pop("isolate_decoder", False),
+        shard=left.pop("shard", None),
     )
     _refuse_unknown(left)
     return request

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.settings import SampleRange, Threshold
 
 LONGEST_SIDE = 8192
@@ -97,6 +98,20 @@ def parse_collage(text: str) -> tuple[int, int]:
     return rows, columns
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `2/8` as (index, count).
+
+    Raises:
+        ValueError: the text is not K/N.
+        UsageError: there is no such shard.
+    """
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not match:
+        raise ValueError(f"'{text}' is not K/N, such as 2/8 for shard 2 of 8")
+    shard = Shard(int(match[2]), int(match[1]))
+    return shard.index, shard.count
+
+
 # What reads the text of an option, by the option's name.
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "boxes": parse_threshold,
@@ -105,5 +120,6 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "inputs": parse_input_value,
     "mask": parse_threshold,
     "sample_range": parse_sample_range,
+    "shard": parse_shard,
     "token_grid": parse_grid,
 }

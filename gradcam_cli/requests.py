@@ -29,7 +29,7 @@ class ExplainRequest:
 
     Without an `output` folder no files are written. `fit` is resolved when the model is known; the `run` has the
     resolved one. With `max_failures` the run stops after so many failed images. With `isolate_decoder` pictures are
-    decoded in processes of their own.
+    decoded in processes of their own. A `shard` is (index, count), from (1, count) on.
 
     Example:
         >>> request = ExplainRequest(InputSettings(("photos",)), output=Path("out"))
@@ -55,6 +55,10 @@ class ExplainRequest:
         bool,
         Doc("Decode in processes of their own: a picture that crashes a codec fails only that image."),
     ] = False
+    shard: Annotated[
+        tuple[int, int] | None,
+        Doc("Take only shard K of N, from 1/N to N/N, by the hash of each path; see `gradcam-cli merge`.", "K/N"),
+    ] = None
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
         """Hash what the files of an image depend on besides the image: sha256 in hexadecimal.

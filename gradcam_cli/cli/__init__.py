@@ -16,6 +16,7 @@ from gradcam_cli.cli.console import say
 from gradcam_cli.cli.evaluate import evaluate
 from gradcam_cli.cli.explain import explain
 from gradcam_cli.cli.layers import layers
+from gradcam_cli.cli.merge import merge
 from gradcam_cli.cli.methods import methods
 from gradcam_cli.cli.models import models
 from gradcam_cli.cli.options import examples
@@ -67,7 +68,7 @@ def program() -> None:
     prepare_libraries()
 
 
-FOR_RUNS = (explain, report, compare, snapshot, evaluate, verify, schema)
+FOR_RUNS = (explain, merge, report, compare, snapshot, evaluate, verify, schema)
 FOR_MODELS = (layers, methods, models, compile_, cache, check_preprocess)
 for command in (*FOR_RUNS, *FOR_MODELS):
     program.add_command(command)

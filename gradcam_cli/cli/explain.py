@@ -46,6 +46,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
     )
 )
 @inputs_and_output("FOLDER|-", "Folder for overlays and sidecars; - writes the one overlay to stdout.")
+@setting_options(ExplainRequest, "shard")
 @click.option("--dry-run", is_flag=True, help="Print what would be explained, and where it would be written.")
 @setting_options(ExplainRequest, "model")
 @model_options()
@@ -174,5 +175,6 @@ def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
         (nowhere and painted, f"{flags}: overlays are written to a folder or to stdout, so this needs -o."),
         (len(resumes) > 1, f"{' and '.join(resumes)} contradict each other: give one of them."),
         (resumes and no_folder, f"{' '.join(resumes)} is about an output folder: it needs -o FOLDER."),
+        (options["report"] and options["shard"], "--report needs all shards: gradcam-cli merge makes it."),
         (stops_twice, "--fail-fast is --max-failures 1: give one of them."),
     ]

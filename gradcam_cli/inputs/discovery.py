@@ -12,7 +12,8 @@ from pathlib import Path
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.left_out import LeftOut
 from gradcam_cli.inputs.objects import find_objects
-from gradcam_cli.inputs.walk import RUN_RECORD, Rules, walk
+from gradcam_cli.inputs.shards import is_run_record
+from gradcam_cli.inputs.walk import Rules, walk
 from gradcam_cli.storage import Stored, Stores, Url, is_url, shown
 
 STDIN = "-"
@@ -186,7 +187,7 @@ def _posix(path: str) -> str:
 
 
 def _without_collisions(sources: list[Source]) -> list[Source]:
-    """Refuse different inputs with one place in the output, or that of `run.json`; drop other spellings of one path."""
+    """Refuse inputs that share a place in the output or have that of a run's record; drop other spellings of a path."""
     kept: list[Source] = []
     for source in sources:
         if kept and kept[-1].relative == source.relative and source.errno is kept[-1].errno is None:
@@ -196,8 +197,9 @@ def _without_collisions(sources: list[Source]) -> list[Source]:
                 f"{kept[-1].path} and {source.path} would both be written as {source.relative}: give the folder "
                 "above them as INPUT, or their paths by `files_from`, and the tree is mirrored."
             )
-        if f"{source.relative}.json" == RUN_RECORD and source.errno is None:
-            raise UsageError(f"{source.path}: its sidecar would be {RUN_RECORD}, which is the run's own record.")
+        sidecar = f"{source.relative}.json"
+        if is_run_record(sidecar) and source.errno is None:
+            raise UsageError(f"{source.path}: its sidecar would be {sidecar}, which is a run's own record.")
         kept.append(source)
     return kept
 

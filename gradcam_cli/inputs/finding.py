@@ -12,6 +12,7 @@ from gradcam_cli.inputs.formats import PICTURES
 from gradcam_cli.inputs.left_out import left_out_lines
 from gradcam_cli.inputs.objects import refusal
 from gradcam_cli.inputs.path_list import read_list
+from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
 from gradcam_cli.storage import Stores, Url, is_url
@@ -23,6 +24,7 @@ def find_inputs(
     output: Path | Url | None = None,
     *,
     keep_omissions: bool = False,
+    shard: Shard | None = None,
 ) -> Found:
     """Find the pictures that are asked for.
 
@@ -31,6 +33,7 @@ def find_inputs(
         report: receives what was found and what was left out, also where there are no pictures.
         output: the folder that the run writes to; nothing in it is an input.
         keep_omissions: keep the path of each file that was left out, and not only their counts.
+        shard: take only the pictures of this shard, which may have none; of the first ones, where there is a limit.
 
     Raises:
         UsageError: there are none, a path does not exist, the list cannot be read, or two pictures would be written to
@@ -46,9 +49,10 @@ def find_inputs(
         keep_omissions=keep_omissions,
         stores=stores,
     )
-    found = replace(found, sources=found.sources[: settings.limit])
+    taken = found.sources[: settings.limit]
+    found = replace(found, sources=[source for source in taken if shard is None or shard.has(source.relative)])
     report(found)
-    if not found.sources:
+    if not taken:
         raise UsageError("There is nothing to do: no pictures were found in what was given.")
     return found
 

@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of, is_picture
 from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
+from gradcam_cli.inputs.shards import is_run_record
 
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
 # Small pictures that a report makes: like overlays, they are never inputs.
 THUMBNAIL_SUFFIX: Final = ".gradcam-thumbnail.jpg"
 SIDECAR_SUFFIX: Final = ".json"
-RUN_RECORD: Final = "run.json"
 # Files and folders that systems and devices make for themselves; compared in lower case.
 SYSTEM_NAMES: Final = frozenset(
     {
@@ -243,7 +243,7 @@ def count_others(left_out: LeftOut, others: Others, taken: set[str]) -> None:
     """Count the files of one folder that are no inputs; the sidecars of those that are `taken` are outputs."""
     sidecars = {name + SIDECAR_SUFFIX for name in taken} & {name for name, _, _ in others}
     for name, path, format_name in others:
-        if name in sidecars or (sidecars and name == RUN_RECORD):
+        if name in sidecars or (sidecars and is_run_record(name)):
             left_out.add_file(Why.OUTPUT, path)
             continue
         left_out.add_file(Why.OTHER, path, format_name)

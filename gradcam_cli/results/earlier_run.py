@@ -9,8 +9,8 @@ from typing import Any
 from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.inputs.walk import RUN_RECORD
-from gradcam_cli.results.output import SIDECAR_LIMITS, OutputFolder
+from gradcam_cli.inputs.shards import RUN_RECORD
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, OutputFolder
 from gradcam_cli.results.ownership import is_record, parsed
 from gradcam_cli.results.reading import sidecars_below
 from gradcam_cli.results.sidecar import Record
@@ -27,10 +27,10 @@ class Replacement:
     others: int
 
 
-def run_record_of(root: Path) -> Record | None:
-    """Read the `run.json` of a folder; None where there is none of this program."""
+def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
+    """Read the `run.json` of a folder, or the record of a shard; None where there is none of this program."""
     try:
-        record = parsed(read_file(os.fspath(root / RUN_RECORD), SIDECAR_LIMITS))
+        record = parsed(read_file(os.fspath(root / name), SIDECAR_LIMITS))
     except (ImageError, ValueError):
         return None
     return record if is_record(record) and isinstance(record.get("options"), dict) else None
@@ -41,31 +41,44 @@ def replacement(
 ) -> Replacement | None:
     """Tell what this run replaces of a run with other options; None where the options agree or nothing is there.
 
+    What belongs to other shards is no part of it.
+
     Args:
         folder: the output folder.
         left: the sources that are going to be explained.
         options: the options of this run, as `run.json` records them, as far as they are known, and its `model`.
         options_sha256: their hash, with all else that the results depend on.
     """
-    before = run_record_of(folder.root)
+    before = record_before(folder)
     if before is None or before["options_sha256"] == options_sha256:
         return None
     replaced = {os.fspath(path) for source in left if (path := folder.sidecar_path(source)).is_file()}
-    others = sum(path not in replaced for path in sidecars_below(folder.root))
+    others = sum(path not in replaced for path in sidecars_below(folder.root) if _is_in_shard(path, folder))
     if not replaced and not others:
         return None
     recorded = {**before["options"], "model": before.get("model", {}).get("name")}
-    changes = _changes({name: recorded.get(name) for name in options}, options)
-    return Replacement(tuple(changes), len(replaced), others)
+    found = changes({name: recorded.get(name) for name in options}, options)
+    return Replacement(tuple(found), len(replaced), others)
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def record_before(folder: OutputFolder) -> Record | None:
+    """Read what an earlier run of all, or of the shard, has left; for a shard that has not run, what one of all has."""
+    own = run_record_of(folder.root, folder.run_record)
+    return run_record_of(folder.root) if own is None and folder.shard else own
+
+
+def _is_in_shard(path: str, folder: OutputFolder) -> bool:
+    place = os.path.relpath(path, folder.root).replace(os.sep, "/").removesuffix(SIDECAR_SUFFIX)
+    return folder.shard is None or folder.shard.has(place)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Name the options that differ, as `method: gradcam++, now gradcam`."""
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
         if old == new:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _changes(old, new, f"{name}.")
+            yield from changes(old, new, f"{name}.")
         else:
             yield f"{prefix}{name}: {old}, now {new}"

@@ -3,12 +3,13 @@
 import errno
 import io
 import os
+import re
+import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
@@ -18,17 +19,12 @@ from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, 
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX, RUN_RECORD
+from gradcam_cli.inputs.shards import RUN_RECORD, Shard
+from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
+from gradcam_cli.results.folder_lock import LOCK_SUFFIX, FolderLock
 from gradcam_cli.results.ownership import are_rows, belongs_to, is_ours
 from gradcam_cli.results.sidecar import Record, files_of, to_json
 from gradcam_cli.settings import Limits
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:
-    # Windows has no such locks.
-    fcntl = None
 
 SIDECAR_SUFFIX = ".json"
 STAYS = "What was finished stays valid."
@@ -36,6 +32,8 @@ STAYS = "What was finished stays valid."
 SIDECAR_LIMITS = Limits(max_file_bytes=64 * 2**20)
 _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
+# The file of a shard's lock, which a shard that was killed has left.
+_LOCK = re.compile(rf"\.gradcam-\d+-of-\d+{re.escape(LOCK_SUFFIX)}")
 TOO_LONG = "the names of its outputs are longer than the file system allows"
 
 
@@ -68,22 +66,25 @@ class Names:
 
 
 class OutputFolder:
-    """The folder a run writes to; the only place that creates files, and one run's at a time."""
+    """The folder a run writes to; the only place that creates files: one run's at a time, or that of several shards."""
 
-    def __init__(self, root: Path) -> None:
-        """Name the folder; nothing is created before `prepare`."""
+    def __init__(self, root: Path, shard: Shard | None = None) -> None:
+        """Name the folder, and the shard of the run that writes to it; nothing is created before `prepare`."""
         self.root = root
+        self.shard = shard
+        self.run_record = shard.run_record if shard else RUN_RECORD
+        self._owner = shard.name if shard else ""
+        self._lock = FolderLock(root, shard)
         self._real_root = ""
         self._identity: tuple[int, int] | None = None
-        self._descriptor = -1
         self._made: set[Path] = set()
         self._making = threading.Lock()
 
-    def prepare(self, record: str = RUN_RECORD, rows: str | None = None) -> None:
+    def prepare(self, record: str | None = None, rows: str | None = None) -> None:
         """Create the folder, lock it, and check that it can be written, before a model is loaded.
 
         Args:
-            record: the JSON file that the run writes at the top.
+            record: the JSON file that is written at the top, where that is not the record of the run or the shard.
             rows: the file of JSON lines that it writes there, if any.
 
         Raises:
@@ -92,25 +93,25 @@ class OutputFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._real_root = os.path.realpath(self.root)
-            self._lock()
+            self._lock.take()
             found = self.root.stat()
             self._identity = (found.st_dev, found.st_ino)
-            _sweep(self.root)
+            self._sweep(self.root)
             self._made.add(self.root)
-            probe = temporary_beside(self.root / RUN_RECORD)
+            probe = temporary_beside(self.root / RUN_RECORD, self._owner)
             probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise UsageError(f"{self.root}: the output folder cannot be written: {error.strerror}.") from error
         try:
-            _refuse_foreign(self.root / record, is_ours)
+            _refuse_foreign(self.root / (record or self.run_record), is_ours)
             if rows is not None:
                 _refuse_foreign(self.root / rows, are_rows)
         except ImageError as error:
             raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
 
     @contextmanager
-    def held(self, record: str = RUN_RECORD, rows: str | None = None) -> Iterator["OutputFolder"]:
+    def held(self, record: str | None = None, rows: str | None = None) -> Iterator["OutputFolder"]:
         """Prepare the folder, and have it until the block ends; the arguments and errors are those of `prepare`."""
         self.prepare(record, rows)
         try:
@@ -133,27 +134,12 @@ class OutputFolder:
 
     def release(self) -> None:
         """Let another run have the folder; the end of the process does so as well."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _lock(self) -> None:
-        """Take the folder itself, so that no file of a lock is left behind by a run that was killed."""
-        if fcntl is None:
-            return
-        self._descriptor = os.open(self.root, os.O_RDONLY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{self.root}: another run is writing there. Wait for it, or choose another.") from error
-        except OSError:
-            # Some network file systems have no locks; a run on one of them is not worse for it than without.
-            self.release()
+        self._lock.release()
 
     @property
     def has_run_record(self) -> bool:
-        """Whether a run came to its end here."""
-        return (self.root / RUN_RECORD).is_file()
+        """Whether a run, or that of the shard, came to its end here."""
+        return (self.root / self.run_record).is_file()
 
     def sidecar_path(self, source: Source) -> Path:
         """Give the path of a source's sidecar."""
@@ -166,6 +152,23 @@ class OutputFolder:
             ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
             EnvironmentStop: nothing can be written any more.
         """
+        folder = self._cleared(names, files)
+        for name, data in files.items():
+            self._replace(folder / name, data)
+        self._replace(folder / names.sidecar, to_json(record).encode("ascii"))
+
+    def link_image(self, names: Names, files: Mapping[str, Path], sidecar: Path) -> None:
+        """Put the files of one image that another folder has, and then its sidecar, into this one; links if possible.
+
+        Errors are those of `write_image`.
+        """
+        folder = self._cleared(names, files)
+        for name, path in files.items():
+            self._link(folder / name, path)
+        self._link(folder / names.sidecar, sidecar)
+
+    def _cleared(self, names: Names, files: Iterable[str]) -> Path:
+        """Make room for one image, and give the folder of its sidecar."""
         folder = self._folder_of(names.source)
         sidecar = folder / names.sidecar
         # Only names that the program itself would write may go, whatever a sidecar found there says.
@@ -173,11 +176,9 @@ class OutputFolder:
         before = {name for name in files_of(_refuse_foreign(sidecar, is_ours)) if belongs_to(name, image)}
         # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
         _remove(sidecar)
-        for name in before - files.keys():
+        for name in before - set(files):
             _remove(folder / name)
-        for name, data in files.items():
-            _replace(folder / name, data)
-        _replace(sidecar, to_json(record).encode("ascii"))
+        return folder
 
     def write_run(self, record: Mapping[str, Any]) -> None:
         """Write the run's own record at the top.
@@ -185,7 +186,7 @@ class OutputFolder:
         Raises:
             EnvironmentStop: nothing can be written any more.
         """
-        self.write(RUN_RECORD, to_json(record).encode("ascii"))
+        self.write(self.run_record, to_json(record).encode("ascii"))
 
     def write(self, name: str, data: bytes) -> None:
         """Write one file at the top.
@@ -195,7 +196,7 @@ class OutputFolder:
         """
         self.check_identity()
         try:
-            _replace(self.root / name, data)
+            self._replace(self.root / name, data)
         except ImageError as error:
             raise EnvironmentStop(f"{self.root / name}: {error}") from error
 
@@ -236,9 +237,38 @@ class OutputFolder:
             raise ImageError(Reason.OUTPUT_NOT_OURS, "its folder leads out of the output folder by a symbolic link")
         with self._making:
             if folder not in self._made:
-                _sweep(folder)
+                self._sweep(folder)
                 self._made.add(folder)
         return folder
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        try:
+            with atomically(path, self._owner) as temporary:
+                temporary.write_bytes(data)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def _link(self, path: Path, origin: Path) -> None:
+        try:
+            with atomically(path, self._owner) as temporary:
+                _link_or_copy(origin, temporary)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what runs that were killed have left: all of it where the folder is ours alone.
+
+        A shard removes its own temporaries only, since others write theirs at the same time.
+        """
+        with suppress(OSError):
+            for path in folder.glob(f"{PREFIX}*"):
+                temporary = TEMPORARY.fullmatch(path.name)
+                if self.shard:
+                    left = temporary is not None and temporary[1] == self._owner
+                else:
+                    left = temporary is not None or _LOCK.fullmatch(path.name) is not None
+                if left:
+                    path.unlink(missing_ok=True)
 
     def _make(self, folder: Path) -> None:
         """Make a folder below the root, but never the root itself: where that is gone, the run has to stop."""
@@ -248,12 +278,17 @@ class OutputFolder:
             parent.mkdir(exist_ok=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the temporaries of runs that were killed: the folder is ours alone, so nobody is writing them."""
-    with suppress(OSError):
-        for path in folder.glob(f"{PREFIX}*{TEMPORARY_SUFFIX}"):
-            if TEMPORARY.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+def is_left_behind(name: str) -> bool:
+    """Whether only a run that was killed, or one that is at work, has a file of this name."""
+    return name.startswith(PREFIX) and name.endswith((TEMPORARY_SUFFIX, LOCK_SUFFIX))
+
+
+def _link_or_copy(origin: Path, path: Path) -> None:
+    """Hard links cost no bytes, and are safe: no file is ever changed in place. Between file systems there are none."""
+    try:
+        path.hardlink_to(origin)
+    except OSError:
+        shutil.copyfile(origin, path)
 
 
 def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
@@ -280,14 +315,6 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    try:
-        with atomically(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise _translated(error, path) from error
 
 
 def _remove(path: Path) -> None:

@@ -57,6 +57,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """
     root = Path(folder)
     record = run_record_of(root)
+    if record is None and any(root.glob("run.*-of-*.json")):
+        raise UsageError(f"{root}: there are shards of a run. Merge them: gradcam-cli merge RUN...")
     if record is None:
         raise UsageError(f"{root}: there is no run.json of this program. Name the output folder of a run.")
     counts = record["counts"]

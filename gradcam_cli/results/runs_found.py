@@ -1,4 +1,4 @@
-"""The runs that a folder holds, by their `run.json`: which sidecars belong to which, and whether their inputs exist."""
+"""The runs that a folder holds, by their records: which sidecars belong to which, and whether their inputs exist."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradcam_cli.inputs.discovery import STDIN
-from gradcam_cli.inputs.walk import RUN_RECORD
+from gradcam_cli.inputs.shards import Shard, is_run_record, shard_of_record
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.output import SIDECAR_SUFFIX
 from gradcam_cli.results.sidecar import Record
@@ -27,18 +27,31 @@ class Places:
         return any(os.path.lexists(os.path.join(folder, relative)) for folder in self.folders)  # noqa: PTH118
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """One run, of all or of a shard, as its record tells; `places` are None where its inputs cannot be looked for."""
+
+    shard: Shard | None
+    options_sha256: str
+    places: Places | None
+
+
 class Runs:
-    """The runs below a folder; a run inside of another one has the nearer `run.json`."""
+    """The runs below a folder; a run inside of another one has the nearer `run.json`, or records of shards."""
 
     def __init__(self, root: Path, found: Sequence[str], inputs: tuple[str, ...] = ()) -> None:
-        """Read every `run.json` among the files found; `inputs` stand for those of the run at the top."""
-        tops = [name.removesuffix(RUN_RECORD) for name in found if name.rsplit("/", 1)[-1] == RUN_RECORD]
-        self._records = {top: record for top in tops if (record := run_record_of(root / top)) is not None}
+        """Read the record of every run among the files found; `inputs` stand for those of the runs at the top."""
         self.remarks: list[str] = []
-        self._places: dict[str, Places | None] = {}
-        for top, record in self._records.items():
-            given = {"paths": list(inputs)} if inputs and top == "" else record.get("inputs")
-            self._places[top] = self._placed(top, given if isinstance(given, Mapping) else {})
+        self._runs: dict[str, list[_Recorded]] = {}
+        for path in (path for path in found if is_run_record(path.rsplit("/", 1)[-1])):
+            name = path.rsplit("/", 1)[-1]
+            top = path.removesuffix(name)
+            record = run_record_of(root / top, name)
+            if record is not None:
+                given = {"paths": list(inputs)} if inputs and top == "" else record.get("inputs")
+                places = self._placed(top, given if isinstance(given, Mapping) else {})
+                run = _Recorded(shard_of_record(name), record["options_sha256"], places)
+                self._runs.setdefault(top, []).append(run)
 
     def _placed(self, top: str, given: Mapping[str, object]) -> Places | None:
         paths = given.get("paths")
@@ -55,23 +68,30 @@ class Runs:
         return Places(folders, files)
 
     def _unverified(self, top: str, why: str) -> None:
-        self.remarks.append(f"{top or '.'}: {why}: not verified whether the inputs still exist")
+        remark = f"{top or '.'}: {why}: not verified whether the inputs still exist"
+        if remark not in self.remarks:
+            self.remarks.append(remark)
 
     def around(self, relative: str) -> list[str]:
         """Give the folders of the runs that a file lies in, the nearest first, each with a slash at its end."""
-        return sorted((top for top in self._records if relative.startswith(top)), key=len, reverse=True)
+        return sorted((top for top in self._runs if relative.startswith(top)), key=len, reverse=True)
 
     def has_other_options(self, relative: str, record: Record) -> bool:
-        """Whether a sidecar was made with other options than those of its run."""
-        nearest = next(iter(self.around(relative)), None)
-        return nearest is not None and self._records[nearest]["options_sha256"] != record["options_sha256"]
+        """Whether a sidecar was made with other options than those of its run, or of its shard's run."""
+        _, runs = self._of(relative)
+        return bool(runs) and record["options_sha256"] not in {run.options_sha256 for run in runs}
 
     def input_is_gone(self, relative: str) -> bool:
-        """Whether the input of a sidecar was looked for and is not there."""
-        nearest = next(iter(self.around(relative)), None)
-        places = None if nearest is None else self._places[nearest]
-        image = relative[len(nearest or "") :].removesuffix(SIDECAR_SUFFIX)
-        return places is not None and not places.has(image)
+        """Whether the input of a sidecar was looked for and is not there; never where its shard has no record yet."""
+        image, runs = self._of(relative)
+        return bool(runs) and not any(run.places is None or run.places.has(image) for run in runs)
+
+    def _of(self, relative: str) -> tuple[str, list[_Recorded]]:
+        """Give the place of a sidecar's image in its folder, and the runs there that have it: of all, or its shard."""
+        top = next(iter(self.around(relative)), "")
+        image = relative[len(top) :].removesuffix(SIDECAR_SUFFIX)
+        runs = self._runs.get(top, [])
+        return image, [run for run in runs if run.shard is None or run.shard.has(image)]
 
 
 def as_given(paths: Iterable[str], files_from: str | None, before: Record | None = None) -> Record:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcam_cli.atomic import PREFIX, TEMPORARY_SUFFIX
 from gradcam_cli.errors import ImageError, UsageError, first_line
 from gradcam_cli.inputs.decoding import decode, read_file, sha256
 from gradcam_cli.inputs.discovery import as_text
-from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX, RUN_RECORD
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
+from gradcam_cli.inputs.shards import RUN_RECORD
+from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, is_left_behind
 from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_ours, parsed
 from gradcam_cli.results.runs_found import Runs
 from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
@@ -114,7 +114,7 @@ def _verified(root: Path, inputs: tuple[str, ...]) -> Findings:
         named |= _verify_json(root, relative, runs, is_valid, findings)
     for relative in found:
         name = relative.rsplit("/", 1)[-1]
-        if name.startswith(PREFIX) and name.endswith(TEMPORARY_SUFFIX):
+        if is_left_behind(name):
             _blame(findings, relative, "left by a run that was killed; the next run removes it")
         elif name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX)) and relative not in named:
             _blame(findings, relative, "no sidecar names it")

@@ -6,15 +6,16 @@ This is what the command line, a notebook and a worker call.
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.engines.selection import Engines
-from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.errors import EnvironmentStop, UsageError
 from gradcam_cli.inputs.decoding import decode
-from gradcam_cli.inputs.discovery import Found, Source, as_text
+from gradcam_cli.inputs.discovery import Found, Source
 from gradcam_cli.inputs.finding import find_inputs
+from gradcam_cli.inputs.shards import Shard, shard_of
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import chosen_method
@@ -22,16 +23,16 @@ from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import weights_at_hand
 from gradcam_cli.requests import ExplainRequest
-from gradcam_cli.results.earlier_run import MOST_CHANGES, run_record_of
+from gradcam_cli.results.earlier_run import MOST_CHANGES, record_before, run_record_of
 from gradcam_cli.results.output import Names, OutputFolder
 from gradcam_cli.results.run import Run
-from gradcam_cli.results.runs_found import as_given
-from gradcam_cli.results.sidecar import SCHEMA_VERSION, Record
+from gradcam_cli.results.sidecar import Record, RunCard
 from gradcam_cli.runs import pipeline
 from gradcam_cli.runs.engine_factory import EngineFactory, run_card
 from gradcam_cli.runs.job import Decode, Job, Sink
 from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
+from gradcam_cli.runs.run_record import origin_before, origin_of_job, run_record
 from gradcam_cli.runs.tally import Tally
 from gradcam_cli.runs.threads import available_threads
 from gradcam_cli.text import counted
@@ -69,20 +70,25 @@ def run_explain(
     """
     observer, engines = observer or RunObserver(), engines or Engines()
     chosen_method(request.run.method, request.run.method_options, methods)
-    found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
-    held = OutputFolder(request.output).held() if request.output else nullcontext()
+    shard = _shard(request)
+    found = find_inputs(
+        request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions, shard=shard
+    )
+    held = OutputFolder(request.output, shard).held() if request.output else nullcontext()
     with held as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
         card = run_card(request, model)
         queue = queue_of(request, found, folder, model, card.options_sha256)
         if folder:
             _note_replacement(request, queue, folder, model, card.options_sha256, observer)
-        if not queue.sources:
+        if not queue.sources and not shard:
             observer.warn("Nothing has failed before; there is nothing to do again.")
             return _run(folder, Tally())
-        if not queue.left and folder and folder.has_run_record:
+        if not queue.sources:
+            observer.note(f"Shard {shard} has no images: there is nothing to explain.")
+        if not queue.left and (not queue.sources or (folder and _is_known(folder, card))):
             # To see that nothing is left to do takes no model.
-            return _tell_finished(queue, folder, observer)
+            return _tell_finished(request, queue, folder, card, observer)
         overlays = folder is not None or sink is not None
         factory = EngineFactory(
             request, model, engines, len(found.sources), card, overlays, decode_one, observer, methods
@@ -128,7 +134,10 @@ def preview(request: ExplainRequest, observer: RunObserver | None = None, *, eng
     """
     observer, engines = observer or RunObserver(), engines or Engines()
     chosen_method(request.run.method, request.run.method_options, METHODS)
-    found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
+    shard = _shard(request)
+    found = find_inputs(
+        request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions, shard=shard
+    )
     left = _left(request, found, observer, engines)
     return Preview(left, len(found.sources) - len(left), request.output)
 
@@ -195,8 +204,8 @@ class _Execution:
     def _finish(self, tally: Tally, job: Job, *, interrupted: bool) -> Record:
         record: Record = {}
         if self.folder:
-            before = run_record_of(self.folder.root)
-            record = _run_record(self.request, self.queue, tally, job, before, interrupted=interrupted)
+            origin, before = origin_of_job(self.request, job), record_before(self.folder)
+            record = run_record(self.request, self.queue, tally, origin, before, interrupted=interrupted)
             self.folder.write_run(record)
         self.observer.finished(tally, interrupted=interrupted)
         return record
@@ -260,7 +269,7 @@ class _Execution:
 
 def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
     named = NAMED_MODELS.get(request.model.model.lower())
-    folder = OutputFolder(request.output) if request.output else None
+    folder = OutputFolder(request.output, _shard(request)) if request.output else None
     if folder is None or not folder.root.is_dir():
         return found.sources
     if named and not request.model.weights and not weights_at_hand(named):
@@ -288,20 +297,45 @@ def _note_replacement(
     observer.note(f"{folder.root}: {counted(found.replaced, 'sidecar')} will be replaced{stays}.")
 
 
-def _tell_finished(queue: Queue, folder: OutputFolder, observer: RunObserver) -> Run:
-    """Report the records of a run in which nothing was left to do."""
+def _shard(request: ExplainRequest) -> Shard | None:
+    shard = shard_of(request.shard)
+    if shard and request.resume == "retry-failed":
+        # Its record would count only what was tried again, and a merged run would count too few images.
+        raise UsageError("A `shard` tries failed images again anyway: leave `retry_failed` out.")
+    return shard
+
+
+def _is_known(folder: OutputFolder, card: RunCard) -> bool:
+    """Whether an earlier run came to its end, and what its record says of the model holds for this one."""
+    if folder.shard is None:
+        return folder.has_run_record
+    before = record_before(folder)
+    return before is not None and before["options_sha256"] == card.options_sha256
+
+
+def _tell_finished(
+    request: ExplainRequest, queue: Queue, folder: OutputFolder | None, card: RunCard, observer: RunObserver
+) -> Run:
+    """Report the records of a run in which nothing was left to do.
+
+    The record of a shard is written anew, since `merge` counts on it.
+    """
     tally = Tally(asked=len(queue.sources))
     observer.started(tally.asked)
     for record, before in queue.in_line(folder, iter(())):
         tally.add(record, before=before)
         observer.record(record, before=before)
+    if folder and folder.shard:
+        earlier = record_before(folder)
+        origin = origin_before(request, card, earlier)
+        folder.write_run(run_record(request, queue, tally, origin, earlier, interrupted=False))
     observer.finished(tally, interrupted=False)
     return _run(folder, tally)
 
 
 def _run(folder: OutputFolder | None, tally: Tally, record: Record | None = None) -> Run:
     if record is None:
-        record = (run_record_of(folder.root) if folder else None) or {}
+        record = (run_record_of(folder.root, folder.run_record) if folder else None) or {}
     return Run(folder.root if folder else None, tally.as_record(), tally.exit_code, record)
 
 
@@ -312,21 +346,3 @@ def _decoder(isolated: Callable[[int], AbstractContextManager[Decoders]] | None)
         return
     with isolated(available_threads()) as pool:
         yield pool.decode
-
-
-def _run_record(
-    request: ExplainRequest, queue: Queue, tally: Tally, job: Job, before: Record | None, *, interrupted: bool
-) -> Record:
-    targets = {"classes": list(request.targets.classes), "top_k": request.targets.top_k}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "counts": tally.as_record(),
-        "inputs": as_given([as_text(path) for path in request.inputs.paths], request.inputs.files_from, before),
-        "images_per_second": round(tally.images_per_second, 3),
-        "interrupted": interrupted,
-        "left_out": queue.left_out,
-        "model": asdict(job.model),
-        "options": {**asdict(job.settings), **targets},
-        "options_sha256": job.run.options_sha256,
-        "versions": dict(job.run.versions),
-    }

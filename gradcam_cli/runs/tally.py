@@ -44,7 +44,12 @@ class Tally:
     @property
     def images_per_second(self) -> float:
         """Images a second since the run began, its start-up not counted."""
-        return (self.total - self.before) / max(time.monotonic() - self.started, 1e-9)
+        return (self.total - self.before) / self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run began, its start-up not counted."""
+        return max(time.monotonic() - self.started, 1e-9)
 
     @property
     def exit_code(self) -> int:
@@ -58,6 +63,8 @@ class Tally:
         parts += [
             f"{self.counts[key]} {word}" for key, word in (("flat", "flat"), ("error", "failed")) if self.counts[key]
         ]
+        if not self.asked:
+            return "no images"
         if not self.total:
             return f"none of {self.asked} images was explained"
         if self.before == self.total == self.asked:
