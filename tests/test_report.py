@@ -19,8 +19,9 @@ from reports import class_record, data_of, failure, sidecar, spot, write_run
 
 from gradcam_cli.cli import program
 from gradcam_cli.errors import UsageError
-from gradcam_cli.imaging.geometry import CellLine, Fit, MapGeometry, Size, plan_fit
-from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.imaging.figure import plan_figure
+from gradcam_cli.imaging.geometry import CellLine, Fit, MapGeometry, Size, map_to_source, plan_fit
+from gradcam_cli.inputs.decoding import decode, encode_jpeg
 from gradcam_cli.report.analysis import Flag, flag_of
 from gradcam_cli.report.charts import histogram
 from gradcam_cli.report.clusters import cluster
@@ -31,7 +32,8 @@ from gradcam_cli.report.page import embedded_json
 from gradcam_cli.report.places import place_of
 from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import REPORT_SORTS, ReportRequest, ReportSort
-from gradcam_cli.settings import Limits
+from gradcam_cli.results.verification import verify_folder
+from gradcam_cli.settings import FIT_MODES, FitMode, Layout, Limits, OverlaySettings
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
@@ -159,6 +161,19 @@ def test_the_grid_of_a_map_keeps_its_place() -> None:
     assert grid[8:, :8].max() == 0
 
 
+@pytest.mark.parametrize("mode", FIT_MODES)
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (401, 203), (7, 900)])
+def test_the_grid_of_a_map_is_the_map_over_the_photograph(mode: FitMode, width: int, height: int) -> None:
+    heat = np.random.default_rng(2).integers(0, 256, (7, 7)).astype(np.uint8)
+    record = sidecar("a.jpg", [class_record("cat", heat)])
+    record["input"] |= {"width": width, "height": height}
+    record["model"]["fit"] = mode
+    expected = map_to_source((heat / 255).astype(np.float32), fit_of(record, Size(7, 7)), Size(GRID, GRID))
+    grid = entry_of(record, "a.jpg").classes[0].grid
+    assert grid is not None
+    np.testing.assert_allclose(grid, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(("x", "y", "distance"), [(29.5, 19.5, 0.0), (-0.5, -0.5, 1.0), (59.5, 19.5, 0.83205)])
 def test_the_distance_of_a_peak_from_the_middle(x: float, y: float, distance: float) -> None:
     entry = entry_of(sidecar("a.jpg", [class_record("cat", spot(0, 0), peak={"x": x, "y": y})]), "a.jpg")
@@ -262,7 +277,8 @@ def test_links_are_relative_and_lead_to_files(tmp_path: Path) -> None:
     page = write_report(ReportRequest(out)).path
     assert References(page.read_text()).addresses == ["#panel-images"]
     links = links_of(data_of(page))
-    assert len(links) == 9
+    # Three photographs and sidecars, and the one thumbnail of three equal files.
+    assert len(links) == 7
     for link in links:
         assert not urlsplit(link).scheme, link
         assert not link.startswith("/"), link
@@ -303,7 +319,7 @@ def test_thumbnails_are_small_pictures_of_the_photographs(tmp_path: Path) -> Non
     (out / "large.jpg.json").write_text(json.dumps(record))
     page = write_report(ReportRequest(out)).path
     (image,) = data_of(page)["images"]
-    assert decode((out / image["thumbnail"]).read_bytes(), Limits()).size == Size(240, 120)
+    assert decode((out / image["thumbnail"]).read_bytes(), Limits()).size == Size(250, 125)
     assert not image["painted"]
 
 
@@ -444,3 +460,110 @@ def test_texts_have_the_contrast_of_wcag_aa(scheme: int) -> None:
     ]:
         light, dark = sorted((luminance(colours[text]), luminance(colours[page])), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, page)
+
+
+def thumbnails(out: Path) -> set[str]:
+    return {path.name for path in (out / "report").glob("*.jpg")}
+
+
+def replace_photo(root: Path, name: str, side: int) -> None:
+    """Another photograph of this name, and the sidecar of its explanation."""
+    data = jpeg(side, side)
+    (root / "photos" / name).write_bytes(data)
+    path = root / "out" / f"{name}.json"
+    record = json.loads(path.read_text())
+    record["input"] |= {"bytes": len(data), "sha256": f"{side:064}", "width": side, "height": side}
+    path.write_text(json.dumps(record))
+
+
+def test_equal_files_have_one_thumbnail(tmp_path: Path) -> None:
+    records = [sidecar(f"{i}.jpg", [class_record("cat", spot(3, 3))]) for i in range(4)]
+    out = write_run(tmp_path, records)
+    replace_photo(tmp_path, "3.jpg", 50)
+    images = data_of(write_report(ReportRequest(out)).path)["images"]
+    assert len(thumbnails(out)) == 2
+    assert len({image["thumbnail"] for image in images[:3]}) == 1
+    assert decode((out / images[3]["thumbnail"]).read_bytes(), Limits()).size == Size(50, 50)
+
+
+def test_thumbnails_that_no_page_shows_are_removed(tmp_path: Path) -> None:
+    records = [sidecar(f"{i}.jpg", [class_record("cat", spot(3, 3))]) for i in range(2)]
+    out = write_run(tmp_path, records)
+    replace_photo(tmp_path, "0.jpg", 50)
+    write_report(ReportRequest(out))
+    write_report(ReportRequest(out, output=tmp_path / "other.html"))
+    others = {"report/mine.jpg", f"report/{'a' * 24}.gradcam-thumbnail.jpg"}
+    for name in others:
+        (out / name).write_bytes(b"mine")
+    before = thumbnails(out)
+    replace_photo(tmp_path, "0.jpg", 70)
+    write_report(ReportRequest(out))
+    assert thumbnails(out) > before, "the other page shows the old one still"
+    (tmp_path / "other.html").unlink()
+    write_report(ReportRequest(out))
+    left = thumbnails(out)
+    assert len(before - left) == 1
+    assert all((out / name).read_bytes() == b"mine" for name in others)
+    images = data_of(out / "index.html")["images"]
+    assert all((out / image["thumbnail"]).is_file() for image in images)
+    write_report(ReportRequest(out, self_contained=True))
+    assert thumbnails(out) == {Path(name).name for name in others}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"mine": 1}', '{"gradcam_report": 1, "pages": {"../index.html": ["../run.json"]}}']
+)
+def test_a_list_of_thumbnails_that_is_damaged_or_foreign_removes_nothing(tmp_path: Path, text: str) -> None:
+    out = write_run(tmp_path, [sidecar("a.jpg", [class_record("cat", spot(3, 3))])])
+    (out / "report").mkdir()
+    (out / "report/thumbnails.json").write_text(text)
+    write_report(ReportRequest(out))
+    assert (out / "run.json").is_file()
+    assert len(thumbnails(out)) == 1
+    if "mine" in text:
+        assert (out / "report/thumbnails.json").read_text() == text
+
+
+@pytest.mark.parametrize("layout", ["side-by-side", "triptych"])
+def test_of_a_figure_the_overlay_is_shown(tmp_path: Path, layout: Layout) -> None:
+    """Without the photograph, the page shows the overlay: of a figure that panel alone, as its thumbnail too."""
+    style = OverlaySettings(layout=layout, caption=True, colorbar=True)
+    plan = plan_figure(Size(240, 160), style)
+    assert plan is not None
+    figure = np.zeros((plan.size.height, plan.size.width, 3), np.uint8)
+    figure[plan.overlay.top : plan.overlay.bottom, plan.overlay.left : plan.overlay.right] = (200, 40, 40)
+    record = sidecar("a.jpg", [class_record("cat", spot(3, 3), overlay="a.jpg.overlay.jpg")])
+    record["input"] |= {"width": 240, "height": 160}
+    out = write_run(tmp_path, [record], photos=False)
+    run = json.loads((out / "run.json").read_text())
+    run["options"]["overlay"] |= {"layout": layout, "caption": True, "colorbar": True}
+    (out / "run.json").write_text(json.dumps(run))
+    (out / "a.jpg.overlay.jpg").write_bytes(encode_jpeg(figure, 95))
+    (image,) = data_of(write_report(ReportRequest(out)).path)["images"]
+    width, height = plan.size.width, plan.size.height
+    edges = (
+        plan.overlay.left / width,
+        plan.overlay.top / height,
+        plan.overlay.right / width,
+        plan.overlay.bottom / height,
+    )
+    assert image["panel"] == pytest.approx(edges, abs=1e-4)
+    small = decode((out / image["thumbnail"]).read_bytes(), Limits()).pixels
+    assert small.shape[:2] == (160, 240)
+    assert np.abs(small[4:-4, 4:-4].astype(int) - (200, 40, 40)).max() < 12
+    # An overlay of another run in the same folder is no such figure: it is shown as it is.
+    (out / "a.jpg.overlay.jpg").write_bytes(jpeg(240, 160))
+    (image,) = data_of(write_report(ReportRequest(out)).path)["images"]
+    assert image["panel"] is None
+
+
+def test_verify_knows_what_is_made_of_runs(tmp_path: Path) -> None:
+    out = write_run(tmp_path, [])
+    (out / "comparison.json").write_text('{"gradcam_comparison": 1, "images": []}')
+    (out / "golden.json").write_text('{"gradcam_snapshot": "1", "images": []}')
+    (out / "report").mkdir()
+    (out / "report/thumbnails.json").write_text('{"gradcam_report": 1, "pages": {}}')
+    assert verify_folder(out).foreign == 0
+    (out / "mine.json").write_text('{"comparison": 1}')
+    found = verify_folder(out)
+    assert (found.foreign, found.problems) == (1, [])

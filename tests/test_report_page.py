@@ -1,5 +1,6 @@
 """The report in a browser: what people click, type and see. Skipped where Chromium or playwright is missing."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 from reports import PHOTO, class_record, failure, sidecar, spot, write_run
 
+from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import Size, map_to_source
 from gradcam_cli.imaging.overlay import colour_table
+from gradcam_cli.inputs.decoding import decode, encode_jpeg
 from gradcam_cli.report.image_state import fit_of
 from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import ReportRequest
+from gradcam_cli.settings import Limits, OverlaySettings
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -177,6 +181,86 @@ def test_the_large_view(view: Opened) -> None:
     assert page.evaluate("document.querySelector('#stage canvas').toDataURL()") != first
     assert page.locator("#view-links a").all_inner_texts() == ["Sidecar", "Photograph"]
     assert page.evaluate("document.querySelector('#stage img').naturalWidth") == PHOTO[0]
+
+
+def test_a_mouse_that_rests_shows_a_preview(view: Opened) -> None:
+    page = view.page
+    page.locator("#text").fill("onerror")
+    page.locator("#heat").focus()
+    preview = page.locator("#preview")
+    page.locator(".card").hover()
+    assert not preview.is_visible(), "not at once"
+    preview.wait_for(state="visible", timeout=5000)
+    assert page.evaluate("document.activeElement.id") == "heat"
+    assert preview.locator("li").all_inner_texts() == [f"{HOSTILE}\n5.0 %", "cat\n50.0 %"]
+    assert "logit 2.5" in view.text("#preview-facts")
+    assert preview.locator("svg rect").count() == 2
+    assert preview.locator("canvas").count() == 1
+    box, card = preview.bounding_box(), page.locator(".card").bounding_box()
+    assert box["x"] >= card["x"] + card["width"], "the card can be seen"
+    # The mouse may go to the preview; Escape closes it.
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.wait_for_timeout(400)
+    assert preview.is_visible()
+    page.keyboard.press("Escape")
+    assert not preview.is_visible()
+    page.mouse.move(1, 1)
+    page.locator(".card").hover()
+    preview.wait_for(state="visible", timeout=5000)
+    page.mouse.move(1, 1)
+    preview.wait_for(state="hidden", timeout=5000)
+    page.locator(".card").hover()
+    preview.wait_for(state="visible", timeout=5000)
+    preview.click()
+    assert page.locator("#view").is_visible()
+    assert not preview.is_visible()
+
+
+def test_previews_stay_in_the_window(view: Opened) -> None:
+    cards, preview = view.page.locator(".card"), view.page.locator("#preview")
+    for number in (4, 9):
+        cards.nth(number).hover()
+        preview.wait_for(state="visible", timeout=5000)
+        view.page.wait_for_timeout(300)
+        box = preview.bounding_box()
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= 1280
+        assert box["y"] + box["height"] <= 800
+
+
+def test_a_touch_shows_no_preview(browser: Any, report: Path) -> None:
+    found = opened(browser, report, 390, has_touch=True, is_mobile=True)
+    found.page.locator(".card").first.tap()
+    found.page.wait_for_timeout(600)
+    assert found.page.locator("#view").is_visible()
+    assert not found.page.locator("#preview").is_visible()
+    found.page.close()
+    assert found.complaints == []
+
+
+def test_of_a_figure_the_large_view_shows_the_overlay(browser: Any, tmp_path: Path) -> None:
+    """Without photographs: the panel of the overlay fills the stage, so that the marks lie where they should."""
+    plan = plan_figure(Size(240, 160), OverlaySettings(layout="triptych", caption=True))
+    assert plan is not None
+    figure = np.zeros((plan.size.height, plan.size.width, 3), np.uint8)
+    figure[plan.overlay.top : plan.overlay.bottom, plan.overlay.left : plan.overlay.right] = (200, 40, 40)
+    record = sidecar("a.jpg", [class_record("cat", spot(3, 3), overlay="a.jpg.overlay.jpg")])
+    record["input"] |= {"width": 240, "height": 160}
+    out = write_run(tmp_path, [record], photos=False)
+    run = json.loads((out / "run.json").read_text())
+    run["options"]["overlay"] |= {"layout": "triptych", "caption": True}
+    (out / "run.json").write_text(json.dumps(run))
+    (out / "a.jpg.overlay.jpg").write_bytes(encode_jpeg(figure, 95))
+    found = opened(browser, write_report(ReportRequest(out)).path)
+    found.page.locator(".card").click()
+    found.page.wait_for_function("document.querySelector('#stage img').complete")
+    found.page.evaluate("document.querySelector('#stage svg').remove()")
+    shown = decode(found.page.locator("#stage").screenshot(), Limits()).pixels
+    # A browser may blend the outermost pixels with what is beside the panel.
+    assert np.abs(shown[8:-8, 8:-8].astype(int) - (200, 40, 40)).max() < 30
+    found.page.close()
+    assert found.complaints == []
 
 
 def test_the_keyboard(view: Opened) -> None:

@@ -11,11 +11,11 @@ from gradcam_cli.report.own_files import write_own
 from gradcam_cli.report.report import PAGE, refuse_foreign
 from gradcam_cli.report.snapshot import Snapshot, merged, read_snapshot, snapshot_of, write_snapshot
 from gradcam_cli.requests import ChangeLimit, CompareRequest
+from gradcam_cli.results.ownership import COMPARISON_MARK
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record, to_json
 
 COMPARISON_RECORD: Final = "comparison.json"
-MARK: Final = "gradcam_comparison"
 VERSION: Final = 1
 GATE_CROSSED: Final = 5
 
@@ -42,7 +42,7 @@ class Compared:
     def as_record(self) -> Record:
         """What `comparison.json` holds: no absolute path, no time stamp."""
         return {
-            MARK: VERSION,
+            COMPARISON_MARK: VERSION,
             "match": self.request.match,
             "figures": figures(self.comparison),
             "limits": {
@@ -78,7 +78,7 @@ def compare(request: CompareRequest) -> Compared:
     warnings = crossed(comparison, request.warn_over)
     found = Compared(request, comparison, limits, tuple(crossed(comparison, limits)), tuple(warnings))
     if request.output:
-        write_own(request.output / COMPARISON_RECORD, to_json(found.as_record()), MARK)
+        write_own(request.output / COMPARISON_RECORD, to_json(found.as_record()), COMPARISON_MARK)
         write_comparison_page(request.output / PAGE, comparison, new, (*found.crossed, *warnings))
     return found
 

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.errors import UsageError, first_line
-from gradcam_cli.imaging.geometry import Axis, Box, CellLine, Fit, Size, axes, map_to_source
+from gradcam_cli.imaging.geometry import Axis, Box, CellLine, Fit, Size, axes, interpolation
 from gradcam_cli.report.image_state import NOT_WHOLE, fit_of, heat_of
 from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record, name_on_disk
@@ -105,8 +106,31 @@ def _explained(record: Record, found: Record, relative: str) -> ExplainedClass:
         return ExplainedClass(found["index"], label, found, overlay)
     heat = heat_of(found["heat"])
     fit = fit_of(record, Size(heat.shape[1], heat.shape[0]))
-    grid = map_to_source(np.asarray(heat / 255, np.float32), fit, Size(GRID, GRID))
+    grid = _on_grid(np.asarray(heat / 255, np.float32), fit)
     return ExplainedClass(found["index"], label, found, overlay, heat, grid, placement_of(fit, heat.shape))
+
+
+def _on_grid(heat: NDArray[np.float32], fit: Fit) -> Grid:
+    """Carry a map onto GRID x GRID cells over the photograph, as `map_to_source` does."""
+    across, down = axes(fit)
+    rows, columns = (fit.geometry.rows, fit.geometry.columns) if fit.geometry else (None, None)
+    return np.asarray(
+        _weights(down, heat.shape[0], rows) @ heat @ _weights(across, heat.shape[1], columns).T, np.float32
+    )
+
+
+def _weights(axis: Axis, cells: int, line: CellLine | None) -> NDArray[np.float32]:
+    if (axis.seen_from, axis.seen_to) == (0, axis.source):
+        # The whole side was seen: its length has no influence, so that photographs of all sizes share the weights.
+        axis = replace(axis, source=GRID, seen_to=GRID)
+    return _kept_weights(axis, cells, line)
+
+
+@lru_cache(maxsize=256)
+def _kept_weights(axis: Axis, cells: int, line: CellLine | None) -> NDArray[np.float32]:
+    weights = interpolation(axis, cells, GRID, line)
+    weights.setflags(write=False)
+    return weights
 
 
 def _beside(record: Record, relative: str, name: str | None) -> str | None:

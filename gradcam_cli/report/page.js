@@ -121,7 +121,9 @@
         element("span", { className: "how", textContent: `${image.method} · ${image.layer}${image.status === "flat" ? " · no heat" : ""}` }),
       ),
     );
-    made.addEventListener("click", () => open(place, image.classes.indexOf(found)));
+    const show = () => open(place, image.classes.indexOf(found));
+    made.addEventListener("click", show);
+    hoverable(made, image, found, show);
     return element("li", {}, made);
   }
 
@@ -178,6 +180,7 @@
   }
 
   function showPage(wanted) {
+    hidePreview();
     const pages = Math.max(1, Math.ceil(state.shown.length / PAGE));
     state.page = Math.min(Math.max(wanted, 0), pages - 1);
     for (const canvas of $("grid").querySelectorAll("canvas")) redraw.delete(canvas);
@@ -211,6 +214,67 @@
     (cards[at + step] || cards[at]).focus();
   }
 
+  // --- The preview: a larger picture beside the one that a mouse rests on ---------------------------------------------
+
+  const REST = 350;
+  const LEAVE = 150;
+  const preview = $("preview");
+  let timer = 0;
+  let openPreviewed = null;
+
+  function later(what, delay) {
+    clearTimeout(timer);
+    timer = setTimeout(what, delay);
+  }
+
+  // The focus stays where it is; the preview stays while the mouse is on it, and goes with Escape.
+  function hoverable(card, image, found, show) {
+    card.addEventListener("pointerenter", (event) => {
+      if (event.pointerType === "mouse") later(() => showPreview(card, image, found, show), REST);
+    });
+    card.addEventListener("pointerleave", () => later(hidePreview, LEAVE));
+  }
+
+  function showPreview(card, image, found, show) {
+    if (!card.isConnected || !card.matches(":hover") || $("view").open) return;
+    openPreviewed = show;
+    const [width, height] = [image.width || 320, image.height || 240];
+    const room = Math.min(460, window.innerWidth / 2 - 40, (0.6 * window.innerHeight * width) / height);
+    stage($("preview-stage"), image, found, `${Math.round(Math.max(room, 80))}px`, 320);
+    const rows = image.classes.slice(0, 5).map((each) =>
+      element("li", { className: each === found ? "on" : "" }, element("span", { textContent: each.label }), element("span", { textContent: score(each) })),
+    );
+    if (image.classes.length > rows.length) rows.push(element("li", { textContent: `and ${image.classes.length - rows.length} more` }));
+    $("preview-classes").replaceChildren(...rows);
+    const logit = found && found.logit !== null ? `logit ${number(found.logit)}` : "";
+    $("preview-facts").textContent = found ? [logit, `heat area ${percent(found.area)}`].filter(Boolean).join(" · ") : "";
+    preview.hidden = false;
+    placeBeside(card.getBoundingClientRect());
+  }
+
+  // On the right of the card where there is room, else on its left; within the window.
+  function placeBeside(card) {
+    const { width, height } = preview.getBoundingClientRect();
+    const gap = 8;
+    const right = card.right + gap + width <= window.innerWidth;
+    const left = right ? card.right + gap : Math.max(gap, card.left - gap - width);
+    const top = Math.min(Math.max(gap, card.top + card.height / 2 - height / 2), Math.max(gap, window.innerHeight - height - gap));
+    preview.style.left = `${left}px`;
+    preview.style.top = `${top}px`;
+  }
+
+  function hidePreview() {
+    clearTimeout(timer);
+    preview.hidden = true;
+  }
+
+  preview.addEventListener("pointerenter", () => clearTimeout(timer));
+  preview.addEventListener("pointerleave", () => later(hidePreview, LEAVE));
+  preview.addEventListener("click", () => openPreviewed());
+  // What the page scrolls under the mouse may be the next one to show: its timer goes on.
+  window.addEventListener("scroll", () => { preview.hidden = true; }, { passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hidePreview(); });
+
   // --- The large view ---------------------------------------------------------------------------------------------
 
   let opener = null;
@@ -218,6 +282,7 @@
   let reel = [];
 
   function open(place, chosen, images = state.shown) {
+    hidePreview();
     opener = document.activeElement;
     reel = images;
     show(place, chosen);
@@ -252,7 +317,9 @@
 
   function showClass(image) {
     const found = image.classes[state.chosen];
-    stage(image, found);
+    // As large as there is room for.
+    const [width, height] = [image.width || 320, image.height || 240];
+    stage($("stage"), image, found, `min(100%, calc(68vh * ${width / height}), ${Math.max(width, 720)}px)`, 480);
     const size = image.width ? `${image.width} x ${image.height}` : "-";
     const facts = found
       ? [
@@ -276,20 +343,30 @@
     );
   }
 
-  function stage(image, found) {
-    for (const canvas of $("stage").querySelectorAll("canvas")) redraw.delete(canvas);
-    const width = image.width || 320;
-    const height = image.height || 240;
-    // As large as there is room for, in the photograph's proportions.
-    $("stage").style.aspectRatio = `${width} / ${height}`;
-    $("stage").style.width = `min(100%, calc(68vh * ${width / height}), ${Math.max(width, 720)}px)`;
+  // Fill a stage with the photograph, its heat and its marks, in the photograph's proportions.
+  function stage(box, image, found, width, longest) {
+    for (const canvas of box.querySelectorAll("canvas")) redraw.delete(canvas);
+    box.style.aspectRatio = `${image.width || 320} / ${image.height || 240}`;
+    box.style.width = width;
     const painted = image.painted && found && found.overlay;
     const source = painted ? found.overlay : image.photo || image.thumbnail;
     const picture = element("img", { alt: `Photograph ${image.name}` });
+    if (painted && image.panel) cutOut(picture, image.panel);
     // The photograph is not beside a page that was moved: the thumbnail is.
-    picture.addEventListener("error", () => { if (image.thumbnail) picture.src = image.thumbnail; }, { once: true });
+    picture.addEventListener("error", () => { if (image.thumbnail) { picture.removeAttribute("style"); picture.src = image.thumbnail; } }, { once: true });
     if (source) picture.src = source;
-    $("stage").replaceChildren(...[source ? picture : null, heatCanvas(image, found, 480), marks(image, found)].filter(Boolean));
+    box.replaceChildren(...[source ? picture : null, heatCanvas(image, found, longest), marks(image, found)].filter(Boolean));
+  }
+
+  // Show a part of a picture alone: of a figure with several panels, the overlay.
+  function cutOut(picture, [left, top, right, bottom]) {
+    Object.assign(picture.style, {
+      position: "absolute",
+      width: `${100 / (right - left)}%`,
+      height: `${100 / (bottom - top)}%`,
+      left: `${(-100 * left) / (right - left)}%`,
+      top: `${(-100 * top) / (bottom - top)}%`,
+    });
   }
 
   function shape(tag, attributes) {
@@ -326,7 +403,9 @@
     const buttons = images.map((image, i) => {
       const at = wanted === null ? 0 : image.classes.findIndex((found) => key(found) === wanted);
       const made = element("button", { type: "button", title: image.name }, shot(image, image.classes[at]));
-      made.addEventListener("click", () => open(i, at, images));
+      const show = () => open(i, at, images);
+      made.addEventListener("click", show);
+      hoverable(made, image, image.classes[at], show);
       return made;
     });
     return element("div", { className: "examples" }, ...buttons);

@@ -116,6 +116,7 @@ def _image(entry: Entry, thumbnail: Thumbnail, links: Links) -> Json:
         "method": record["method"]["name"],
         "thumbnail": source,
         "painted": thumbnail.photo is None,
+        "panel": thumbnail.panel and [round(edge, 5) for edge in thumbnail.panel],
         "photo": links.to(thumbnail.photo),
         "sidecar": links.below(f"{entry.relative}.json"),
         "distance": None if distance is None else round(distance, 4),

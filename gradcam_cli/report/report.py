@@ -15,6 +15,7 @@ from gradcam_cli.report.entries import Entry, read_entries
 from gradcam_cli.report.ordering import area_of, score_of, sorted_entries
 from gradcam_cli.report.page import MARK, Page, rendered
 from gradcam_cli.report.payload import Links, Shown, payload_of
+from gradcam_cli.report.thumbnail_list import keep_thumbnails
 from gradcam_cli.report.thumbnails import Photographs, ThumbnailMaker
 from gradcam_cli.requests import ReportRequest
 from gradcam_cli.results.run import Run, read_run
@@ -57,14 +58,15 @@ def write_report(request: ReportRequest) -> Written:
     means = class_means(entries)
     shown = entries[: request.limit]
     try:
-        thumbnails = _thumbnail_maker(run, request).make_all(shown)
-        links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained)
         style = OverlaySettings(**run.record["options"].get("overlay", {}))
+        thumbnails = _thumbnail_maker(run, request, style).make_all(shown)
+        links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained)
         content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
         missing = sum(thumbnail.photo is None for thumbnail in thumbnails)
         page = _page(run, entries, len(shown), missing, payload_of(content, links))
         with atomically(output) as temporary:
             temporary.write_text(rendered(page), encoding="utf-8")
+        keep_thumbnails(request.run / THUMBNAILS, output, [thumbnail.source for thumbnail in thumbnails])
     except OSError as error:
         raise EnvironmentStop(f"{output}: the report cannot be written: {error.strerror}.") from error
     return Written(output, len(shown), len(entries), sum(mean.flag is not None for mean in means))
@@ -91,13 +93,14 @@ def refuse_foreign(path: Path, mark: str = MARK) -> None:
         raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
 
 
-def _thumbnail_maker(run: Run, request: ReportRequest) -> ThumbnailMaker:
+def _thumbnail_maker(run: Run, request: ReportRequest, style: OverlaySettings) -> ThumbnailMaker:
     return ThumbnailMaker(
         request.run,
         THUMBNAILS,
         Photographs.of(run.record),
         sample_range_of(run.record["options"].get("sample_range")),
         request.self_contained,
+        style,
     )
 
 

@@ -15,10 +15,10 @@ from gradcam_cli.report.compare import Side, side_of
 from gradcam_cli.report.image_state import state_of
 from gradcam_cli.report.own_files import read_own, write_own
 from gradcam_cli.requests import ChangeLimit
+from gradcam_cli.results.ownership import SNAPSHOT_MARK
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record
 
-MARK: Final = "gradcam_snapshot"
 VERSION: Final = 1
 # What another run of the same model keeps to on every machine and engine in float32.
 TOLERANCE: Final = (
@@ -58,7 +58,7 @@ class Snapshot:
         images = [_image(record, explained_with) for record in self.records]
         parts = {
             "explained_with": f"[\n{_lines(explained_with)}\n ]",
-            MARK: str(VERSION),
+            SNAPSHOT_MARK: str(VERSION),
             "images": f"[\n{_lines(map(_written, images))}\n ]",
             "tolerance": _written({limit.metric: limit.value for limit in self.tolerance}),
         }
@@ -154,7 +154,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
         UsageError: another file is there.
         EnvironmentStop: it cannot be written.
     """
-    write_own(path, snapshot.as_text(), MARK)
+    write_own(path, snapshot.as_text(), SNAPSHOT_MARK)
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -164,13 +164,15 @@ def read_snapshot(path: Path) -> Snapshot:
         UsageError: the file cannot be read, or is no snapshot of this version.
     """
     try:
-        stored = read_own(path, MARK)
+        stored = read_own(path, SNAPSHOT_MARK)
     except ImageError as error:
         raise UsageError(f"{path}: the snapshot cannot be read: {error}.") from error
     if stored is None:
         raise UsageError(f"{path} is no snapshot of this program.")
-    if stored[MARK] != VERSION:
-        raise UsageError(f"{path} is a snapshot of version {stored[MARK]}, and this program reads version {VERSION}.")
+    if stored[SNAPSHOT_MARK] != VERSION:
+        raise UsageError(
+            f"{path} is a snapshot of version {stored[SNAPSHOT_MARK]}, and this program reads version {VERSION}."
+        )
     try:
         records = tuple(_record(image, stored["explained_with"]) for image in stored["images"])
         tolerance = tuple(change_limit(f"{name}={value}", "tolerance") for name, value in stored["tolerance"].items())

@@ -3,37 +3,56 @@
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradcam_cli.atomic import atomically
 from gradcam_cli.cores import available_cores
 from gradcam_cli.errors import ImageError
+from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import Size, resize
 from gradcam_cli.imaging.opencv import quiet_single_thread
 from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, file_size, read_file
 from gradcam_cli.inputs.discovery import STDIN, from_text
+from gradcam_cli.inputs.image_header import inspect
 from gradcam_cli.inputs.walk import THUMBNAIL_SUFFIX
-from gradcam_cli.report.entries import Entry
-from gradcam_cli.settings import Limits, SampleRange
+from gradcam_cli.report.entries import Entry, Window
+from gradcam_cli.runs.preparing import shown_size
+from gradcam_cli.settings import Limits, OverlaySettings, SampleRange
 
 # About the width of a picture in the grid. Photographs of 500 pixels, as in ImageNet, are decoded at half their size.
 LONGEST_SIDE: Final = 240
 QUALITY: Final = 80
+LEAST_SHRINKING: Final = 0.75
 
 
 @dataclass(frozen=True)
 class Thumbnail:
     """The picture of one image: a path below the output folder or a data URI, and where its photograph is.
 
-    `photo` is None where the photograph was not found; then `source` shows the overlay, or is None as well.
+    `photo` is None where the photograph was not found; then `source` shows the overlay, or is None as well. `panel` is
+    where the overlay lies in its file, as shares of the file's sides, where that is a figure with other parts.
     """
 
     source: str | None
     photo: str | None
+    panel: Window | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that a thumbnail may be made of, and what its bytes are known by: files with one `content` are equal."""
+
+    path: str
+    content: str
+    is_photo: bool
+    panel: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -68,46 +87,69 @@ class Photographs:
 
 @dataclass(frozen=True)
 class ThumbnailMaker:
-    """Makes the thumbnails of a run: in a folder below the output folder, or embedded as data URIs."""
+    """Makes the thumbnails of a run: in a folder below the output folder, or embedded as data URIs.
+
+    `style` is how the run painted its overlays: from it is known where the overlay lies in a figure.
+    """
 
     root: Path
     folder: str
     photographs: Photographs
     sample_range: SampleRange | None = None
     embedded: bool = False
+    style: OverlaySettings = field(default_factory=OverlaySettings)
 
     def make_all(self, entries: Sequence[Entry]) -> list[Thumbnail]:
-        """Make the thumbnails of all images, in the order of the entries; those that are there already stay."""
+        """Make the thumbnails of all images, in the order of the entries; those that are there already stay.
+
+        Files with the same bytes, as their sidecars say, have one thumbnail.
+        """
         if not self.embedded:
             (self.root / self.folder).mkdir(exist_ok=True)
+        found = [Thumbnail(None, None)] * len(entries)
+        left = {i: self._candidates(entry) for i, entry in enumerate(entries)}
         with quiet_single_thread(), ThreadPoolExecutor(available_cores()) as threads:
-            return list(threads.map(self.make, entries))
+            while firsts := {i: first for i, rest in left.items() if (first := next(rest, None))}:
+                unique = {first.content: first for first in firsts.values()}
+                made = dict(zip(unique, threads.map(self._make, unique.values()), strict=True))
+                for i, first in firsts.items():
+                    if source := made[first.content]:
+                        found[i] = Thumbnail(source, first.path if first.is_photo else None, first.panel)
+                left = {i: left[i] for i, first in firsts.items() if made[first.content] is None}
+        return found
 
-    def make(self, entry: Entry) -> Thumbnail:
-        """Make the thumbnail of one image."""
+    def _candidates(self, entry: Entry) -> Iterator[Candidate]:
+        """The photograph of an image where it is found, then its overlays."""
+        hashes = {file["name"]: file["sha256"] for file in entry.record["files"]}
         photo = self.photographs.find(entry)
-        if photo is not None and (source := self._from(photo, entry, self.sample_range)):
-            return Thumbnail(source, photo)
-        for overlay in self._overlays(entry):
-            if source := self._from(overlay, entry, None):
-                return Thumbnail(source, None)
-        return Thumbnail(None, None)
-
-    def _overlays(self, entry: Entry) -> Iterator[str]:
+        if photo is not None:
+            content = entry.record["input"].get("sha256") or f"at {entry.relative}"
+            yield Candidate(photo, f"photo {content} {self.sample_range}", is_photo=True)
         for found in entry.classes:
             if found.overlay is not None:
-                yield os.path.join(self.root, found.overlay)  # noqa: PTH118 - names that are not UTF-8 stay str
+                path = os.path.join(self.root, found.overlay)  # noqa: PTH118 - names that are not UTF-8 stay str
+                content = hashes.get(found.record["overlay"]) or f"at {found.overlay}"
+                panel = self._panel(path, entry)
+                yield Candidate(path, f"overlay {content} {panel}", is_photo=False, panel=panel)
 
-    def _from(self, path: str, entry: Entry, sample_range: SampleRange | None) -> str | None:
+    def _panel(self, path: str, entry: Entry) -> Window | None:
+        """Where the overlay lies in a figure; None where the file is no figure of the run's style."""
+        plan = plan_figure(shown_size(entry.size, self.style.max_side), self.style) if entry.size else None
+        if plan is None or size_of(path) != plan.size:
+            return None
+        (width, height), box = (plan.size.width, plan.size.height), plan.overlay
+        return box.left / width, box.top / height, box.right / width, box.bottom / height
+
+    def _make(self, candidate: Candidate) -> str | None:
         """Make a thumbnail of one file; None where it cannot be read."""
+        sample_range = self.sample_range if candidate.is_photo else None
         if self.embedded:
-            data = thumbnail_of(path, sample_range)
+            data = thumbnail_of(candidate.path, sample_range, candidate.panel)
             return None if data is None else data_address(data)
-        kind = "photo" if path not in self._overlays(entry) else "overlay"
-        name = f"{self.folder}/{_hashed((entry.relative, entry.record['input'].get('sha256'), kind))}{THUMBNAIL_SUFFIX}"
+        name = f"{self.folder}/{_hashed(candidate.content)}{THUMBNAIL_SUFFIX}"
         if (self.root / name).is_file():
             return name
-        data = thumbnail_of(path, sample_range)
+        data = thumbnail_of(candidate.path, sample_range, candidate.panel)
         if data is None:
             return None
         with atomically(self.root / name) as temporary:
@@ -115,10 +157,18 @@ class ThumbnailMaker:
         return name
 
 
-def _hashed(parts: Iterable[str | None]) -> str:
-    """Name a thumbnail by what it shows, so that it is made again when that changes."""
-    text = "\0".join(part or "" for part in parts)
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+def _hashed(content: str) -> str:
+    """Name a thumbnail by what it shows and how large, so that it is made again when that changes."""
+    return hashlib.sha256(f"{LONGEST_SIDE} {content}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def size_of(path: str) -> Size | None:
+    """Read the size of a picture file from its header; None where it cannot be read."""
+    limits = Limits()
+    try:
+        return inspect(read_file(path, limits), limits).header.size
+    except ImageError:
+        return None
 
 
 def data_address(jpeg: bytes) -> str:
@@ -126,13 +176,28 @@ def data_address(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
-def thumbnail_of(path: str, sample_range: SampleRange | None) -> bytes | None:
-    """Make a JPEG, of at most `LONGEST_SIDE` pixels a side, of a picture file; None where it cannot be decoded."""
+def thumbnail_of(path: str, sample_range: SampleRange | None, panel: Window | None = None) -> bytes | None:
+    """Make a small JPEG of a picture file, or of its part `panel`; None where it cannot be decoded.
+
+    Its longest side has `LONGEST_SIDE` pixels, or as many as the picture has at 1/2, 1/4 or 1/8 of its size, if that is
+    at most a third more: resizing once more would take half as long again as decoding.
+    """
     limits = Limits()
+    left, top, right, bottom = panel or (0.0, 0.0, 1.0, 1.0)
+    longest = round(LONGEST_SIDE / min(right - left, bottom - top))
     try:
-        photo = decode(read_file(path, limits), limits, Needed(LONGEST_SIDE, 1, 1), sample_range)
-        factor = min(1.0, LONGEST_SIDE / max(photo.size.width, photo.size.height))
-        size = Size(max(1, round(photo.size.width * factor)), max(1, round(photo.size.height * factor)))
-        return encode_jpeg(resize(photo.pixels, size), QUALITY)
+        photo = decode(read_file(path, limits), limits, Needed(longest, 1, 1), sample_range)
     except ImageError:
         return None
+    pixels = photo.pixels if panel is None else _part(photo.pixels, panel)
+    height, width = pixels.shape[:2]
+    factor = min(1.0, LONGEST_SIDE / max(width, height))
+    if factor < LEAST_SHRINKING:
+        pixels = resize(pixels, Size(max(1, round(width * factor)), max(1, round(height * factor))))
+    return encode_jpeg(np.ascontiguousarray(pixels), QUALITY)
+
+
+def _part(pixels: NDArray[np.uint8], panel: Window) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = panel
+    return pixels[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]

@@ -15,6 +15,11 @@ EVALUATION_KEYS = frozenset({"schema_version", "versions", "conventions"})
 SIDECAR_START = b'{\n  "classes": ['
 # The lines of `evaluation.jsonl`.
 ROW_KEYS = frozenset({"kind", "file"})
+# JSON that is made of runs has one of these keys: comparisons, snapshots, and the list of a report's thumbnails.
+COMPARISON_MARK = "gradcam_comparison"
+SNAPSHOT_MARK = "gradcam_snapshot"
+REPORT_MARK = "gradcam_report"
+OWN_MARKS = frozenset({COMPARISON_MARK, SNAPSHOT_MARK, REPORT_MARK})
 OWN_FILES = re.compile(r"(\.\d+)?(\.overlay\.jpg|\.map\.npy)")
 
 
@@ -33,6 +38,15 @@ def parsed(data: bytes) -> Any:
 def is_record(value: Any) -> bool:
     """Whether parsed JSON is a sidecar, a `run.json` or an `evaluation.json` of this program."""
     return isinstance(value, dict) and (value.keys() >= RECORD_KEYS or value.keys() >= EVALUATION_KEYS)
+
+
+def is_made_of_runs(data: bytes) -> bool:
+    """Whether a file's bytes are JSON that this program makes of runs: no record of a run itself."""
+    try:
+        value = parsed(data)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and not OWN_MARKS.isdisjoint(value)
 
 
 def is_ours(data: bytes) -> bool:

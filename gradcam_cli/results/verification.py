@@ -16,7 +16,7 @@ from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, is_left_behind
-from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_ours, parsed
+from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_made_of_runs, is_ours, parsed
 from gradcam_cli.results.runs_found import Runs
 from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
 from gradcam_cli.settings import Limits
@@ -194,7 +194,7 @@ def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation,
         _blame(findings, relative, str(error))
         return set()
     if not is_ours(data):
-        findings.foreign += 1
+        findings.foreign += not is_made_of_runs(data)
         return set()
     if is_damaged_sidecar(data):
         _blame(findings, relative, "damaged: the sidecar is empty or cut off")

@@ -1,0 +1,65 @@
+"""Which page shows which thumbnails: those that no page shows any longer are removed, and no other file."""
+
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from gradcam_cli.errors import ImageError, UsageError
+from gradcam_cli.inputs.walk import THUMBNAIL_SUFFIX
+from gradcam_cli.report.own_files import read_own, write_own
+from gradcam_cli.results.ownership import REPORT_MARK
+from gradcam_cli.results.sidecar import to_json
+
+LIST: Final = "thumbnails.json"
+VERSION: Final = 1
+# Only what has the name of a thumbnail is ever removed, whatever a list says.
+NAME: Final = re.compile(rf"[0-9a-f]{{24}}{re.escape(THUMBNAIL_SUFFIX)}")
+
+
+def keep_thumbnails(folder: Path, page: Path, sources: Iterable[str | None]) -> None:
+    """Note which thumbnails a page shows, and remove those that pages showed and none shows now.
+
+    Args:
+        folder: where the thumbnails are.
+        page: the page that was written.
+        sources: addresses of its thumbnails; None and data URIs are no files.
+
+    Raises:
+        EnvironmentStop: the list cannot be written.
+    """
+    own = sorted({name for source in sources if source and NAME.fullmatch(name := source.rpartition("/")[2])})
+    before = _pages(folder)
+    place = os.path.relpath(page, folder).replace(os.sep, "/")
+    pages = {each: names for each, names in before.items() if each != place and (folder / each).is_file()}
+    if own:
+        pages[place] = own
+    if not pages and not before:
+        return
+    try:
+        write_own(folder / LIST, to_json({REPORT_MARK: VERSION, "pages": pages}, indent=None), REPORT_MARK)
+    except UsageError:
+        # A file of somebody else has the name of the list: nothing is known, so nothing is removed.
+        return
+    shown = {name for names in pages.values() for name in names}
+    for name in {name for names in before.values() for name in names} - shown:
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _pages(folder: Path) -> dict[str, list[str]]:
+    """Read the list: the names of thumbnails by page; empty where there is none, or it is damaged."""
+    try:
+        record = read_own(folder / LIST, REPORT_MARK)
+    except ImageError:
+        return {}
+    pages: Any = (record or {}).get("pages")
+    if not isinstance(pages, dict):
+        return {}
+    return {
+        page: [name for name in names if isinstance(name, str) and NAME.fullmatch(name)]
+        for page, names in pages.items()
+        if isinstance(names, list)
+    }
