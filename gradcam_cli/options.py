@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
@@ -30,6 +29,7 @@ from gradcam_cli.settings import (
     TargetSettings,
     Threshold,
 )
+from gradcam_cli.text import did_you_mean
 
 StrPath = str | os.PathLike[str]
 
@@ -260,7 +260,7 @@ def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
         choices = known[name].choices if name in known else ()
         # A method may be the user's own: whether there is one of that name is looked up where it is needed.
         if isinstance(value, str) and choices and name != "method" and value not in choices:
-            raise UsageError(f"`{name}={value}`: choose from {', '.join(choices)}.")
+            raise UsageError(f"`{name}={value}`: choose from {', '.join(choices)}.{did_you_mean(value, choices)}")
     return given
 
 
@@ -304,5 +304,4 @@ def _taken(settings: type[Any], left: dict[str, Any], **given: Any) -> Any:
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name, RunOptions.__annotations__, 1)
-    return f"There is no option `{name}`.{f' Did you mean `{near[0]}`?' if near else ''}"
+    return f"There is no option `{name}`.{did_you_mean(name, RunOptions.__annotations__, '`')}"

@@ -45,19 +45,26 @@ class ExplainRequest:
         FitChoice,
         Doc(
             "How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or "
-            "what the tool that made the model does."
+            "what the tool that made the model does.",
+            group="model",
         ),
     ] = "auto"
     run: RunSettings = field(default_factory=RunSettings)
-    resume: Annotated[Resume, Doc("What becomes of images that an earlier run has explained.")] = "finished"
-    max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1)] = None
+    resume: Annotated[Resume, Doc("What becomes of images that an earlier run has explained.", group="output")] = (
+        "finished"
+    )
+    max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1, group="limits")] = None
     isolate_decoder: Annotated[
         bool,
-        Doc("Decode in processes of their own: a picture that crashes a codec fails only that image."),
+        Doc("Decode in processes of their own: a picture that crashes a codec fails only that image.", group="engine"),
     ] = False
     shard: Annotated[
         tuple[int, int] | None,
-        Doc("Take only shard K of N, from 1/N to N/N, by the hash of each path; see `gradcam-cli merge`.", "K/N"),
+        Doc(
+            "Take only shard K of N, from 1/N to N/N, by the hash of each path; see `gradcam-cli merge`.",
+            "K/N",
+            group="inputs",
+        ),
     ] = None
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
@@ -89,22 +96,29 @@ class StudySettings:
     insertion. `grid` is the rows and columns of collages for the grid pointing game.
     """
 
-    methods: Annotated[tuple[str, ...], Doc("Which of the CAM family; repeatable.", choices=METHOD_CHOICES)] = (
+    methods: Annotated[
+        tuple[str, ...], Doc("Which of the CAM family; repeatable.", choices=METHOD_CHOICES, group="method")
+    ] = (
         "gradcam",
         "gradcam++",
     )
     metrics: tuple[str, ...] = QUICK_METRICS
-    steps: Annotated[int, Doc("Steps of deletion and insertion.", low=2, high=1000)] = 20
+    steps: Annotated[int, Doc("Steps of deletion and insertion.", low=2, high=1000, group="measures")] = 20
     baseline: Annotated[
         Baseline,
         Doc(
             "What replaces removed pixels: the picture's mean colour, the picture blurred (sigma 10 pixels at 224), "
-            "black, or what the pixels around them suggest, with noise (ROAD, Rong 2022)."
+            "black, or what the pixels around them suggest, with noise (ROAD, Rong 2022).",
+            group="measures",
         ),
     ] = "mean"
     grid: Annotated[
         tuple[int, int] | None,
-        Doc("Grid pointing game on collages of R rows and C columns; the model must take a larger input.", "RxC"),
+        Doc(
+            "Grid pointing game on collages of R rows and C columns; the model must take a larger input.",
+            "RxC",
+            group="measures",
+        ),
     ] = None
 
 
@@ -139,7 +153,10 @@ class EvaluateRequest:
     sample_range: SampleRange | None = None
     boxes_csv: Annotated[
         Path | None,
-        Doc("Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file."),
+        Doc(
+            "Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file.",
+            group="inputs",
+        ),
     ] = None
     gates: Annotated[
         tuple[Gate, ...],
@@ -147,6 +164,7 @@ class EvaluateRequest:
             "End with 5 where a mean is worse than VALUE: above it where lower is better, below it where higher is; "
             "repeatable.",
             "[METHOD:]METRIC=VALUE",
+            group="limits",
         ),
     ] = ()
 
@@ -180,9 +198,13 @@ class ReportRequest:
 
     run: Path
     output: Path | None = None
-    self_contained: Annotated[bool, Doc("One file that needs no other: thumbnails inside, no links.")] = False
-    sort: Annotated[ReportSort, Doc("Order of the images; figures from the highest to the lowest.")] = "name"
-    limit: Annotated[int | None, Doc("Show only the first N images of that order.", "N", low=1)] = None
+    self_contained: Annotated[
+        bool, Doc("One file that needs no other: thumbnails inside, no links.", group="output")
+    ] = False
+    sort: Annotated[ReportSort, Doc("Order of the images; figures from the highest to the lowest.", group="output")] = (
+        "name"
+    )
+    limit: Annotated[int | None, Doc("Show only the first N images of that order.", "N", low=1, group="output")] = None
 
 
 @dataclass(frozen=True)
@@ -195,11 +217,20 @@ class CompareRequest:
 
     new: Path
     base: Path | None = None
-    snapshot: Annotated[Path | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE")] = None
-    match: Annotated[Match, Doc("Which images are the same: those of one path, or files of the same bytes.")] = "path"
+    snapshot: Annotated[Path | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE", group="inputs")] = (
+        None
+    )
+    match: Annotated[
+        Match, Doc("Which images are the same: those of one path, or files of the same bytes.", group="inputs")
+    ] = "path"
     output: Path | None = None
     fail_over: Annotated[
-        tuple[ChangeLimit, ...], Doc("End with 5 beyond VALUE; repeatable. See the metrics.", "METRIC=VALUE")
+        tuple[ChangeLimit, ...],
+        Doc("End with 5 beyond VALUE; repeatable. See the metrics.", "METRIC=VALUE", group="limits"),
     ] = ()
-    warn_over: Annotated[tuple[ChangeLimit, ...], Doc("Warn beyond VALUE; repeatable.", "METRIC=VALUE")] = ()
-    update: Annotated[bool, Doc("Accept NEW: the snapshot becomes that of NEW, with its old tolerance.")] = False
+    warn_over: Annotated[
+        tuple[ChangeLimit, ...], Doc("Warn beyond VALUE; repeatable.", "METRIC=VALUE", group="limits")
+    ] = ()
+    update: Annotated[
+        bool, Doc("Accept NEW: the snapshot becomes that of NEW, with its old tolerance.", group="output")
+    ] = False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
@@ -78,13 +78,20 @@ METHOD_CHOICES = (
 )
 
 
+# The headings below which options stand in help, in this order.
+OptionGroup = Literal[
+    "inputs", "model", "target", "method", "measures", "output", "overlay", "engine", "limits", "messages"
+]
+OPTION_GROUPS: tuple[OptionGroup, ...] = get_args(OptionGroup)
+
+
 @dataclass(frozen=True)
 class Doc:
     """What an option means, for people, and which values it takes besides what its type says.
 
-    `form` is how a value is written as text; `low` and `high` are the least and the greatest number, `above` a number
-    that is too low itself. `otherwise` says what holds where the option is not given, if that is more than its
-    default, which stands for `{}`; '' says nothing.
+    `group` is the heading below which the option stands in help. `form` is how a value is written as text; `low` and
+    `high` are the least and the greatest number, `above` a number that is too low itself. `otherwise` says what holds
+    where the option is not given, if that is more than its default, which stands for `{}`; '' says nothing.
     """
 
     text: str
@@ -94,6 +101,7 @@ class Doc:
     above: int | None = None
     choices: tuple[str, ...] = ()
     otherwise: str | None = None
+    group: OptionGroup = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,8 @@ class Limits:
         >>> Explainer("resnet50", max_pixels=25_000_000)  # doctest: +SKIP
     """
 
-    max_file_bytes: Annotated[int, Doc("Refuse larger files.", low=1)] = 256 * 2**20
-    max_pixels: Annotated[int, Doc("Refuse pictures of more pixels.", low=1)] = 100_000_000
+    max_file_bytes: Annotated[int, Doc("Refuse larger files.", low=1, group="limits")] = 256 * 2**20
+    max_pixels: Annotated[int, Doc("Refuse pictures of more pixels.", low=1, group="limits")] = 100_000_000
 
     @property
     def max_decoded_bytes(self) -> int:
@@ -126,31 +134,59 @@ class ModelSettings:
     """
 
     model: Annotated[
-        str, Doc("Architecture (see `gradcam-cli models`), or a .keras, .h5, .onnx or OpenVINO .xml file.", "NAME|FILE")
+        str,
+        Doc(
+            "Architecture (see `gradcam-cli models`), or a .keras, .h5, .onnx or OpenVINO .xml file.",
+            "NAME|FILE",
+            group="model",
+        ),
     ] = "resnet50"
-    weights: Annotated[Path | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.")] = None
-    layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH")] = "auto"
+    weights: Annotated[
+        Path | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.", group="model")
+    ] = None
+    layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH", group="model")] = (
+        "auto"
+    )
     layers: Annotated[
         tuple[str, ...],
-        Doc("Fuse the maps of several layers, by the maximum of the scaled maps; repeat it for each.", "NAME|PATH"),
+        Doc(
+            "Fuse the maps of several layers, by the maximum of the scaled maps; repeat it for each.",
+            "NAME|PATH",
+            group="model",
+        ),
     ] = ()
-    labels: Annotated[Path | tuple[str, ...] | None, Doc("Names of the classes: one a line, CSV or JSON.")] = None
+    labels: Annotated[
+        Path | tuple[str, ...] | None, Doc("Names of the classes: one a line, CSV or JSON.", group="model")
+    ] = None
     labels_from: Annotated[
-        Path | None, Doc("Folder whose sub-folders are named after the classes, as Keras reads a data set.", "FOLDER")
+        Path | None,
+        Doc(
+            "Folder whose sub-folders are named after the classes, as Keras reads a data set.", "FOLDER", group="model"
+        ),
     ] = None
-    preprocess: Annotated[str, Doc("How pixels become the model's input.", choices=PREPROCESS_CHOICES)] = "auto"
+    preprocess: Annotated[
+        str, Doc("How pixels become the model's input.", choices=PREPROCESS_CHOICES, group="model")
+    ] = "auto"
     input_size: Annotated[
-        tuple[int, int] | None, Doc("Height and width of the input, where the model leaves them open.", "HxW")
+        tuple[int, int] | None,
+        Doc("Height and width of the input, where the model leaves them open.", "HxW", group="model"),
     ] = None
-    output_name: Annotated[str | None, Doc("Which output to explain, where the model has several.", "NAME")] = None
-    output_kind: Annotated[OutputKind, Doc("What the output is, where the model file does not say so.")] = "auto"
-    sha256: Annotated[str | None, Doc("Refuse a model file, or weights, with another hash.", "HEX")] = None
+    output_name: Annotated[
+        str | None, Doc("Which output to explain, where the model has several.", "NAME", group="model")
+    ] = None
+    output_kind: Annotated[
+        OutputKind, Doc("What the output is, where the model file does not say so.", group="model")
+    ] = "auto"
+    sha256: Annotated[str | None, Doc("Refuse a model file, or weights, with another hash.", "HEX", group="model")] = (
+        None
+    )
     inputs: Annotated[
         tuple[tuple[str, str], ...],
         Doc(
             "Value of a further input: a number, several as 0.1,0.2, FILE.npy, or FILE.csv:COLUMN[,COLUMN...] with a "
             "row for each picture; repeatable.",
             "NAME=VALUE",
+            group="model",
         ),
     ] = ()
     image_input: Annotated[
@@ -158,16 +194,24 @@ class ModelSettings:
         Doc(
             "Which input takes the explained picture, where several take pictures; all: the same picture in each.",
             "NAME|all",
+            group="model",
         ),
     ] = None
-    pairs: Annotated[Path | None, Doc("The second picture of each: columns file and partner.", "FILE.csv")] = None
+    pairs: Annotated[
+        Path | None, Doc("The second picture of each: columns file and partner.", "FILE.csv", group="inputs")
+    ] = None
     custom_objects: Annotated[
         Path | None,
-        Doc("Python file with the model's own layers and functions; it is run, with `trust_code`.", "FILE.py"),
+        Doc(
+            "Python file with the model's own layers and functions; it is run, with `trust_code`.",
+            "FILE.py",
+            group="model",
+        ),
     ] = None
-    trust_code: Annotated[bool, Doc("Allow `custom_objects` to run its file.")] = False
+    trust_code: Annotated[bool, Doc("Allow `custom_objects` to run its file.", group="model")] = False
     token_grid: Annotated[
-        tuple[int, int] | None, Doc("Grid of a transformer's tokens, where the network does not show it.", "HxW")
+        tuple[int, int] | None,
+        Doc("Grid of a transformer's tokens, where the network does not show it.", "HxW", group="model"),
     ] = None
 
 
@@ -180,9 +224,10 @@ class TargetSettings:
         2
     """
 
-    classes: Annotated[tuple[str, ...], Doc("Explain this class; repeatable.", "ID|NAME|WNID")] = ()
+    classes: Annotated[tuple[str, ...], Doc("Explain this class; repeatable.", "ID|NAME|WNID", group="target")] = ()
     top_k: Annotated[
-        int, Doc("Explain the K most probable classes.", "K", low=0, otherwise="{}, or 0 with `classes`")
+        int,
+        Doc("Explain the K most probable classes.", "K", low=0, otherwise="{}, or 0 with `classes`", group="target"),
     ] = 1
 
 
@@ -199,26 +244,33 @@ class OverlaySettings:
         0.45
     """
 
-    alpha: Annotated[float, Doc("The heat's share of the overlay's colour.", low=0, high=1)] = 0.45
-    colormap: Annotated[str, Doc("Colours of the heat.", choices=COLORMAPS)] = "jet"
-    quality: Annotated[int, Doc("JPEG quality of the overlays.", low=1, high=100)] = 92
+    alpha: Annotated[float, Doc("The heat's share of the overlay's colour.", low=0, high=1, group="overlay")] = 0.45
+    colormap: Annotated[str, Doc("Colours of the heat.", choices=COLORMAPS, group="overlay")] = "jet"
+    quality: Annotated[int, Doc("JPEG quality of the overlays.", low=1, high=100, group="overlay")] = 92
     max_side: Annotated[
-        int | None, Doc("Longest side of the overlays in pixels.", "N", low=1, otherwise="the picture's own size")
+        int | None,
+        Doc("Longest side of the overlays in pixels.", "N", low=1, otherwise="the picture's own size", group="overlay"),
     ] = None
     mask: Annotated[
         Threshold | None,
         Doc(
-            "Paint no colours: keep the photo where heat is at THRESHOLD or above, and grey the rest.", "THRESHOLD|otsu"
+            "Paint no colours: keep the photo where heat is at THRESHOLD or above, and grey the rest.",
+            "THRESHOLD|otsu",
+            group="overlay",
         ),
     ] = None
-    draw_boxes: Annotated[bool, Doc("Draw the boxes on the overlays, with their shares in percent.")] = False
+    draw_boxes: Annotated[
+        bool, Doc("Draw the boxes on the overlays, with their shares in percent.", group="overlay")
+    ] = False
     layout: Annotated[
-        Layout, Doc("The overlay alone, or the photo beside it, or the photo, the heat and the overlay.")
+        Layout,
+        Doc("The overlay alone, or the photo beside it, or the photo, the heat and the overlay.", group="overlay"),
     ] = "overlay"
-    caption: Annotated[bool, Doc("Write the class and its probability on a band below.")] = False
-    colorbar: Annotated[bool, Doc("Draw the scale of the heat's colours beside the overlays.")] = False
+    caption: Annotated[bool, Doc("Write the class and its probability on a band below.", group="overlay")] = False
+    colorbar: Annotated[bool, Doc("Draw the scale of the heat's colours beside the overlays.", group="overlay")] = False
     font: Annotated[
-        Path | None, Doc("Font of the captions: TTF, OTF or TTC.", "FILE", otherwise="fonts of installed packages")
+        Path | None,
+        Doc("Font of the captions: TTF, OTF or TTC.", "FILE", otherwise="fonts of installed packages", group="overlay"),
     ] = None
 
 
@@ -236,8 +288,10 @@ class MethodOptions:
         0.15
     """
 
-    score: Annotated[Score, Doc("What is differentiated, by methods that take a gradient.")] = "logit"
-    smooth: Annotated[int, Doc("Explain by the mean map of N copies with noise.", "N", low=1, otherwise="")] = 0
+    score: Annotated[Score, Doc("What is differentiated, by methods that take a gradient.", group="method")] = "logit"
+    smooth: Annotated[
+        int, Doc("Explain by the mean map of N copies with noise.", "N", low=1, otherwise="", group="method")
+    ] = 0
     noise: Annotated[
         float,
         Doc(
@@ -246,11 +300,21 @@ class MethodOptions:
             above=0,
             high=1,
             otherwise="{}, with `smooth`",
+            group="method",
         ),
     ] = 0.15
-    flip: Annotated[bool, Doc("Explain by the mean of the map and that of the mirrored picture.")] = False
+    flip: Annotated[bool, Doc("Explain by the mean of the map and that of the mirrored picture.", group="method")] = (
+        False
+    )
     max_channels: Annotated[
-        int, Doc("How many channels scorecam uses as masks, the strongest of each picture.", "N", low=1, otherwise="{}")
+        int,
+        Doc(
+            "How many channels scorecam uses as masks, the strongest of each picture.",
+            "N",
+            low=1,
+            otherwise="{}",
+            group="method",
+        ),
     ] = 128
     scorecam_masks: Annotated[
         MaskScaling,
@@ -258,6 +322,7 @@ class MethodOptions:
             "How scorecam makes a channel a mask: divided by its maximum, or from its minimum to its maximum as in "
             "the paper.",
             otherwise="{}",
+            group="method",
         ),
     ] = "max"
 
@@ -275,21 +340,25 @@ class RunSettings:
         16
     """
 
-    method: Annotated[str, Doc("Which of the CAM family (see `gradcam-cli methods`).", choices=METHOD_CHOICES)] = (
-        "gradcam++"
-    )
+    method: Annotated[
+        str, Doc("Which of the CAM family (see `gradcam-cli methods`).", choices=METHOD_CHOICES, group="method")
+    ] = "gradcam++"
     method_options: MethodOptions = field(default_factory=MethodOptions)
     fit: FitMode = "squash"
-    batch_size: Annotated[int, Doc("Images in one forward pass, at most.", low=1, high=4096)] = 16
-    save_maps: Annotated[bool, Doc("Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.")] = False
+    batch_size: Annotated[int, Doc("Images in one forward pass, at most.", low=1, high=4096, group="engine")] = 16
+    save_maps: Annotated[
+        bool, Doc("Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.", group="output")
+    ] = False
     min_score: Annotated[
-        float, Doc("Of the `top_k` classes, explain only those with this probability or more.", low=0, high=1)
+        float,
+        Doc("Of the `top_k` classes, explain only those with this probability or more.", low=0, high=1, group="target"),
     ] = 0.0
     boxes: Annotated[
         Threshold | None,
         Doc(
             "Record the connected regions of heat from THRESHOLD (0 to 1) on as boxes, with their shares of the heat.",
             "THRESHOLD|otsu",
+            group="overlay",
         ),
     ] = None
     sample_range: Annotated[
@@ -298,6 +367,7 @@ class RunSettings:
             "Which samples become black and white in pictures of more than 8 bits or of floating point.",
             "LOW:HIGH|minmax|percentile",
             otherwise="all of 16 bits; floating point is refused",
+            group="inputs",
         ),
     ] = None
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
@@ -315,10 +385,15 @@ class EngineSettings:
 
     engine: Annotated[
         EngineName,
-        Doc("What runs the network; auto takes tensorflow on a GPU, else openvino where it is installed and can."),
+        Doc(
+            "What runs the network; auto takes tensorflow on a GPU, else openvino where it is installed and can.",
+            group="engine",
+        ),
     ] = "auto"
-    precision: Annotated[Precision, Doc("Floating-point format of the forward pass (bfloat16: openvino).")] = "float32"
-    cache: Annotated[bool, Doc("Keep compiled plans for the next time.")] = True
+    precision: Annotated[
+        Precision, Doc("Floating-point format of the forward pass (bfloat16: openvino).", group="engine")
+    ] = "float32"
+    cache: Annotated[bool, Doc("Keep compiled plans for the next time.", group="engine")] = True
 
 
 @dataclass(frozen=True)
@@ -335,17 +410,31 @@ class InputSettings:
     """
 
     paths: tuple[str, ...] = ()
-    files_from: Annotated[str | None, Doc("Read more inputs from a list, one path a line.", "FILE|-")] = None
-    null_separated: Annotated[bool, Doc("The list is separated by NUL, as find -print0 writes it.")] = False
-    recursive: Annotated[bool, Doc("Walk into sub-folders.")] = True
-    follow_links: Annotated[bool, Doc("Walk folders behind symbolic links too, each folder once.")] = False
-    hidden: Annotated[bool, Doc("Take hidden and system files and folders (.git, ._*, Thumbs.db) too.")] = False
+    files_from: Annotated[
+        str | None, Doc("Read more inputs from a list, one path a line.", "FILE|-", group="inputs")
+    ] = None
+    null_separated: Annotated[bool, Doc("The list is separated by NUL, as find -print0 writes it.", group="inputs")] = (
+        False
+    )
+    recursive: Annotated[bool, Doc("Walk into sub-folders.", group="inputs")] = True
+    follow_links: Annotated[bool, Doc("Walk folders behind symbolic links too, each folder once.", group="inputs")] = (
+        False
+    )
+    hidden: Annotated[
+        bool, Doc("Take hidden and system files and folders (.git, ._*, Thumbs.db) too.", group="inputs")
+    ] = False
     exclude: Annotated[
         tuple[str, ...],
-        Doc("Leave out files and folders of a walk that fit, as in a .gitignore; repeatable.", "PATTERN"),
+        Doc(
+            "Leave out files and folders of a walk that fit, as in a .gitignore; repeatable.", "PATTERN", group="inputs"
+        ),
     ] = ()
     include: Annotated[
         tuple[str, ...],
-        Doc("Of the files of a walk, take only those that fit, as in a .gitignore; repeatable.", "PATTERN"),
+        Doc(
+            "Of the files of a walk, take only those that fit, as in a .gitignore; repeatable.",
+            "PATTERN",
+            group="inputs",
+        ),
     ] = ()
-    limit: Annotated[int | None, Doc("Take only the first N images.", "N", low=1)] = None
+    limit: Annotated[int | None, Doc("Take only the first N images.", "N", low=1, group="inputs")] = None

@@ -1,6 +1,6 @@
 """Small pieces of text for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from unicodedata import category
 
 # Unicode categories: control, format (such as the reversal of writing direction), line and paragraph separators.
@@ -64,3 +64,12 @@ def size_text(count: float) -> str:
 def age_text(days: float) -> str:
     """Write how long ago something was: `today`, `3 days ago`."""
     return "today" if days < 1 else f"{counted(int(days), 'day')} ago"
+
+
+def did_you_mean(word: str, known: Iterable[str], quote: str = "'") -> str:
+    """Give a sentence that suggests the nearest of the known words, in quotes; empty where none is near."""
+    from difflib import get_close_matches
+
+    folded = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), folded, 1)
+    return f" Did you mean {quote}{folded[near[0]]}{quote}?" if near else ""

@@ -22,7 +22,7 @@ from gradcam_cli.settings import BASELINES, FIT_MODES
 
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-z0-9](?![\w-]))")
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-zA-Z0-9](?![\w-]))")
 # Options of other programs in the README's one-liners.
 FOREIGN = {"-9", "-c", "--no-deps", "-4", "-print0", "-name"}
 

@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradcam_cli import __version__
-from gradcam_cli.cli.cache import cache
-from gradcam_cli.cli.check_preprocess import check_preprocess
-from gradcam_cli.cli.compare import compare
-from gradcam_cli.cli.compile import compile_
+from gradcam_cli.cli.command import Commands, Group
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.evaluate import evaluate
-from gradcam_cli.cli.explain import explain
-from gradcam_cli.cli.layers import layers
-from gradcam_cli.cli.merge import merge
-from gradcam_cli.cli.methods import methods
-from gradcam_cli.cli.models import models
 from gradcam_cli.cli.options import examples
-from gradcam_cli.cli.report import report
-from gradcam_cli.cli.schema import schema
-from gradcam_cli.cli.snapshot import snapshot
-from gradcam_cli.cli.verify import verify
 from gradcam_cli.process.ends import leave, stop_of, watched
 from gradcam_cli.process.environment import prepare_libraries
 from gradcam_cli.process.signals import INTERRUPTED
@@ -33,8 +20,33 @@ if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
 
 
-class Program(click.Group):
+DOCUMENTATION = "\n\nDocumentation: README.md and the folder docs/ of the repository, docs/python.md for the library."
+LONGEST_SENTENCE = 200
+# The commands, below their headings in help. Each is in the module of its name.
+SECTIONS = {
+    "Explain": ("explain", "merge", "report", "evaluate"),
+    "Check": ("compare", "snapshot", "verify"),
+    "Models and methods": ("models", "layers", "methods", "check-preprocess", "compile", "cache"),
+    "Help": ("help", "schema"),
+}
+
+
+class Program(Group):
     """Turns the library's errors into one line on stderr and their exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names of the commands in the order of help."""
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands below their headings."""
+        del ctx
+        widest = max(map(len, self.commands))
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                sentences = [self.commands[name].get_short_help_str(LONGEST_SENTENCE) for name in names]
+                formatter.write_dl([(name.ljust(widest), text) for name, text in zip(names, sentences, strict=True)])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error that has a known cause shows no traceback."""
@@ -55,10 +67,18 @@ class Program(click.Group):
 
 @click.group(
     cls=Program,
-    epilog=examples("gradcam-cli explain photos/ -o out/ --model efficientnetlite0"),
+    commands=Commands(name for names in SECTIONS.values() for name in names),
+    epilog=examples(
+        "gradcam-cli explain cat.jpg -o out/ -m efficientnetlite0",
+        "gradcam-cli explain photos/ -o out/ -m my.keras --labels labels.txt --report",
+        "gradcam-cli evaluate photos/ -m my.keras --method gradcam --method gradcam++",
+        "gradcam-cli layers my.keras",
+        "gradcam-cli help explain",
+    )
+    + DOCUMENTATION,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="gradcam-cli")
+@click.version_option(__version__, "-V", "--version", prog_name="gradcam-cli")
 def program() -> None:
     """What did the image classifier look at?
 
@@ -66,12 +86,6 @@ def program() -> None:
     sidecars for photographs, folders and pipes.
     """
     prepare_libraries()
-
-
-FOR_RUNS = (explain, merge, report, compare, snapshot, evaluate, verify, schema)
-FOR_MODELS = (layers, methods, models, compile_, cache, check_preprocess)
-for command in (*FOR_RUNS, *FOR_MODELS):
-    program.add_command(command)
 
 
 def main(engines: "Engines | None" = None) -> None:

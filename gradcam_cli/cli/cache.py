@@ -2,11 +2,12 @@
 
 import click
 
+from gradcam_cli.cli.command import Group, option
 from gradcam_cli.cli.console import say, show_list
 from gradcam_cli.cli.options import examples, list_option
 
 
-@click.group(epilog=examples("gradcam-cli cache list"))
+@click.group(cls=Group, epilog=examples("gradcam-cli cache list"))
 def cache() -> None:
     """Manage the cache of compiled models."""
 
@@ -21,8 +22,9 @@ def list_(as_json: bool) -> None:
 
 
 @cache.command(epilog=examples("gradcam-cli cache clear", "gradcam-cli cache clear --older-than 30"))
-@click.option(
+@option(
     "--older-than",
+    group="limits",
     type=click.FloatRange(min=0),
     metavar="DAYS",
     help="Remove only what was not used for so many days.",

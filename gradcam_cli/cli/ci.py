@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from gradcam_cli.cli.command import option
 from gradcam_cli.cli.options import LocalPath, together
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import UsageError, first_line
@@ -16,11 +15,19 @@ if TYPE_CHECKING:
     from gradcam_cli.results.ci_report import CiReport
 
 ci_options = together(
-    click.option(
-        "--junit", type=LocalPath(), metavar="FILE", help="Write JUnit XML: a test case for each image and each gate."
+    option(
+        "--junit",
+        group="output",
+        type=LocalPath(),
+        metavar="FILE",
+        help="Write JUnit XML: a test case for each image and each gate.",
     ),
-    click.option(
-        "--markdown", type=LocalPath(), metavar="FILE", help="Write a short summary in Markdown, for a CI job's page."
+    option(
+        "--markdown",
+        group="output",
+        type=LocalPath(),
+        metavar="FILE",
+        help="Write a short summary in Markdown, for a CI job's page.",
     ),
 )
 # The names of these options.

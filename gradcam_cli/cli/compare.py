@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
+from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, list_option, out_option, quiet_option, setting_options
 from gradcam_cli.errors import UsageError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gradcam_cli.report.comparing import Compared
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli compare baseline/ current/",
         "gradcam-cli compare baseline/ current/ --fail-over class-changes=0 --fail-over worst-correlation-below=0.8",

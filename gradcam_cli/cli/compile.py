@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
+from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import examples, model_options, out_option, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
 
 
-@click.command(
+@command(
     "compile",
     epilog=examples(
         "gradcam-cli compile my.keras -o my.plan",

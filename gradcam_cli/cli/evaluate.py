@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
+from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import Verbosity, say
 from gradcam_cli.cli.inputs import check_inputs
 from gradcam_cli.cli.options import (
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
     from gradcam_cli.evaluation.run import Evaluation
 
-layers_option = click.option(
+layers_option = option(
     "--layer",
     "layer",
+    group="model",
     multiple=True,
     default=EvaluateRequest().layers,
     show_default=True,
@@ -44,7 +46,7 @@ layers_option = click.option(
 )
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli evaluate photos/ --method gradcam --method gradcam++ -o study/",
         "gradcam-cli evaluate photos/ --method gradcam --method gradcam++ --grid 2x2 --metrics all -o study/",
@@ -59,8 +61,9 @@ layers_option = click.option(
 @setting_options(EvaluateRequest, "model")
 @model_options(layers_option)
 @setting_options(EvaluateRequest, "methods")
-@click.option(
+@option(
     "--metrics",
+    group="measures",
     default=",".join(QUICK_METRICS),
     show_default=True,
     callback=parsed_by(parse_groups),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
+from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import Records, Verbosity, say
 from gradcam_cli.cli.inputs import check_inputs, refuse
 from gradcam_cli.cli.options import (
@@ -37,7 +38,7 @@ NOWHERE = "Say where the results go: -o FOLDER (or -o - for one overlay, or --js
 TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay.jpg)."
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli explain photos/ -o out/",
         "gradcam-cli explain cat.jpg -o - --model efficientnetlite0 > overlay.jpg",
@@ -47,22 +48,29 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 )
 @inputs_and_output("FOLDER|-", "Folder for overlays and sidecars; - writes the one overlay to stdout.")
 @setting_options(ExplainRequest, "shard")
-@click.option("--dry-run", is_flag=True, help="Print what would be explained, and where it would be written.")
+@option("--dry-run", group="output", is_flag=True, help="Print what would be explained, and where it would be written.")
 @setting_options(ExplainRequest, "model")
-@model_options()
-@setting_options(ExplainRequest, "method", "score", "layers", "smooth", "noise", "flip", "max_channels")
+@model_options(setting_options(ExplainRequest, "layer", "layers"))
+@setting_options(ExplainRequest, "method", "score", "smooth", "noise", "flip", "max_channels")
 @setting_options(ExplainRequest, "scorecam_masks", "classes", "top_k", "min_score")
 @engine_options
 @setting_options(ExplainRequest, "alpha", "colormap", "quality", "max_side", "boxes", "draw_boxes", "mask")
 @setting_options(ExplainRequest, "layout", "caption", "colorbar", "font")
-@click.option("--overwrite", is_flag=True, help="Explain everything anew, also what an earlier run has finished.")
-@click.option("--retry-failed", is_flag=True, help="Take only the inputs whose sidecar reports a failure.")
-@click.option("--verify", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
+@option(
+    "--overwrite", group="output", is_flag=True, help="Explain everything anew, also what an earlier run has finished."
+)
+@option("--retry-failed", group="output", is_flag=True, help="Take only the inputs whose sidecar reports a failure.")
+@option("--verify", group="output", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
 @setting_options(ExplainRequest, "sample_range", "max_pixels", "max_file_bytes", "isolate_decoder", "max_failures")
-@click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")
+@option("--fail-fast", group="limits", is_flag=True, help="Stop after the first failure.")
 @setting_options(ExplainRequest, "save_maps")
-@click.option("--report", is_flag=True, help="Make an HTML page of the output folder, too (see `gradcam-cli report`).")
-@click.option("--jsonl", metavar="FILE|-", help="Write one record a line, as images are done.")
+@option(
+    "--report",
+    group="output",
+    is_flag=True,
+    help="Make an HTML page of the output folder, too (see `gradcam-cli report`).",
+)
+@option("--jsonl", group="output", metavar="FILE|-", help="Write one record a line, as images are done.")
 @ci_options
 @talk_options
 @click.pass_context

@@ -4,13 +4,14 @@ from typing import Any
 
 import click
 
+from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import download_bar, show_list
 from gradcam_cli.cli.options import examples, list_option, setting_options, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli layers resnet50",
         "gradcam-cli layers my.keras --json | jq -r '.[] | select(.auto) | .path'",

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option
 from gradcam_cli.cli.report import write_page
 from gradcam_cli.requests import ReportRequest
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli merge out/",
         "gradcam-cli merge out-1/ out-2/ out-3/ -o out/ --report",
@@ -19,7 +20,12 @@ from gradcam_cli.requests import ReportRequest
 )
 @click.argument("runs", metavar="RUN...", type=LocalPath(), nargs=-1, required=True)
 @out_option("Folder of the merged run.  [default: RUN, where there is one]", "OUT")
-@click.option("--report", is_flag=True, help="Make an HTML page of the merged run, too (see `gradcam-cli report`).")
+@option(
+    "--report",
+    group="output",
+    is_flag=True,
+    help="Make an HTML page of the merged run, too (see `gradcam-cli report`).",
+)
 @quiet_option("Say nothing but errors.")
 def merge(runs: tuple[Path, ...], output: Path | None, report: bool, quiet: bool) -> None:
     """Make one run of the shards that `explain --shard K/N` has written.

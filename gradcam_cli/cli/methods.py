@@ -1,13 +1,12 @@
 """`gradcam-cli methods`."""
 
-import click
-
+from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import show_list
 from gradcam_cli.cli.options import examples, list_option
 from gradcam_cli.cli.wording import as_options
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli methods",
         """gradcam-cli methods --json | jq -r '.[] | select(.head == "any") | .name'""",

@@ -1,12 +1,11 @@
 """`gradcam-cli models`."""
 
-import click
-
+from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import show_list
 from gradcam_cli.cli.options import examples, list_option
 
 
-@click.command(epilog=examples("gradcam-cli models --json | jq '.[] | select(.weights_at_hand) | .name'"))
+@command(epilog=examples("gradcam-cli models --json | jq '.[] | select(.weights_at_hand) | .name'"))
 @list_option()
 def models(as_json: bool) -> None:
     """List the models that have a name, their input sizes, and whether their weights are at hand."""

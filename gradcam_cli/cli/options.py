@@ -6,14 +6,13 @@ from typing import Any, get_args
 
 import click
 
+from gradcam_cli.cli.command import Choice, Decorator, option
 from gradcam_cli.cli.console import Verbosity
-from gradcam_cli.cli.wording import as_options
-from gradcam_cli.options import Option, options_of
+from gradcam_cli.options import Option as Setting
+from gradcam_cli.options import options_of
 from gradcam_cli.parsing import PARSERS
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.settings import InputSettings, ModelSettings
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 STDIO = "-"
 # Options that are not called as their setting is.
@@ -28,6 +27,8 @@ FLAGS = {
     "sha256": "--model-sha256",
     "trust_code": "--trust-model-code",
 }
+# Options that have a short form.
+SHORT = {"model": ("-m",)}
 
 
 class LocalPath(click.Path):
@@ -46,13 +47,9 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class SettingOption(click.Option):
-    """An option whose description speaks of arguments, as the library does: people at a shell read of options."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Give the option's line of `--help`."""
-        record = super().get_help_record(ctx)
-        return record and (record[0], as_options(record[1]))
+def option_name(setting: str) -> str:
+    """Give the option of a setting: `--top-k` for `top_k`."""
+    return FLAGS.get(setting, f"--{setting.replace('_', '-')}")
 
 
 def setting_options(settings: type[Any], *names: str) -> Decorator:
@@ -65,8 +62,8 @@ def together(*options: Decorator) -> Decorator:
     """Several options as one decorator, listed in `--help` in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
+        for each in reversed(options):
+            function = each(function)
         return function
 
     return decorate
@@ -86,19 +83,20 @@ def parsed_by(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Par
     return read
 
 
-def _option(name: str, option: Option) -> Decorator:
-    kind, doc, default = option.kind, option.doc, option.default
-    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+def _option(name: str, setting: Setting) -> Decorator:
+    kind, doc, default = setting.kind, setting.doc, setting.default
+    flag = option_name(name)
     otherwise = f"  [default: {doc.otherwise.format(default)}]" if doc.otherwise else ""
     # Where something else than the default is said, the command wants to know whether the option was given.
     default = default if doc.otherwise is None else None
-    return click.option(
+    return option(
+        *SHORT.get(name, ()),
         f"{flag}/--no-{name}" if default is True else flag,
         name,
-        cls=SettingOption,
+        group=doc.group,
         is_flag=kind is bool,
         multiple=Ellipsis in get_args(kind),
-        type=None if name in PARSERS else _type(option),
+        type=None if name in PARSERS else _type(setting),
         callback=parsed_by(PARSERS[name]) if name in PARSERS else None,
         default=default,
         show_default=default is not None and default is not False and default != (),
@@ -107,11 +105,11 @@ def _option(name: str, option: Option) -> Decorator:
     )
 
 
-def _type(option: Option) -> click.ParamType[Any] | None:
+def _type(setting: Setting) -> click.ParamType[Any] | None:
     """Give the type of an option's values; None for text and for flags."""
-    doc, members = option.doc, option.members
-    if option.choices:
-        return click.Choice(option.choices)
+    doc, members = setting.doc, setting.members
+    if setting.choices:
+        return Choice(setting.choices)
     if int in members:
         return click.IntRange(doc.low, doc.high)
     if float in members:
@@ -121,20 +119,23 @@ def _type(option: Option) -> click.ParamType[Any] | None:
 
 input_options = setting_options(
     InputSettings,
-    *("files_from", "null_separated", "recursive", "follow_links", "hidden", "exclude", "include", "limit"),
+    *("files_from", "null_separated", "limit", "include", "exclude", "recursive", "hidden", "follow_links"),
 )
 layer_option = setting_options(ModelSettings, "layer")
 engine_options = setting_options(ExplainRequest, "fit", "engine", "precision", "cache", "batch_size")
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="Let TensorFlow speak.")
+verbose_option = option("-v", "--verbose", group="messages", is_flag=True, help="Let TensorFlow speak.")
 
 
 def model_options(layer: Decorator = layer_option) -> Decorator:
     """What describes a model besides its name; `layer` is the option of its layer or layers."""
     return together(
-        setting_options(ModelSettings, "weights", "input_size", "output_name", "inputs", "pairs", "image_input"),
-        setting_options(ModelSettings, "custom_objects", "trust_code", "output_kind", "sha256"),
+        setting_options(ModelSettings, "labels", "labels_from"),
         layer,
-        setting_options(ModelSettings, "labels", "labels_from", "preprocess"),
+        setting_options(
+            ModelSettings, "token_grid", "preprocess", "weights", "input_size", "output_name", "output_kind"
+        ),
+        setting_options(ModelSettings, "inputs", "pairs", "image_input"),
+        setting_options(ModelSettings, "custom_objects", "trust_code", "sha256"),
     )
 
 
@@ -148,28 +149,33 @@ def examples(*lines: str, head: str = "", exit_codes: str = "") -> str:
 def inputs_and_output(form: str, text: str) -> Decorator:
     """The inputs of a run, where its results go, and what is taken of the inputs."""
     inputs = click.argument("paths", metavar="INPUT...", nargs=-1)
-    return together(inputs, click.option("-o", "--out", "output", metavar=form, help=text), input_options)
+    return together(inputs, option("-o", "--out", "output", group="output", metavar=form, help=text), input_options)
 
 
 def out_option(text: str, form: str | None = None, *, required: bool = False) -> Decorator:
     """The option of the file or folder that a command writes."""
-    return click.option("-o", "--out", "output", type=LocalPath(), metavar=form, required=required, help=text)
+    return option("-o", "--out", "output", group="output", type=LocalPath(), metavar=form, required=required, help=text)
 
 
 def quiet_option(text: str) -> Decorator:
     """The option of fewer messages."""
-    return click.option("-q", "--quiet", is_flag=True, help=text)
+    return option("-q", "--quiet", group="messages", is_flag=True, help=text)
 
 
 def list_option(what: str = "A list for programs.") -> Decorator:
     """The option of JSON in place of a table."""
-    return click.option("--json", "as_json", is_flag=True, help=what)
+    return option("--json", "as_json", group="output", is_flag=True, help=what)
 
 
 talk_options = together(
-    click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: on a terminal]"),
+    option(
+        "--progress/--no-progress",
+        group="messages",
+        default=None,
+        help="Show a progress bar.  [default: on a terminal]",
+    ),
     quiet_option("Say only what failed."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more, and let TensorFlow speak."),
+    option("-v", "--verbose", group="messages", is_flag=True, help="Say more, and let TensorFlow speak."),
 )
 
 

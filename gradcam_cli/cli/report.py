@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
+from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option, setting_options
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import ReportRequest
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli report out/",
         "gradcam-cli report out/ --sort peak-distance --limit 500",

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option
 from gradcam_cli.text import counted
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli snapshot out/ -o explanations.json",
         "gradcam-cli snapshot out/ -o explanations.json --tolerance worst-peak-shift=5",
@@ -19,8 +20,9 @@ from gradcam_cli.text import counted
 )
 @click.argument("run", type=LocalPath())
 @out_option("The snapshot.", "FILE", required=True)
-@click.option(
+@option(
     "--tolerance",
+    group="limits",
     multiple=True,
     metavar="METRIC=VALUE",
     help="What `compare --snapshot` accepts, in place of the usual limit of this metric; repeatable. The metrics are "

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from gradcam_cli.cli.ci import ci_files, ci_options
+from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_option
 
 
-@click.command(
+@command(
     epilog=examples(
         "gradcam-cli verify out/",
         "gradcam-cli verify out/ --json | jq .problems",
@@ -21,15 +22,16 @@ from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_opti
 )
 @click.argument("folder", metavar="OUT", type=LocalPath())
 @list_option("Print one JSON object.")
-@click.option(
+@option(
     "--inputs",
     "places",
+    group="inputs",
     multiple=True,
     metavar="PATH",
     type=LocalPath(),
     help="Where the inputs are now, if not where run.json names them; repeatable.",
 )
-@click.option("--prune", is_flag=True, help="Remove the outputs whose input is gone.")
+@option("--prune", group="output", is_flag=True, help="Remove the outputs whose input is gone.")
 @ci_options
 @quiet_option("Say nothing but what is wrong.")
 @click.pass_context

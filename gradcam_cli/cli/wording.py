@@ -20,7 +20,7 @@ def as_options(text: str) -> str:
 
 def _as_option(found: re.Match[str]) -> str:
     name, value = found[1], found[2]
-    option = _options().get(name)
+    option = _setting_options().get(name) or _options().get(name)
     if option is None:
         return found[0]
     if value == "False":
@@ -29,8 +29,18 @@ def _as_option(found: re.Match[str]) -> str:
 
 
 @cache
+def _setting_options() -> dict[str, str]:
+    """The options of a run by the names of their settings."""
+    from gradcam_cli.cli.options import option_name
+    from gradcam_cli.options import options_of
+    from gradcam_cli.requests import EvaluateRequest, ExplainRequest
+
+    return {name: option_name(name) for name in options_of(ExplainRequest) | options_of(EvaluateRequest)}
+
+
+@cache
 def _options() -> dict[str, str]:
-    """The longest form of every option of the program, by the name of its argument."""
+    """The longest form of every option of the program, by the name of its argument; imports every command."""
     from gradcam_cli.cli import program
 
     return {

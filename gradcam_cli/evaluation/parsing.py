@@ -8,6 +8,7 @@ from dataclasses import replace
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.measures import GROUPS, MEASURES, Measure
 from gradcam_cli.requests import EvaluateRequest, Gate, StudySettings
+from gradcam_cli.text import did_you_mean
 
 ALL = "all"
 OPTIONS = {measure.option: measure for measure in MEASURES.values()}
@@ -25,7 +26,8 @@ def parse_groups(text: str) -> tuple[str, ...]:
     unknown = asked - {*GROUPS, ALL}
     if unknown:
         known = ", ".join((*GROUPS, ALL))
-        raise ValueError(f"there is no metric '{', '.join(sorted(unknown))}': choose from {known}")
+        near = did_you_mean(min(unknown), (*GROUPS, ALL))
+        raise ValueError(f"there is no metric '{', '.join(sorted(unknown))}': choose from {known}.{near}")
     return GROUPS if ALL in asked else tuple(group for group in GROUPS if group in asked)
 
 
@@ -44,8 +46,8 @@ def parse_gate(text: str, study: StudySettings, *, has_boxes: bool) -> Gate:
     match = re.fullmatch(r"(?:([^:=]+):)?([^:=]+)=(.+)", text)
     measure = OPTIONS.get(match[2]) if match else None
     if match is None or measure is None:
-        known = ", ".join(OPTIONS)
-        raise UsageError(f"`gates={text}`: METRIC=VALUE or METHOD:METRIC=VALUE, METRIC one of {known}.")
+        known, near = ", ".join(OPTIONS), did_you_mean(match[2], OPTIONS) if match else ""
+        raise UsageError(f"`gates={text}`: METRIC=VALUE or METHOD:METRIC=VALUE, METRIC one of {known}.{near}")
     try:
         limit = float(match[3])
     except ValueError as error:

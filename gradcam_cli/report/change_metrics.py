@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.requests import ChangeLimit
-from gradcam_cli.text import one_line
+from gradcam_cli.text import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from gradcam_cli.report.compare import Comparison, ImageChange
@@ -150,8 +150,8 @@ def change_limit(text: str, argument: str) -> ChangeLimit:
     """
     match = re.fullmatch(r"([^=]+)=(.+)", text)
     if match is None or match[1] not in CHANGE_METRICS:
-        known = ", ".join(CHANGE_METRICS)
-        raise UsageError(f"`{argument}={text}`: METRIC=VALUE, METRIC one of {known}.")
+        known, near = ", ".join(CHANGE_METRICS), did_you_mean(text.partition("=")[0], CHANGE_METRICS)
+        raise UsageError(f"`{argument}={text}`: METRIC=VALUE, METRIC one of {known}.{near}")
     try:
         value = float(match[2])
     except ValueError as error:
