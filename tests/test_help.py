@@ -114,7 +114,7 @@ def test_short_forms() -> None:
 )
 def test_a_misspelt_word_gets_the_nearest_one(invoke: Invoke, args: list[str], meant: str) -> None:
     message = invoke(*args, code=2).stderr
-    assert f"Did you mean '{meant}'?" in message
+    assert f"'{meant}'" in message.split("Did you mean")[1]
 
 
 def test_nothing_is_suggested_for_a_word_that_is_far_from_all() -> None:
