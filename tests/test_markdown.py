@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -67,6 +67,30 @@ def test_any_text_is_plain_text_of_its_cell(rows: list[tuple[str, str]]) -> None
     assert len(found) == 2 + 2 * len(rows)
     for cell in found:
         assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", cell)
+
+
+@given(TEXTS)
+@example("- a").via("a list")
+@example("12) a").via("a numbered list")
+@example("> a").via("a quotation")
+@example("---").via("a rule")
+@example("    a").via("code")
+def test_any_line_is_a_paragraph(text: str) -> None:
+    tokens = GFM.parse(markdown_text(Page("title", ("before", text, "after"))))
+    assert [token.type for token in tokens if token.type.endswith("_open")] == ["heading_open", *["paragraph_open"] * 3]
+    for token in tokens:
+        "".join(map(text_of, token.children or []))
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    for name in (
+        "photos/cat_and_coffee-2 (1).jpg",
+        "top_activation",
+        "0.5 -> 0.7",
+        "n02123045_1.JPEG",
+        "a, b; c's + 50 %",
+    ):
+        assert escaped(name) == name
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -67,7 +67,7 @@ def gate_case(name: str, crossed: Iterable[str], text: str = "") -> Case:
     lines = list(crossed)
     if not lines:
         return Case(name, "gates")
-    return Case(name, "gates", "failure", "crossed", lines[0], "\n".join([*lines, text]).rstrip("\n"))
+    return Case(name, "gates", "failure", "crossed", "; ".join(lines), "\n".join([*lines, text]).rstrip("\n"))
 
 
 def check_writable(path: Path) -> None:
