@@ -367,13 +367,13 @@ def test_which_engine_explains(run: Runner, tmp_path: Path) -> None:
     assert "--precision bfloat16 needs a layer" in run(*args, "--precision", "bfloat16").expect(3).err
     keras.utils.clear_session()
     unknown_operation().save(tmp_path / "unknown.keras")
-    args = (*args[:-1], "unknown.keras", "--layer", "last")
-    run(*args).expect(0)
+    unknown = (*args[:-1], "unknown.keras", "--layer", "last")
+    run(*unknown).expect(0)
     assert engine() == "tensorflow"
-    assert "--engine tensorflow" in run(*args, "--engine", "openvino").expect(3).err
-    assert "--engine tensorflow" in run(*args, "--precision", "bfloat16").expect(3).err
-    assert "needs the engine openvino" in run(*args, "--engine", "tensorflow", "--precision", "bfloat16").expect(3).err
-    args = args[:-2]
+    assert "--engine tensorflow" in run(*unknown, "--engine", "openvino").expect(3).err
+    assert "--engine tensorflow" in run(*unknown, "--precision", "bfloat16").expect(3).err
+    both = ("--engine", "tensorflow", "--precision", "bfloat16")
+    assert "needs the engine openvino" in run(*unknown, *both).expect(3).err
     keras.utils.clear_session()
     gap_dense().save(tmp_path / "gap.keras")
     args = (*args[:-1], "gap.keras")
