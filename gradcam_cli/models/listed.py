@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gradcam_cli.engines.protocol import LayerInfo
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.weights import weights_at_hand
 from gradcam_cli.settings import ModelSettings
 from gradcam_cli.text import columns, mark
+
+if TYPE_CHECKING:
+    from gradcam_cli.engines.protocol import LayerInfo
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def _line(model: ListedModel) -> str:
     return f"{model.name:<20} {size:<9} {model.preprocess:<11} {weights}{' (the default)' if model.default else ''}"
 
 
-def layers_table(layers: Iterable[LayerInfo]) -> str:
+def layers_table(layers: "Iterable[LayerInfo]") -> str:
     """Lay the layers out for people, a line for each; a star for the one that `auto` chooses."""
     cells = [(mark(each.auto) + each.path, each.type, each.size, each.calls, each.note) for each in layers]
     return columns([("  PATH", "TYPE", "HxWxC", "CALLS", "AUTO"), *cells])
