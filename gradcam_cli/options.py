@@ -29,7 +29,6 @@ from gradcam_cli.settings import (
     TargetSettings,
     Threshold,
 )
-from gradcam_cli.storage import place
 from gradcam_cli.text import did_you_mean
 
 StrPath = str | os.PathLike[str]
@@ -190,7 +189,7 @@ def explain_request(
     targets = target_settings(left.pop("classes", ()), left.pop("top_k", None))
     request = ExplainRequest(
         inputs=_taken(InputSettings, left, paths=tuple(os.fsdecode(path) for path in paths)),
-        output=None if output is None else place(output),
+        output=None if output is None else Path(output),
         model=_taken(ModelSettings, left),
         engine=_taken(EngineSettings, left),
         targets=targets,

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "gradcam_cli"
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "extras": set(),
+    "package_data": set(),
     "atomic": set(),
     "cores": set(),
     "storage": {"fsspec"},
@@ -55,7 +56,7 @@ ALONE = {
     "threadpoolctl": "runs.native_threads",
     "jsonschema": "results.verification",
     "matplotlib": "evaluation.plot",
-    "platformdirs": "engines.cache",
+    "platformdirs": "engines.cache_folder",
     "jinja2": "report.page",
 }
 ORDER = list(ROOMS)

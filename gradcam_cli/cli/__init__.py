@@ -3,6 +3,7 @@
 Heavy imports live inside the commands, so that `--help` and `--version` answer at once.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,23 +12,25 @@ from gradcam_cli import __version__
 from gradcam_cli.cli.command import Commands, Group
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import examples
-from gradcam_cli.process.ends import leave, stop_of, watched
 from gradcam_cli.process.environment import prepare_libraries
 from gradcam_cli.process.signals import INTERRUPTED
-from gradcam_cli.process.streams import prepare_streams
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from gradcam_cli.engines.selection import Engines
 
 
 DOCUMENTATION = "\n\nDocumentation: README.md and the folder docs/ of the repository, docs/python.md for the library."
 LONGEST_SENTENCE = 200
+# The script of a shell calls the program with the shell's name in this variable.
+ASKED = "_GRADCAM_CLI_COMPLETE"
 # The commands, below their headings in help. Each is in the module of its name.
 SECTIONS = {
     "Explain": ("explain", "merge", "report", "evaluate"),
     "Check": ("compare", "snapshot", "verify"),
     "Models and methods": ("models", "layers", "methods", "check-preprocess", "compile", "cache"),
-    "Help": ("help", "schema"),
+    "Help": ("help", "completion", "schema"),
 }
 
 
@@ -38,6 +41,13 @@ class Program(Group):
         """Give the names of the commands in the order of help."""
         del ctx
         return list(self.commands)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Give the names of the commands, none of which is imported for it, and the options."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name) for name in self.commands if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands below their headings."""
@@ -56,6 +66,8 @@ class Program(Group):
             say("Interrupted.")
             ctx.exit(INTERRUPTED)
         except Exception as error:
+            from gradcam_cli.process.ends import stop_of
+
             stop = stop_of(error)
             if stop is None:
                 raise
@@ -93,6 +105,14 @@ def main(engines: "Engines | None" = None) -> None:
 
     Models are found and opened by `engines`, where a test has some of its own.
     """
+    if ASKED in os.environ:
+        from gradcam_cli.cli.completion import complete
+
+        click.echo(complete(program), nl=False)
+        return
+    from gradcam_cli.process.ends import leave, watched
+    from gradcam_cli.process.streams import prepare_streams
+
     prepare_streams()
     leave(watched(lambda: _run(engines)))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcam_cli.cli.command import command, option
+from gradcam_cli.cli.command import argument, command, option
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import examples, list_option, setting_options, verbose_option
 from gradcam_cli.cli.wording import as_options
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @command("check-preprocess", epilog=examples("gradcam-cli check-preprocess my.keras photos/ --truth-from-folders"))
-@click.argument("model")
-@click.argument("inputs", metavar="PHOTOS...", nargs=-1, required=True)
+@argument("model")
+@argument("inputs", metavar="PHOTOS...", nargs=-1, required=True)
 @option("--truth-from-folders", group="inputs", is_flag=True, help="Each picture's folder is called as its class is.")
 @setting_options(ModelSettings, "labels", "labels_from", "input_size", "output_name")
 @setting_options(ExplainRequest, "fit")

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.settings import OPTION_GROUPS, OptionGroup
 from gradcam_cli.text import did_you_mean
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HEADINGS: dict[OptionGroup, str] = {
     "inputs": "Inputs",
@@ -25,6 +28,16 @@ HEADINGS: dict[OptionGroup, str] = {
 # Names of options longer than this have their text on the next line.
 WIDEST_NAME = 30
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def values_of(parameter: click.Parameter, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+    """Give what a shell can complete: words, file names where a value is a file, or nothing."""
+    from gradcam_cli.cli.completion import completions, paths
+
+    known = completions(str(parameter.name), ctx, incomplete)
+    if known is not None:
+        return known
+    return paths(parameter.metavar) or parameter.type.shell_complete(ctx, parameter, incomplete)
 
 
 class Choice(click.Choice[str]):
@@ -52,10 +65,22 @@ class Option(click.Option):
         long = [name for name in self.opts if name.startswith("--")]
         return (long[0][2:] if long else str(self.name)).replace("_", "-")
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Give the values that a shell can complete."""
+        return values_of(self, ctx, incomplete)
+
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Give the option's line of `--help`."""
         record = super().get_help_record(ctx)
         return record and (record[0], as_options(record[1]))
+
+
+class Argument(click.Argument):
+    """An argument whose values a shell can complete."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Give the values that a shell can complete."""
+        return values_of(self, ctx, incomplete)
 
 
 class Command(click.Command):
@@ -129,6 +154,11 @@ def _imported(name: str) -> click.Command:
 def command(name: str | None = None, **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command with options in groups."""
     return click.command(name, cls=Command, **kwargs)
+
+
+def argument(*names: str, **kwargs: Any) -> Decorator:
+    """Make an argument."""
+    return click.argument(*names, cls=Argument, **kwargs)
 
 
 def option(*names: str, group: OptionGroup, **kwargs: Any) -> Decorator:

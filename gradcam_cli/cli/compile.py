@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import click
-
-from gradcam_cli.cli.command import command
+from gradcam_cli.cli.command import argument, command
 from gradcam_cli.cli.console import download_bar, say
 from gradcam_cli.cli.options import examples, model_options, out_option, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
@@ -20,7 +18,7 @@ from gradcam_cli.settings import ModelSettings
         head="Example",
     ),
 )
-@click.argument("model")
+@argument("model")
 @out_option("The plan's file.", required=True)
 @model_options()
 @verbose_option

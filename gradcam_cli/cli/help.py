@@ -2,12 +2,12 @@
 
 import click
 
-from gradcam_cli.cli.command import command
+from gradcam_cli.cli.command import argument, command
 from gradcam_cli.cli.options import examples
 
 
 @command(epilog=examples("gradcam-cli help explain", "gradcam-cli help cache clear"))
-@click.argument("names", metavar="[COMMAND]...", nargs=-1)
+@argument("names", metavar="[COMMAND]...", nargs=-1)
 @click.pass_context
 def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Show the help of the program, or of COMMAND."""

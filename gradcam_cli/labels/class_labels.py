@@ -6,9 +6,9 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.package_data import data_text
 
 SUGGESTIONS = 3
 
@@ -117,6 +117,5 @@ def folded(name: str) -> str:
 @cache
 def imagenet_labels() -> Labels:
     """Give the 1000 classes of ImageNet (ILSVRC 2012) in the order every Keras application uses."""
-    file = resources.files("gradcam_cli") / "data" / "imagenet_classes.csv"
-    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    rows = csv.DictReader(data_text("imagenet_classes.csv").splitlines())
     return Labels(tuple(Label(row["label"], row["wnid"]) for row in rows))

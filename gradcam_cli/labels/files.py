@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.labels.tables import in_order, is_table_header, parse_table, permutation
@@ -110,6 +108,18 @@ def beside(model: Path) -> tuple[Labels, ...]:
             with suppress(ModelError):
                 found.append(read_labels(path))
     return tuple(found)
+
+
+def named_after(model: Path) -> Labels | None:
+    """Read labels that are named after a model file: `MODEL.labels.json`, with or without the file's own suffix.
+
+    Raises:
+        ModelError: they cannot be read.
+    """
+    for own in (model.with_suffix(".labels.json"), model.with_name(f"{model.name}.labels.json")):
+        if own.is_file():
+            return read_labels(own)
+    return None
 
 
 def choose_beside(found: Sequence[Labels], class_count: int | None) -> tuple[Labels, tuple[str, ...]]:
@@ -262,6 +272,9 @@ def _from_lines(text: str) -> tuple[Label, ...]:
 
 
 def _from_numpy(data: bytes) -> tuple[Label, ...]:
+    # Only here: the completion of class names must not wait for NumPy.
+    import numpy as np
+
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.ndim != 1 or array.dtype.kind not in "USiu":
         raise ValueError(f"an array {array.shape} of {array.dtype}; a list of strings was expected")

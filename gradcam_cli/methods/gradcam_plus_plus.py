@@ -127,6 +127,5 @@ METHODS = (
         BACKWARD,
         differentiates=True,
         exact_heads=EXACT_HEADS,
-        derives_pooled=True,
     ),
 )

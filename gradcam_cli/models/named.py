@@ -7,9 +7,9 @@ preprocessing and files are those of keras.applications; a test holds the table 
 import csv
 import difflib
 from dataclasses import dataclass
-from importlib import resources
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.package_data import data_text
 
 LITE0 = "efficientnetlite0"
 
@@ -42,8 +42,7 @@ class NamedModel:
 
 
 def _read_table() -> dict[str, NamedModel]:
-    table = resources.files("gradcam_cli") / "data" / "named_models.csv"
-    models = [_from_row(row) for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())]
+    models = [_from_row(row) for row in csv.DictReader(data_text("named_models.csv").splitlines())]
     return {model.name: model for model in models}
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.inputs.other_inputs import GivenInput, read_inputs
 from gradcam_cli.labels.class_labels import Label, Labels
-from gradcam_cli.labels.files import beside, folder_labels, read_labels
+from gradcam_cli.labels.files import beside, folder_labels, named_after, read_labels
 from gradcam_cli.models.custom_objects import CustomObjects, read_custom_objects
 from gradcam_cli.models.named import NAMED_MODELS, NamedModel, find_named
 from gradcam_cli.models.parts import Parts, parts_of
@@ -122,7 +122,7 @@ def locate_model(
         parts = parts_of(path, settings.weights)
         if parts.kind in EXCHANGES:
             return _exchanged(settings, path, parts, labels)
-        labels = labels or _own_labels(path)
+        labels = labels or named_after(path)
         found = () if labels else beside(path)
         inputs = read_inputs(settings)
         source = _hashed(parts.weights, settings)
@@ -167,7 +167,7 @@ def _exchanged(settings: ModelSettings, path: Path, parts: Parts, labels: Labels
     else:
         check_openvino(path, parts.weights)
         weights = [parts.weights]
-    labels = labels or _own_labels(path)
+    labels = labels or named_after(path)
     return ModelRequest(
         settings, None, path, None, labels, source.sha256, None, () if labels else beside(path), source,
         is_checked=True,
@@ -245,14 +245,6 @@ def asked_labels(settings: ModelSettings) -> Labels | None:
     if isinstance(settings.labels, tuple):
         return Labels(tuple(Label(name) for name in settings.labels))
     return read_labels(settings.labels) if settings.labels else None
-
-
-def _own_labels(path: Path) -> Labels | None:
-    """Labels that are named after a model file: `MODEL.labels.json`, with or without the file's own suffix."""
-    for own in (path.with_suffix(".labels.json"), path.with_name(f"{path.name}.labels.json")):
-        if own.is_file():
-            return read_labels(own)
-    return None
 
 
 def _hashed(path: Path, settings: ModelSettings) -> HashedFile:

@@ -1,0 +1,61 @@
+"""Names of the layers of models that were looked at before, for the completion of a shell.
+
+They are kept in the cache, one small file for each model, so that completion needs no TensorFlow.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from gradcam_cli.atomic import atomically
+from gradcam_cli.engines.cache_folder import cache_root, is_private, make_private_folder
+
+MOST_BYTES = 2**20
+
+
+def layers_folder() -> Path:
+    """Tell where names of layers are kept."""
+    return cache_root() / "layers"
+
+
+def remember_layers(model: str | Path, names: Iterable[str]) -> None:
+    """Keep the names of a model's layers that can be explained. Failures to write them are ignored.
+
+    Args:
+        model: the model as it was asked for: a name, or a path.
+        names: in the order of the network.
+    """
+    path = _path(model)
+    with suppress(OSError):
+        make_private_folder(path.parent)
+        with atomically(path) as temporary:
+            temporary.write_text(json.dumps({"file": _state(model), "layers": list(names)}), encoding="utf-8")
+
+
+def known_layers(model: str | Path) -> tuple[str, ...]:
+    """Give the names that were kept; none where the model's file is another one now."""
+    path = _path(model)
+    try:
+        if not is_private(path) or path.stat().st_size > MOST_BYTES:
+            return ()
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(map(str, kept["layers"])) if kept["file"] == _state(model) else ()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _path(model: str | Path) -> Path:
+    key = os.path.realpath(model) if Path(model).exists() else str(model).lower()
+    return layers_folder() / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
+
+
+def _state(model: str | Path) -> list[int] | None:
+    """Size and time of a model's file, None for a model that has a name."""
+    try:
+        found = Path(model).stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
