@@ -567,3 +567,11 @@ def test_verify_knows_what_is_made_of_runs(tmp_path: Path) -> None:
     (out / "mine.json").write_text('{"comparison": 1}')
     found = verify_folder(out)
     assert (found.foreign, found.problems) == (1, [])
+
+
+def test_failures_are_no_photographs_that_are_missing(tmp_path: Path) -> None:
+    out = write_run(tmp_path, [sidecar("a.jpg", [class_record("cat", spot(3, 3))]), failure("b.jpg", "cut short")])
+    (tmp_path / "photos/b.jpg").write_bytes(b"cut")
+    assert "not found" not in write_report(ReportRequest(out)).path.read_text()
+    (tmp_path / "photos/a.jpg").unlink()
+    assert "1 photograph not found" in write_report(ReportRequest(out)).path.read_text()

@@ -62,7 +62,9 @@ def write_report(request: ReportRequest) -> Written:
         thumbnails = _thumbnail_maker(run, request, style).make_all(shown)
         links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained)
         content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
-        missing = sum(thumbnail.photo is None for thumbnail in thumbnails)
+        # Images that failed have neither an overlay nor a place in the grid.
+        pairs = zip(shown, thumbnails, strict=True)
+        missing = sum(thumbnail.photo is None for entry, thumbnail in pairs if entry.classes)
         page = _page(run, entries, len(shown), missing, payload_of(content, links))
         with atomically(output) as temporary:
             temporary.write_text(rendered(page), encoding="utf-8")
