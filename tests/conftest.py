@@ -23,6 +23,10 @@ from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.image_containers import PNG_MAGIC
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What a developer has configured for themselves must not change a test.
+for variable in [name for name in os.environ if name.startswith("GRADCAM_CLI_")]:
+    del os.environ[variable]
+os.environ["GRADCAM_CLI_ISOLATED"] = "1"
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"

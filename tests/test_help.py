@@ -54,7 +54,7 @@ def test_the_groups_of_explain_stand_in_their_order() -> None:
     shown = headings(asked("explain", "--help").stdout)
     groups = ["Inputs", "Model", "Classes to explain", "Method", "Output", "Overlay", "Engine", "Limits"]
     assert shown[: len(groups)] == groups
-    assert shown[len(groups) :] == ["Messages and help"]
+    assert shown[len(groups) :] == ["Messages and help", "Environment"]
     assert list(HEADINGS) == list(OPTION_GROUPS)
 
 

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
 
 
-DOCUMENTATION = "\n\nDocumentation: README.md and the folder docs/ of the repository, docs/python.md for the library."
+DOCUMENTATION = (
+    "\n\nDocumentation: README.md and the folder docs/ of the repository; docs/python.md for the library, "
+    "docs/configuration.md for files and environment variables that set options."
+)
+# Environment variables of this beginning set options.
+PREFIX = "GRADCAM_CLI"
 LONGEST_SENTENCE = 200
 # The script of a shell calls the program with the shell's name in this variable.
 ASKED = "_GRADCAM_CLI_COMPLETE"
@@ -30,7 +35,7 @@ SECTIONS = {
     "Explain": ("explain", "merge", "report", "evaluate"),
     "Check": ("compare", "snapshot", "verify"),
     "Models and methods": ("models", "layers", "methods", "check-preprocess", "compile", "cache"),
-    "Help": ("help", "completion", "schema"),
+    "Help": ("help", "config", "completion", "schema"),
 }
 
 
@@ -88,7 +93,11 @@ class Program(Group):
         "gradcam-cli help explain",
     )
     + DOCUMENTATION,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": PREFIX,
+    },
 )
 @click.version_option(__version__, "-V", "--version", prog_name="gradcam-cli")
 def program() -> None:

@@ -1,11 +1,16 @@
 """Commands and options of the program: help in groups, environment variables, and suggestions for misspelt values."""
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from gradcam_cli.cli.config_file import ISOLATED, NAMED
+from gradcam_cli.cli.console import say
 from gradcam_cli.cli.wording import as_options
 from gradcam_cli.settings import OPTION_GROUPS, OptionGroup
 from gradcam_cli.text import did_you_mean
@@ -25,6 +30,9 @@ HEADINGS: dict[OptionGroup, str] = {
     "limits": "Limits",
     "messages": "Messages and help",
 }
+# Options of every command, which say where the values of the others are from.
+GENERAL = frozenset({"config", "isolated"})
+ORIGIN = "gradcam_cli.origin"
 # Names of options longer than this have their text on the next line.
 WIDEST_NAME = 30
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -69,6 +77,50 @@ class Option(click.Option):
         """Give the values that a shell can complete."""
         return values_of(self, ctx, incomplete)
 
+    def variables(self, ctx: click.Context) -> tuple[str, ...]:
+        """Name the environment variables that set the option: that of this command, and that of all commands."""
+        key = self.long_name.replace("-", "_").upper()
+        prefixes = (ctx.auto_envvar_prefix, ctx.find_root().auto_envvar_prefix)
+        return tuple(dict.fromkeys(f"{prefix}_{key}" for prefix in prefixes if prefix))
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Give the text of the option's environment variable; None where it is missing or empty."""
+        return next((text for name in self.variables(ctx) if (text := os.environ.get(name))), None)
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Give the value of the option's environment variable; of one that can be repeated, each line is a value."""
+        text = self.resolve_envvar_value(ctx)
+        return text if text is None or not self.multiple else tuple(filter(None, text.splitlines()))
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        """Give the value and where it is from: the command line, the environment, the configuration, the default."""
+        value, source = super().consume_value(ctx, opts)
+        if source is ParameterSource.DEFAULT and self.name not in GENERAL:
+            from gradcam_cli.cli.config_file import configured
+
+            found = configured(ctx, self)
+            if found:
+                ctx.meta[f"{ORIGIN}.{self.name}"] = str(found.path)
+                return found.value, ParameterSource.DEFAULT_MAP
+        return value, source
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Check a value; where it is wrong, say where it was given if not on the command line."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            origin = self.origin(ctx)
+            if origin is None:
+                raise
+            raise click.BadParameter(f"{error.message} This is from {origin}.", ctx, self) from error
+
+    def origin(self, ctx: click.Context) -> str | None:
+        """Name the variable or the file that has set the option; None where neither has."""
+        source = ctx.get_parameter_source(str(self.name))
+        if source is ParameterSource.ENVIRONMENT:
+            return next(name for name in self.variables(ctx) if os.environ.get(name))
+        return ctx.meta.get(f"{ORIGIN}.{self.name}") if source is ParameterSource.DEFAULT_MAP else None
+
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Give the option's line of `--help`."""
         record = super().get_help_record(ctx)
@@ -83,8 +135,49 @@ class Argument(click.Argument):
         return values_of(self, ctx, incomplete)
 
 
+def general_options() -> list[click.Parameter]:
+    """Give the options of every command that say which configuration file is used."""
+
+    def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+            if value:
+                ctx.meta[name] = value
+
+        return callback
+
+    common: dict[str, Any] = {"group": "messages", "expose_value": False, "is_eager": True}
+    return [
+        Option(
+            ["--config"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Configuration file.  [default: gradcam-cli.toml or pyproject.toml, here or above]",
+            callback=keep(NAMED),
+            **common,
+        ),
+        Option(
+            ["--isolated"],
+            is_flag=True,
+            help="Use no configuration file but that of --config.",
+            callback=keep(ISOLATED),
+            **common,
+        ),
+    ]
+
+
+def options_by_name(command: click.Command) -> dict[str, Option]:
+    """Give the options of a command by their names without hyphens, but those of the configuration itself."""
+    options = (parameter for parameter in command.params if isinstance(parameter, Option))
+    return {option.long_name: option for option in options if option.name not in GENERAL}
+
+
 class Command(click.Command):
-    """A command whose help lists the options in groups."""
+    """A command whose help lists the options in groups, and whose options can be set by a configuration file."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what click takes."""
+        super().__init__(*args, **kwargs)
+        self.params += general_options()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options below the headings of their groups."""
@@ -99,6 +192,27 @@ class Command(click.Command):
             if rows:
                 with formatter.section(HEADINGS[group]):
                     formatter.write_dl([(name.ljust(max(widths, default=0)), text) for name, text in rows])
+        self._write_variables(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a misspelt environment variable is named first."""
+        from gradcam_cli.cli.environment import unknown_variables
+
+        if not isinstance(self, click.Group):
+            for line in unknown_variables(ctx):
+                say(line)
+        return super().invoke(ctx)
+
+    def _write_variables(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say which environment variables set options, by the example of the first option."""
+        first = next(iter(options_by_name(self).values()), None)
+        if first and len(first.variables(ctx)) > 1:
+            own, common = first.variables(ctx)
+            with formatter.section("Environment"):
+                formatter.write_text(
+                    f"{own} sets --{first.long_name}, and {common} does so for all commands; the same with each "
+                    "option. An option that can be repeated has a value a line."
+                )
 
 
 class Group(Command, click.Group):
