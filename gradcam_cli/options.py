@@ -29,6 +29,7 @@ from gradcam_cli.settings import (
     TargetSettings,
     Threshold,
 )
+from gradcam_cli.storage import place
 from gradcam_cli.text import did_you_mean
 
 StrPath = str | os.PathLike[str]
@@ -189,7 +190,7 @@ def explain_request(
     targets = target_settings(left.pop("classes", ()), left.pop("top_k", None))
     request = ExplainRequest(
         inputs=_taken(InputSettings, left, paths=tuple(os.fsdecode(path) for path in paths)),
-        output=None if output is None else Path(output),
+        output=None if output is None else place(output),
         model=_taken(ModelSettings, left),
         engine=_taken(EngineSettings, left),
         targets=targets,

@@ -21,15 +21,16 @@ from gradcam_cli.settings import (
     SampleRange,
     TargetSettings,
 )
+from gradcam_cli.storage import Url
 
 
 @dataclass(frozen=True)
 class ExplainRequest:
     """All that one run of `explain` is asked for.
 
-    Without an `output` folder no files are written. `fit` is resolved when the model is known; the `run` has the
-    resolved one. With `max_failures` the run stops after so many failed images. With `isolate_decoder` pictures are
-    decoded in processes of their own. A `shard` is (index, count), from (1, count) on.
+    Without an `output` no files are written; a `Url` is a prefix of an object store. `fit` is resolved when the model
+    is known; the `run` has the resolved one. With `max_failures` the run stops after so many failed images. With
+    `isolate_decoder` pictures are decoded in processes of their own. A `shard` is (index, count), from (1, count) on.
 
     Example:
         >>> request = ExplainRequest(InputSettings(("photos",)), output=Path("out"))
@@ -37,7 +38,7 @@ class ExplainRequest:
     """
 
     inputs: InputSettings = field(default_factory=InputSettings)
-    output: Path | None = None
+    output: Path | Url | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)

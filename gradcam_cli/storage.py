@@ -6,11 +6,13 @@ a message, because it may name credentials: messages have the URL without secret
 """
 
 import errno
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
 
@@ -32,7 +34,13 @@ _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,39}|\d{3}")
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "s3": {
         "max_concurrency": 1,
-        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 10, "read_timeout": 30},
+        "config_kwargs": {
+            "retries": {"max_attempts": 0},
+            "connect_timeout": 10,
+            "read_timeout": 30,
+            # As many as read and write at the same time; botocore's own number is 10.
+            "max_pool_connections": 40,
+        },
     },
 }
 _PASSING: Final = frozenset(
@@ -180,6 +188,24 @@ def check_url(text: str) -> None:
         )
 
 
+def place(given: str | os.PathLike[str]) -> "Path | Url":
+    """Give a path of this machine, or the place in an object store that a URL names.
+
+    Raises:
+        UsageError: it is a URL of no object store, or has credentials.
+    """
+    text = os.fspath(given)
+    if not is_url(text):
+        return Path(given)
+    check_url(text)
+    return Url(text)
+
+
+def refusal(error: StorageError) -> UsageError | StorageError:
+    """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
+    return error if error.is_passing else UsageError(str(error))
+
+
 @dataclass(frozen=True, eq=False)
 class Store:
     """One object store, for any thread. Errors of all calls are `StorageError`, whose message has no secrets."""
@@ -208,6 +234,11 @@ class Store:
 
     def stat(self, url: str) -> Stat:
         """Give size and ETag of an object; a prefix is none."""
+        if hasattr(self.files, "call_s3"):
+            bucket, _, key = self._path(url).partition("/")
+            # What s3fs calls info lists the prefix, too, where there is no object.
+            head = self._call(url, self.files.call_s3, "head_object", Bucket=bucket, Key=key)
+            return _stat({**head, "size": head["ContentLength"]})
         found = self._call(url, self.files.info, self._path(url))
         if found.get("type") == "directory":
             raise StorageError(Reason.VANISHED, f"{shown(url)}: there is no such object.")

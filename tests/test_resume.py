@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gradcam_cli.cli import observer
 from gradcam_cli.inputs.discovery import Source, as_text, from_text
 from gradcam_cli.process.signals import PIPE_CLOSED
-from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.runs.resume import Wanted, is_finished
 
@@ -211,7 +211,7 @@ def test_limits(invoke: Invoke, photos: Path) -> None:
 
 
 def test_two_runs_on_one_output(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
-    folder = OutputFolder(tmp_path / "out")
+    folder = LocalFolder(tmp_path / "out")
     folder.prepare()
     assert "another run" in invoke("explain", "photos", "-o", "out", code=2).stderr
     folder.release()
@@ -286,7 +286,7 @@ def test_out_of_memory_halves_the_batch_once(
         (photos / f"{i}.jpg").write_bytes(jpeg(30, 30, seed=i))
     invoke("explain", "photos", "-o", "whole")
 
-    def short(sources: Any, job: Any, engine: Any, sink: Any) -> Any:
+    def short(sources: Any, job: Any, engine: Any, sink: Any, calls_at_once: int) -> Any:
         for i, record in enumerate(explain_sources(sources, job, engine, sink)):
             if engine.batch_size > limit and i == 2:
                 raise MemoryError
@@ -441,7 +441,7 @@ def test_no_sidecar_makes_resume_stumble(tmp_path_factory: pytest.TempPathFactor
         "input": {"bytes": 1, "mtime_ns": stat.st_mtime_ns, "sha256": None},
         "files": [],
     }
-    source, folder, wanted = Source("photo.jpg", str(photo)), OutputFolder(root), Wanted("o", "m")
+    source, folder, wanted = Source("photo.jpg", str(photo)), LocalFolder(root), Wanted("o", "m")
     sidecar = root / "photo.jpg.json"
     sidecar.write_text(json.dumps(record))
     assert is_finished(folder, source, wanted)

@@ -12,7 +12,7 @@ from conftest import sources
 from fakes import FakeEngine, explained, job
 
 from gradcam_cli.imaging.heatmap import small
-from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.results.sidecar import schema_text
 from gradcam_cli.results.verification import verify_folder
 from gradcam_cli.runs.resume import Wanted, is_finished
@@ -64,7 +64,7 @@ def test_a_folder_of_the_first_version_is_verified_and_explained_anew(tmp_path: 
     (record,) = explained(tmp_path, items, FakeEngine())
     sidecar = tmp_path / "out" / "000.jpg.json"
     wanted = Wanted("0" * 64, record["model"]["sha256"])
-    folder = OutputFolder(tmp_path / "out")
+    folder = LocalFolder(tmp_path / "out")
     assert is_finished(folder, items[0], wanted)
     assert not verify_folder(tmp_path / "out").problems
     old = first_version(record)

@@ -9,7 +9,6 @@ from gradcam_cli.cli import program
 
 URLS = ["s3://bucket/x", "https://example.org/a.plan", "gs://x", "file:///tmp/x"]
 PLACES = [
-    ("explain", "a.jpg", "-o", "{}"),
     ("explain", "a.jpg", "-o", "out", "--jsonl", "{}"),
     ("explain", "a.jpg", "-o", "out", "--labels", "{}"),
     ("explain", "a.jpg", "-o", "out", "--pairs={}"),
@@ -34,6 +33,7 @@ def test_urls_are_refused(place: tuple[str, ...], url: str, tmp_path: Path, monk
 
 
 INPUTS = [
+    ("explain", "m.keras", "-o", "{}"),
     ("explain", "{}", "-o", "out"),
     ("explain", "--files-from", "{}", "-o", "out"),
     ("evaluate", "{}"),

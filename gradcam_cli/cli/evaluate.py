@@ -86,7 +86,10 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         raise UsageError("A picture on stdin can be read only once: evaluate wants files.")
     if options["output"] == STDIO:
         raise UsageError("The table goes to stdout by itself; -o is a folder.")
+    from gradcam_cli.inputs.discovery import refuse_url
+
     check_inputs(options)
+    refuse_url(options["output"] or "")
     request = _request(options)
     verbosity = verbosity_of(options)
     with quiet_libraries(verbose=verbosity.verbose):

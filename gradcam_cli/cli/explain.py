@@ -89,6 +89,9 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
             ctx.exit(_preview(request, verbosity, ctx.obj))
         records = Records(options["jsonl"], overlay=options["output"] == STDIO)
         if options["report"]:
+            from gradcam_cli.inputs.discovery import refuse_url
+
+            refuse_url(options["output"])
             # A page of somebody else is refused before the run, not after it.
             from gradcam_cli.report.report import refuse_foreign_page
 
@@ -150,7 +153,7 @@ def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | 
     for line in found.unlisted:
         say(line)
     for source in found.pictures:
-        line = f"{source.path}\t{found.sidecar_path(source)}"
+        line = f"{source.path}\t{found.where(source)}"
         # A terminal must not obey what a name tells it; a pipe gets names as they are.
         click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
     if not verbosity.quiet:

@@ -17,7 +17,7 @@ def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
 
 
 def check_inputs(options: Mapping[str, Any]) -> None:
-    """Refuse options of inputs that contradict each other, and URLs of what is written.
+    """Refuse options of inputs that contradict each other, and a URL of records, which are written line by line.
 
     Raises:
         UsageError: there is something to refuse.
@@ -35,8 +35,7 @@ def check_inputs(options: Mapping[str, Any]) -> None:
             (quiet and options["verbose"], "--quiet and --verbose contradict each other: give one of them."),
         ]
     )
-    for name in ("output", "jsonl"):
-        refuse_url(options.get(name) or "")
+    refuse_url(options.get("jsonl") or "")
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if STDIO in options["paths"] and terminal:
         raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")

@@ -43,5 +43,5 @@ def merge(runs: tuple[Path, ...], output: Path | None, report: bool, quiet: bool
     merged = merge_runs(runs, output)
     if not quiet:
         say(summary(merged))
-    if report and merged.folder:
+    if report and isinstance(merged.folder, Path):
         write_page(ReportRequest(merged.folder), quiet=quiet)

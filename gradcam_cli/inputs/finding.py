@@ -10,12 +10,11 @@ from gradcam_cli.inputs.decoding import SUFFIXES
 from gradcam_cli.inputs.discovery import STDIN, Found, Source, find_sources
 from gradcam_cli.inputs.formats import PICTURES
 from gradcam_cli.inputs.left_out import left_out_lines
-from gradcam_cli.inputs.objects import refusal
 from gradcam_cli.inputs.path_list import read_list
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
-from gradcam_cli.storage import Stores, Url, is_url
+from gradcam_cli.storage import Stores, Url, is_url, refusal
 
 
 def find_inputs(
@@ -25,6 +24,7 @@ def find_inputs(
     *,
     keep_omissions: bool = False,
     shard: Shard | None = None,
+    stores: Stores | None = None,
 ) -> Found:
     """Find the pictures that are asked for.
 
@@ -33,6 +33,7 @@ def find_inputs(
         report: receives what was found and what was left out, also where there are no pictures.
         output: the folder that the run writes to; nothing in it is an input.
         keep_omissions: keep the path of each file that was left out, and not only their counts.
+        stores: opens the object stores of inputs that are URLs.
         shard: take only the pictures of this shard, which may have none; of the first ones, where there is a limit.
 
     Raises:
@@ -40,7 +41,7 @@ def find_inputs(
             the same place.
         StorageError: an object store does not answer.
     """
-    stores = Stores()
+    stores = stores or Stores()
     found = find_sources(
         settings.paths,
         _listed(settings, stores),

@@ -22,7 +22,7 @@ from gradcam_cli.inputs.walk import (
     says_picture,
     why_not,
 )
-from gradcam_cli.storage import Store, Stored, Stores, shown
+from gradcam_cli.storage import Store, Stored, Stores, refusal, shown
 
 # Objects whose first bytes are read at the same time: each read waits for the network.
 LOOKS: Final = 16
@@ -54,11 +54,6 @@ def find_objects(url: str, stores: Stores, rules: Rules, left_out: LeftOut, outp
         raise refusal(error) from None
     if not walked.met:
         raise UsageError(f"{shown(url)}: there is no such object, and none below it.")
-
-
-def refusal(error: StorageError) -> UsageError | StorageError:
-    """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
-    return error if error.is_passing else UsageError(str(error))
 
 
 def _object(store: Store, url: str) -> Stored | None:

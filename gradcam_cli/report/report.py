@@ -115,7 +115,7 @@ def sample_range_of(recorded: Any) -> SampleRange | None:
 
 def _page(run: Run, entries: Sequence[Entry], shown: int, missing: int, data: Mapping[str, Any]) -> Page:
     counts = Counter(entry.record["status"] for entry in entries)
-    folder = run.folder or Path()
+    folder = run.folder if isinstance(run.folder, Path) else Path()
     return Page(
         title=folder.resolve().name or "run",
         facts=list(_facts(run.record, entries)),

@@ -10,9 +10,9 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.shards import RUN_RECORD
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, OutputFolder
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
 from gradcam_cli.results.ownership import is_record, parsed
-from gradcam_cli.results.reading import sidecars_below
+from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import Record
 
 MOST_CHANGES = 4
@@ -37,7 +37,7 @@ def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
 
 
 def replacement(
-    folder: OutputFolder, left: Sequence[Source], options: Mapping[str, Any], options_sha256: str
+    folder: RunFolder, left: Sequence[Source], options: Mapping[str, Any], options_sha256: str
 ) -> Replacement | None:
     """Tell what this run replaces of a run with other options; None where the options agree or nothing is there.
 
@@ -52,8 +52,8 @@ def replacement(
     before = record_before(folder)
     if before is None or before["options_sha256"] == options_sha256:
         return None
-    replaced = {os.fspath(path) for source in left if (path := folder.sidecar_path(source)).is_file()}
-    others = sum(path not in replaced for path in sidecars_below(folder.root) if _is_in_shard(path, folder))
+    replaced = {f"{source.relative}{SIDECAR_SUFFIX}" for source in left if folder.has_sidecar(source)}
+    others = sum(place not in replaced for place in folder.sidecars() if _is_in_shard(place, folder))
     if not replaced and not others:
         return None
     recorded = {**before["options"], "model": before.get("model", {}).get("name")}
@@ -61,15 +61,14 @@ def replacement(
     return Replacement(tuple(found), len(replaced), others)
 
 
-def record_before(folder: OutputFolder) -> Record | None:
+def record_before(folder: RunFolder) -> Record | None:
     """Read what an earlier run of all, or of the shard, has left; for a shard that has not run, what one of all has."""
-    own = run_record_of(folder.root, folder.run_record)
-    return run_record_of(folder.root) if own is None and folder.shard else own
+    own = folder.read_record(folder.run_record)
+    return folder.read_record(RUN_RECORD) if own is None and folder.shard else own
 
 
-def _is_in_shard(path: str, folder: OutputFolder) -> bool:
-    place = os.path.relpath(path, folder.root).replace(os.sep, "/").removesuffix(SIDECAR_SUFFIX)
-    return folder.shard is None or folder.shard.has(place)
+def _is_in_shard(place: str, folder: RunFolder) -> bool:
+    return folder.shard is None or folder.shard.has(place.removesuffix(SIDECAR_SUFFIX))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradcam_cli.errors import UsageError
+from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.stored_folder import StoredFolder
+from gradcam_cli.storage import Url, place
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,16 @@ class Run:
         (40, 'top_activation')
     """
 
-    folder: Path | None
+    folder: Path | Url | None
     counts: Mapping[str, int]
     exit_status: int
     record: Record = field(default_factory=dict)
 
     def records(self) -> Iterator[Record]:
         """Read the sidecars of the folder one by one, sorted by path; files that are no sidecars are passed over."""
-        if self.folder is not None:
+        if isinstance(self.folder, Url):
+            yield from StoredFolder(self.folder).records()
+        elif self.folder is not None:
             yield from (record for _, record in records_below(self.folder))
 
 
@@ -55,9 +60,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         >>> run = read_run("out")  # doctest: +SKIP
         >>> [record["classes"][0]["label"] for record in run.records() if record["status"] == "ok"]  # doctest: +SKIP
     """
-    root = Path(folder)
-    record = run_record_of(root)
-    if record is None and any(root.glob("run.*-of-*.json")):
+    root = place(folder)
+    record = StoredFolder(root).read_record(RUN_RECORD) if isinstance(root, Url) else run_record_of(root)
+    if record is None and isinstance(root, Path) and any(root.glob("run.*-of-*.json")):
         raise UsageError(f"{root}: there are shards of a run. Merge them: gradcam-cli merge RUN...")
     if record is None:
         raise UsageError(f"{root}: there is no run.json of this program. Name the output folder of a run.")

@@ -23,9 +23,11 @@ from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import weights_at_hand
 from gradcam_cli.requests import ExplainRequest
-from gradcam_cli.results.earlier_run import MOST_CHANGES, record_before, run_record_of
-from gradcam_cli.results.output import Names, OutputFolder
+from gradcam_cli.results.earlier_run import MOST_CHANGES, record_before
+from gradcam_cli.results.folders import run_folder
+from gradcam_cli.results.output import Names
 from gradcam_cli.results.run import Run
+from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import Record, RunCard
 from gradcam_cli.runs import pipeline
 from gradcam_cli.runs.engine_factory import EngineFactory, run_card
@@ -35,6 +37,7 @@ from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
 from gradcam_cli.runs.run_record import origin_before, origin_of_job, run_record
 from gradcam_cli.runs.tally import Tally
 from gradcam_cli.runs.threads import available_threads
+from gradcam_cli.storage import Stores, Url
 from gradcam_cli.text import counted
 
 STAYS = "What was finished stays valid."
@@ -71,11 +74,19 @@ def run_explain(
     observer, engines = observer or RunObserver(), engines or Engines()
     chosen_method(request.run.method, request.run.method_options, methods)
     shard = _shard(request)
+    stores = Stores()
     found = find_inputs(
-        request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions, shard=shard
+        request.inputs,
+        observer.found,
+        request.output,
+        keep_omissions=observer.wants_omissions,
+        shard=shard,
+        stores=stores,
     )
-    held = OutputFolder(request.output, shard).held() if request.output else nullcontext()
+    held = run_folder(request.output, shard, stores).held() if request.output else nullcontext()
     with held as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
+        for note in folder.notes if folder else ():
+            observer.note(note)
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
         card = run_card(request, model)
         queue = queue_of(request, found, folder, model, card.options_sha256)
@@ -102,7 +113,7 @@ class Preview:
 
     left: list[Source]
     done_before: int
-    output: Path | None
+    output: Path | Url | None
 
     @property
     def pictures(self) -> list[Source]:
@@ -120,9 +131,9 @@ class Preview:
         others = f", {self.done_before} were done before" if self.done_before else ""
         return f"{counted(len(self.pictures), 'image')} would be explained{others}; nothing was written."
 
-    def sidecar_path(self, source: Source) -> Path:
-        """Give the path of a source's sidecar."""
-        return Path(self.output or "", source.relative).with_name(Names(source, several=False).sidecar)
+    def where(self, source: Source) -> str:
+        """Give the path or the URL of a source's sidecar."""
+        return run_folder(self.output or Path()).where(source)
 
 
 def preview(request: ExplainRequest, observer: RunObserver | None = None, *, engines: Engines | None = None) -> Preview:
@@ -183,7 +194,7 @@ class _Execution:
     observer: RunObserver
     factory: EngineFactory
     queue: Queue
-    folder: OutputFolder | None
+    folder: RunFolder | None
 
     def execute(self, sink: Sink) -> Run:
         """Explain what is left; an interruption is passed on after the run's own record was written."""
@@ -200,6 +211,10 @@ class _Execution:
             self._finish(tally, job, interrupted=True)
             raise
         return _run(self.folder, tally, self._finish(tally, job, interrupted=False))
+
+    @property
+    def _calls_at_once(self) -> int:
+        return self.folder.calls_at_once if self.folder else 1
 
     def _finish(self, tally: Tally, job: Job, *, interrupted: bool) -> Record:
         record: Record = {}
@@ -244,7 +259,7 @@ class _Execution:
         """Explain; where memory runs out, go on from there with half the batch, once."""
         done, left = 0, self.queue.left
         try:
-            with closing(pipeline.explain_sources(left, job, engine, sink)) as records:
+            with closing(pipeline.explain_sources(left, job, engine, sink, self._calls_at_once)) as records:
                 for record in records:
                     done += 1
                     yield record
@@ -259,7 +274,7 @@ class _Execution:
         )
         engine, job = self.factory.open(half, again=True)
         try:
-            with closing(pipeline.explain_sources(left[done:], job, engine, sink)) as records:
+            with closing(pipeline.explain_sources(left[done:], job, engine, sink, self._calls_at_once)) as records:
                 yield from records
         except MemoryError as error:
             raise EnvironmentStop(
@@ -269,8 +284,8 @@ class _Execution:
 
 def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
     named = NAMED_MODELS.get(request.model.model.lower())
-    folder = OutputFolder(request.output, _shard(request)) if request.output else None
-    if folder is None or not folder.root.is_dir():
+    folder = run_folder(request.output, _shard(request)) if request.output else None
+    if folder is None or not folder.exists:
         return found.sources
     if named and not request.model.weights and not weights_at_hand(named):
         # Nothing was finished without these weights, and a preview downloads nothing.
@@ -282,7 +297,7 @@ def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines:
 def _note_replacement(
     request: ExplainRequest,
     queue: Queue,
-    folder: OutputFolder,
+    folder: RunFolder,
     model: ModelRequest,
     digest: str,
     observer: RunObserver,
@@ -305,7 +320,7 @@ def _shard(request: ExplainRequest) -> Shard | None:
     return shard
 
 
-def _is_known(folder: OutputFolder, card: RunCard) -> bool:
+def _is_known(folder: RunFolder, card: RunCard) -> bool:
     """Whether an earlier run came to its end, and what its record says of the model holds for this one."""
     if folder.shard is None:
         return folder.has_run_record
@@ -314,7 +329,7 @@ def _is_known(folder: OutputFolder, card: RunCard) -> bool:
 
 
 def _tell_finished(
-    request: ExplainRequest, queue: Queue, folder: OutputFolder | None, card: RunCard, observer: RunObserver
+    request: ExplainRequest, queue: Queue, folder: RunFolder | None, card: RunCard, observer: RunObserver
 ) -> Run:
     """Report the records of a run in which nothing was left to do.
 
@@ -333,9 +348,9 @@ def _tell_finished(
     return _run(folder, tally)
 
 
-def _run(folder: OutputFolder | None, tally: Tally, record: Record | None = None) -> Run:
+def _run(folder: RunFolder | None, tally: Tally, record: Record | None = None) -> Run:
     if record is None:
-        record = (run_record_of(folder.root, folder.run_record) if folder else None) or {}
+        record = (folder.read_record(folder.run_record) if folder else None) or {}
     return Run(folder.root if folder else None, tally.as_record(), tally.exit_code, record)
 
 

@@ -33,16 +33,19 @@ PATIENCE = 3.0
 Result = TypeVar("Result")
 
 
-def explain_sources(sources: Iterable[Source], job: Job, engine: Engine, sink: Sink) -> Generator[Record]:
+def explain_sources(
+    sources: Iterable[Source], job: Job, engine: Engine, sink: Sink, calls_at_once: int = 1
+) -> Generator[Record]:
     """Explain every source, in order: write its files, then yield its record.
 
-    An image that fails yields a record of status `error`; its neighbours are not touched by it.
+    Where the sink waits for a network, `calls_at_once` threads paint and write. An image that fails yields a record of
+    status `error`; its neighbours are not touched by it.
 
     Raises:
         EnvironmentStop: nothing can be written any more; what was finished stays valid.
         MemoryError: the batch is too large for this machine.
     """
-    threads = available_threads()
+    threads = max(available_threads(), calls_at_once)
     batches = through(sources, job, engine, engine.input_size, lambda batch, ending: _run_batch(batch, ending, job))
     with one_thread_each(), workers(threads) as writers, closing(batches):
         yield from in_order(writers, lambda image: finish(image, job, sink), batches, 2 * threads)

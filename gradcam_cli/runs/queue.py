@@ -1,19 +1,23 @@
 """The queue of a run: its sources in order, those that an earlier run has finished, and what a new run replaces."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from gradcam_cli.errors import Reason
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.earlier_run import Replacement, replacement
-from gradcam_cli.results.output import OutputFolder
-from gradcam_cli.results.reading import read_sidecar
+from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import Record, to_json
+from gradcam_cli.runs.fetching import FETCHES
 from gradcam_cli.runs.resume import Wanted, has_failed, is_finished
+from gradcam_cli.runs.threads import in_order, workers
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -29,32 +33,55 @@ class Queue:
         """What is to be explained."""
         return [source for source in self.sources if source not in self.finished]
 
-    def in_line(self, folder: OutputFolder | None, explained: Iterator[Record]) -> Iterator[tuple[Record, bool]]:
+    def in_line(self, folder: RunFolder | None, explained: Iterator[Record]) -> Iterator[tuple[Record, bool]]:
         """Give the records of all sources in order, and whether an earlier run has made each of them."""
-        for source in self.sources:
-            if source in self.finished and folder:
-                record = read_sidecar(folder.sidecar_path(source))
-                # Something removed the sidecar after it was looked at: the next run explains this image.
-                yield (_vanished(source) if record is None else record), record is not None
-            else:
-                yield next(explained), False
+        finished = (source for source in self.sources if source in self.finished)
+        reading: AbstractContextManager[Iterator[Record | None]] = nullcontext(iter(()))
+        if folder:
+            reading = _each(finished, folder.read_sidecar, folder.calls_at_once)
+        with reading as records:
+            for source in self.sources:
+                if source in self.finished and folder:
+                    record = next(records)
+                    # Something removed the sidecar after it was looked at: the next run explains this image.
+                    yield (_vanished(source) if record is None else record), record is not None
+                else:
+                    yield next(explained), False
 
 
 def queue_of(
-    request: ExplainRequest, found: Found, folder: OutputFolder | None, model: ModelRequest, digest: str
+    request: ExplainRequest, found: Found, folder: RunFolder | None, model: ModelRequest, digest: str
 ) -> Queue:
     """Leave out what an earlier run has finished, or all but what it could not explain, as the request says."""
     sources, left_out = found.sources, found.left_out.as_record()
     if folder is None or request.resume == "overwrite":
         return Queue(sources, left_out=left_out)
     if request.resume == "retry-failed":
-        return Queue([source for source in sources if has_failed(folder, source)], left_out=left_out)
+        return Queue(_those(sources, folder, lambda source: has_failed(folder, source)), left_out=left_out)
     wanted = Wanted(digest, _model_sha256(model), verify=request.resume == "verify")
-    return Queue(sources, frozenset(source for source in sources if is_finished(folder, source, wanted)), left_out)
+    finished = _those(sources, folder, lambda source: is_finished(folder, source, wanted))
+    return Queue(sources, frozenset(finished), left_out)
+
+
+def _those(sources: Sequence[Source], folder: RunFolder, fits: Callable[[Source], bool]) -> list[Source]:
+    """Give the sources that fit; where each of them waits for a network, many are looked at at the same time."""
+    at_once = FETCHES if any(source.stored for source in sources) else folder.calls_at_once
+    with _each(sources, fits, at_once) as answers:
+        return [source for source, fit in zip(sources, answers, strict=True) if fit]
+
+
+@contextmanager
+def _each(sources: Iterable[Source], work: Callable[[Source], Result], at_once: int) -> Iterator[Iterator[Result]]:
+    """Give what `work` gives for each source, in order, with so many threads ahead of who takes it."""
+    if at_once == 1:
+        yield map(work, sources)
+        return
+    with workers(at_once) as pool:
+        yield in_order(pool, work, sources, 2 * at_once)
 
 
 def replaced_by(
-    request: ExplainRequest, queue: Queue, folder: OutputFolder, model: ModelRequest, digest: str
+    request: ExplainRequest, queue: Queue, folder: RunFolder, model: ModelRequest, digest: str
 ) -> Replacement | None:
     """Tell what this run replaces of a run with other options; None where nothing of the kind is there."""
     known = {**asdict(request.run), "classes": request.targets.classes, "top_k": request.targets.top_k}

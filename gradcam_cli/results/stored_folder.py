@@ -1,0 +1,209 @@
+"""A prefix of an object store as a run needs it: whole objects are put, overlays and maps first, the sidecar last.
+
+What is below the prefix is listed once, when the run has the lock. From then on the run alone changes it, so that it
+knows without a request what is there, and an image that is new takes no more requests than it has files.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, StorageError, UsageError
+from gradcam_cli.inputs.discovery import Source, as_text
+from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, STAYS, TOO_LONG, Names
+from gradcam_cli.results.ownership import belongs_to, is_ours, is_record, parsed
+from gradcam_cli.results.sidecar import Record, files_of, to_json
+from gradcam_cli.results.stored_lock import FOLDER, StoredLock
+from gradcam_cli.storage import Stores, Url, refusal
+
+CALLS_AT_ONCE: Final = 16
+LOCKS: Final = f"{FOLDER}/"
+BEST_EFFORT: Final = (
+    "this store puts an object also where there is one of its name: two runs that begin at the same time may both write"
+)
+
+
+class StoredFolder:
+    """See `RunFolder`."""
+
+    calls_at_once = CALLS_AT_ONCE
+
+    def __init__(self, root: Url, shard: Shard | None = None, stores: Stores | None = None) -> None:
+        """Name the prefix; nothing is asked for before it is held or read.
+
+        Raises:
+            UsageError: it is no place of an object store, or the library of the store is not installed.
+        """
+        self.root = root
+        self.shard = shard
+        self.run_record = shard.run_record if shard else RUN_RECORD
+        self._store = (stores or Stores()).of(root.text)
+        self._lock = StoredLock(self._store, root, shard)
+        self._listed: dict[str, int] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is below the prefix."""
+        return bool(self._sizes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say where the lock is worth less than others."""
+        return () if self._lock.is_exclusive else (f"{self.root}: {BEST_EFFORT}.",)
+
+    @property
+    def has_run_record(self) -> bool:
+        """Whether a run, or that of the shard, came to its end here."""
+        return self.run_record in self._sizes
+
+    @contextmanager
+    def held(self) -> Iterator["StoredFolder"]:
+        """Take the lock, list what is there, and have it until the block ends."""
+        try:
+            try:
+                self._lock.take()
+                self._listed = None
+                self._refuse_foreign(self.run_record)
+            except StorageError as error:
+                raise refusal(error) from None
+            except ImageError as error:
+                raise UsageError(f"{self.root}: {error}. Choose another folder.") from error
+            yield self
+        finally:
+            self._lock.release()
+
+    def where(self, source: Source) -> str:
+        """Give the URL of a source's sidecar."""
+        return str(self.root / _sidecar(source))
+
+    def sidecars(self) -> Iterator[str]:
+        """Give the places of all sidecars, relative to the prefix."""
+        for place in sorted(self._sizes):
+            name = place.rsplit("/", 1)[-1]
+            is_sidecar = name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX)
+            if is_sidecar and not is_run_record(name):
+                yield place
+
+    def records(self) -> Iterator[Record]:
+        """Read every sidecar, sorted by its place."""
+        for place in self.sidecars():
+            record = self._read(place)
+            if record is not None and "input" in record:
+                yield record
+
+    def has_sidecar(self, source: Source) -> bool:
+        """Whether there is an object in the place of a source's sidecar."""
+        return _sidecar(source) in self._sizes
+
+    def read_sidecar(self, source: Source) -> Record | None:
+        """Read a source's sidecar."""
+        return self._read(_sidecar(source))
+
+    def read_record(self, name: str) -> Record | None:
+        """Read the record of a run."""
+        record = self._read(name)
+        return record if record is not None and isinstance(record.get("options"), dict) else None
+
+    def size_beside(self, source: Source, name: str) -> int | None:
+        """Give the size of an object beside a source's sidecar."""
+        return self._sizes.get(_beside(source, name))
+
+    def read_beside(self, source: Source, name: str, size: int) -> bytes:
+        """Read an object beside a source's sidecar."""
+        del size
+        try:
+            return self._store.read((self.root / _beside(source, name)).text)
+        except StorageError as error:
+            raise ImageError(error.reason, str(error)) from None
+
+    def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
+        """Put one image's overlays and maps, then its sidecar; what an earlier run left of the image goes."""
+        source = names.source
+        sidecar = _beside(source, names.sidecar)
+        before = files_of(self._refuse_foreign(sidecar))
+        if sidecar in self._sizes:
+            # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
+            self._remove(sidecar)
+        for name in before:
+            # Only names that the program itself would put may go, whatever a sidecar found there says.
+            if name not in files and belongs_to(name, names.sidecar.removesuffix(SIDECAR_SUFFIX)):
+                self._remove(_beside(source, name))
+        for name, data in files.items():
+            self._put(_beside(source, name), data)
+        self._put(sidecar, to_json(record).encode("ascii"))
+
+    def write_run(self, record: Mapping[str, Any]) -> None:
+        """Put the run's own record at the top."""
+        try:
+            self._put(self.run_record, to_json(record).encode("ascii"))
+        except ImageError as error:
+            raise EnvironmentStop(f"{self.root / self.run_record}: {error}") from error
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """The bytes of each object below the prefix, by its relative name."""
+        if self._listed is None:
+            listed = self._store.list(self.root.text)
+            self._listed = {
+                place: stored.listed.size
+                for place, stored in listed
+                if stored.listed is not None and not place.startswith(LOCKS)
+            }
+        return self._listed
+
+    def _read(self, place: str) -> Record | None:
+        if not 0 < self._sizes.get(place, 0) <= SIDECAR_LIMITS.max_file_bytes:
+            return None
+        try:
+            record = parsed(self._store.read((self.root / place).text))
+        except StorageError as error:
+            if error.is_passing:
+                raise
+            return None
+        except ValueError:
+            return None
+        return record if is_record(record) else None
+
+    def _refuse_foreign(self, place: str) -> bytes:
+        """Give the bytes of an object that is ours, none where there is no object, and refuse every other one."""
+        size = self._sizes.get(place, 0)
+        name = place.rsplit("/", 1)[-1]
+        if not size:
+            return b""
+        data = b"" if size > SIDECAR_LIMITS.max_file_bytes else self._store.read((self.root / place).text)
+        if not data or not is_ours(data):
+            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} exists already, and this program did not write it")
+        return data
+
+    def _put(self, place: str, data: bytes) -> None:
+        self._lock.check()
+        try:
+            self._store.put((self.root / place).text, data)
+        except StorageError as error:
+            raise _translated(error) from None
+        self._sizes[place] = len(data)
+
+    def _remove(self, place: str) -> None:
+        self._lock.check()
+        try:
+            self._store.remove((self.root / place).text)
+        except StorageError as error:
+            raise _translated(error) from None
+        self._sizes.pop(place, None)
+
+
+def _sidecar(source: Source) -> str:
+    return _beside(source, Names(source, several=False).sidecar)
+
+
+def _beside(source: Source, name: str) -> str:
+    """Give the place of a file beside a source's sidecar; names of objects are Unicode, so others are escaped."""
+    folder, slash, _ = source.relative.rpartition("/")
+    return as_text(f"{folder}{slash}{name}")
+
+
+def _translated(error: StorageError) -> ImageError | EnvironmentStop:
+    if error.reason is Reason.NAME_TOO_LONG:
+        return ImageError(Reason.NAME_TOO_LONG, TOO_LONG)
+    return StorageError(error.reason, f"{error} {STAYS}")

@@ -1,0 +1,161 @@
+"""Who may write below a prefix of an object store: one run alone, or several shards of one run, each of them once.
+
+A lock is an object that is put only where there is none of its name. It names its run and the time at which it expires,
+which a thread puts off as long as the run goes on. A lock that has expired is not replaced: the next run takes the next
+number, so that of several runs that find it one alone succeeds.
+"""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Final
+
+from gradcam_cli.errors import EnvironmentStop, StorageError, UsageError
+from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.storage import Store, Url
+
+FOLDER: Final = ".gradcam-locks"
+ALL: Final = "all"
+NAME: Final = re.compile(r"(all|\d+-of-\d+)\.(\d+)\.json")
+# Seconds that a lock holds, and those after which it is put off. Clocks must agree within the difference.
+EXPIRY: Final = 60.0
+RENEWAL: Final = 15.0
+
+
+@dataclass(frozen=True)
+class _Lock:
+    owner: str
+    number: int
+    url: str
+    run: str
+    expires: float
+
+    @property
+    def is_held(self) -> bool:
+        return self.expires > time.time()
+
+
+class StoredLock:
+    """The lock of a prefix, held by one run; `is_exclusive` is False where the store puts objects in any case."""
+
+    def __init__(self, store: Store, root: Url, shard: Shard | None = None) -> None:
+        """Take nothing yet."""
+        self.is_exclusive = True
+        self._store = store
+        self._root = root
+        self._shard = shard
+        self._owner = shard.name if shard else ALL
+        self._run = secrets.token_hex(16)
+        self._url = ""
+        self._expires = 0.0
+        self._lost = False
+        self._ending = Event()
+        self._renewing: Thread | None = None
+
+    def take(self) -> None:
+        """Take the lock, and keep it until `release`.
+
+        Raises:
+            UsageError: another run has it.
+            StorageError: the store refuses access, or does not answer.
+        """
+        before = list(self._others())
+        self._refuse_held(before)
+        number = 1 + max((lock.number for lock in before if lock.owner == self._owner), default=0)
+        url = (self._root / FOLDER / f"{self._owner}.{number}.json").text
+        self._put_new(url)
+        self._url = url
+        # Another run may have listed the locks before this one was put: then both see each other here.
+        self._refuse_held(list(self._others()))
+        self.is_exclusive = not self._store.put_if_absent(url, self._content())
+        for lock in before:
+            self._store.remove(lock.url)
+        self._renewing = Thread(target=self._renew, name="gradcam-lock", daemon=True)
+        self._renewing.start()
+
+    def check(self) -> None:
+        """Check that the lock is still held.
+
+        Raises:
+            EnvironmentStop: another run has taken it, or it could not be put off in time.
+        """
+        if self._lost or time.time() > self._expires:
+            raise EnvironmentStop(f"{self._root}: this run lost its lock: the store, or this machine, did not answer.")
+
+    def release(self) -> None:
+        """Let another run write there."""
+        self._ending.set()
+        if self._renewing is not None:
+            self._renewing.join()
+        if self._url and not self._lost:
+            # It expires in any case.
+            with suppress(StorageError):
+                self._store.remove(self._url)
+        self._url = ""
+
+    def _put_new(self, url: str) -> None:
+        content = self._content()
+        put = self._store.put_if_absent(url, content)
+        # A store without the condition may have let two runs put it, and a call that was repeated may be our own.
+        if self._store.read(url) == content:
+            return
+        raise self._refusal("it took the lock at the same time" if put else "it took the lock first")
+
+    def _refuse_held(self, locks: list[_Lock]) -> None:
+        held = next((lock for lock in locks if lock.is_held), None)
+        if held is None:
+            return
+        if self._url:
+            self._store.remove(self._url)
+            self._url = ""
+        until = time.strftime("%H:%M:%S UTC", time.gmtime(held.expires))
+        raise self._refusal(f"its lock holds until {until}, unless it is put off; one that was killed frees it then")
+
+    def _refusal(self, why: str) -> UsageError:
+        who = f"another run of shard {self._shard}, or a run of all," if self._shard else "another run"
+        return UsageError(f"{self._root}: {who} is writing there ({why}). Wait for it, or choose another.")
+
+    def _content(self) -> bytes:
+        self._expires = time.time() + EXPIRY
+        return json.dumps({"run": self._run, "expires": self._expires}).encode("ascii")
+
+    def _others(self) -> Iterator[_Lock]:
+        """Give the locks of other runs that exclude this one: of a run of all, every lock."""
+        for name, stored in self._store.list((self._root / FOLDER).text):
+            found = NAME.fullmatch(name)
+            if found is None or (self._shard and found[1] not in {ALL, self._owner}):
+                continue
+            lock = self._read(found[1], int(found[2]), stored.url)
+            if lock is not None and lock.run != self._run:
+                yield lock
+
+    def _read(self, owner: str, number: int, url: str) -> _Lock | None:
+        try:
+            content = json.loads(self._store.read(url))
+            return _Lock(owner, number, url, str(content["run"]), float(content["expires"]))
+        except StorageError as error:
+            if error.is_passing:
+                raise
+            # It was released just then.
+            return None
+        except (ValueError, KeyError, TypeError):
+            # What is no lock holds nobody back.
+            return _Lock(owner, number, url, "", 0.0)
+
+    def _renew(self) -> None:
+        while not self._ending.wait(RENEWAL):
+            # Where the store does not answer, the next try may come before the lock expires.
+            with suppress(StorageError):
+                if any(lock.is_held for lock in self._others()) or time.time() > self._expires:
+                    self._lost = True
+                    return
+                expires = self._expires
+                try:
+                    self._store.put(self._url, self._content())
+                except StorageError:
+                    self._expires = expires
