@@ -29,7 +29,7 @@ from gradcam_cli.settings import (
     TargetSettings,
     Threshold,
 )
-from gradcam_cli.storage import place
+from gradcam_cli.storage import Url, place
 from gradcam_cli.text import did_you_mean
 
 StrPath = str | os.PathLike[str]
@@ -292,7 +292,7 @@ def _refuse_unknown(left: Mapping[str, Any]) -> None:
 
 def _plain(option: Option | None, value: Any) -> Any:
     if option and Path in option.members and isinstance(value, (str, os.PathLike)):
-        return Path(value)
+        return place(value) if Url in option.members else Path(value)
     if isinstance(value, list):
         return tuple(tuple(item) if isinstance(item, list) else item for item in value)
     return value

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+from gradcam_cli.storage import Url
+
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 # `auto`: as the model was trained where that is known, else squash.
@@ -142,7 +144,7 @@ class ModelSettings:
         ),
     ] = "resnet50"
     weights: Annotated[
-        Path | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.", group="model")
+        Path | Url | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.", group="model")
     ] = None
     layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH", group="model")] = (
         "auto"
@@ -156,7 +158,7 @@ class ModelSettings:
         ),
     ] = ()
     labels: Annotated[
-        Path | tuple[str, ...] | None, Doc("Names of the classes: one a line, CSV or JSON.", group="model")
+        Path | Url | tuple[str, ...] | None, Doc("Names of the classes: one a line, CSV or JSON.", group="model")
     ] = None
     labels_from: Annotated[
         Path | None,

@@ -10,9 +10,7 @@ from gradcam_cli.cli import program
 URLS = ["s3://bucket/x", "https://example.org/a.plan", "gs://x", "file:///tmp/x"]
 PLACES = [
     ("explain", "a.jpg", "-o", "out", "--jsonl", "{}"),
-    ("explain", "a.jpg", "-o", "out", "--labels", "{}"),
     ("explain", "a.jpg", "-o", "out", "--pairs={}"),
-    ("explain", "a.jpg", "-o", "out", "--weights", "{}"),
     ("evaluate", "a.jpg", "-o", "{}"),
     ("evaluate", "a.jpg", "--boxes-csv", "{}"),
     ("verify", "{}"),
@@ -34,6 +32,8 @@ def test_urls_are_refused(place: tuple[str, ...], url: str, tmp_path: Path, monk
 
 INPUTS = [
     ("explain", "m.keras", "-o", "{}"),
+    ("explain", "m.keras", "-o", "out", "--labels", "{}"),
+    ("explain", "m.keras", "-o", "out", "--weights", "{}"),
     ("explain", "{}", "-o", "out"),
     ("explain", "--files-from", "{}", "-o", "out"),
     ("evaluate", "{}"),

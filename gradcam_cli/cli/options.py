@@ -13,6 +13,7 @@ from gradcam_cli.options import options_of
 from gradcam_cli.parsing import PARSERS
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.settings import InputSettings, ModelSettings
+from gradcam_cli.storage import Url
 
 STDIO = "-"
 # Options that are not called as their setting is.
@@ -114,7 +115,8 @@ def _type(setting: Setting) -> click.ParamType[Any] | None:
         return click.IntRange(doc.low, doc.high)
     if float in members:
         return click.FloatRange(doc.low if doc.above is None else doc.above, doc.high, min_open=doc.above is not None)
-    return LocalPath() if Path in members else None
+    # What may be a URL stays text, which the library reads.
+    return LocalPath() if Path in members and Url not in members else None
 
 
 input_options = setting_options(

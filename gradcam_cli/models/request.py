@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradcam_cli.errors import ModelError, UsageError
+from gradcam_cli.inputs.discovery import refuse_url
 from gradcam_cli.inputs.other_inputs import GivenInput, read_inputs
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.labels.files import beside, folder_labels, named_after, read_labels
@@ -19,6 +20,7 @@ from gradcam_cli.models.recognise import SUFFIXES, kind_of
 from gradcam_cli.models.safety.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.weights import ensure_weights
 from gradcam_cli.settings import ModelSettings
+from gradcam_cli.storage import Url
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5", ".onnx", ".xml")
 PLAN_SUFFIX = ".plan"
@@ -119,7 +121,7 @@ def locate_model(
         raise UsageError(f"{settings.model}: a named model has one input, the picture.")
     if _is_file(settings.model):
         path = _model_file(settings.model)
-        parts = parts_of(path, settings.weights)
+        parts = parts_of(path, _local(settings.weights))
         if parts.kind in EXCHANGES:
             return _exchanged(settings, path, parts, labels)
         labels = labels or named_after(path)
@@ -138,8 +140,9 @@ def locate_model(
         return request if may_wait(request) else checked(request)
     named = find_named(settings.model)
     weights, hashed = None, None
-    if settings.weights:
-        weights = _weights_file(settings.weights)
+    given = _local(settings.weights)
+    if given:
+        weights = _weights_file(given)
         hashed = _hashed(weights, settings)
         _check("weights", hashed)
     elif need_weights and named.weights is not None:
@@ -244,7 +247,16 @@ def asked_labels(settings: ModelSettings) -> Labels | None:
         return folder_labels(settings.labels_from)
     if isinstance(settings.labels, tuple):
         return Labels(tuple(Label(name) for name in settings.labels))
-    return read_labels(settings.labels) if settings.labels else None
+    labels = _local(settings.labels)
+    return read_labels(labels) if labels else None
+
+
+def _local(given: Path | Url | None) -> Path | None:
+    """Give a path of this machine: the runs that take URLs have fetched them before."""
+    if isinstance(given, Url):
+        refuse_url(given.text)
+        return None
+    return given
 
 
 def _hashed(path: Path, settings: ModelSettings) -> HashedFile:

@@ -6,7 +6,7 @@ This is what the command line, a notebook and a worker call.
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradcam_cli.engines.protocol import Engine
@@ -14,6 +14,7 @@ from gradcam_cli.engines.selection import Engines
 from gradcam_cli.errors import EnvironmentStop, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Found, Source
+from gradcam_cli.inputs.fetched_model import fetched, is_remote
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.shards import Shard, shard_of
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
@@ -84,7 +85,9 @@ def run_explain(
         stores=stores,
     )
     held = run_folder(request.output, shard, stores).held() if request.output else nullcontext()
-    with held as folder, _decoder(isolated if request.isolate_decoder else None) as decode_one:
+    fetching = fetched(request.model, stores, observer.downloading)
+    with held as folder, fetching as settings, _decoder(isolated if request.isolate_decoder else None) as decode_one:
+        request = replace(request, model=settings)
         for note in folder.notes if folder else ():
             observer.note(note)
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
@@ -287,7 +290,8 @@ def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines:
     folder = run_folder(request.output, _shard(request)) if request.output else None
     if folder is None or not folder.exists:
         return found.sources
-    if named and not request.model.weights and not weights_at_hand(named):
+    missing = named and not request.model.weights and not weights_at_hand(named)
+    if missing or is_remote(request.model):
         # Nothing was finished without these weights, and a preview downloads nothing.
         return found.sources
     model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)

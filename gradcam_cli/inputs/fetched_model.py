@@ -1,0 +1,87 @@
+"""Files of a model that lie in an object store: fetched for as long as a run needs them, and checked as others are."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from gradcam_cli.errors import EnvironmentStop, ModelError, StorageError
+from gradcam_cli.settings import ModelSettings
+from gradcam_cli.storage import Stored, Stores, Url, is_stored
+
+MOST_BYTES: Final = 8 * 2**30
+MOST_LABEL_BYTES: Final = 16 * 2**20
+# So much is in memory at a time.
+PART_BYTES: Final = 16 * 2**20
+
+# Shows a download: takes the name and the size of a file, and gives what takes the size of each part.
+Show = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+
+
+def is_remote(settings: ModelSettings) -> bool:
+    """Whether a file of the model is the URL of an object."""
+    given = (settings.weights, settings.labels)
+    return is_stored(settings.model) or any(isinstance(each, Url) for each in given)
+
+
+@contextmanager
+def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[ModelSettings]:
+    """Give the settings with files of this machine in the place of URLs; they are removed when the block ends.
+
+    Raises:
+        UsageError: a URL is none of an object store, or the library of the store is not installed.
+        ModelError: there is no such object, access is refused, it is too large, or it changed while it was fetched.
+        StorageError: the store does not answer.
+        EnvironmentStop: there is no room for it.
+    """
+    if not is_remote(settings):
+        yield settings
+        return
+    model, weights, labels = settings.model, settings.weights, settings.labels
+    with tempfile.TemporaryDirectory(prefix="gradcam-") as folder:
+        urls: dict[str, str] = {}
+
+        def fetch(url: str, kind: str, most: int) -> Path:
+            # Each has a folder of its own, so that nothing is taken for a file beside it.
+            own = Path(folder, kind)
+            own.mkdir()
+            path = _fetch(stores.object(url), own, most, show)
+            urls[str(path)] = url
+            return path
+
+        if is_stored(model):
+            settings = replace(settings, model=str(fetch(model, "model", MOST_BYTES)))
+        if isinstance(weights, Url):
+            settings = replace(settings, weights=fetch(weights.text, "weights", MOST_BYTES))
+        if isinstance(labels, Url):
+            settings = replace(settings, labels=fetch(labels.text, "labels", MOST_LABEL_BYTES))
+        try:
+            yield settings
+        except ModelError as error:
+            # People know the URL, and not where the file was for a while.
+            message = str(error)
+            for path, url in urls.items():
+                message = message.replace(path, url)
+            raise ModelError(message) from error
+
+
+def _fetch(stored: Stored, folder: Path, most: int, show: Show) -> Path:
+    path = folder / stored.url.rsplit("/", 1)[-1]
+    try:
+        stat = stored.stat()
+        if stat.size > most:
+            raise ModelError(f"{Url(stored.url)}: its {stat.size:,} bytes are more than {most:,}. It was not read.")
+        with show(path.name, stat.size) as advance, path.open("xb") as file:
+            for start in range(0, stat.size, PART_BYTES):
+                part = stored.store.read(stored.url, start, min(start + PART_BYTES, stat.size))
+                file.write(part)
+                advance(len(part))
+        if path.stat().st_size != stat.size or stored.stat() != stat:
+            raise ModelError(f"{Url(stored.url)}: it changed while it was fetched. Run the command again.")
+    except StorageError as error:
+        raise (error if error.is_passing else ModelError(str(error))) from None
+    except OSError as error:
+        raise EnvironmentStop(f"{Url(stored.url)}: it cannot be fetched to {folder}: {error.strerror}.") from error
+    return path
