@@ -1,5 +1,7 @@
 """Files that appear whole or not at all."""
 
+import errno
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 PREFIX = ".gradcam-"
 TEMPORARY_SUFFIX = ".tmp"
 RANDOM_BYTES = 8
+DEVICES = Path("/dev")
 # Nothing but a name of this very form is ever removed as a temporary file; the group is its owner, where it has one.
 TEMPORARY = re.compile(rf"\.gradcam-(?:(\d+-of-\d+)-)?[0-9a-f]{{{2 * RANDOM_BYTES}}}\.tmp")
 
@@ -22,13 +25,29 @@ def temporary_beside(path: Path, owner: str = "") -> Path:
     return path.parent / f"{prefix}{secrets.token_hex(RANDOM_BYTES)}{TEMPORARY_SUFFIX}"
 
 
+def refuse_device(path: Path) -> None:
+    """Refuse what a file must not take the place of. Root could do that: `/dev/null` would be gone for all programs.
+
+    Raises:
+        OSError: `path` is a device, a pipe or a socket, or lies in /dev.
+    """
+    special = path.exists() and not (path.is_file() or path.is_dir())
+    # /dev/stdout is a link, and leads to a regular file where stdout is one.
+    if special or path.parent == DEVICES:
+        raise OSError(errno.EEXIST, "Not a regular file", os.fspath(path))
+
+
 @contextmanager
 def atomically(path: Path, owner: str = "") -> Iterator[Path]:
     """Give a temporary name in the same folder; what was written there takes the place of `path` if all went well.
 
     A reader sees the old file or the new one, never half of one; after an error nothing is left. `owner` is that of
     `temporary_beside`.
+
+    Raises:
+        OSError: see `refuse_device`.
     """
+    refuse_device(path)
     temporary = temporary_beside(path, owner)
     try:
         yield temporary

@@ -177,11 +177,17 @@ def test_another_command_is_refused(act: Act, tmp_path: Path) -> None:
     assert not (tmp_path / "work space" / ".summary").exists()
 
 
+@pytest.mark.parametrize("args", ["photos --shard 1/2", "--shard=1/2 photos"])
+def test_a_shard_has_no_page(act: Act, tmp_path: Path, args: str) -> None:
+    act(args=args)
+    assert "--report" not in arguments(tmp_path)
+
+
 def test_inputs_reach_the_program(act: Act, work: Path, tmp_path: Path) -> None:
     (work / "sub").mkdir()
     (work / "photos").rename(work / "sub" / "photos")
     job = act(args="photos", model_sha256="ab12", version="1.2.3", extras="", working_directory="sub", artifact="mine")
-    assert arguments(tmp_path)[-3:] == ["--model-sha256", "ab12", "photos"]
+    assert arguments(tmp_path)[-4:] == ["--model-sha256", "ab12", "--report", "photos"]
     assert (tmp_path / "pip").read_text().split("\0")[4] == "gradcam-cli==1.2.3"
     assert job.values["outputs.folder"] == str(work / "sub" / "gradcam-output")
     assert job.uses["actions/upload-artifact"]["name"] == "mine"

@@ -1,5 +1,6 @@
 """`--junit` and `--markdown` of each command: a case for each image and gate, whatever the end of the command is."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ from lxml import etree
 from PIL import Image
 
 from gradcam_cli import explain_folder
+from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.process.signals import INTERRUPTED
+from gradcam_cli.results.ci_report import CiReport, write_junit, write_markdown
+from gradcam_cli.results.junit import CaseList
 
 SCHEMA = etree.XMLSchema(etree.parse(DATA / "junit" / "junit-10.xsd"))
 # Classes of junitparser are no tests.
@@ -130,19 +135,40 @@ def test_messages_speak_of_options(photos: Path, ci: Path, invoke: Invoke) -> No
 
 
 @pytest.mark.parametrize("option", ["--junit", "--markdown"])
-def test_a_file_that_cannot_be_written_ends_with_4_before_the_run(photos: Path, invoke: Invoke, option: str) -> None:
-    (photos.parent / "file").write_text("mine")
-    for path in ("file/junit.xml", "photos", "/dev/null", "/proc/none/x"):
-        done = invoke("explain", "photos", "-o", "out", option, path, code=4)
-        assert path.split("/")[1 if path.startswith("/") else 0] in done.stderr
-    assert not (photos.parent / "out").exists()
-    assert (photos.parent / "file").read_text() == "mine"
-    assert Path("/dev/null").is_char_device()
+@pytest.mark.parametrize("path", ["file/junit.xml", "photos", "pipe"])
+def test_a_file_that_cannot_be_written_ends_with_4_before_the_run(
+    photos: Path, invoke: Invoke, option: str, path: str
+) -> None:
+    """A pipe stands for devices, too: a test that named one would replace it if the check failed."""
+    root = photos.parent
+    (root / "file").write_text("mine")
+    os.mkfifo(root / "pipe")
+    assert path in invoke("explain", "photos", "-o", "out", option, path, code=4).stderr
+    assert not (root / "out").exists()
+    assert (root / "file").read_text() == "mine"
+    assert (root / "pipe").is_fifo()
 
 
 def test_nothing_is_left_beside_the_files(photos: Path, ci: Path, invoke: Invoke) -> None:
     invoke("explain", "photos", "-o", "out", *FILES)
     assert sorted(path.name for path in ci.iterdir()) == ["junit.xml", "summary.md"]
+
+
+@pytest.mark.parametrize("write", [partial(write_junit, seconds=0), write_markdown])
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def fill(self: Path, data: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(EnvironmentStop, match="file: cannot be written: No space left"):
+        write(path, CiReport("explain", CaseList()))
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(

@@ -401,14 +401,15 @@ def read_junit(path: Path) -> dict[str, Any]:
 
 def test_gates_and_images_are_test_cases(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     (photos / "1.jpg").write_bytes(b"")
-    gates = ("--fail-under", "gradcam:average-drop=0", "--fail-under", "increase=0")
+    gates = ("--fail-under", "gradcam:average-drop=0", "--fail-under", "increase=0", "--fail-under", "adcc=0.99")
     files = ("--junit", "ci/junit.xml", "--markdown", "ci/summary.md")
     done = invoke("photos", *PAIR, *gates, "-o", "out", *files, code=5)
     found = read_junit(tmp_path / "ci" / "junit.xml")
     failed = {name: case.result[0] for name, case in found.items() if case.result}
     images = {row["file"] for row in rows(tmp_path / "out")}
-    assert found.keys() == images | {"gradcam:average-drop=0", "increase=0"}
-    assert failed.keys() == {"1.jpg", "gradcam:average-drop=0"}
+    assert found.keys() == images | {"gradcam:average-drop=0", "increase=0", "adcc=0.99"}
+    assert failed.keys() == {"1.jpg", "gradcam:average-drop=0", "adcc=0.99"}
+    assert [f"--fail-under: {line}" in done.stderr for line in failed["adcc=0.99"].message.split("; ")] == [True] * 2
     assert f"--fail-under: {failed['gradcam:average-drop=0'].message}" in done.stderr
     assert failed["1.jpg"].type == "empty"
     assert found["increase=0"].classname == "gradcam-cli.evaluate.gates"

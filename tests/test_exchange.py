@@ -11,7 +11,7 @@ from conftest import DATA, SAMPLES, Runner
 
 from gradcam_cli.engines.exchange.compiling import compile_exchange
 from gradcam_cli.engines.exchange.network import Network, open_network
-from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError, UsageError
@@ -36,7 +36,7 @@ def plan(name: str | Path, layer: str | None = None, **settings: Any) -> Plan:
 
 def engine(made: Plan, batch_size: int = 2, top_k: int = 1, classes: tuple[str, ...] = ()) -> OpenVinoEngine:
     targets = TargetSettings(classes, top_k)
-    return OpenVinoEngine(made, targets, batch_size=batch_size, streams=1, precision="float32")
+    return OpenVinoEngine(made, targets, PassOptions(batch_size))
 
 
 def pixels(reference: Any) -> Any:

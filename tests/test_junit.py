@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from conftest import DATA
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped
 from lxml import etree
@@ -17,7 +17,6 @@ OUTCOMES: tuple[Outcome, ...] = ("passed", "failure", "error", "skipped")
 # All code points, lone surrogates included: names of files may have them.
 TEXTS = st.text(st.characters(), max_size=40) | st.text(st.sampled_from("a\x00\x01\x1b\r\n\t<&\"' \ud800\ufffe\u202e"))
 CASES = st.builds(Case, TEXTS, st.sampled_from(["images", "gates"]), st.sampled_from(OUTCOMES), TEXTS, TEXTS, TEXTS)
-MIB = 2**20
 
 
 def parsed(data: bytes) -> "etree._Element":
@@ -30,6 +29,7 @@ def names(data: bytes) -> list[str]:
     return [str(case.get("name")) for case in parsed(data).iter("testcase")]
 
 
+@settings(deadline=None)
 @given(st.lists(CASES, max_size=12))
 def test_any_text_is_valid_and_names_are_unique(cases: list[Case]) -> None:
     data = junit_xml(Suite("program.command", tuple(cases), 1.25))
@@ -40,6 +40,7 @@ def test_any_text_is_valid_and_names_are_unique(cases: list[Case]) -> None:
     assert not re.search("&#(x0*)?[0-8];", text)
 
 
+@settings(deadline=None)
 @given(st.lists(CASES, max_size=12))
 def test_it_is_read_back(cases: list[Case]) -> None:
     (suite,) = JUnitXml.fromstring(junit_xml(Suite("program.command", tuple(cases), 1.25)))
@@ -117,7 +118,7 @@ def test_failures_above_the_limit_are_summed() -> None:
 
 @pytest.mark.parametrize("character", ['"', "\U000e0001"])
 def test_the_largest_file_is_small_enough(character: str) -> None:
-    """GitLab: 30 MB, 250,000 XML objects. Characters that are written as long entities or escapes count most."""
+    """GitLab reads 30 MB and 250,000 XML objects; docs/ci.md promises less. Entities and escapes are longest."""
     cases = CaseList()
     long = character * 5000
     for i in range(1000):
@@ -126,9 +127,9 @@ def test_the_largest_file_is_small_enough(character: str) -> None:
     for _ in range(MOST_CASES):
         cases.add(long, "error", kind=long, message=long, text=long)
     data = junit_xml(Suite("s", cases.cases()))
-    assert len(data) < 30 * MIB
+    assert len(data) < 18_000_000
     objects = sum(1 + len(each.attrib) for each in parsed(data).iter())
-    assert objects < 250_000
+    assert objects < 13_000
     found = names(data)
     assert len(found) == len(set(found)) == 2001
 

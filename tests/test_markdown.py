@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -59,6 +59,7 @@ def shown(text: str) -> str:
     return text.replace("\u200b", "").strip()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
 def test_any_text_is_plain_text_of_its_cell(rows: list[tuple[str, str]]) -> None:
     text = markdown_text(Page("title", (), (Table("Table", ("one", "two"), tuple(rows)),)))
@@ -69,6 +70,31 @@ def test_any_text_is_plain_text_of_its_cell(rows: list[tuple[str, str]]) -> None
         assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", cell)
 
 
+@settings(deadline=None)
+@given(TEXTS)
+@example("- a").via("a list")
+@example("12) a").via("a numbered list")
+@example("> a").via("a quotation")
+@example("---").via("a rule")
+@example("    a").via("code")
+def test_any_line_is_a_paragraph(text: str) -> None:
+    tokens = GFM.parse(markdown_text(Page("title", ("before", text, "after"))))
+    assert [token.type for token in tokens if token.type.endswith("_open")] == ["heading_open", *["paragraph_open"] * 3]
+    for token in tokens:
+        "".join(map(text_of, token.children or []))
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    for name in (
+        "photos/cat_and_coffee-2 (1).jpg",
+        "top_activation",
+        "0.5 -> 0.7",
+        "n02123045_1.JPEG",
+        "a, b; c's + 50 %",
+    ):
+        assert escaped(name) == name
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_shown_as_it_is(text: str) -> None:
     markdown = markdown_text(Page(text, (text,), (Table(text, (text,), ((text,),)),)))
@@ -76,6 +102,8 @@ def test_hostile_text_is_shown_as_it_is(text: str) -> None:
     assert not re.search(r"@\w", markdown)
     assert not re.search(r"<|`|https?:|www\.", markdown)
     _, cell = cells(markdown)
+    # GitHub looks for mentions in the text that is shown.
+    assert not re.search(r"@\w", cell)
     visible = text.encode("utf-8", "replace").decode()
     visible = visible.replace("\n", r"\n").replace("\r", r"\r").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
     assert shown(cell) == visible

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import Invoke, jpeg
+from fakes import FakeEngine, FakeEngines
 
-from gradcam_cli import merge_runs, read_run
+from gradcam_cli import explain_folder, merge_runs, read_run
+from gradcam_cli.engines.protocol import Forward
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.shards import Shard, index_of
 from gradcam_cli.results import merging
@@ -22,6 +24,13 @@ PLAIN = ("--save-maps", "--batch-size", "1")
 OWN_FIELDS = {"images_per_second", "seconds", "shards"}
 # The first picture.
 BROKEN = "00.jpg"
+
+
+class StoppedEngine(FakeEngine):
+    """Ctrl-C comes in the first pass."""
+
+    def explain(self, *args: Any, **kwargs: Any) -> Forward:
+        raise KeyboardInterrupt
 
 
 @pytest.fixture(autouse=True)
@@ -143,12 +152,16 @@ def test_missing_and_unfinished_shards_are_named(invoke: Invoke, many: Path, tmp
     assert "Shard 4/4 has no record: run --shard 4/4" in refused(invoke, "out")
     assert not (tmp_path / "out/run.json").exists()
     explain(invoke, "out", "4/4")
-    broken = index_of(BROKEN, 4)
-    invoke("explain", "photos", "-o", "out", *PLAIN, "--shard", f"{broken}/4", "--fail-fast", "--overwrite", code=1)
-    left = record_of(tmp_path / "out", f"run.{broken}-of-4.json")["counts"]["left"]
-    assert left > 0
-    assert f"{left} image" in refused(invoke, "out")
-    explain(invoke, "out", f"{broken}/4")
+    shard = index_of("1.jpg", 4), 4
+    with pytest.raises(KeyboardInterrupt):
+        explain_folder(
+            many, "out", engines=FakeEngines(StoppedEngine), shard=shard, save_maps=True, batch_size=1,
+            resume="overwrite",
+        )  # fmt: skip
+    record = record_of(tmp_path / "out", f"run.{shard[0]}-of-4.json")
+    assert record["interrupted"]
+    assert f"{record['counts']['left']} images not reached. Run --shard {shard[0]}/4 again" in refused(invoke, "out")
+    explain(invoke, "out", f"{shard[0]}/4")
     invoke("merge", "out", "-q")
 
 
@@ -245,6 +258,18 @@ def test_folders_that_are_not_whole_are_refused(invoke: Invoke, tmp_path: Path, 
         path.symlink_to(tmp_path / "photos/1.jpg")
     text = refused(invoke, *names, "-o", "out")
     assert "1.jpg" in text or "sidecars can be found" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "thesis.docx", "2.jpg.overlay.jpg"])
+def test_a_planted_sidecar_brings_no_file_of_others(invoke: Invoke, tmp_path: Path, name: str) -> None:
+    names = shards(invoke, 2, "part{}")
+    (path,) = tmp_path.glob("part*/1.jpg.json")
+    path.with_name(name).write_text("planted")
+    sidecar = json.loads(path.read_text())
+    sidecar["files"].append({"name": name, "bytes": 7, "sha256": "0" * 64})
+    path.write_text(json.dumps(sidecar))
+    assert f"{name} is not a file of this image" in refused(invoke, *names, "-o", "out")
     assert not (tmp_path / "out").exists()
 
 

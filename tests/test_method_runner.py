@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from nets import SIDE, classifier, engine_at, flatten_dense, gap_dense
 
 from gradcam_cli.engines.compiling import compile_plan
-from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
 from gradcam_cli.engines.protocol import NO_EXTRAS, Floats, Forward
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.fusion import fuse_layers
@@ -160,7 +160,7 @@ def test_engines_answer_about_the_classes_they_are_given(build: Any) -> None:
     assert np.array_equal(own.targets, np.argsort(-own.logits, axis=1)[:, :2])
     if made.head.weights is not None:
         plan = compile_plan(made.traced.classifier, "last")
-        other = OpenVinoEngine(plan, TargetSettings(top_k=2), batch_size=3, streams=1, precision="float32")
+        other = OpenVinoEngine(plan, TargetSettings(top_k=2), PassOptions(3))
         found = other.explain(x, wanted)
         assert np.array_equal(found.targets, wanted)
         assert found.gradients is not None

@@ -20,7 +20,7 @@ from nets import SIDE, classifier, crops, engine_at, flatten_dense, gap_dense, l
 from gradcam_cli.engines import cache, selection
 from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan
 from gradcam_cli.engines.devices import gpu_possible
-from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.selection import ModelEngines, Work
@@ -34,7 +34,7 @@ from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, P
 
 
 def opened(plan: Plan, top_k: int = 1, classes: tuple[str, ...] = (), precision: Precision = "float32") -> Any:
-    return OpenVinoEngine(plan, TargetSettings(classes, top_k), batch_size=5, streams=2, precision=precision)
+    return OpenVinoEngine(plan, TargetSettings(classes, top_k), PassOptions(5, 2, precision))
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +92,16 @@ def test_a_picture_the_network_cannot_take_is_told_as_such() -> None:
         compile_plan(made, "auto")
 
 
-def test_other_heads_and_layers_stay_with_tensorflow() -> None:
-    with pytest.raises(NotCompilableError, match="`engine=tensorflow`"):
-        compile_plan(classifier(flatten_dense()), "auto")
-    with pytest.raises(NotCompilableError):
-        compile_plan(classifier(gap_dense()), "first")
+def unknown_operation() -> Any:
+    """A network with an operation behind its last map that has no rule here."""
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2DTranspose(4, 3)(keras.layers.Conv2D(4, 3, name="last")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def test_what_has_no_rule_stays_with_tensorflow() -> None:
+    with pytest.raises(NotCompilableError, match=r"operation ConvolutionBackpropData .*`engine=tensorflow`"):
+        compile_plan(classifier(unknown_operation()), "last")
     with pytest.raises(ModelError, match="no layer"):
         compile_plan(classifier(gap_dense()), "nosuch")
 
@@ -128,6 +133,8 @@ def plan() -> Plan:
 def test_a_plan_comes_back_as_it_was(plan: Plan, tmp_path: Path) -> None:
     write_plan(plan, tmp_path / "m.plan")
     again = read_plan(tmp_path / "m.plan")
+    assert again.head_weights is not None
+    assert plan.head_weights is not None
     assert np.array_equal(again.head_weights, plan.head_weights)
     for name in ("name", "input_shape", "preprocessing", "labels", "layer", "head_kind", "network", "weights"):
         assert getattr(again, name) == getattr(plan, name), name
@@ -198,7 +205,8 @@ def test_a_cache_that_cannot_be_written_stops_nobody(
 
 
 def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = classifier(flatten_dense())
+    model = classifier(unknown_operation())
+    kept = replace(kept, settings=replace(kept.settings, layer="last"))
     tried = []
 
     def counted(*args: Any) -> Plan:
@@ -207,12 +215,12 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
 
     monkeypatch.setattr("gradcam_cli.engines.compiling.compile_plan", counted)
     auto = EngineSettings()
-    assert selection._compiled(kept, model, auto) is None
-    assert selection._compiled(kept, model, auto) is None
+    assert selection._compiled([kept], model, auto) == []
+    assert selection._compiled([kept], model, auto) == []
     assert len(tried) == 1
     with pytest.raises(NotCompilableError):
-        selection._compiled(kept, model, EngineSettings(engine="openvino"))
-    assert selection._compiled(kept, model, EngineSettings(cache=False)) is None
+        selection._compiled([kept], model, EngineSettings(engine="openvino"))
+    assert selection._compiled([kept], model, EngineSettings(cache=False)) == []
     assert len(tried) == 3
 
 
@@ -355,10 +363,17 @@ def test_which_engine_explains(run: Runner, tmp_path: Path) -> None:
         return json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())["model"]["engine"]
 
     run(*args).expect(0)
+    assert engine() == "openvino"
+    assert "--precision bfloat16 needs a layer" in run(*args, "--precision", "bfloat16").expect(3).err
+    keras.utils.clear_session()
+    unknown_operation().save(tmp_path / "unknown.keras")
+    unknown = (*args[:-1], "unknown.keras", "--layer", "last")
+    run(*unknown).expect(0)
     assert engine() == "tensorflow"
-    assert "--engine tensorflow" in run(*args, "--engine", "openvino").expect(3).err
-    assert "--engine tensorflow" in run(*args, "--precision", "bfloat16").expect(3).err
-    assert "needs the engine openvino" in run(*args, "--engine", "tensorflow", "--precision", "bfloat16").expect(3).err
+    assert "--engine tensorflow" in run(*unknown, "--engine", "openvino").expect(3).err
+    assert "--engine tensorflow" in run(*unknown, "--precision", "bfloat16").expect(3).err
+    both = ("--engine", "tensorflow", "--precision", "bfloat16")
+    assert "needs the engine openvino" in run(*unknown, *both).expect(3).err
     keras.utils.clear_session()
     gap_dense().save(tmp_path / "gap.keras")
     args = (*args[:-1], "gap.keras")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradcam_cli.atomic import atomically
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.results.output import Names, OutputFolder, npy_bytes
@@ -227,3 +228,18 @@ def test_maps_come_back_as_they_were(tmp_path: Path) -> None:
     loaded = np.load(tmp_path / "m.npy")
     assert loaded.dtype == np.float32
     assert np.array_equal(loaded, array)
+
+
+def test_a_file_never_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder stands for /dev: a test that named a device would replace it if the check failed."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stdout").symlink_to(tmp_path / "file")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="Not a regular file"), atomically(tmp_path / "pipe") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    monkeypatch.setattr("gradcam_cli.atomic.DEVICES", tmp_path)
+    with pytest.raises(OSError, match="Not a regular file"), atomically(tmp_path / "stdout") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "stdout").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe", "stdout"]

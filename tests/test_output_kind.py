@@ -13,7 +13,7 @@ from keras import layers, ops
 from nets import SIDE, classifier, engine_at
 
 from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
-from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
 from gradcam_cli.engines.protocol import Forward, Head, probabilities_of
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.models.output_kind import OutputHints
@@ -324,7 +324,7 @@ def test_the_loss_of_one_output_of_several(tmp_path: Path) -> None:
 def test_a_plan_reads_the_output_as_its_model_does(end: Any, loss: Loss | None) -> None:
     made = opened(network(end), loss=loss)
     plan = compile_plan(made.traced.classifier, "last")
-    other = OpenVinoEngine(plan, TargetSettings(top_k=3), batch_size=3, streams=1, precision="float32")
+    other = OpenVinoEngine(plan, TargetSettings(top_k=3), PassOptions(3))
     assert (other.head.kind, other.head.reason) == (made.head.kind, made.head.reason)
     mine, its = made.explain(pictures()), other.explain(pictures())
     assert np.array_equal(mine.targets, its.targets)

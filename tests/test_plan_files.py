@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradcam_cli.engines import cache
-from gradcam_cli.engines.plan import Plan, read_plan, write_plan
+from gradcam_cli.engines.plan import Plan, SelfCheck, read_plan, write_plan
 from gradcam_cli.engines.protocol import TargetLayer
 from gradcam_cli.errors import ModelError
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
@@ -29,7 +29,8 @@ PLAN = Plan(
     warnings=(),
     layer=TargetLayer("last", "auto", 2, 2, 3),
     head_kind="softmax",
-    head_weights=np.ones((3, 2), np.float32),
+    head_weights=None,
+    class_count=2,
     network=b"<net/>",
     weights=b"\0" * 64,
     preprocess_reason="its own numbers",
@@ -38,7 +39,10 @@ PLAN = Plan(
     notes=("a note",),
     head_reason="softmax",
     head_assumed=True,
+    linearity="pooled",
+    check=SelfCheck("2026.1", 0.9999, 1.001),
 )
+DENSE = replace(PLAN, head_weights=np.ones((3, 2), np.float32), check=None, linearity="piecewise")
 REQUEST = ModelRequest(ModelSettings(model="small.keras"), None, Path("small.keras"), None, None, "0" * 64)
 
 
@@ -55,6 +59,23 @@ def test_every_field_comes_back(path: Path) -> None:
         assert np.array_equal(before, after) if field.name == "head_weights" else before == after, field.name
         # A field of its default value would prove nothing.
         assert field.default is MISSING or before != field.default, field.name
+
+
+def test_the_weights_of_a_dense_head_come_back(tmp_path: Path) -> None:
+    write_plan(DENSE, tmp_path / "m.plan")
+    again = read_plan(tmp_path / "m.plan")
+    assert again.head_weights is not None
+    assert again.head_weights.tolist() == [[1, 1], [1, 1], [1, 1]]
+    assert again.check is None
+    for change in (
+        {"check": {"openvino": "2026.1", "correlation": 1.0, "ratio": 1.0}},
+        {"class_count": 3},
+        {"layer": {"path": "last", "reason": "auto", "height": 2, "width": 2, "channels": 4}},
+    ):
+        write_plan(DENSE, tmp_path / "m.plan")
+        repacked(tmp_path / "m.plan", change)
+        with pytest.raises(ModelError, match="Compile the model again"):
+            read_plan(tmp_path / "m.plan")
 
 
 def test_every_changed_byte_is_harmless_or_refused(path: Path) -> None:
@@ -94,6 +115,12 @@ def repacked(path: Path, change: dict[str, Any] | None = None, compression: int 
         {"layer": {"path": 7, "reason": "auto", "height": 2, "width": 2, "channels": 3}},
         {"layer": {"path": "last", "reason": "auto", "height": 2, "width": 2, "channels": 4}},
         {"head_kind": "exec"},
+        {"linearity": "exec"},
+        {"class_count": 0},
+        {"class_count": "2"},
+        {"check": None},
+        {"check": {"openvino": "2026.1", "correlation": "high", "ratio": 1.0}},
+        {"check": {"openvino": "2026.1", "correlation": 0.9999}},
         {"preprocess": "nosuch"},
         {"preprocess": {}},
         {"labels": [7]},

@@ -12,14 +12,22 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, Invoke, jpeg
+from github_actions import run_action
 
 PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
 SHARDS = 8
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def script() -> str:
+    """The script of the Slurm array."""
+    (found,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     return str(found)
+
+
+def example(name: str) -> Any:
+    """The example in YAML whose first line is this name, as a comment."""
+    (found,) = re.findall(rf"```yaml\n# {re.escape(name)}\n(.*?)```", PAGE, re.DOTALL)
+    return yaml.safe_load(found)
 
 
 class Machine:
@@ -37,7 +45,11 @@ class Machine:
         path = f"{self._program.parent}:{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "CODE": str(code), **environment}
         done = subprocess.run(command, cwd=self.folder, env=env, check=False)
-        return (self.folder / "called").read_text().split("\0")[:-1], done.returncode
+        return self.called(), done.returncode
+
+    def called(self) -> list[str]:
+        """Give the arguments that `gradcam-cli` was called with last."""
+        return (self.folder / "called").read_text().split("\0")[:-1]
 
 
 @pytest.fixture
@@ -49,17 +61,16 @@ def machine(tmp_path: Path, photos: Path) -> Machine:
 
 def job() -> tuple[dict[str, Any], dict[str, Any]]:
     """The specification of the Job, and of its container."""
-    described = yaml.safe_load(block("yaml"))
+    described = example("job.yaml")
     assert (described["apiVersion"], described["kind"]) == ("batch/v1", "Job")
     (container,) = described["spec"]["template"]["spec"]["containers"]
     return described["spec"], container
 
 
 def test_the_slurm_array_explains_every_picture_once(invoke: Invoke, machine: Machine, tmp_path: Path) -> None:
-    script = block("bash")
-    ((first, last),) = re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", script, re.MULTILINE)
+    ((first, last),) = re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", script(), re.MULTILINE)
     for task in range(int(first), int(last) + 1):
-        args, code = machine.run(["bash", "-c", script], {"SLURM_ARRAY_TASK_ID": str(task)})
+        args, code = machine.run(["bash", "-c", script()], {"SLURM_ARRAY_TASK_ID": str(task)})
         assert code == 0
         invoke(*args)
     (merge,) = re.findall(r'--wrap "gradcam-cli (merge[^"]*)"', PAGE)
@@ -80,9 +91,47 @@ def test_the_kubernetes_job_explains_every_picture_once(invoke: Invoke, machine:
     assert_whole(tmp_path / "out", invoke)
 
 
-def assert_whole(out: Path, invoke: Invoke) -> None:
+def test_the_gitlab_jobs_explain_every_picture_once(invoke: Invoke, machine: Machine, tmp_path: Path) -> None:
+    jobs = example(".gitlab-ci.yml")
+    count = jobs["explain"]["parallel"]
+    install, explain = jobs["explain"]["script"]
+    assert install.startswith("pip install")
+    for index in range(1, count + 1):
+        args, _ = machine.run(["bash", "-c", explain], {"CI_NODE_INDEX": str(index), "CI_NODE_TOTAL": str(count)})
+        invoke(*args)
+    args, _ = machine.run(["bash", "-c", jobs["merge"]["script"][-1]], {})
+    invoke(*args)
+    assert jobs["merge"]["needs"] == ["explain"]
+    assert_whole(tmp_path / "out", invoke, count)
+
+
+def test_the_github_matrix_explains_every_picture_once(invoke: Invoke, machine: Machine, tmp_path: Path) -> None:
+    jobs = example(".github/workflows/shards.yml")["jobs"]
+    shards = jobs["explain"]["strategy"]["matrix"]["shard"]
+    _, action = jobs["explain"]["steps"]
+    for name in ("python", "pip"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    for shard in shards:
+        given = {key: value.replace("${{ matrix.shard }}", str(shard)) for key, value in action["with"].items()}
+        env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "CODE": "0"}
+        assert not run_action(ROOT / "action.yml", given, tmp_path, env).failed
+        args = machine.called()
+        assert "--report" not in args
+        invoke(*args)
+        (tmp_path / "gradcam-output").rename(tmp_path / given["artifact"])
+    (tmp_path / "shards").mkdir()
+    for folder in tmp_path.glob("shard-*"):
+        folder.rename(tmp_path / "shards" / folder.name)
+    (merge,) = [step["run"] for step in jobs["merge"]["steps"] if "gradcam-cli merge" in step.get("run", "")]
+    args, _ = machine.run(["bash", "-c", merge], {})
+    invoke(*args)
+    assert_whole(tmp_path / "out", invoke, len(shards))
+
+
+def assert_whole(out: Path, invoke: Invoke, shards: int = SHARDS) -> None:
     record = json.loads((out / "run.json").read_text())
-    assert (record["counts"]["done"], len(record["shards"])) == (8, SHARDS)
+    assert (record["counts"]["done"], len(record["shards"])) == (8, shards)
     assert json.loads(invoke("verify", "out", "--json").stdout)["problems"] == []
     assert len(list(out.rglob("*.overlay.jpg"))) == 8
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from nets import SIDE, classifier, engine_at, flatten_dense, gap_dense
 
 from gradcam_cli.engines.compiling import compile_plan
-from gradcam_cli.engines.openvino import OpenVinoEngine
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
 from gradcam_cli.engines.protocol import Head, TargetLayer
 from gradcam_cli.errors import UsageError
 from gradcam_cli.methods import METHODS
@@ -90,10 +90,9 @@ def test_gradients_are_those_of_what_the_model_gives(build: Any, layer: str, opt
     assert forward.gradients is not None
     expected = taped(network, layer, forward.targets)
     np.testing.assert_allclose(forward.gradients, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-    if layer == "last":
+    if layer:
         plan = OpenVinoEngine(
-            compile_plan(made.traced.classifier, layer), TargetSettings(top_k=3), batch_size=3, streams=1,
-            precision="float32", score="probability",
+            compile_plan(made.traced.classifier, layer), TargetSettings(top_k=3), PassOptions(3, score="probability"),
         ).explain(inputs())  # fmt: skip
         assert plan.gradients is not None
         np.testing.assert_allclose(plan.gradients, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

@@ -1,8 +1,11 @@
 """Shards of a run: disjoint, complete, stable; several write into one folder at once; none touches another's files."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -201,6 +204,46 @@ def test_shards_share_a_folder_and_exclude_runs_of_all_and_their_own_second_run(
     ):
         OutputFolder(tmp_path, Shard(2, 1)).prepare()
     OutputFolder(tmp_path, Shard(2, 1)).prepare()
+
+
+def test_file_systems_that_lock_no_folders_still_lock_the_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Linux client of NFS, which locks only what is open for writing."""
+    real = fcntl.flock
+
+    def flock(descriptor: int, mode: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real(descriptor, mode)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with OutputFolder(tmp_path, Shard(2, 1)).held(), OutputFolder(tmp_path, Shard(2, 2)).held():
+        with pytest.raises(UsageError, match="another run of shard 1 of 2"):
+            OutputFolder(tmp_path, Shard(2, 1)).prepare()
+        with OutputFolder(tmp_path, Shard(4, 1)).held():
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_folder_is_free_again(tmp_path: Path) -> None:
+    (tmp_path / "run.1-of-2.json").write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match="did not write it"), OutputFolder(tmp_path, Shard(2, 1)).held():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run.1-of-2.json"]
+    with OutputFolder(tmp_path).held():
+        pass
+
+
+def test_shards_inside_of_a_run_are_a_run_of_their_own(invoke: Invoke, many: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos", "-o", "out")
+    invoke("explain", "photos", "-o", "out/nested", "--method", "gradcam", "--shard", "1/2")
+    found = json.loads(invoke("verify", "out", "--json").stdout)
+    assert found["problems"] == []
+    assert found["sidecars"] == 12 + len(places_of_shard_1(many))
+    before = contents(tmp_path / "out/nested")
+    invoke("verify", "out", "--prune")
+    assert contents(tmp_path / "out/nested") == before
 
 
 def test_a_shard_sweeps_its_own_temporaries_only(tmp_path: Path) -> None:

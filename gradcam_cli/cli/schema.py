@@ -6,9 +6,10 @@ from gradcam_cli.cli.command import command
 from gradcam_cli.cli.options import examples
 
 
-@command(epilog=examples("gradcam-cli schema > sidecar.schema.json"))
-def schema() -> None:
+@command(epilog=examples("gradcam-cli schema > sidecar.schema.json", "gradcam-cli schema --run > run.schema.json"))
+@click.option("--run", is_flag=True, help="That of run.json, and of the record of a shard.")
+def schema(run: bool) -> None:
     """Print the JSON Schema of the sidecar."""
-    from gradcam_cli.results.sidecar import schema_text
+    from gradcam_cli.results.sidecar import run_schema_text, schema_text
 
-    click.echo(schema_text(), nl=False)
+    click.echo(run_schema_text() if run else schema_text(), nl=False)

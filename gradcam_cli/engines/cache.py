@@ -1,7 +1,7 @@
 """Plans kept in the user's cache folder, so that the next one-liner imports neither TensorFlow nor Keras.
 
-A plan is found by everything it depends on: the model's hash, the layer, the input, the labels, and the versions of
-what compiled it. Another version of any of them is another plan.
+A plan is found by everything it depends on: the model's hash, the layer, the input, the labels, the format of plans,
+and the versions of what compiled it. Another version of any of them is another plan.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically
 from gradcam_cli.engines.cache_folder import cache_root, is_private, make_private_folder
-from gradcam_cli.engines.plan import SUFFIX, Plan, read_plan, write_plan
+from gradcam_cli.engines.plan import SUFFIX, VERSION, Plan, read_plan, write_plan
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.versions import installed_version
@@ -30,7 +30,8 @@ def cache_folder() -> Path:
 
 def cached_path(request: ModelRequest) -> Path:
     """Tell where the plan of a model is, or would be."""
-    depends = {**request.depends(), "versions": {name: installed_version(name) for name in VERSIONED}}
+    installed = {name: installed_version(name) for name in VERSIONED}
+    depends = {**request.depends(), "plan_version": VERSION, "versions": installed}
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return cache_folder() / f"{digest[:32]}{SUFFIX}"
 

@@ -5,17 +5,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.gradient import NoRuleError
+from gradcam_cli.engines.plan import Plan, SelfCheck
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.engines.tracing import LayerRun, run_at
+from gradcam_cli.engines.self_check import PICTURES, WrongGradientError, check_pictures, checked, explained, slopes_of
+from gradcam_cli.engines.tensorflow import TensorFlowEngine
+from gradcam_cli.engines.tracing import LayerRun, PassSettings, run_at, trace_model
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.layers import explainable_layers
+from gradcam_cli.settings import TargetSettings
 
 OUTPUTS = ("activations", "logits")
 
@@ -36,13 +41,14 @@ class NotCompiledHereError(NotCompilableError):
 
 
 def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[str]], None] | None = None) -> Plan:
-    """Convert a classifier whose target layer is followed by global average pooling and one dense layer.
+    """Convert a classifier up to its logits, to be explained at one layer.
 
-    Only there is the gradient known in closed form (`W / Z`), so that a forward pass is all it takes. `see_layers` is
-    given the paths of all layers that can be explained, also where the plan cannot be made.
+    Where the layer is followed by global average pooling and one dense layer, the gradient is known in closed form
+    (`W / Z`). Elsewhere OpenVINO computes it, and it is compared with TensorFlow's for two pictures.
+    `see_layers` is given the paths of all layers that can be explained, also where the plan cannot be made.
 
     Raises:
-        NotCompilableError: the head is of another kind, or OpenVINO cannot convert the network.
+        NotCompilableError: OpenVINO cannot convert the network, or its gradient cannot be built or is wrong.
         ModelError: there is no such layer.
     """
     constants = classifier.constants()
@@ -62,13 +68,8 @@ def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[
         raise NotCompilableError(
             f"The probabilities of {classifier.name} do not follow from its logits ({head.reason}): `engine=tensorflow`"
         )
-    if head.weights is None:
-        raise NotCompilableError(
-            f"Layer '{target.layer.path}' is not followed by global average pooling and one dense layer alone, so its "
-            "gradient has to be taken by TensorFlow: `engine=tensorflow`"
-        )
     network, weights = _converted(function)
-    return Plan(
+    plan = Plan(
         name=classifier.name,
         sha256=classifier.sha256,
         input_shape=classifier.input_shape,
@@ -79,6 +80,7 @@ def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[
         layer=target.layer,
         head_kind=head.kind,
         head_weights=head.weights,
+        class_count=head.class_count,
         network=network,
         weights=weights,
         preprocess_reason=classifier.preprocess_reason,
@@ -87,7 +89,35 @@ def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[
         notes=classifier.notes,
         head_reason=head.reason,
         head_assumed=head.assumed,
+        linearity=head.linearity,
     )
+    return plan if head.weights is not None else replace(plan, check=_compared(plan, classifier, layer))
+
+
+def _compared(plan: Plan, classifier: Classifier, layer: str) -> SelfCheck:
+    """Compare the gradient that OpenVINO computes with TensorFlow's.
+
+    Raises:
+        NotCompilableError: it cannot be built, or they differ.
+    """
+    pictures = check_pictures(plan)
+    traced = trace_model(classifier, layer, PassSettings(TargetSettings(), PICTURES))
+    expected = TensorFlowEngine(traced).explain(pictures)
+    try:
+        _, found = explained(plan, expected.targets)
+        return checked(slopes_of(found), slopes_of([expected]))
+    except NoRuleError as error:
+        raise NotCompilableError(f"Layer '{plan.layer.path}': {error} `engine=tensorflow`") from error
+    except WrongGradientError as error:
+        raise NotCompilableError(
+            f"Layer '{plan.layer.path}' cannot be explained by OpenVINO {openvino.__version__}: {error}. "
+            "`engine=tensorflow`"
+        ) from error
+    except RuntimeError as error:
+        # OpenVINO's own, for a network that it cannot compile.
+        raise NotCompilableError(
+            f"OpenVINO cannot compile the gradient of this network ({first_line(error)}): `engine=tensorflow`"
+        ) from error
 
 
 def _converted(function: Any) -> tuple[bytes, bytes]:

@@ -1,137 +1,247 @@
-"""The OpenVINO engine: forward only, the gradient in closed form; neither TensorFlow nor Keras is imported."""
+"""The OpenVINO engine: neither TensorFlow nor Keras is imported.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+Where the head is GAP -> Dense the gradient is known in closed form, and a forward pass is all it takes. Elsewhere the
+gradient is a part of the network that OpenVINO runs, see `gradcam_cli.engines.gradient`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.engines.compiled_network import CompiledNetwork
+from gradcam_cli.engines.gradient import with_gradients
+from gradcam_cli.engines.gradient.cut import front_of, gradient_head, shifted_head
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.errors import first_line
+from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import Precision, Score, TargetSettings
 
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# In place of a class: the network's own choice.
+OWN_CHOICE = -1
+# Each target has a part of its own in the network, which takes time to compile. More than these are taken by the head
+# alone, one after the other.
+MOST_IN_NETWORK = 8
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """What an engine computes: batches of `batch_size` images, `streams` passes at the same time.
+
+    `gradients=False` leaves the gradients out, for methods that have no use for them. `score` is what is
+    differentiated.
+    """
+
+    batch_size: int
+    streams: int = 1
+    precision: Precision = "float32"
+    score: Score = "logit"
+    gradients: bool = True
 
 
 class OpenVinoEngine:
     """Explains the classifier of a plan; implements `gradcam_cli.engines.protocol.Engine`.
 
     Raises:
-        ModelError: there is no such class, or the labels are not one for each.
+        ModelError: there is no such class, or the labels are not one for each; or the gradient cannot be built.
     """
 
     name = "openvino"
-    others: tuple[Engine, ...] = ()
 
     def __init__(
-        self,
-        plan: Plan,
-        targets: TargetSettings,
-        *,
-        batch_size: int,
-        streams: int,
-        precision: Precision,
-        score: Score = "logit",
+        self, plan: Plan, targets: TargetSettings, options: PassOptions, *, others: tuple[Engine, ...] = ()
     ) -> None:
         """Compile the network for this machine."""
-        self.streams = streams
-        self.precision: str = precision
+        if options.precision != "float32" and plan.head_weights is None:
+            raise ModelError(
+                f"`precision={options.precision}` needs a layer that is followed by global average pooling and one "
+                f"dense layer, and '{plan.layer.path}' is not: there the gradient is computed by the network, and "
+                "bfloat16 changes its maps too much. Use float32."
+            )
+        self.plan = plan
+        self.options = options
+        model = read_network(plan)
+        self.batch_size = _batch_size(model, options.batch_size)
+        self.streams = options.streams
+        self.precision: str = options.precision
+        self.others = others
         self.input_size = plan.input_shape[:2]
         self.black = plan.preprocessing.black(plan.input_shape[2])
         self.layer = plan.layer
         self.head = plan.head
         plan.labels.check(plan.name, self.head.class_count)
         asked = [plan.labels.find(name, self.head.class_count) for name in targets.classes]
-        self._score = score
         self._asked = np.asarray(asked, np.intp)
         self._top_k = min(targets.top_k, self.head.class_count)
         self.target_count = self._top_k + len(asked)
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        with _out_of_memory():
-            requests, self.batch_size = infer_requests(plan, batch_size, streams, precision)
-            for request in requests:
-                self._free.put(request)
+        self._compiling = RLock()
+        self._has_slopes = options.gradients and self.head.weights is None and self.target_count <= MOST_IN_NETWORK
+        self._main = self._with_slopes(model) if self._has_slopes else self._fixed(model)
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
-        """Run up to `batch_size` inputs (N, H, W, channels) forward; gradients are in closed form.
+        """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
 
         A plan has the constant values of other inputs in its network, and takes no `extras`.
+
+        Raises:
+            MemoryError: the batch is too large for this machine.
         """
         assert not extras  # noqa: S101 - no plan is made of a network that wants any
-        count = len(inputs)
-        padded = inputs
-        if count < self.batch_size:
-            padded = np.zeros((self.batch_size, *inputs.shape[1:]), np.float32)
-            padded[:count] = inputs
-        request = self._free.get()
-        try:
-            with _out_of_memory():
-                request.infer({0: padded}, share_inputs=True)
-            # The request's own memory is written again by the next pass.
-            activations = np.array(request.get_tensor("activations").data[:count], np.float32)
-            logits = np.array(request.get_tensor("logits").data[:count], np.float32)
-        finally:
-            self._free.put(request)
-        if self.head.kind == "binary":
-            logits = np.concatenate([-logits, logits], axis=1)
+        count, handle = len(inputs), _Kept(self, inputs)
+        if self._has_slopes:
+            wanted = self._own_choice(count) if targets is None else targets
+            found = self._main([self._padded(inputs), self._padded(wanted.astype(np.int32))])
+            activations, logits, chosen, slopes = (each[:count] for each in found)
+            return Forward(inputs, activations, logits, chosen.astype(np.intp), slopes, handle)
+        activations, logits = (each[:count] for each in self._main([self._padded(inputs)]))
+        logits = self._both_sides(logits)
         targets = self._targets(logits) if targets is None else targets
-        gradients = self.head.dense_score_gradients(self._score, logits, targets, self.layer)
-        return Forward(inputs, activations, logits, targets, gradients)
+        gradients = self.head.dense_score_gradients(self.options.score, logits, targets, self.layer)
+        if gradients is None and self.options.gradients:
+            with self._compiling:
+                network = self._score_head
+            gradients = np.stack([self._head_slopes(handle, classes, network) for classes in targets.T], axis=1)
+        return Forward(inputs, activations, logits, targets, gradients, handle)
 
     def probabilities(self, inputs: Floats, extras: Extras = NO_EXTRAS) -> Floats:
-        """Run up to `batch_size` inputs (N, H, W, channels) forward, and give the probabilities (N, C)."""
-        return self.head.probabilities(self.explain(inputs, extras=extras).logits)
+        """Run up to `batch_size` inputs (N, H, W, channels) forward only, and give the probabilities (N, C)."""
+        assert not extras  # noqa: S101 - no plan is made of a network that wants any
+        with self._compiling:
+            network = self._forward_only
+        _, logits = network([self._padded(inputs)])
+        return self.head.probabilities(self._both_sides(logits[: len(inputs)]))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
-        """Give the gradient (N, h, w, K) of one more class (N,) for each image."""
-        del forward
-        gradients = self.head.dense_gradients(classes[:, None], self.layer)
-        assert gradients is not None  # noqa: S101 - every plan has the weights of its head
-        return gradients[:, 0]
+        """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
+        dense = self.head.dense_gradients(classes[:, None], self.layer)
+        if dense is not None:
+            return dense[:, 0]
+        with self._compiling:
+            network = self._logit_head
+        return self._head_slopes(forward.handle, classes, network)
 
     def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
-        """Give the second and third derivatives of the logits: 0, as every plan's head is linear."""
+        """Give the second and third derivatives of the logits: 0, where the head is linear.
+
+        Raises:
+            ModelError: the head is smooth.
+        """
+        if self.head.linearity != "piecewise":
+            raise ModelError("The second and third derivatives of this head need the engine tensorflow.")
         none = np.zeros((*forward.targets.shape, self.layer.channels), np.float32)
         return none, none
 
     def ablation_drops(self, forward: Forward) -> Floats:
-        """Give what each target's logit loses with each channel: (N, T, K)."""
-        drops = self.head.dense_drops(forward.activations, forward.targets)
-        assert drops is not None  # noqa: S101 - every plan has the weights of its head
-        return drops
+        """Give what each target's logit loses with each channel, through the head alone: (N, T, K)."""
+        dense = self.head.dense_drops(forward.activations, forward.targets)
+        if dense is not None:
+            return dense
+        # The whole score comes out of the same computation as those it is compared with.
+        whole = self.shifted_logits(forward, np.zeros_like(forward.activations))
+        drops = []
+        for channel in range(self.layer.channels):
+            change = np.zeros_like(forward.activations)
+            change[..., channel] = -forward.activations[..., channel]
+            lost = whole - self.shifted_logits(forward, change)
+            drops.append(np.take_along_axis(lost, forward.targets, axis=1))
+        return np.stack(drops, axis=2)
+
+    def shifted_logits(self, forward: Forward, change: Floats) -> Floats:
+        """Give the logits (N, C) with something (N, h, w, K) added to the activations, through the head alone."""
+        with self._compiling:
+            network = self._shifted_head
+        (logits,) = network([*forward.handle.tensors, self._padded(change)])
+        return np.asarray(logits[: len(change)], np.float32)
+
+    def kept_tensors(self, inputs: Floats) -> list[NDArray[Any]]:
+        """Run the network up to the target layer, and give what its head reads, for a whole padded batch."""
+        with self._compiling:
+            network = self._front
+        return network([self._padded(inputs)])
+
+    def _head_slopes(self, kept: "_Kept", classes: NDArray[np.intp], network: CompiledNetwork) -> Floats:
+        wanted = self._padded(classes.astype(np.int32)[:, None])
+        (slopes,) = network([*kept.tensors, wanted])
+        return np.asarray(slopes[: len(classes), 0], np.float32)
+
+    def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
+        missing = self.batch_size - len(rows)
+        return np.concatenate([rows, np.zeros_like(rows, shape=(missing, *rows.shape[1:]))]) if missing else rows
+
+    def _both_sides(self, logits: Floats) -> Floats:
+        """One sigmoid unit is two classes: class 1 has the logit S, class 0 has -S."""
+        return np.concatenate([-logits, logits], axis=1) if self.head.kind == "binary" else logits
+
+    def _own_choice(self, count: int) -> NDArray[np.intp]:
+        """Leave the first classes to the network; values are no candidates, and keep their order: (N, T)."""
+        first = np.arange(self._top_k) if self.head.kind == "value" else np.full(self._top_k, OWN_CHOICE)
+        return np.tile(np.concatenate([first, self._asked]), (count, 1))
 
     def _targets(self, logits: Floats) -> NDArray[np.intp]:
         """The most probable classes, then the ones asked for: (N, T)."""
-        # Values are no candidates, and keep their order.
         ranked = np.zeros_like(logits) if self.head.kind == "value" else -logits
         top = np.argsort(ranked, axis=1, kind="stable")[:, : self._top_k]
         return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
 
+    def _with_slopes(self, model: Any) -> CompiledNetwork:
+        """The network with the gradients of all targets."""
+        score, kind = self.options.score, self.head.kind
+        return self._compiled(with_gradients(model, self.batch_size, self.target_count, score=score, kind=kind))
 
-@contextmanager
-def _out_of_memory() -> Iterator[None]:
-    """Tell by its type what OpenVINO tells by its text alone."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "alloc" not in str(error):
-            raise
-        raise MemoryError(first_line(error)) from error
+    def _fixed(self, model: Any) -> CompiledNetwork:
+        model.reshape([self.batch_size, *self.plan.input_shape])
+        return self._compiled(model)
+
+    @cached_property
+    def _forward_only(self) -> CompiledNetwork:
+        return self._fixed(read_network(self.plan)) if self._has_slopes else self._main
+
+    @cached_property
+    def _front(self) -> CompiledNetwork:
+        return self._compiled(front_of(read_network(self.plan), self.batch_size))
+
+    @cached_property
+    def _logit_head(self) -> CompiledNetwork:
+        return self._compiled(gradient_head(read_network(self.plan), self.batch_size, self.head.kind))
+
+    @cached_property
+    def _score_head(self) -> CompiledNetwork:
+        if self.options.score == "logit":
+            return self._logit_head
+        made = gradient_head(read_network(self.plan), self.batch_size, self.head.kind, self.options.score)
+        return self._compiled(made)
+
+    @cached_property
+    def _shifted_head(self) -> CompiledNetwork:
+        return self._compiled(shifted_head(read_network(self.plan), self.batch_size, self.head.kind))
+
+    def _compiled(self, model: Any) -> CompiledNetwork:
+        return CompiledNetwork(model, streams=self.streams, precision=self.options.precision)
 
 
-def infer_requests(plan: Plan, batch_size: int, streams: int, precision: Precision) -> tuple[list[Any], int]:
-    """Compile a plan's network for this machine, and give a request for each pass that runs at the same time.
+class _Kept:
+    """What the head reads of one batch, computed when it is first asked for."""
 
-    Give with them the batch size, which is the network's own where it takes batches of one size only.
-    """
-    core = openvino.Core()
-    model = core.read_model(plan.network, plan.weights)
+    def __init__(self, engine: OpenVinoEngine, inputs: Floats) -> None:
+        self._engine = engine
+        self._inputs = inputs
+
+    @cached_property
+    def tensors(self) -> list[NDArray[Any]]:
+        """The tensors of the whole padded batch, in the order of the head's inputs."""
+        return self._engine.kept_tensors(self._inputs)
+
+
+def read_network(plan: Plan) -> Any:
+    """Read a plan's network."""
+    return openvino.Core().read_model(plan.network, plan.weights)
+
+
+def _batch_size(model: Any, wanted: int) -> int:
+    """Give the batch size that is wanted, or the only one that a network takes."""
     own = model.input(0).get_partial_shape()[0]
-    size = batch_size if own.is_dynamic else int(own.get_length())
-    model.reshape([size, *plan.input_shape])
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams})
-    return [compiled.create_infer_request() for _ in range(streams)], size
+    return wanted if own.is_dynamic else int(own.get_length())

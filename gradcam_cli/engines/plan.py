@@ -1,7 +1,7 @@
 """A compiled plan: all that explaining one model at one layer takes, in one file, without Keras or TensorFlow.
 
 The file is a zip archive of stored members: `plan.json` (what the model is, and the sha256 of every other member), the
-network in OpenVINO's format, and the weights of its dense head. Nothing in it is code.
+network in OpenVINO's format, and the weights of its head where that is GAP -> Dense. Nothing in it is code.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, get_args
 import numpy as np
 
 from gradcam_cli.atomic import atomically
-from gradcam_cli.engines.protocol import Floats, Head, HeadKind, TargetLayer
+from gradcam_cli.engines.protocol import Floats, Head, HeadKind, Linearity, TargetLayer
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.imaging.geometry import CellLine, MapGeometry
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
@@ -25,14 +25,32 @@ from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.settings import FIT_MODES, FitMode
 
 SUFFIX = ".plan"
-VERSION = 3
+VERSION = 4
 DESCRIPTION = "plan.json"
-MEMBERS = ("network.xml", "network.bin", "head.npy")
+NETWORK = ("network.xml", "network.bin")
+# Only where the head is GAP -> Dense.
+DENSE = "head.npy"
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """How the gradient of a plan compared with another computation of it, and the version of OpenVINO that it had.
+
+    `correlation` is the lowest over the pictures that were tried, and `ratio` the ratio of the two gradients' lengths
+    that is farthest from 1.
+    """
+
+    openvino: str
+    correlation: float
+    ratio: float
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A network up to its logits, its target layer, its dense head's weights (K, C), and what surrounds them.
+    """A network up to its logits, its target layer, and what surrounds them.
+
+    `head_weights` (K, C) are there where the head is GAP -> Dense, and the gradient is known in closed form; elsewhere
+    `check` says how the gradient that the network computes was compared.
 
     `network` is the XML and `weights` the binary part of OpenVINO's format; the network takes (N, height, width,
     channels) float32 and gives `activations` (N, h, w, K) and `logits` (N, C).
@@ -47,7 +65,8 @@ class Plan:
     warnings: tuple[str, ...]
     layer: TargetLayer
     head_kind: HeadKind
-    head_weights: Floats
+    head_weights: Floats | None
+    class_count: int
     network: bytes
     weights: bytes
     preprocess_reason: str = ""
@@ -56,11 +75,15 @@ class Plan:
     notes: tuple[str, ...] = ()
     head_reason: str = ""
     head_assumed: bool = False
+    linearity: Linearity = "piecewise"
+    check: SelfCheck | None = None
 
     @property
     def head(self) -> Head:
-        """From logits to probabilities, and the closed-form gradient."""
-        return Head(self.head_kind, self.head_weights.shape[1], self.head_weights, self.head_reason, self.head_assumed)
+        """From logits to probabilities, and the closed-form gradient where there is one."""
+        return Head(
+            self.head_kind, self.class_count, self.head_weights, self.head_reason, self.head_assumed, self.linearity
+        )
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -69,9 +92,11 @@ def write_plan(plan: Plan, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    head = io.BytesIO()
-    np.save(head, plan.head_weights, allow_pickle=False)
-    members = dict(zip(MEMBERS, (plan.network, plan.weights, head.getvalue()), strict=True))
+    members = dict(zip(NETWORK, (plan.network, plan.weights), strict=True))
+    if plan.head_weights is not None:
+        head = io.BytesIO()
+        np.save(head, plan.head_weights, allow_pickle=False)
+        members[DENSE] = head.getvalue()
     with atomically(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
         archive.writestr(DESCRIPTION, json.dumps(_described(plan, members), sort_keys=True))
         for name, data in members.items():
@@ -96,6 +121,9 @@ def _described(plan: Plan, members: dict[str, bytes]) -> dict[str, Any]:
         "head_kind": plan.head_kind,
         "head_reason": plan.head_reason,
         "head_assumed": plan.head_assumed,
+        "class_count": plan.class_count,
+        "linearity": plan.linearity,
+        "check": plan.check and asdict(plan.check),
         "members": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
     }
 
@@ -124,7 +152,8 @@ def _read(path: Path, file: BinaryIO) -> Plan:
         described = json.loads(archive.read(DESCRIPTION))
         if not isinstance(described, dict) or described.get("plan_version") != VERSION:
             raise ModelError(f"{path}: another version of gradcam-cli compiled it. Compile the model again.")
-        members = {name: archive.read(name) for name in MEMBERS}
+        members = {name: archive.read(name) for name in archive.namelist() if name != DESCRIPTION}
+    _demand(set(described["members"]) == set(members), "the list of its members")
     for name, data in members.items():
         if hashlib.sha256(data).hexdigest() != described["members"][name]:
             raise ModelError(f"{path}: {name} is damaged. Compile the model again.")
@@ -134,7 +163,8 @@ def _read(path: Path, file: BinaryIO) -> Plan:
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse members that claim more bytes than the file has: a plan stores its members without compression."""
     found = archive.infolist()
-    if sorted(member.filename for member in found) != sorted((DESCRIPTION, *MEMBERS)):
+    names = [member.filename for member in found if member.filename != DENSE]
+    if sorted(names) != sorted((DESCRIPTION, *NETWORK)) or len(found) > len(names) + 1:
         raise ValueError("its members are not those of a plan")
     if any(member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size for member in found):
         raise ValueError("its members are compressed")
@@ -150,11 +180,13 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
     """
     height, width, channels = described["input_shape"]
     layer = _layer(described["layer"])
-    head = np.load(io.BytesIO(members["head.npy"]), allow_pickle=False)
-    _demand(head.dtype == np.float32 and head.ndim == 2 and head.shape[0] == layer.channels, "the weights of its head")
-    sides = (height, width, channels, layer.height, layer.width, layer.channels)
+    head = _dense(members, layer, described["class_count"])
+    check = described["check"]
+    _demand((head is None) == (check is not None), "the check of its gradient")
+    sides = (height, width, channels, layer.height, layer.width, layer.channels, described["class_count"])
     _demand(all(type(side) is int and side > 0 for side in sides), "its sizes")
     _demand(described["head_kind"] in get_args(HeadKind), "the kind of its head")
+    _demand(described["linearity"] in get_args(Linearity), "the kind of its head")
     _demand(described["fit"] in FIT_MODES, "its fit")
     texts = (
         described["name"],
@@ -178,6 +210,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         layer=layer,
         head_kind=described["head_kind"],
         head_weights=head,
+        class_count=described["class_count"],
         network=members["network.xml"],
         weights=members["network.bin"],
         preprocess_reason=described["preprocess_reason"],
@@ -186,7 +219,25 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         notes=tuple(described["notes"]),
         head_reason=described["head_reason"],
         head_assumed=bool(described["head_assumed"]),
+        linearity=described["linearity"],
+        check=None if check is None else _check(check),
     )
+
+
+def _dense(members: dict[str, bytes], layer: TargetLayer, class_count: int) -> Floats | None:
+    """Read the weights (K, C) of a GAP -> Dense head; None where the plan has none."""
+    if DENSE not in members:
+        return None
+    weights: Floats = np.load(io.BytesIO(members[DENSE]), allow_pickle=False)
+    shape = (layer.channels, class_count)
+    _demand(weights.dtype == np.float32 and weights.shape == shape, "the weights of its head")
+    return weights
+
+
+def _check(described: dict[str, Any]) -> SelfCheck:
+    found = SelfCheck(str(described["openvino"]), float(described["correlation"]), float(described["ratio"]))
+    _demand(bool(np.isfinite((found.correlation, found.ratio)).all()), "the check of its gradient")
+    return found
 
 
 def _demand(holds: bool, what: str) -> None:

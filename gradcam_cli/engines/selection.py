@@ -3,7 +3,7 @@
 TensorFlow on the CPU serves all other models.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -184,20 +184,21 @@ class ModelEngines:
     ) -> "tuple[Engine, Classifier | Plan]":
         choice = self._choice
         _refuse_impossible(request, choice)
-        if request.exchange:
-            made = _exchange_plan(request, choice)
-            return _openvino(made, choice, work), made
-        plan = _plan_at_hand(request, choice, self._has_gpu)
-        if plan:
-            return _openvino(plan, choice, work), plan
-        streams = self._prepare(work)
-        classifier = classifier_of()
-        plan = _compiled(request, classifier, choice) if _wants_plan(request, choice, self._has_gpu) else None
-        if plan:
-            return _openvino(plan, choice, work), plan
-        if choice.precision != "float32":
-            raise ModelError(f"`precision={choice.precision}` needs the engine openvino, which cannot be used here.")
-        return _tensorflow(classifier, request, work, streams), classifier
+        layers = _by_layer(request)
+        plans = [_plan_at_hand(each, choice, self._has_gpu) for each in layers]
+        needed = bool(choice.engine == "openvino" or request.plan or request.exchange)
+        if not _serve(plans, work, needed=needed):
+            streams = self._prepare(work)
+            classifier = classifier_of()
+            plans = _compiled(layers, classifier, choice) if _wants_plan(request, choice, self._has_gpu) else []
+            if not _serve(plans, work, needed=needed):
+                if choice.precision != "float32":
+                    raise ModelError(
+                        f"`precision={choice.precision}` needs the engine openvino, which cannot be used here."
+                    )
+                return _tensorflow(classifier, layers, work, streams), classifier
+        found = [plan for plan in plans if plan]
+        return _openvino(found, choice, work), found[0]
 
     def _prepare(self, work: Work) -> int:
         """Put the model through the preflight, and give the number of streams of TensorFlow."""
@@ -234,8 +235,8 @@ def require_openvino() -> None:
 def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
     if choice.engine == "openvino" or request.plan or request.exchange:
         require_openvino()
-    if request.settings.layers and (choice.engine == "openvino" or request.plan or request.exchange):
-        raise ModelError("`layers` needs the engine tensorflow: a plan is compiled for one layer.")
+    if request.settings.layers and request.plan:
+        raise ModelError(f"{request.plan}: a plan is compiled for one layer. Give `layers` the model it came from.")
     if request.inputs_vary and choice.engine == "openvino":
         raise ModelError("Inputs that differ from picture to picture need the engine tensorflow.")
     if request.plan and (request.inputs or request.settings.image_input):
@@ -250,8 +251,7 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
 
 def _wants_plan(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> bool:
     """Whether a plan could serve, as far as it is known without the model, and is preferred."""
-    stays = request.settings.layers or request.inputs_vary
-    if choice.engine == "tensorflow" or stays or not openvino_installed():
+    if choice.engine == "tensorflow" or request.inputs_vary or not openvino_installed():
         return False
     return _needs_plan(choice) or not has_gpu()
 
@@ -265,6 +265,8 @@ def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasG
     """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
     if request.plan:
         return _given_plan(request, request.plan)
+    if request.exchange:
+        return _exchange_plan(request, choice)
     if not choice.cache or not _wants_plan(request, choice, has_gpu):
         return None
     from gradcam_cli.engines.cache import cached_plan
@@ -318,14 +320,55 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     return replace(plan, labels=found, notes=(*plan.notes, *notes))
 
 
-def _compiled(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | None":
-    """Compile and keep a plan; None where it is impossible."""
-    from gradcam_cli.engines.cache import is_unfit, keep_plan, remember_unfit
+def _by_layer(request: "ModelRequest") -> "list[ModelRequest]":
+    """One request for each layer whose maps are fused, or the request itself."""
+    settings = request.settings
+    if not settings.layers:
+        return [request]
+    return [replace(request, settings=replace(settings, layer=layer, layers=())) for layer in settings.layers]
+
+
+def _serve(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> bool:
+    """Whether there is a plan for each layer, and they do what the methods ask for.
+
+    Raises:
+        ModelError: they do not, and a plan is `needed`.
+    """
+    if not plans or None in plans:
+        return False
+    needs = [method.name for method in work.methods if method.derives_pooled and work.options.score == "logit"]
+    smooth = any(plan and plan.head.linearity == "pooled" for plan in plans)
+    if not needs or not smooth:
+        return True
+    if needed:
+        raise ModelError(
+            f"`method={needs[0]}` takes third derivatives of this model's head: they need the engine tensorflow."
+        )
+    return False
+
+
+def _compiled(layers: "list[ModelRequest]", classifier: "Classifier", choice: EngineSettings) -> "list[Plan | None]":
+    """Compile and keep a plan for each layer; an empty list where it is impossible for one of them."""
+    plans = []
+    for request in layers:
+        plan = _compiled_at(request, classifier, choice)
+        if plan is None:
+            return []
+        plans.append(plan)
+    return [*plans]
+
+
+def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | None":
+    """Compile and keep a plan for one layer; None where it is impossible."""
+    from gradcam_cli.engines.cache import cached_plan, is_unfit, keep_plan, remember_unfit
     from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 
     needed = _needs_plan(choice)
     if choice.cache and not needed and is_unfit(request):
         return None
+    kept = cached_plan(request) if choice.cache else None
+    if kept:
+        return kept
     try:
         plan = compile_plan(classifier, request.settings.layer, partial(_keep_layers, request, choice))
     except NotCompilableError as error:
@@ -347,22 +390,29 @@ def _keep_layers(request: "ModelRequest", choice: EngineSettings, names: list[st
         remember_layers(request.settings.model, names)
 
 
-def _openvino(plan: "Plan", choice: EngineSettings, work: Work) -> "Engine":
-    from gradcam_cli.engines.openvino import OpenVinoEngine
+def _openvino(plans: "Sequence[Plan]", choice: EngineSettings, work: Work) -> "Engine":
+    from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
+    from gradcam_cli.engines.self_check import check_again
     from gradcam_cli.engines.streams import streams_for
 
     streams = streams_for(batches=work.batches)
-    return OpenVinoEngine(
-        plan,
-        work.targets,
+    options = PassOptions(
         batch_size=work.even_batch_size(streams),
         streams=streams,
         precision=choice.precision,
         score=work.options.score,
+        gradients=any(method.differentiates for method in work.methods),
     )
 
+    def at(plan: "Plan", others: "tuple[Engine, ...]" = ()) -> OpenVinoEngine:
+        check_again(plan)
+        return OpenVinoEngine(plan, work.targets, options, others=others)
 
-def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, streams: int) -> "Engine":
+    first, *others = plans
+    return at(first, tuple(at(plan) for plan in others))
+
+
+def _tensorflow(classifier: "Classifier", layers: "list[ModelRequest]", work: Work, streams: int) -> "Engine":
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
     from gradcam_cli.engines.tracing import PassSettings, trace_model
 
@@ -377,5 +427,5 @@ def _tensorflow(classifier: "Classifier", request: "ModelRequest", work: Work, s
     def at(layer: str, others: "tuple[Engine, ...]" = ()) -> TensorFlowEngine:
         return TensorFlowEngine(trace_model(classifier, layer, settings), streams=streams, others=others)
 
-    first, *others = request.settings.layers or (request.settings.layer,)
+    first, *others = (request.settings.layer for request in layers)
     return at(first, tuple(at(layer) for layer in others))

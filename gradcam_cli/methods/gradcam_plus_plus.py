@@ -127,5 +127,6 @@ METHODS = (
         BACKWARD,
         differentiates=True,
         exact_heads=EXACT_HEADS,
+        derives_pooled=True,
     ),
 )

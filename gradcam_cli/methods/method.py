@@ -133,6 +133,7 @@ class Method:
         masks_inputs: whether it runs the network on `max_channels` masked copies of each image.
         exact_heads: for a method with second and third derivatives, the kinds of heads for which those of the logit
             are exact; empty for a method without.
+        derives_pooled: whether it asks the engine for these derivatives where the head is `pooled`.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Method:
     why_one_score: str = ""
     masks_inputs: bool = False
     exact_heads: frozenset[Linearity] = frozenset()
+    derives_pooled: bool = False
 
     @property
     def assumes_linearity(self) -> bool:

@@ -1,10 +1,12 @@
 """What a command reports to a CI system: test cases for JUnit XML, and a summary in Markdown."""
 
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gradcam_cli.atomic import atomically, temporary_beside
+from gradcam_cli.atomic import atomically, refuse_device, temporary_beside
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.results.junit import Case, CaseList, Suite, junit_xml
 from gradcam_cli.results.markdown import Page, Table, markdown_text
@@ -67,20 +69,20 @@ def gate_case(name: str, crossed: Iterable[str], text: str = "") -> Case:
     lines = list(crossed)
     if not lines:
         return Case(name, "gates")
-    return Case(name, "gates", "failure", "crossed", lines[0], "\n".join([*lines, text]).rstrip("\n"))
+    return Case(name, "gates", "failure", "crossed", "; ".join(lines), "\n".join([*lines, text]).rstrip("\n"))
 
 
 def check_writable(path: Path) -> None:
     """Make the folder of a file, and check that the file can be written there.
 
     Raises:
-        EnvironmentStop: it cannot be written, or something that is no regular file stands there.
+        EnvironmentStop: it cannot be written, or something that is no file stands there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A device or a pipe would be replaced by a file.
-        if path.exists() and not path.is_file():
-            raise EnvironmentStop(f"{path}: not a regular file.")
+        refuse_device(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         probe = temporary_beside(path)
         probe.touch(exist_ok=False)
         probe.unlink()

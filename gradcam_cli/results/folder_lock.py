@@ -35,25 +35,25 @@ class FolderLock:
         self._file: Path | None = None
 
     def take(self) -> None:
-        """Take the lock; some network file systems have none, and a run there is no worse for that than without.
+        """Take the lock.
+
+        Some network file systems lock no folders, and some not even files; a run there goes on without.
 
         Raises:
             UsageError: another run has it.
-            OSError: the folder cannot be opened.
+            OSError: the folder cannot be opened, or the file of the shard cannot be made.
         """
         if fcntl is None:
             return
         self._descriptors.append(os.open(self._root, os.O_RDONLY))
         try:
-            fcntl.flock(self._descriptors[0], (fcntl.LOCK_SH if self._shard else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            _lock(fcntl, self._descriptors[0], fcntl.LOCK_SH if self._shard else fcntl.LOCK_EX)
             if self._shard:
                 self._take_file(fcntl, self._root / f"{PREFIX}{self._shard.name}{LOCK_SUFFIX}")
         except BlockingIOError as error:
             self.release()
             who = f"another run of shard {self._shard}, or a run of all," if self._shard else "another run"
             raise UsageError(f"{self._root}: {who} is writing there. Wait for it, or choose another.") from error
-        except OSError:
-            self.release()
 
     def release(self) -> None:
         """Let another run have the folder."""
@@ -70,9 +70,23 @@ class FolderLock:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             self._descriptors.append(descriptor)
-            locks.flock(descriptor, locks.LOCK_EX | locks.LOCK_NB)
+            _lock(locks, descriptor, locks.LOCK_EX)
             with suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), os.fstat(descriptor)):
                     self._file = path
                     return
             os.close(self._descriptors.pop())
+
+
+def _lock(locks: ModuleType, descriptor: int, mode: int) -> None:
+    """Lock a folder or a file, where the file system can.
+
+    Raises:
+        BlockingIOError: somebody else has it.
+    """
+    try:
+        locks.flock(descriptor, mode | locks.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return

@@ -11,10 +11,15 @@ MOST_BYTES = 1_000_000
 MOST_ROWS = 20
 LONGEST_CELL = 200
 CUT = "..."
-# Characters that may begin markup, a link, a formula or a mention: each becomes an entity, which begins none.
-MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&!@$^\"]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
-# GitHub looks for mentions and addresses after it has read the entities: a space without width ends them.
-NO_MENTION = "&#8203;"
+# Characters that may begin or end markup, a link, a formula or a mention: each becomes an entity, which does neither.
+# An underscore between letters or digits is only that.
+MARKUP = re.compile(
+    r"""[\\`*{}\[\]<#|~&!@$^"]|^>|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=\S)|(?<=www)\.""", re.IGNORECASE
+)
+# What would make a line that stands alone a list, a quotation, a rule or a heading.
+NO_PARAGRAPH = re.compile(r"(?![A-Za-z0-9])|\d+[.)]")
+# A space without width. GitHub looks for mentions and addresses after it has read the entities: this ends them.
+NO_WIDTH = "&#8203;"
 
 
 @dataclass(frozen=True)
@@ -56,16 +61,21 @@ def escaped(text: str) -> str:
 
 def _entity(found: re.Match[str]) -> str:
     entity = f"&#{ord(found[0])};"
-    return f"{entity}{NO_MENTION}" if found[0] == "@" else entity
+    return f"{entity}{NO_WIDTH}" if found[0] == "@" else entity
 
 
 def _blocks(page: Page) -> Iterator[str]:
     yield f"## {escaped(page.title)}"
     for line in page.lines[:MOST_ROWS]:
-        yield escaped(line)
+        yield _paragraph(line)
     for table in page.tables:
         if table.rows:
             yield _table(table)
+
+
+def _paragraph(text: str) -> str:
+    line = escaped(text.strip())
+    return f"{NO_WIDTH}{line}" if NO_PARAGRAPH.match(line) else line
 
 
 def _table(table: Table) -> str:

@@ -113,8 +113,8 @@ class OutputFolder:
     @contextmanager
     def held(self, record: str | None = None, rows: str | None = None) -> Iterator["OutputFolder"]:
         """Prepare the folder, and have it until the block ends; the arguments and errors are those of `prepare`."""
-        self.prepare(record, rows)
         try:
+            self.prepare(record, rows)
             yield self
         finally:
             self.release()

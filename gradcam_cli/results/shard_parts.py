@@ -14,6 +14,7 @@ from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import Shard, index_of, is_run_record, shard_of_record
 from gradcam_cli.results.earlier_run import MOST_CHANGES, changes, run_record_of
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
+from gradcam_cli.results.ownership import belongs_to
 from gradcam_cli.results.reading import read_sidecar
 from gradcam_cli.results.sidecar import Record, name_on_disk
 from gradcam_cli.text import counted
@@ -211,9 +212,14 @@ def _belongs(sidecar: Record, place: str, run: Record) -> bool:
 
 
 def _refuse_missing(path: Path, sidecar: Record) -> None:
+    """Refuse a sidecar whose files are missing or have another size, or that names files of others."""
     try:
         for file in sidecar["files"]:
-            found = path.with_name(name_on_disk(sidecar, file["name"])).lstat()
+            name = name_on_disk(sidecar, file["name"])
+            if not belongs_to(name, path.name.removesuffix(SIDECAR_SUFFIX)):
+                # It would take the place of some other file in the merged folder.
+                raise UsageError(f"{path}: {file['name']} is not a file of this image. Remove this sidecar.")
+            found = path.with_name(name).lstat()
             if not stat.S_ISREG(found.st_mode) or found.st_size != file["bytes"]:
                 raise UsageError(f"{path}: {file['name']} is not as its sidecar says. Run gradcam-cli verify there.")
     except (OSError, LookupError, TypeError, ValueError) as error:

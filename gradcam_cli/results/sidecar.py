@@ -307,3 +307,8 @@ def schema_text(version: int = SCHEMA_VERSION) -> str:
     """Give the JSON Schema of the record, of this version or of the first one."""
     name = "sidecar.v1.schema.json" if version == FIRST_VERSION else "sidecar.schema.json"
     return (resources.files("gradcam_cli.results") / name).read_text(encoding="utf-8")
+
+
+def run_schema_text() -> str:
+    """Give the JSON Schema of `run.json`, and of the record of a shard."""
+    return (resources.files("gradcam_cli.results") / "run.schema.json").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from gradcam_cli.engines.exchange.head import dense_weights
 from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.network import NUMBER, Network, open_network
 from gradcam_cli.engines.exchange.picture import picture_tensor, set_shape
-from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.gradient import NoRuleError
+from gradcam_cli.engines.plan import Plan, SelfCheck
 from gradcam_cli.engines.protocol import Floats
 from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.self_check import WrongGradientError, checked_by_differences
 from gradcam_cli.errors import EnvironmentStop, ModelError, first_line
 from gradcam_cli.models.layout import Layout
 from gradcam_cli.models.request import ModelRequest
@@ -35,12 +38,11 @@ def compile_exchange(request: ModelRequest, layer: str | None = None) -> Plan:
     target = network.layers.choose(layer or request.settings.layer)
     model = _one_or_many_pictures(network, target)
     weights = dense_weights(network.analysed, target, network.scores)
-    if weights is None:
-        raise ModelError(f"{network.name}: layer '{target.layer.path}' is not followed by pooling and one dense layer.")
-    if network.scores.kind == "binary":
+    binary = network.scores.kind == "binary"
+    if weights is not None and binary:
         weights = np.concatenate([-weights, weights], axis=1)
-    xml, binary = _serialised(model)
-    return Plan(
+    xml, numbers = _serialised(model)
+    plan = Plan(
         name=network.name,
         sha256=request.sha256,
         input_shape=network.picture.shape,
@@ -51,13 +53,33 @@ def compile_exchange(request: ModelRequest, layer: str | None = None) -> Plan:
         layer=target.layer,
         head_kind=network.scores.kind,
         head_weights=weights,
+        class_count=2 if binary else network.scores.units,
         network=xml,
-        weights=binary,
+        weights=numbers,
         preprocess_reason=network.numbers.reason,
         notes=network.notes,
         head_reason=network.scores.reason,
         head_assumed=network.scores.assumed,
+        linearity="smooth" if weights is None else "piecewise",
     )
+    return plan if weights is not None else replace(plan, check=_compared(plan))
+
+
+def _compared(plan: Plan) -> SelfCheck:
+    """Compare the gradient that OpenVINO computes with central differences of the logits.
+
+    Raises:
+        ModelError: it cannot be built, or they differ.
+    """
+    remedy = "Choose another layer with `layer`."
+    try:
+        return checked_by_differences(plan)
+    except NoRuleError as error:
+        raise ModelError(f"{plan.name}, layer '{plan.layer.path}': {error} {remedy}") from error
+    except WrongGradientError as error:
+        raise ModelError(
+            f"{plan.name}, layer '{plan.layer.path}': with OpenVINO {openvino.__version__} {error}. {remedy}"
+        ) from error
 
 
 def _one_or_many_pictures(network: Network, target: Target) -> Any:

@@ -11,7 +11,6 @@ from gradcam_cli.engines.gradient.nodes import (
     Tensor,
     add,
     constant,
-    expanded,
     integers,
     joined,
     multiply,
@@ -26,7 +25,7 @@ from gradcam_cli.engines.gradient.nodes import (
     sum_over,
 )
 from gradcam_cli.engines.gradient.shapes import RELAYING, laid_again
-from gradcam_cli.engines.gradient.step import NoRuleError, Rule, Step, no_rule
+from gradcam_cli.engines.gradient.step import Rule, Step, no_rule
 from gradcam_cli.engines.protocol import HeadKind
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.settings import Score
@@ -63,6 +62,22 @@ class Passage:
         for node in self.layout:
             gradient = laid_again(node, gradient)
         return gradient
+
+    def laid_back(self, change: Tensor) -> Tensor:
+        """Lay a change (N, h, w, K) of the activations out as `target` is, with 0 in what is no part of the map."""
+        for node in reversed(self.layout):
+            more = [False] * (len(node.input_values()) - 1)
+            (change, *_) = RULES[node.get_type_name()](Step(node, (change,), (True, *more)))
+        return change
+
+
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """What `differentiated` has appended: logits (N, C) and targets (N, T), and gradients (N, T, h, w, K)."""
+
+    logits: Tensor
+    targets: Tensor
+    gradients: Tensor
 
 
 def fixed(model: Any, batch: int) -> Any:
@@ -192,24 +207,36 @@ def with_gradients(
         NoRuleError: the gradient of this network cannot be built.
     """
     way = passage(fixed(model, batch), marked, logits)
+    classes = op.parameter([batch, count], np.int32, "classes")
+    made = differentiated(way, batch, classes, score, kind)
+    for tensor in (way.activations, way.logits):
+        tensor.get_tensor().set_names(set())
+    outputs = [
+        named(way.activations, "activations"),
+        named(made.logits, "logits"),
+        named(made.targets, "targets"),
+        named(made.gradients, "gradients"),
+    ]
+    named(output(classes), "classes")
+    return openvino.Model(outputs, [*model.get_parameters(), classes])
+
+
+def differentiated(way: Passage, batch: int, classes: Node, score: Score, kind: HeadKind) -> Differentiated:
+    """Append the gradients of the scores of classes (N, T) to a network, see `with_gradients`.
+
+    Raises:
+        NoRuleError: the gradient of this network cannot be built.
+    """
     scores = both_sides(way.logits, kind)
-    classes = _named(output(op.parameter([batch, count], np.int32, "classes")), "classes")
-    chosen = _chosen(scores, classes, count)
+    count = shape_of(output(classes))[1]
+    chosen = _chosen(scores, output(classes), count)
     slopes = []
     for place in range(count):
         column = reshaped(_columns(chosen, place), [batch])
         seed = _logit_slopes(scores, column, score, kind)
         slope = way.laid_out(gradient(way, _one_side(seed, kind)))
         slopes.append(output(op.unsqueeze(slope, integers([1]))))
-    for tensor in (way.activations, way.logits):
-        tensor.get_tensor().set_names(set())
-    outputs = [
-        _named(way.activations, "activations"),
-        _named(scores, "logits"),
-        _named(chosen, "targets"),
-        _named(joined(slopes, 1), "gradients"),
-    ]
-    return openvino.Model(outputs, [*model.get_parameters(), classes.get_node()])
+    return Differentiated(scores, chosen, joined(slopes, 1))
 
 
 def both_sides(logits: Tensor, kind: HeadKind) -> Tensor:
@@ -227,7 +254,8 @@ def _columns(tensor: Tensor, place: int) -> Tensor:
     return output(op.slice(tensor, integers(place), integers(place + 1), integers(1), integers(1)))
 
 
-def _named(tensor: Tensor, name: str) -> Tensor:
+def named(tensor: Tensor, name: str) -> Tensor:
+    """Give a tensor one name."""
     tensor.get_tensor().set_names({name})
     return tensor
 
@@ -237,7 +265,9 @@ def _chosen(scores: Tensor, classes: Tensor, count: int) -> Tensor:
     most = min(count, shape_of(scores)[1])
     best = op.topk(scores, constant(most, np.int64), 1, "max", "value", "i32", stable=True).output(1)
     if most < count:
-        best = expanded(_columns(best, 0), [shape_of(scores)[0], count])
+        # More columns than classes: the further ones are classes that were asked for.
+        rest = op.broadcast(constant(0, np.int32), integers([shape_of(scores)[0], count - most]))
+        best = joined([best, output(rest)], 1)
     return output(op.select(op.less(classes, constant(0, np.int32)), best, classes))
 
 
@@ -257,6 +287,3 @@ def _logit_slopes(scores: Tensor, classes: Tensor, score: Score, kind: HeadKind)
     others = multiply(probabilities, one_minus(own))
     probability = sum_over(multiply(probabilities, own), [1])
     return multiply(probability, subtract(multiply(own, sum_over(others, [1])), others))
-
-
-__all__ = ["OWN_CHOICE", "NoRuleError", "Passage", "fixed", "gradient", "passage", "with_gradients"]

@@ -1,0 +1,58 @@
+"""A network that OpenVINO has compiled for this machine, for passes that run at the same time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.errors import first_line
+from gradcam_cli.settings import Precision
+
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class CompiledNetwork:
+    """Runs one network; threads may share it, and as many as `streams` run at the same time.
+
+    Raises:
+        MemoryError: it is too large for this machine.
+    """
+
+    def __init__(self, model: Any, *, streams: int = 1, precision: Precision = "float32") -> None:
+        """Compile an `openvino.Model` of static shapes."""
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams}
+        with _out_of_memory():
+            compiled = openvino.Core().compile_model(model, "CPU", settings)
+            for _ in range(streams):
+                self._free.put(compiled.create_infer_request())
+
+    def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run one pass, and give a copy of each output, in their order.
+
+        Raises:
+            MemoryError: the pass is too large for this machine.
+        """
+        request = self._free.get()
+        try:
+            with _out_of_memory():
+                request.infer(dict(enumerate(inputs)), share_inputs=True)
+            # The request's own memory is written again by the next pass.
+            return [np.array(tensor.data) for tensor in request.output_tensors]
+        finally:
+            self._free.put(request)
+
+
+@contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """Tell by its type what OpenVINO tells by its text alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "alloc" not in str(error):
+            raise
+        raise MemoryError(first_line(error)) from error

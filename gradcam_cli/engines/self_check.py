@@ -1,0 +1,141 @@
+"""Whether the gradient that a plan's network computes is the right one: faults of a compiler are silent.
+
+A plan is checked when it is made, and again where it meets another version of OpenVINO.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
+from gradcam_cli.engines.plan import Plan, SelfCheck
+from gradcam_cli.engines.protocol import Floats, Forward
+from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.errors import ModelError
+from gradcam_cli.models.sample_pictures import sample_pictures
+from gradcam_cli.settings import TargetSettings
+
+# ReLUs whose input is next to 0 may open in one computation and stay closed in another.
+LEAST_CORRELATION = 0.999
+MOST_STRETCHED = 0.05
+PICTURES = 2
+DIRECTIONS = 8
+# The length of a step, as a share of the activations' root mean square. Rounding is still small beside its effect; a
+# longer one crosses more kinks of the ReLUs behind the layer.
+STEP = 0.001
+SEED = 7
+
+
+class WrongGradientError(ModelError):
+    """A gradient differs from another computation of it."""
+
+
+def check_pictures(plan: Plan) -> Floats:
+    """Make what a gradient is tried on: one picture like a photograph, and one of noise, as the network takes them."""
+    height, width, channels = plan.input_shape
+    noise = np.random.default_rng(SEED).integers(0, 256, (height, width, channels), np.uint8)
+    pictures = (sample_pictures(height, width, channels)[0], noise)
+    return np.stack([plan.preprocessing(picture) for picture in pictures])
+
+
+def explained(plan: Plan, targets: NDArray[np.intp] | None = None) -> tuple[OpenVinoEngine, list[Forward]]:
+    """Explain the pictures of a check one by one, and give the engine too: some networks take one picture at a time."""
+    engine = OpenVinoEngine(plan, TargetSettings(), PassOptions(1))
+    pictures = check_pictures(plan)
+    given = [None] * len(pictures) if targets is None else [classes[None] for classes in targets]
+    return engine, [engine.explain(x[None], asked) for x, asked in zip(pictures, given, strict=True)]
+
+
+def slopes_of(passes: Iterable[Forward]) -> Floats:
+    """The gradients of the first target of several passes: (N, h, w, K)."""
+    found = [forward.gradients for forward in passes]
+    return np.concatenate([gradients[:, 0] for gradients in found if gradients is not None])
+
+
+def checked(found: Floats, reference: Floats) -> SelfCheck:
+    """Compare two computations of the same numbers, (N, ...), for each of N pictures.
+
+    Raises:
+        WrongGradientError: they do not agree, or there is nothing to compare.
+    """
+    pairs = [
+        (a.ravel().astype(np.float64), b.ravel().astype(np.float64)) for a, b in zip(found, reference, strict=True)
+    ]
+    # A picture at which no gradient arrives, by either computation, shows nothing.
+    lengths = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in pairs]
+    kept = [(pair, length) for pair, length in zip(pairs, lengths, strict=True) if any(length)]
+    if not kept:
+        raise WrongGradientError("the gradient of the pictures it was tried on is 0 everywhere")
+    if not all(np.isfinite(length).all() and all(length) for _, length in kept):
+        raise WrongGradientError("its gradient is 0 or not finite, in one of two computations")
+    correlations = [_correlation(a, b) for (a, b), _ in kept]
+    ratios = [float(length[0] / length[1]) for _, length in kept]
+    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
+    check = SelfCheck(openvino.__version__, float(min(correlations)), worst)
+    if check.correlation < LEAST_CORRELATION or abs(worst - 1) > MOST_STRETCHED:
+        raise WrongGradientError(
+            f"its gradient differs from another computation of it (correlation {check.correlation:.4f}, "
+            f"ratio of the lengths {worst:.4f})"
+        )
+    return check
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    """The cosine of two vectors: both are gradients, whose means are not arbitrary."""
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def checked_by_differences(plan: Plan) -> SelfCheck:
+    """Compare a plan's gradient with central differences of its logits along random directions, through the head.
+
+    For a direction D of the activations: `(S(A + D) - S(A - D)) / 2` is `sum(g D)` but for terms of the third order.
+
+    Raises:
+        WrongGradientError: they do not agree.
+        ModelError: the gradient cannot be built.
+    """
+    engine, passes = explained(plan)
+    predicted, measured = [], []
+    for forward, slopes in zip(passes, slopes_of(passes).astype(np.float64), strict=True):
+        changes = list(_changes(forward.activations))
+        moved = [[_logit(engine, forward, each) for each in (change, -change)] for change in changes]
+        measured.append([(after - before) / 2 for after, before in moved])
+        predicted.append([float((slopes * change[0]).sum()) for change in changes])
+    return checked(np.asarray(predicted), np.asarray(measured))
+
+
+def _logit(engine: OpenVinoEngine, forward: Forward, change: Floats) -> float:
+    """The target's logit with something added to the activations."""
+    return float(engine.shifted_logits(forward, change)[0, forward.targets[0, 0]])
+
+
+def _changes(activations: Floats) -> Iterator[Floats]:
+    """Make directions (N, h, w, K) in which the score has a slope in both senses.
+
+    All cells of a channel are moved alike, or each in proportion to its value: cells that are 0 behind a ReLU stay
+    equal, so that a max pooling behind them finds its maximum where it was.
+    """
+    rng = np.random.default_rng(SEED)
+    size = np.sqrt((activations.astype(np.float64) ** 2).mean(axis=(1, 2, 3), keepdims=True))
+    for _ in range(DIRECTIONS // 2):
+        alike = STEP * size * rng.standard_normal((1, 1, 1, activations.shape[3]))
+        yield np.broadcast_to(alike, activations.shape).astype(np.float32)
+        yield (STEP * activations * rng.standard_normal(activations.shape)).astype(np.float32)
+
+
+def check_again(plan: Plan) -> None:
+    """Check a plan's gradient once more where it was checked with another version of OpenVINO.
+
+    Raises:
+        ModelError: it is wrong with this version.
+    """
+    if plan.check is None or plan.check.openvino == openvino.__version__:
+        return
+    try:
+        checked_by_differences(plan)
+    except WrongGradientError as error:
+        raise ModelError(
+            f"{plan.name}: with OpenVINO {openvino.__version__} {error}. Compile the model again, or use "
+            "`engine=tensorflow`."
+        ) from error
