@@ -15,6 +15,7 @@ from gradcam_cli import read_run
 from gradcam_cli.errors import EnvironmentStop, Reason, StorageError, UsageError
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.options import explain_request
+from gradcam_cli.results.stored_folder import StoredFolder
 from gradcam_cli.results.stored_lock import FOLDER, StoredLock
 from gradcam_cli.runs.explain import run_explain
 from gradcam_cli.storage import Store, Stores, Url
@@ -394,3 +395,25 @@ def test_names_that_are_no_utf8_are_escaped(bucket: str, invoke: Invoke, photos:
     invoke("explain", "photos", "-o", f"{bucket}/out")
     assert r"caf\xe9.jpg.overlay.jpg" in contents(f"{bucket}/out")
     assert "all were done before" in invoke("explain", "photos", "-o", f"{bucket}/out").stderr
+
+
+def test_an_interrupted_run_frees_the_prefix_and_goes_on(
+    inside: str, bucket: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Any] = []
+    write = StoredFolder.write_image
+
+    def interrupted(folder: StoredFolder, *args: Any) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(args)
+        write(folder, *args)
+
+    monkeypatch.setattr(StoredFolder, "write_image", interrupted)
+    invoke("explain", inside, "-o", f"{bucket}/out", code=130)
+    assert locks(bucket) == []
+    assert json.loads(Stores().object(f"{bucket}/out/run.json").read())["interrupted"]
+    monkeypatch.setattr(StoredFolder, "write_image", write)
+    assert "1 of them before" in invoke("explain", inside, "-o", f"{bucket}/out").stderr
+    invoke("explain", inside, "-o", f"{bucket}/whole")
+    assert contents(f"{bucket}/out") == contents(f"{bucket}/whole")
