@@ -135,6 +135,19 @@ def test_report_compare_and_snapshot_read_a_merged_run(invoke: Invoke, tmp_path:
     assert read_run("out").counts["done"] == 12
 
 
+def test_other_options_in_the_merged_folder_are_announced(invoke: Invoke, many: Path) -> None:
+    names = shards(invoke, 2, "part{}")
+    invoke("merge", *names, "-o", "out")
+    assert "other options" not in invoke("merge", *names, "-o", "out").stderr
+    invoke("explain", "photos/1.jpg", "photos/2.jpg", "-o", "other", "--method", "gradcam")
+    (many / "2.jpg").rename(many / "new.jpg")
+    for index in (1, 2):
+        explain(invoke, names[index - 1], f"{index}/2")
+    assert invoke("merge", *names, "-o", "other", "-q").stderr == ""
+    invoke("explain", "photos/1.jpg", "-o", "other", "--method", "gradcam")
+    assert "Only its results of other images stay" in invoke("merge", *names, "-o", "other").stderr
+
+
 def test_an_empty_shard_is_part_of_the_run(invoke: Invoke, tmp_path: Path) -> None:
     for index in (1, 2):
         invoke("explain", "photos/1.jpg", "-o", "out", "--shard", f"{index}/2")

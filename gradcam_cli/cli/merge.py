@@ -40,8 +40,12 @@ def merge(runs: tuple[Path, ...], output: Path | None, report: bool, quiet: bool
         from gradcam_cli.report.report import refuse_foreign_page
 
         refuse_foreign_page(output or runs[0])
-    merged = merge_runs(runs, output)
-    if not quiet:
-        say(summary(merged))
+
+    def tell(text: str) -> None:
+        if not quiet:
+            say(text)
+
+    merged = merge_runs(runs, output, note=tell)
+    tell(summary(merged))
     if report and isinstance(merged.folder, Path):
         write_page(ReportRequest(merged.folder), quiet=quiet)

@@ -1,7 +1,7 @@
 """One run out of its shards: their records are added up, and their outputs are brought into one folder."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,13 @@ from gradcam_cli.text import counted
 StrPath = str | os.PathLike[str]
 
 
-def merge_runs(folders: Iterable[StrPath], output: StrPath | None = None) -> Run:
+def _ignore(text: str) -> None:
+    del text
+
+
+def merge_runs(
+    folders: Iterable[StrPath], output: StrPath | None = None, *, note: Callable[[str], None] = _ignore
+) -> Run:
     """Make one run of its shards.
 
     The record of the run is `run.json`: the counts and times of the shards are added up. With several folders, the
@@ -32,6 +38,7 @@ def merge_runs(folders: Iterable[StrPath], output: StrPath | None = None) -> Run
     Args:
         folders: the output folders of the shards: one for all, or several.
         output: the folder of the merged run; with one folder it may be left out.
+        note: takes a line where `output` holds a run with other options.
 
     Raises:
         UsageError: a shard is missing, or did not reach all of its images; the shards differ in options, model or
@@ -46,9 +53,10 @@ def merge_runs(folders: Iterable[StrPath], output: StrPath | None = None) -> Run
     roots = _distinct(folders)
     target = Path(output) if output is not None else _only(roots)
     in_place = len(roots) == 1 and _same(roots[0], target)
+    folder = OutputFolder(target)
     with ExitStack() as stack:
         if in_place:
-            stack.enter_context(OutputFolder(target).held())
+            stack.enter_context(folder.held())
             merged = _merged_before(target)
             if merged is not None:
                 return merged
@@ -57,11 +65,13 @@ def merge_runs(folders: Iterable[StrPath], output: StrPath | None = None) -> Run
             for root in roots:
                 stack.enter_context(_unwritten(root))
         parts = parts_in(roots)
-        folder = OutputFolder(target)
+        before = run_record_of(target)
         if not in_place:
             stack.enter_context(folder.held())
+            if before and before["options_sha256"] != parts[0].record["options_sha256"]:
+                note(f"{target}: an earlier run there had other options. Only its results of other images stay.")
             _link(parts, folder)
-        record = _summed(parts, run_record_of(target))
+        record = _summed(parts, before)
         folder.write_run(record)
         if in_place:
             _remove_records(parts)
