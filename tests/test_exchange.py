@@ -29,9 +29,9 @@ def network(name: str | Path, **settings: Any) -> Network:
     return open_network(locate_model(ModelSettings(model=str(path), **settings), lambda *_: None))
 
 
-def plan(name: str | Path, layer: str | None = None, **settings: Any) -> Plan:
+def plan(name: str | Path, layer: str = "auto", **settings: Any) -> Plan:
     path = name if isinstance(name, Path) else ONNX / f"{name}.onnx"
-    return compile_exchange(locate_model(ModelSettings(model=str(path), **settings), lambda *_: None), layer)
+    return compile_exchange(locate_model(ModelSettings(model=str(path), layer=layer, **settings), lambda *_: None))
 
 
 def engine(made: Plan, batch_size: int = 2, top_k: int = 1, classes: tuple[str, ...] = ()) -> OpenVinoEngine:
@@ -265,3 +265,12 @@ def test_the_command_line_needs_neither_keras_nor_tensorflow(
     assert records[0]["classes"][0]["label"] in {"ant", "bee", "cow", "dog", "elk"}
     refused = run(*args, "-o", "out", "--engine", "tensorflow", env=without_keras).expect(3).err
     assert "for the engine openvino" in refused
+
+
+def one_picture_only(tmp_path: Path) -> Path:
+    """A network whose reshape has the batch of 1 in it, as many exporters write it."""
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    features = op.relu(conv(given, 3, 4))
+    flat = op.reshape(features, np.asarray([1, 256]), special_zero=False)
+    kernel = np.random.default_rng(0).standard_normal((256, 3)).astype(np.float32)
+    return saved(tmp_path, op.matmul(flat, kernel, transpose_a=False, transpose_b=False), given)

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.engines.exchange.head import dense_weights
+from gradcam_cli.engines.exchange.head import dense_weights, linearity
 from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.network import NUMBER, Network, open_network
 from gradcam_cli.engines.exchange.picture import picture_tensor, set_shape
 from gradcam_cli.engines.gradient import NoRuleError
 from gradcam_cli.engines.plan import Plan, SelfCheck
-from gradcam_cli.engines.protocol import Floats
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.self_check import WrongGradientError, checked_by_differences
 from gradcam_cli.errors import EnvironmentStop, ModelError, first_line
@@ -24,22 +23,28 @@ from gradcam_cli.models.request import ModelRequest
 op = openvino.opset15
 OPEN = -1
 SEED = 0
-# Batches of two pictures give the same numbers as each picture by itself, up to the order of sums.
+# Numbers that are the same up to the order of sums.
 SAME = 1e-3
+TINY = 1e-12
 
 
-def compile_exchange(request: ModelRequest, layer: str | None = None) -> Plan:
-    """Compile a model in an exchange format at the layer of the request, or at another one.
+def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> Plan:
+    """Compile a model in an exchange format at the layer of the request.
+
+    Args:
+        request: the model.
+        differentiated: whether its gradient is built and checked. A plan without serves methods that take none, and
+            cannot be kept.
 
     Raises:
-        ModelError: the model cannot be read or explained, or has no such layer.
+        ModelError: the model cannot be read or explained, has no such layer, or its gradient is missing or wrong.
     """
     network = open_network(request)
-    target = network.layers.choose(layer or request.settings.layer)
+    target = network.layers.choose(request.settings.layer)
     model = _one_or_many_pictures(network, target)
+    slopes = linearity(network.analysed, target, network.scores)
     weights = dense_weights(network.analysed, target, network.scores)
-    binary = network.scores.kind == "binary"
-    if weights is not None and binary:
+    if weights is not None and network.scores.kind == "binary":
         weights = np.concatenate([-weights, weights], axis=1)
     xml, numbers = _serialised(model)
     plan = Plan(
@@ -53,16 +58,16 @@ def compile_exchange(request: ModelRequest, layer: str | None = None) -> Plan:
         layer=target.layer,
         head_kind=network.scores.kind,
         head_weights=weights,
-        class_count=2 if binary else network.scores.units,
+        class_count=network.scores.class_count,
         network=xml,
         weights=numbers,
         preprocess_reason=network.numbers.reason,
         notes=network.notes,
         head_reason=network.scores.reason,
         head_assumed=network.scores.assumed,
-        linearity="smooth" if weights is None else "piecewise",
+        linearity=slopes,
     )
-    return plan if weights is not None else replace(plan, check=_compared(plan))
+    return plan if weights is not None or not differentiated else replace(plan, check=_compared(plan))
 
 
 def _compared(plan: Plan) -> SelfCheck:
@@ -71,7 +76,7 @@ def _compared(plan: Plan) -> SelfCheck:
     Raises:
         ModelError: it cannot be built, or they differ.
     """
-    remedy = "Choose another layer with `layer`."
+    remedy = "Choose another layer with `layer`, or a method that takes no gradient: `method=eigencam` or scorecam."
     try:
         return checked_by_differences(plan)
     except NoRuleError as error:
@@ -80,23 +85,40 @@ def _compared(plan: Plan) -> SelfCheck:
         raise ModelError(
             f"{plan.name}, layer '{plan.layer.path}': with OpenVINO {openvino.__version__} {error}. {remedy}"
         ) from error
+    except RuntimeError as error:
+        # OpenVINO's own, for a network that it cannot compile.
+        raise ModelError(
+            f"{plan.name}, layer '{plan.layer.path}': OpenVINO cannot compile the gradient ({first_line(error)}). {remedy}"
+        ) from error
 
 
 def _one_or_many_pictures(network: Network, target: Target) -> Any:
-    """Build the network of a plan: for batches of any size where that gives the same, else for those of the file."""
-    own = network.picture.batch or 1
-    fixed = _planned(network, target, own)
+    """Build the network of a plan: for batches of any size where it can take them, else for those of the file.
+
+    A network that was exported for one picture often has that number in its reshapes.
+    """
+    own = network.picture.batch
     try:
         opened = _planned(network, target, OPEN)
-        shape = network.picture.shape
-        pictures = np.random.default_rng(SEED).random((2, *shape), np.float32)
-        several = _run(opened, pictures)
-        single = np.concatenate([_run(fixed, np.repeat(picture[None], own, 0))[:1] for picture in pictures])
+        pair = opened.clone()
+        pair.reshape([2, *network.picture.shape])
     except (RuntimeError, ModelError):
-        # A network that was exported for one picture often has that number in its reshapes.
-        return fixed
-    same = several.shape == single.shape and np.abs(several - single).max() <= SAME * max(np.abs(single).max(), 1e-6)
-    return opened if same else fixed
+        return _planned(network, target, own or 1)
+    if own is None or _keeps_pictures_apart(pair, network.picture.shape):
+        return opened
+    return _planned(network, target, own)
+
+
+def _keeps_pictures_apart(pair: Any, shape: tuple[int, int, int]) -> bool:
+    """Whether a network for two pictures gives for each what depends neither on its place nor on the other one."""
+    first, second, third = np.random.default_rng(SEED).random((3, *shape), np.float32)
+    try:
+        compiled = openvino.Core().compile_model(pair, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        before, after = (np.array(compiled([np.stack(each)])["logits"]) for each in ((first, second), (third, first)))
+    except RuntimeError:
+        return False
+    largest = max(float(np.abs(before).max()), TINY)
+    return len(before) == 2 and bool(np.abs(before[0] - after[1]).max() <= SAME * largest)
 
 
 def _planned(network: Network, target: Target, batch: int) -> Any:
@@ -148,11 +170,6 @@ def _folded(raw: Any, layout: Layout) -> Any:
     sides = [layout.width, layout.height] if layout.transposed else [layout.height, layout.width]
     grid = op.reshape(own, np.asarray([0, *sides, layout.channels]), special_zero=True)
     return op.transpose(grid, np.asarray([0, 2, 1, 3])) if layout.transposed else grid
-
-
-def _run(model: Any, pictures: Floats) -> Floats:
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.array(compiled([pictures])["logits"])
 
 
 def _serialised(model: Any) -> tuple[bytes, bytes]:

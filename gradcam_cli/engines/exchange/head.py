@@ -1,4 +1,4 @@
-"""The weights of a head that is global average pooling and one dense layer: read by running it.
+"""What follows the target: whether it is linear, and the weights of global average pooling and one dense layer.
 
 Where every operation between the target and the logits is linear, the head is `S = sum_ijk V_ijk A_ijk + b`. Whether it
 sees the means alone, `V_ijk = W_k / Z`, is tried: it is run on the unit vectors, which gives W, and on random maps.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradcam_cli.engines.exchange.graph import Key, depending_on, key, kind, leading_to, sizes
 from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.outputs import Scores
-from gradcam_cli.engines.protocol import Floats
+from gradcam_cli.engines.protocol import Floats, Linearity
 from gradcam_cli.engines.runtime import openvino
 
 LINEAR = frozenset(
@@ -21,7 +21,19 @@ LINEAR = frozenset(
     Transpose Unsqueeze
     """.split()  # noqa: SIM905 - as in places
 )
-FIRST_ONLY = frozenset({"Convolution", "Divide"})
+FIRST_ONLY = frozenset({"BatchNormInference", "Convolution", "Divide", "GroupConvolution"})
+# Piecewise linear in all of their inputs together.
+PIECEWISE = frozenset(
+    """
+    Abs Add AvgPool Broadcast Clamp Concat Convert DepthToSpace Identity Maximum MaxPool Minimum Negative Pad PRelu
+    ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Slice SpaceToDepth Split Squeeze StridedSlice Subtract Tile
+    Transpose Unsqueeze VariadicSplit
+    """.split()  # noqa: SIM905 - as in places
+)
+# Linear in one input, while the others do not depend on the target.
+LINEAR_IN_ONE = frozenset(
+    {"BatchNormInference", "Convolution", "Divide", "Gather", "GroupConvolution", "Interpolate", "MatMul", "Multiply"}
+)
 AGREEING = 1e-4
 SEED = 0
 
@@ -49,6 +61,21 @@ def dense_weights(model: Any, target: Target, scores: Scores) -> Floats | None:
     wanted = maps.mean(axis=(rows, columns)) @ weights + bias
     largest = float(np.abs(weights).max()) or 1.0
     return weights if np.abs(run(maps) - wanted).max() <= AGREEING * largest else None
+
+
+def linearity(model: Any, target: Target, scores: Scores) -> Linearity:
+    """Tell how the scores depend on the target's output, see `models.linearity`: by its operations alone."""
+    between = _between(model, target.tensor, scores.logits)
+    nodes = _nodes(model, between, target.tensor)
+    return "piecewise" if all(_is_piecewise(node, between) for node in nodes) else "smooth"
+
+
+def _is_piecewise(node: Any, between: set[Key]) -> bool:
+    name = node.get_type_name()
+    inside = [i for i, source in enumerate(node.input_values()) if key(source) in between]
+    if name in PIECEWISE:
+        return True
+    return name in LINEAR_IN_ONE and len(inside) == 1 and (inside == [0] or name not in FIRST_ONLY)
 
 
 def _between(model: Any, target: Any, logits: Any) -> set[Key]:
