@@ -37,6 +37,10 @@ REBUILD = (
     "Build the same architecture in Keras, copy the weights layer by layer (a Conv2D kernel is transposed from"
     f" (out, in, h, w) to (h, w, in, out), a Dense kernel from (out, in) to (in, out)), and {SAVE}"
 )
+TORCH = (
+    "a PyTorch file. Export the model to ONNX, in the program that built it, with a batch of pictures as the network "
+    "takes them: torch.onnx.export(model.eval(), (images,), 'model.onnx')"
+)
 SAVED_MODEL_GRAPH = f"a TensorFlow SavedModel without Keras layers, as model.export() writes it. {NO_WAY_BACK}."
 
 
@@ -118,7 +122,7 @@ def _zip_kind(path: Path) -> Kind:
     if CONFIG in names or WEIGHTS in names or len(names) > MAX_MEMBERS:
         return "keras"
     if any(name.endswith("data.pkl") for name in names):
-        raise ModelError(f"{path}: a PyTorch file. {REBUILD}.")
+        raise ModelError(f"{path}: {TORCH}.")
     inside = [name for name in names if name.lower().endswith((".h5", ".hdf5", ".keras", "saved_model.pb"))]
     if inside:
         raise ModelError(f"{path}: a zip archive with a model in it. Unpack it, and give that: {inside[0]}")
@@ -187,7 +191,9 @@ BEGINNINGS: Final = (
     (b"\x93NUMPY", f"a NumPy array without an architecture. {REBUILD}"),
     (b"model_checkpoint_path", f"the index of a TensorFlow checkpoint: {_checkpoint()}"),
 )
-UNKNOWN = f"no Keras model: neither HDF5 nor a zip archive nor JSON, nor another known kind. Save it by {SAVE}"
+UNKNOWN = (
+    f"no Keras model: neither HDF5 nor a zip archive nor JSON, nor ONNX, nor another known kind. Save it by {SAVE}"
+)
 LEVELDB_TAIL = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
@@ -206,7 +212,7 @@ def _other(path: Path, head: bytes, tail: bytes) -> str:
             "a web page, not a model. The download gave a page instead of the file: download it again",
         ),
         (head[4:8] == b"TFL3", f"a TensorFlow Lite model. {NO_WAY_BACK}."),
-        (head.startswith(PICKLE_VERSIONS) and torch, f"a PyTorch file. {REBUILD}."),
+        (head.startswith(PICKLE_VERSIONS) and torch, f"{TORCH}."),
         (
             head.startswith(PICKLE_VERSIONS) or name.endswith((".pkl", ".pickle", ".joblib")),
             f"a pickle, which runs code when it is read; it is never read here. In the program that wrote it: {SAVE}",
