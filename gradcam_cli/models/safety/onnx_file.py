@@ -23,6 +23,8 @@ MAX_DEPTH = 8
 # Operators of the standard, and those of ONNX Runtime, some of which OpenVINO knows.
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 EXTERNAL = 1
+# Fields of a node: its inputs, its outputs and its own name.
+NAMES = (1, 2, 3)
 SCOPES = "pkg.torch.onnx.name_scopes"
 # Bits of an element, by TensorProto.DataType.
 BITS = {
@@ -118,8 +120,10 @@ def _check_node(node: memoryview, seen: _Seen, depth: int) -> None:
     kind = domain = ""
     scopes: tuple[str, ...] = ()
     for key, value in fields(node):
-        if key == 2:
-            outputs.append(text(value))
+        if key in NAMES:
+            # OpenVINO takes names that are no text, and Python cannot read them.
+            names = [text(value)]
+            outputs += names if key == 2 else []
         elif key == 4:
             kind = text(value)
         elif key == 5:

@@ -77,8 +77,12 @@ def number(value: int | memoryview) -> int:
 
 
 def text(value: int | memoryview) -> str:
-    """Give a field's text; bytes that are no UTF-8 become question marks."""
-    return bytes(message(value)).decode("utf-8", "replace")
+    """Give a field's text.
+
+    Raises:
+        ValueError: it is no UTF-8.
+    """
+    return bytes(message(value)).decode("utf-8")
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
