@@ -1,19 +1,23 @@
 """Models that PyTorch exported: their layers, places, scores and heads, against PyTorch's own figures."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DATA, SAMPLES, Runner
+from click.testing import CliRunner
+from conftest import DATA, SAMPLES, Invoke, Runner
 
+from gradcam_cli.cli import program
 from gradcam_cli.engines.exchange.compiling import compile_exchange
 from gradcam_cli.engines.exchange.network import Network, open_network
 from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
-from gradcam_cli.engines.plan import Plan
+from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.self_check import checked
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.imaging.geometry import CellLine, MapGeometry
 from gradcam_cli.models.request import locate_model
@@ -45,7 +49,15 @@ def pixels(reference: Any) -> Any:
 
 
 def as_map(array: Any) -> Any:
+    """Lay a tensor of PyTorch out as (N, h, w, K): tokens are a class token and those of 4x5 patches."""
+    if array.ndim == 3:
+        return array[:, 1:].reshape(len(array), 4, 5, -1)
     return array.transpose(0, 2, 3, 1)
+
+
+def agree(found: Any, wanted: Any) -> None:
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("exporter", BOTH)
@@ -81,23 +93,105 @@ def test_a_transformer_is_explained_by_what_its_last_attention_reads(exporter: s
 
 
 @pytest.mark.parametrize("exporter", BOTH)
-def test_activations_and_logits_are_those_of_pytorch(exporter: str) -> None:
-    reference = np.load(ONNX / "pooled.npz")
-    for layer in ("last", "auto"):
-        found = engine(plan(f"pooled{exporter}", layer)).explain(pixels(reference))
-        wanted = as_map(reference["a_last"])
-        assert np.abs(found.activations - wanted).max() <= 1e-5 * np.abs(wanted).max()
-        assert np.abs(found.logits - reference["logits"]).max() <= 1e-5 * np.abs(reference["logits"]).max()
-
-
-@pytest.mark.parametrize("exporter", BOTH)
-def test_gradients_of_a_pooled_head_are_those_of_autograd(exporter: str) -> None:
-    reference = np.load(ONNX / "pooled.npz")
-    classes = reference["classes"][:, None]
-    found = engine(plan(f"pooled{exporter}")).explain(pixels(reference), classes)
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("pooled", "last"),
+        ("pooled", "stem"),
+        ("flat", "features"),
+        ("flat", "features.1"),
+        ("vit", "blocks.0"),
+        ("vit", "blocks.1.norm1"),
+    ],
+)
+def test_activations_logits_and_gradients_are_those_of_autograd(name: str, layer: str, exporter: str) -> None:
+    reference = np.load(ONNX / f"{name}.npz")
+    made = plan(f"{name}{exporter}", layer)
+    found = engine(made).explain(pixels(reference), reference["classes"][:, None])
     assert found.gradients is not None
-    wanted = as_map(reference["g_last"])
-    assert np.abs(found.gradients[:, 0] - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert (made.head_weights is not None) == (layer == "last"), "the closed form is for one dense layer alone"
+    agree(found.logits, reference["logits"])
+    agree(found.activations, as_map(reference[f"a_{layer}"]))
+    agree(found.gradients[:, 0], as_map(reference[f"g_{layer}"]))
+
+
+def test_a_plan_is_checked_by_differences_and_comes_back(tmp_path: Path) -> None:
+    made = plan("vit")
+    assert made.check is not None
+    assert made.check.correlation > 0.999
+    assert plan("pooled").check is None, "the closed form needs none"
+    write_plan(made, tmp_path / "vit.plan")
+    again = read_plan(tmp_path / "vit.plan")
+    x = pixels(np.load(ONNX / "vit.npz"))
+    np.testing.assert_array_equal(engine(made).explain(x).gradients, engine(again).explain(x).gradients)
+
+
+def test_how_the_scores_depend_on_the_layer_is_read() -> None:
+    kinds = {name: plan(name).linearity for name in ("pooled", "flat", "vit")}
+    assert kinds == {"pooled": "piecewise", "flat": "smooth", "vit": "smooth"}
+
+
+def without_a_rule(tmp_path: Path) -> Path:
+    """A network with an operation behind its map that has no derivative."""
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    features = op.relu(conv(given, 3, 4))
+    features.set_friendly_name("features")
+    rounded = op.round(op.multiply(features, np.float32(3)), "half_to_even")
+    return saved(tmp_path, pooled_head(rounded, 3), given)
+
+
+def test_a_gradient_that_cannot_be_built_is_told_and_other_methods_work(invoke: Invoke, tmp_path: Path) -> None:
+    path = without_a_rule(tmp_path)
+    with pytest.raises(ModelError, match=r"Round.*another layer.*takes no gradient"):
+        plan(path, "features")
+    args = ("explain", str(SAMPLES / "chelsea.jpg"), "-o", "out", "--model", str(path), "--layer", "features")
+    for method in ("eigencam", "scorecam"):
+        done = CliRunner().invoke(program, [*args, "--method", method], catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+    done = CliRunner().invoke(program, [*args, "--method", "gradcam"], catch_exceptions=False)
+    assert done.exit_code == 3
+    assert "--method eigencam" in done.stderr
+
+
+def test_a_wrong_gradient_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halved(made: Any) -> Any:
+        return checked(np.ones((2, 3), np.float32), np.full((2, 3), 0.5, np.float32))
+
+    monkeypatch.setattr("gradcam_cli.engines.exchange.compiling.checked_by_differences", halved)
+    with pytest.raises(ModelError, match="differs from another computation"):
+        plan("flat")
+
+
+def test_a_network_for_one_picture_runs_one_at_a_time(tmp_path: Path) -> None:
+    path = one_picture_only(tmp_path)
+    made = engine(plan(path), batch_size=5)
+    assert made.batch_size == 1
+    x = np.random.default_rng(1).random((1, 16, 16, 3), np.float32)
+    whole = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    agree(made.explain(x).logits, whole([x.transpose(0, 3, 1, 2)])[0])
+
+
+def test_a_network_exported_for_one_picture_takes_more_where_it_can(tmp_path: Path) -> None:
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    path = saved(tmp_path, pooled_head(op.relu(conv(given, 3, 4)), 3), given)
+    assert engine(plan(path), batch_size=5).batch_size == 5
+
+
+def test_a_network_that_mixes_its_pictures_runs_as_it_was_exported(tmp_path: Path) -> None:
+    """A normalisation over the batch changes with what else is in it."""
+    given = op.parameter([2, 3, 16, 16], np.float32, "picture")
+    features = op.relu(conv(given, 3, 4))
+    centred = op.subtract(features, op.reduce_mean(features, np.asarray([0]), keep_dims=True))
+    path = saved(tmp_path, pooled_head(op.relu(centred), 3), given)
+    assert engine(plan(path), batch_size=5).batch_size == 2
+
+
+def one_picture_only(tmp_path: Path) -> Path:
+    """A network with a constant beside its features that is there for one picture."""
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    beside = np.random.default_rng(2).standard_normal((1, 2, 8, 8)).astype(np.float32)
+    together = op.concat([op.relu(conv(given, 3, 4)), op.constant(beside)], 1)
+    return saved(tmp_path, pooled_head(op.relu(together), 3), given)
 
 
 def test_a_softmax_at_the_end_is_stepped_over() -> None:
@@ -239,8 +333,6 @@ def without_keras(tmp_path: Path) -> dict[str, str]:
     folder.mkdir()
     for name in ("tensorflow", "keras", "h5py", "onnx"):
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')")
-    import os
-
     path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     return {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
@@ -265,12 +357,3 @@ def test_the_command_line_needs_neither_keras_nor_tensorflow(
     assert records[0]["classes"][0]["label"] in {"ant", "bee", "cow", "dog", "elk"}
     refused = run(*args, "-o", "out", "--engine", "tensorflow", env=without_keras).expect(3).err
     assert "for the engine openvino" in refused
-
-
-def one_picture_only(tmp_path: Path) -> Path:
-    """A network whose reshape has the batch of 1 in it, as many exporters write it."""
-    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
-    features = op.relu(conv(given, 3, 4))
-    flat = op.reshape(features, np.asarray([1, 256]), special_zero=False)
-    kernel = np.random.default_rng(0).standard_normal((256, 3)).astype(np.float32)
-    return saved(tmp_path, op.matmul(flat, kernel, transpose_a=False, transpose_b=False), given)

@@ -185,7 +185,7 @@ class ModelEngines:
         choice = self._choice
         _refuse_impossible(request, choice)
         layers = _by_layer(request)
-        plans = [_plan_at_hand(each, choice, self._has_gpu) for each in layers]
+        plans = [_plan_at_hand(each, choice, self._has_gpu, work) for each in layers]
         needed = bool(choice.engine == "openvino" or request.plan or request.exchange)
         if not _serve(plans, work, needed=needed):
             streams = self._prepare(work)
@@ -261,12 +261,12 @@ def _needs_plan(choice: EngineSettings) -> bool:
     return choice.engine == "openvino" or choice.precision != "float32"
 
 
-def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> "Plan | None":
+def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu, work: Work) -> "Plan | None":
     """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
     if request.plan:
         return _given_plan(request, request.plan)
     if request.exchange:
-        return _exchange_plan(request, choice)
+        return _exchange_plan(request, choice, work)
     if not choice.cache or not _wants_plan(request, choice, has_gpu):
         return None
     from gradcam_cli.engines.cache import cached_plan
@@ -274,7 +274,7 @@ def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasG
     return cached_plan(request)
 
 
-def _exchange_plan(request: "ModelRequest", choice: EngineSettings) -> "Plan":
+def _exchange_plan(request: "ModelRequest", choice: EngineSettings, work: Work) -> "Plan":
     """Take the plan of a model that another framework wrote: from the cache, else made now and kept."""
     from gradcam_cli.engines.cache import cached_plan, keep_plan
 
@@ -282,8 +282,10 @@ def _exchange_plan(request: "ModelRequest", choice: EngineSettings) -> "Plan":
     if plan is None:
         from gradcam_cli.engines.exchange.compiling import compile_exchange
 
-        plan = compile_exchange(request)
-        if choice.cache:
+        differentiated = any(method.differentiates for method in work.methods)
+        plan = compile_exchange(request, differentiated=differentiated)
+        # A plan that was not checked serves this run alone.
+        if choice.cache and differentiated:
             keep_plan(request, plan)
     return plan
 

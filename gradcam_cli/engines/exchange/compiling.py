@@ -76,20 +76,17 @@ def _compared(plan: Plan) -> SelfCheck:
     Raises:
         ModelError: it cannot be built, or they differ.
     """
+    at = f"{plan.name}, layer '{plan.layer.path}'"
     remedy = "Choose another layer with `layer`, or a method that takes no gradient: `method=eigencam` or scorecam."
     try:
         return checked_by_differences(plan)
     except NoRuleError as error:
-        raise ModelError(f"{plan.name}, layer '{plan.layer.path}': {error} {remedy}") from error
+        raise ModelError(f"{at}: {error} {remedy}") from error
     except WrongGradientError as error:
-        raise ModelError(
-            f"{plan.name}, layer '{plan.layer.path}': with OpenVINO {openvino.__version__} {error}. {remedy}"
-        ) from error
+        raise ModelError(f"{at}: with OpenVINO {openvino.__version__} {error}. {remedy}") from error
     except RuntimeError as error:
         # OpenVINO's own, for a network that it cannot compile.
-        raise ModelError(
-            f"{plan.name}, layer '{plan.layer.path}': OpenVINO cannot compile the gradient ({first_line(error)}). {remedy}"
-        ) from error
+        raise ModelError(f"{at}: OpenVINO cannot compile the gradient ({first_line(error)}). {remedy}") from error
 
 
 def _one_or_many_pictures(network: Network, target: Target) -> Any:
