@@ -97,25 +97,34 @@ def _one_or_many_pictures(network: Network, target: Target) -> Any:
     own = network.picture.batch
     try:
         opened = _planned(network, target, OPEN)
-        pair = opened.clone()
-        pair.reshape([2, *network.picture.shape])
+        several = _of_batch(opened, (own or 1) + 1, network)
+        _of_batch(opened, 1, network)
     except (RuntimeError, ModelError):
         return _planned(network, target, own or 1)
-    if own is None or _keeps_pictures_apart(pair, network.picture.shape):
+    if own is None or _keeps_pictures_apart(several, network.picture.shape):
         return opened
     return _planned(network, target, own)
 
 
-def _keeps_pictures_apart(pair: Any, shape: tuple[int, int, int]) -> bool:
-    """Whether a network for two pictures gives for each what depends neither on its place nor on the other one."""
-    first, second, third = np.random.default_rng(SEED).random((3, *shape), np.float32)
+def _of_batch(model: Any, count: int, network: Network) -> Any:
+    """Fix the number of pictures of a copy; a RuntimeError where the network cannot take so many."""
+    copy = model.clone()
+    copy.reshape([count, *network.picture.shape])
+    return copy
+
+
+def _keeps_pictures_apart(model: Any, shape: tuple[int, int, int]) -> bool:
+    """Whether a network for several pictures gives for each what depends neither on its place nor on the others."""
+    count = int(model.input(0).get_shape()[0])
+    first, *others = np.random.default_rng(SEED).random((2 * count - 1, *shape), np.float32)
     try:
-        compiled = openvino.Core().compile_model(pair, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        before, after = (np.array(compiled([np.stack(each)])["logits"]) for each in ((first, second), (third, first)))
+        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        before = np.array(compiled([np.stack([first, *others[: count - 1]])])["logits"])
+        after = np.array(compiled([np.stack([*others[count - 1 :], first])])["logits"])
     except RuntimeError:
         return False
     largest = max(float(np.abs(before).max()), TINY)
-    return len(before) == 2 and bool(np.abs(before[0] - after[1]).max() <= SAME * largest)
+    return len(before) == count and bool(np.abs(before[0] - after[-1]).max() <= SAME * largest)
 
 
 def _planned(network: Network, target: Target, batch: int) -> Any:
