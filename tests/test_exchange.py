@@ -357,3 +357,13 @@ def test_the_command_line_needs_neither_keras_nor_tensorflow(
     assert records[0]["classes"][0]["label"] in {"ant", "bee", "cow", "dog", "elk"}
     refused = run(*args, "-o", "out", "--engine", "tensorflow", env=without_keras).expect(3).err
     assert "for the engine openvino" in refused
+
+
+def test_the_preprocessing_is_checked_by_predictions(
+    run: Runner, tmp_path: Path, without_keras: dict[str, str]
+) -> None:
+    shutil.copy(ONNX / "pooled.onnx", tmp_path / "net.onnx")
+    done = run("check-preprocess", "net.onnx", SAMPLES, "--json", env=without_keras).expect(0)
+    report = json.loads(done.out)
+    assert (report["preprocess"], report["certain"], report["images"]) == ("unit", False, 6)
+    assert "not certain, perhaps --preprocess unit" in done.err

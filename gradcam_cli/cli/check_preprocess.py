@@ -48,20 +48,15 @@ def check_preprocess(
 
     sources = find_pictures(InputSettings(paths=inputs, limit=limit), say, keep_omissions=verbose)
     with quiet_libraries(verbose=verbose):
-        from gradcam_cli.models.network import load_network
-
-        instead = "a plan. Check the model that it was compiled from."
-        classifier = load_network(ModelSettings(**options), download_bar, instead)
-        classifier.check_inputs()
-        # This imports Keras too: the model's import has chosen its backend.
         from gradcam_cli.evaluation import preprocess_report
 
+        engine, found = preprocess_report.open_model(ModelSettings(**options), download_bar, len(sources))
         report = preprocess_report.check_preprocess(
-            classifier, sources, _say_failed, fit=fit, truth_from_folders=truth_from_folders
+            engine, found, sources, _say_failed, fit=fit, truth_from_folders=truth_from_folders
         )
     record = asdict(report) | {"reason": as_options(report.reason)}
     click.echo(json.dumps(record, indent=2, allow_nan=False) if as_json else report.table())
-    say(f"{classifier.name}: {report.advice()}")
+    say(f"{found.name}: {report.advice()}")
 
 
 def _say_failed(source: "Source", error: ImageError) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gradcam_cli.engines.tensorflow import TensorFlowEngine
-from gradcam_cli.engines.tracing import PassSettings, trace_model
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.engines.selection import Downloading, load_model, require_openvino
 from gradcam_cli.errors import ImageError, ModelError, UsageError
 from gradcam_cli.evaluation.preprocess_check import (
     Predictions,
@@ -21,9 +22,13 @@ from gradcam_cli.evaluation.preprocess_check import (
 from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.models.classifier import Classifier
+from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.runs.engine_factory import chosen_fit
-from gradcam_cli.settings import FitChoice, RunSettings, TargetSettings
+from gradcam_cli.settings import FitChoice, ModelSettings, RunSettings, TargetSettings
+
+if TYPE_CHECKING:
+    from gradcam_cli.engines.plan import Plan
+    from gradcam_cli.models.classifier import Classifier
 
 HEAD = f"{'PREPROCESS':<11} {'ACCURACY':>8} {'CONFIDENCE':>11} {'AGREEMENT':>10} {'CLASSES':>8} {'DISTANCE':>9}"
 
@@ -48,8 +53,46 @@ class PreprocessReport:
         return "\n".join([HEAD, *(_line(row) for row in self.rows)])
 
 
+def open_model(settings: ModelSettings, downloading: Downloading, pictures: int) -> "tuple[Engine, Classifier | Plan]":
+    """Find a model, and make an engine that gives its predictions for so many pictures; no gradient is taken.
+
+    Args:
+        settings: which model.
+        downloading: gives a context for a download, see `RunObserver.downloading`.
+        pictures: how many there are.
+
+    Raises:
+        ModelError: the model is a plan, is refused, or cannot be loaded.
+    """
+    request = locate_model(settings, downloading)
+    if request.plan:
+        raise ModelError(f"{settings.model}: a plan. Check the model that it was compiled from.")
+    size = min(RunSettings().batch_size, pictures)
+    return _by_openvino(request, size) if request.exchange else _by_tensorflow(request, size)
+
+
+def _by_openvino(request: ModelRequest, size: int) -> "tuple[Engine, Plan]":
+    require_openvino()
+    from gradcam_cli.engines.exchange.compiling import compile_exchange
+    from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
+
+    plan = compile_exchange(request, differentiated=False)
+    return OpenVinoEngine(plan, TargetSettings(top_k=1), PassOptions(size, gradients=False)), plan
+
+
+def _by_tensorflow(request: ModelRequest, size: int) -> "tuple[Engine, Classifier]":
+    classifier = load_model(request)
+    # These import Keras too: the model's import has chosen its backend.
+    from gradcam_cli.engines.tensorflow import TensorFlowEngine
+    from gradcam_cli.engines.tracing import PassSettings, trace_model
+
+    settings = PassSettings(TargetSettings(top_k=1), size, gradients=False)
+    return TensorFlowEngine(trace_model(classifier, "auto", settings)), classifier
+
+
 def check_preprocess(
-    classifier: Classifier,
+    engine: Engine,
+    model: "Classifier | Plan",
     sources: Sequence[Source],
     failed: Callable[[Source, ImageError], None],
     *,
@@ -59,7 +102,8 @@ def check_preprocess(
     """Compare the predictions of a model under each preprocessing, and recommend one.
 
     Args:
-        classifier: the model.
+        engine: gives the model's predictions, see `open_model`.
+        model: what is known of it.
         sources: the pictures.
         failed: receives each picture that cannot be read, and why.
         fit: how pictures are laid into the model's input.
@@ -69,51 +113,49 @@ def check_preprocess(
         ModelError: the model's output is a value.
         UsageError: none of the pictures can be read, or their folders do not name the classes.
     """
-    predictions, truth = _predict(classifier, sources, failed, fit, with_truth=truth_from_folders)
-    rows = table(predictions, truth, classifier.preprocess_scores)
-    return PreprocessReport(*_recommendation(classifier, predictions, truth), len(predictions[0].classes), tuple(rows))
+    predictions, truth = _predict(engine, model, sources, failed, fit, with_truth=truth_from_folders)
+    rows = table(predictions, truth, model.preprocess_scores)
+    return PreprocessReport(*_recommendation(model, predictions, truth), len(predictions[0].classes), tuple(rows))
 
 
 def _predict(
-    classifier: Classifier,
+    engine: Engine,
+    model: "Classifier | Plan",
     sources: Sequence[Source],
     failed: Callable[[Source, ImageError], None],
     fit: FitChoice,
     *,
     with_truth: bool,
 ) -> tuple[list[Predictions], tuple[int, ...] | None]:
-    size = min(RunSettings().batch_size, len(sources))
-    settings = PassSettings(TargetSettings(top_k=1), size, gradients=False)
-    engine = TensorFlowEngine(trace_model(classifier, "auto", settings))
     if engine.head.kind == "value":
-        raise ModelError(f"{classifier.name}: its output is a value, and no class of a picture can be right or wrong.")
-    height, width, channels = classifier.input_shape
-    pictures = list(read_pictures(sources, Size(width, height), channels, chosen_fit(classifier, fit), failed))
+        raise ModelError(f"{model.name}: its output is a value, and no class of a picture can be right or wrong.")
+    height, width, channels = model.input_shape
+    pictures = list(read_pictures(sources, Size(width, height), channels, chosen_fit(model, fit), failed))
     if not pictures:
         raise UsageError("None of the pictures can be read.")
     truth = None
     if with_truth:
-        truth = true_classes([source for source, _ in pictures], classifier.labels, engine.head.class_count)
+        truth = true_classes([source for source, _ in pictures], model.labels, engine.head.class_count)
     pixels = [each for _, each in pictures]
     names = [name for name, preprocessing in PREPROCESSINGS.items() if preprocessing.takes(channels)]
     return [predict(pixels, name, engine) for name in names], truth
 
 
 def _recommendation(
-    classifier: Classifier, predictions: Sequence[Predictions], truth: tuple[int, ...] | None
+    model: "Classifier | Plan", predictions: Sequence[Predictions], truth: tuple[int, ...] | None
 ) -> tuple[str, bool, str]:
     """The preprocessing to use, whether it is certain, and why."""
     if truth:
-        best, decided = decided_by_truth(predictions, truth, classifier.preprocessing.name)
+        best, decided = decided_by_truth(predictions, truth, model.preprocessing.name)
         right = next(each.right(truth) for each in predictions if each.preprocess == best)
         why = f"{right} of {len(truth)} pictures get their folder's class"
         if not decides_order(predictions, truth, best):
             why += ", and the other order of the channels, RGB or BGR, is about as good"
         return best, decided, why if decided else f"{why}, but another one is too close; give more pictures"
-    if not classifier.preprocess_guessed:
-        return classifier.preprocessing.name, True, classifier.preprocess_reason
+    if not model.preprocess_guessed:
+        return model.preprocessing.name, True, model.preprocess_reason
     advice = "sort some pictures into folders named by class and add `truth_from_folders`, which decides it"
-    return classifier.preprocessing.name, False, f"{classifier.preprocess_reason}; {advice}"
+    return model.preprocessing.name, False, f"{model.preprocess_reason}; {advice}"
 
 
 def _line(row: Row) -> str:
