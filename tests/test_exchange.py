@@ -367,3 +367,21 @@ def test_the_preprocessing_is_checked_by_predictions(
     report = json.loads(done.out)
     assert (report["preprocess"], report["certain"], report["images"]) == ("unit", False, 6)
     assert "not certain, perhaps --preprocess unit" in done.err
+
+
+def test_padding_and_strides_place_the_cells(tmp_path: Path) -> None:
+    """A kernel of 3 with padding 1 and stride 2: the first cell looks at pixel 0, the next one at pixel 2."""
+    given = op.parameter([1, 3, 16, 20], np.float32, "picture")
+    path = saved(tmp_path, pooled_head(op.relu(conv(given, 3, 4)), 3), given)
+    geometry = network(path).layers.choose("auto").layer.geometry
+    assert geometry == MapGeometry(CellLine(0.5, 2.0, 0.0, 16.0), CellLine(0.5, 2.0, 0.0, 20.0))
+
+
+def test_the_closed_form_is_for_linear_heads_alone(tmp_path: Path) -> None:
+    """Far from its bend a ReLU looks linear, and is not."""
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    scores = op.add(pooled_head(op.relu(conv(given, 3, 4)), 3), np.float32(1000))
+    assert plan(saved(tmp_path, scores, given)).head_weights is not None
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    scores = op.add(pooled_head(op.relu(conv(given, 3, 4)), 3), np.float32(1000))
+    assert plan(saved(tmp_path, op.relu(scores), given)).head_weights is None
