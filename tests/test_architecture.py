@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "options": set(),
     "explanation": {"numpy"},
     "explainer": set(),
+    "diagnosis": {"numpy", "tensorflow", "openvino"},
     "parsing": set(),
     "evaluation": {"numpy", "matplotlib"},
     "report": {"numpy", "jinja2"},

@@ -147,8 +147,7 @@ def limited(megabytes: int) -> Callable[[], None]:
 @pytest.mark.parametrize("death", ["os.abort()", "os.kill(os.getpid(), 9)", "os._exit(1)", "bytearray(10**10)"])
 def test_a_library_that_aborts_for_want_of_memory_is_explained(death: str) -> None:
     code = (
-        "import os\nfrom gradcam_cli import cli\n"
-        f"cli.program.commands['schema'].callback = lambda: {death}\ncli.main()"
+        f"import os\nfrom gradcam_cli import cli\ncli.program.commands['schema'].callback = lambda: {death}\ncli.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "schema"],

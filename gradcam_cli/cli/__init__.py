@@ -35,7 +35,7 @@ SECTIONS = {
     "Explain": ("explain", "merge", "report", "evaluate"),
     "Check": ("compare", "snapshot", "verify"),
     "Models and methods": ("models", "layers", "methods", "check-preprocess", "compile", "cache"),
-    "Help": ("help", "config", "completion", "schema"),
+    "Help": ("help", "config", "completion", "doctor", "schema"),
 }
 
 
