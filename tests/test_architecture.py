@@ -202,3 +202,14 @@ def test_nothing_heavy_is_imported_for(args: list[str]) -> None:
     loaded = set(done.stderr.split())
     allowed = {"schema": {"numpy", "cv2", "PIL"}, "methods": {"numpy", "cv2"}}.get(args[0], set())
     assert not (loaded & HEAVY) - allowed
+
+
+def test_every_command_and_option_of_the_program_is_made_by_its_own_module() -> None:
+    """Else help has no group for an option, and the configuration does not know it."""
+    for path in (PACKAGE / "cli").glob("*.py"):
+        called = {
+            ast.unparse(node.func)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        }
+        assert not called & {"click.option", "click.command"} or path.name == "command.py", path

@@ -2,12 +2,12 @@
 
 import click
 
-from gradcam_cli.cli.command import command
+from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.options import examples
 
 
 @command(epilog=examples("gradcam-cli schema > sidecar.schema.json", "gradcam-cli schema --run > run.schema.json"))
-@click.option("--run", is_flag=True, help="That of run.json, and of the record of a shard.")
+@option("--run", group="output", is_flag=True, help="That of run.json, and of the record of a shard.")
 def schema(run: bool) -> None:
     """Print the JSON Schema of the sidecar."""
     from gradcam_cli.results.sidecar import run_schema_text, schema_text
