@@ -144,7 +144,8 @@ class ModelSettings:
         ),
     ] = "resnet50"
     weights: Annotated[
-        Path | Url | None, Doc("Local weights for a named model: .h5, .weights.h5 or .keras.", group="model")
+        Path | Url | None,
+        Doc("Local weights for a named model: .h5, .weights.h5 or .keras.", "FILE|URL", group="model"),
     ] = None
     layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH", group="model")] = (
         "auto"
@@ -158,7 +159,8 @@ class ModelSettings:
         ),
     ] = ()
     labels: Annotated[
-        Path | Url | tuple[str, ...] | None, Doc("Names of the classes: one a line, CSV or JSON.", group="model")
+        Path | Url | tuple[str, ...] | None,
+        Doc("Names of the classes: one a line, CSV or JSON.", "FILE|URL", group="model"),
     ] = None
     labels_from: Annotated[
         Path | None,

@@ -139,3 +139,11 @@ def test_a_command_can_be_added_and_removed() -> None:
     assert list(commands) == ["layers", "mine"]
     del commands["layers"]
     assert dict(commands) == {"mine": commands["mine"]}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_says_what_a_text_is(path: tuple[str, ...]) -> None:
+    """Also because the form tells what is a path, for the configuration and for completion."""
+    context = click.Context(COMMANDS[path])
+    for parameter in COMMANDS[path].params:
+        assert parameter.make_metavar(context) != "TEXT", parameter.name
