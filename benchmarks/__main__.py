@@ -240,7 +240,7 @@ tf.function(lambda x: network(x, training=False), input_signature=signature, aut
 
 
 def _keep_best(found: dict[str, dict[str, float]], name: str, args: list[str], environment: dict[str, str]) -> None:
-    result = _process(args, environment)
+    result = process(args, environment)
     found[name] = min(found.get(name, result), result, key=lambda r: r["seconds"])
 
 
@@ -258,7 +258,7 @@ def memory(folder: Path, count: int) -> dict[str, float]:
     for images in (count, 10 * count):
         with photographs(folder, images) as photos, tempfile.TemporaryDirectory(dir=ROOT) as out:
             args = ["-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", "--model", "efficientnetlite0"]
-            found[f"{images} photographs"] = _process([*args, "--precision", "bfloat16"], dict(os.environ))["peak_mb"]
+            found[f"{images} photographs"] = process([*args, "--precision", "bfloat16"], dict(os.environ))["peak_mb"]
     return found
 
 
@@ -273,7 +273,8 @@ print(json.dumps({"seconds": round(seconds, 3), "peak_mb": round(peak, 1)}))
 """
 
 
-def _process(args: list[str], environment: dict[str, str]) -> dict[str, float]:
+def process(args: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """Wall time and peak memory of a whole process that runs Python with these arguments."""
     command = [sys.executable, "-c", MEASURED, sys.executable, *args]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     return dict(json.loads(done.stdout))

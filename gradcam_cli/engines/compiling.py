@@ -91,10 +91,10 @@ def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[
         head_assumed=head.assumed,
         linearity=head.linearity,
     )
-    return plan if head.weights is not None else replace(plan, check=_compared(plan, classifier, layer))
+    return plan if head.weights is not None else replace(plan, check=compare_with_tensorflow(plan, classifier, layer))
 
 
-def _compared(plan: Plan, classifier: Classifier, layer: str) -> SelfCheck:
+def compare_with_tensorflow(plan: Plan, classifier: Classifier, layer: str) -> SelfCheck:
     """Compare the gradient that OpenVINO computes with TensorFlow's.
 
     Raises:

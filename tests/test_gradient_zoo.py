@@ -1,0 +1,119 @@
+"""The gradient that OpenVINO computes against TensorFlow's: one architecture of each family, and usual heads.
+
+`auto` and one layer in the middle. Where a head has a closed form, its gradient is taken through the network all the
+same.
+"""
+
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import keras
+import pytest
+from keras import layers
+from nets import SIDE, classifier, convolutions
+
+from gradcam_cli.engines.compiling import compare_with_tensorflow, compile_plan
+from gradcam_cli.models.classifier import Classifier
+
+pytestmark = pytest.mark.slow
+
+
+class _SelfAttention(layers.Layer):  # type: ignore[misc]
+    """Attention of tokens over themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape: Any) -> None:
+        self.attention.build(shape, shape)
+
+    def call(self, x: Any) -> Any:
+        return self.attention(x, x)
+
+
+# Input, the layer that `auto` chooses, and one in the middle.
+ARCHITECTURES = {
+    "ConvNeXtTiny": (64, "add_17", "convnext_tiny_stage_2_block_2_pointwise_conv_2"),
+    "DenseNet121": (64, "relu", "conv4_block24_concat"),
+    "EfficientNetB0": (64, "top_activation", "block4c_add"),
+    "MobileNetV2": (64, "out_relu", "block_8_depthwise_relu"),
+    "MobileNetV3Small": (64, "activation_17", "expanded_conv_5_squeeze_excite_mul"),
+    "ResNet50": (64, "conv5_block3_out", "conv4_block3_out"),
+    "VGG16": (64, "block5_pool", "block3_conv3"),
+    "Xception": (96, "block14_sepconv2_act", "block9_sepconv2_act"),
+}
+HEADS: dict[str, list[Any]] = {
+    "dense": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "relu"), lambda: layers.Dropout(0.5)],
+    "flatten": [layers.Flatten, lambda: layers.Dense(8, "relu")],
+    "global maximum": [layers.GlobalMaxPooling2D],
+    "batch normalisation": [layers.GlobalAveragePooling2D, layers.BatchNormalization],
+    "layer normalisation": [layers.GlobalAveragePooling2D, layers.LayerNormalization],
+    "group normalisation": [lambda: layers.GroupNormalization(2), layers.GlobalAveragePooling2D],
+    "maximum": [lambda: layers.MaxPooling2D(3, 2, padding="same"), layers.Flatten],
+    "average": [lambda: layers.AveragePooling2D(3, 2, padding="same"), layers.Flatten],
+    "convolution": [lambda: layers.Conv2D(5, 3, 2, activation="swish"), layers.GlobalAveragePooling2D],
+    "separable": [lambda: layers.SeparableConv2D(5, 3, activation="gelu"), layers.GlobalAveragePooling2D],
+    "leaky": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8), lambda: layers.LeakyReLU(negative_slope=0.2)],
+    "learned slope": [layers.PReLU, layers.GlobalAveragePooling2D],
+    "scaled exponential": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "selu")],
+    "exponential": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "elu")],
+    "softplus": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "softplus")],
+    "softsign": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "softsign")],
+    "mish": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "mish")],
+    "hard swish": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "hard_swish")],
+    "unit length": [layers.GlobalAveragePooling2D, layers.UnitNormalization],
+    "larger": [lambda: layers.UpSampling2D(2, interpolation="bilinear"), lambda: layers.Conv2D(4, 5), layers.Flatten],
+    "cropped": [lambda: layers.Cropping2D(1), layers.Flatten],
+    "attention": [
+        lambda: layers.Reshape((-1, 8)),
+        _SelfAttention,
+        layers.GlobalAveragePooling1D,
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, Classifier]]:
+    """One network at a time; layers without a name are numbered from 0."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    side = ARCHITECTURES[request.param][0]
+    builder = getattr(keras.applications, request.param)
+    network = builder(weights=None, input_shape=(side, side, 3), classes=10)
+    yield request.param, classifier(network, side=side)
+    keras.utils.clear_session()
+    gc.collect()
+
+
+def correlation(model: Classifier, layer: str) -> float:
+    """How the gradient of a plan correlates with TensorFlow's, a closed form left aside."""
+    plan = compile_plan(model, layer)
+    check = plan.check or compare_with_tensorflow(replace(plan, head_weights=None), model, layer)
+    return check.correlation
+
+
+def test_autos_choice(built: tuple[str, Classifier]) -> None:
+    name, model = built
+    plan = compile_plan(model, "auto")
+    assert plan.layer.path == ARCHITECTURES[name][1]
+    check = plan.check or compare_with_tensorflow(replace(plan, head_weights=None), model, "auto")
+    assert check.correlation >= 0.99999
+
+
+def test_a_layer_in_the_middle(built: tuple[str, Classifier]) -> None:
+    name, model = built
+    assert correlation(model, ARCHITECTURES[name][2]) >= 0.999
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = layers.Input((SIDE, SIDE, 3))
+    x = convolutions(inputs)
+    for step in HEADS[name]:
+        x = step()(x)
+    model = classifier(keras.Model(inputs, layers.Dense(4, "softmax")(x)))
+    assert correlation(model, "last") >= 0.99999
