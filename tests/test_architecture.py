@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from tools.command_reference import TARGET, reference
+
 PACKAGE = ROOT / "gradcam_cli"
 
 # In the order of the data: a room imports only from rooms above it. The outside world that each may know is beside it.
@@ -213,3 +215,9 @@ def test_every_command_and_option_of_the_program_is_made_by_its_own_module() -> 
             if isinstance(node, ast.Call)
         }
         assert not called & {"click.option", "click.command"} or path.name == "command.py", path
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    """It stands among the tests that run for every change, because any change of an option is one of the page."""
+    assert TARGET == ROOT / "docs/commands.md"
+    assert reference() == TARGET.read_text(encoding="utf-8"), "run `python -m tools.command_reference`"

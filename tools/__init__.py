@@ -1,0 +1,1 @@
+"""Scripts for maintainers; they are no part of the program."""
