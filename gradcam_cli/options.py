@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.requests import EvaluateRequest, ExplainRequest, StudySettings
+from gradcam_cli.requests import EvaluateRequest, ExplainRequest, Format, StudySettings
 from gradcam_cli.settings import (
     Doc,
     EngineName,
@@ -33,6 +33,17 @@ from gradcam_cli.storage import Url, place
 from gradcam_cli.text import did_you_mean
 
 StrPath = str | os.PathLike[str]
+
+
+# What changes overlays and files alone, with the values that ask for nothing.
+_PAINTED: Mapping[str, Any] = {
+    "save_maps": False,
+    "draw_boxes": False,
+    "mask": None,
+    "caption": False,
+    "colorbar": False,
+    "layout": OverlaySettings().layout,
+}
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,8 @@ class RunOptions(ExplainOptions, total=False):
         max_failures: stop after so many failed images.
         isolate_decoder: decode in processes of their own.
         shard: (K, N): take only shard K of N, from 1 to N.
+        format: `files`, or files of many images: `webdataset` or `parquet`.
+        images_per_file: how many, in place of 1000 in a tar and 10000 in a table.
     """
 
     model: Any
@@ -175,6 +188,8 @@ class RunOptions(ExplainOptions, total=False):
     max_failures: int
     isolate_decoder: bool
     shard: tuple[int, int]
+    format: Format
+    images_per_file: int
 
 
 def explain_request(
@@ -206,6 +221,8 @@ def explain_request(
         max_failures=left.pop("max_failures", None),
         isolate_decoder=left.pop("isolate_decoder", False),
         shard=left.pop("shard", None),
+        format=left.pop("format", "files"),
+        images_per_file=left.pop("images_per_file", None),
     )
     _refuse_unknown(left)
     return request
@@ -278,11 +295,23 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
         raise UsageError("`font` is that of captions: it needs `caption`.")
     if given.get("colorbar") and "mask" in given and given.get("layout") != "triptych":
         raise UsageError("`mask` paints no colours that `colorbar` could explain, but in `layout=triptych`.")
+    _refuse_idle_format(given)
     layers = given.get("layers", ())
     if layers and given.get("layer", "auto") != "auto":
         raise UsageError("`layer` explains one layer and `layers` fuses several: give one of them.")
     if len(set(layers)) != len(layers) or len(layers) == 1:
         raise UsageError("`layers` fuses the maps of several layers: give each of them once, and at least two.")
+
+
+def _refuse_idle_format(given: Mapping[str, Any]) -> None:
+    if given.get("images_per_file") and given.get("format", "files") == "files":
+        raise UsageError("`images_per_file` is about files of many images: it needs `format`.")
+    if given.get("format") == "parquet":
+        painted = [name for name in _PAINTED if given.get(name, _PAINTED[name]) != _PAINTED[name]]
+        if painted:
+            raise UsageError(
+                f"`{painted[0]}` is about overlays and maps, which tables of `format=parquet` do not have."
+            )
 
 
 def _refuse_unknown(left: Mapping[str, Any]) -> None:

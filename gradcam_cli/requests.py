@@ -23,6 +23,9 @@ from gradcam_cli.settings import (
 )
 from gradcam_cli.storage import Url
 
+# How the results of a run are stored: a file for each overlay and sidecar, or files of many images.
+Format = Literal["files", "webdataset", "parquet"]
+
 
 @dataclass(frozen=True)
 class ExplainRequest:
@@ -66,6 +69,19 @@ class ExplainRequest:
             "K/N",
             group="inputs",
         ),
+    ] = None
+
+    format: Annotated[
+        Format,
+        Doc(
+            "How results are stored: a file for each overlay and sidecar, or files of many images: tars of overlays "
+            "and sidecars (WebDataset), or tables without overlays (Parquet).",
+            group="output",
+        ),
+    ] = "files"
+    images_per_file: Annotated[
+        int | None,
+        Doc("Images in one tar or table.", "N", low=1, otherwise="1000 in a tar, 10000 in a table", group="output"),
     ] = None
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:

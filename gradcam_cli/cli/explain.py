@@ -63,7 +63,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 @option("--verify", group="output", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
 @setting_options(ExplainRequest, "sample_range", "max_pixels", "max_file_bytes", "isolate_decoder", "max_failures")
 @option("--fail-fast", group="limits", is_flag=True, help="Stop after the first failure.")
-@setting_options(ExplainRequest, "save_maps")
+@setting_options(ExplainRequest, "save_maps", "format", "images_per_file")
 @option(
     "--report",
     group="output",
@@ -182,6 +182,7 @@ def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
         (overlay and jsonl == STDIO, "stdout can take the overlay or the records, not both."),
         (overlay and not dry_run and sys.stdout.isatty(), TO_TERMINAL),
         (options["save_maps"] and no_folder, "--save-maps writes beside the sidecars: it needs -o FOLDER."),
+        (options["format"] != "files" and no_folder, "--format is that of an output folder: it needs -o FOLDER."),
         (options["report"] and no_folder, "--report is a page of an output folder: it needs -o FOLDER."),
         (nowhere and painted, f"{flags}: overlays are written to a folder or to stdout, so this needs -o."),
         (len(resumes) > 1, f"{' and '.join(resumes)} contradict each other: give one of them."),

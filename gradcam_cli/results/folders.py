@@ -3,16 +3,37 @@
 from pathlib import Path
 
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.requests import Format
 from gradcam_cli.results.local_folder import LocalFolder
+from gradcam_cli.results.packed_folder import PackedFolder
+from gradcam_cli.results.part_place import LocalParts
 from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.stored_folder import StoredFolder
 from gradcam_cli.storage import Stores, Url
 
 
-def run_folder(root: Path | Url, shard: Shard | None = None, stores: Stores | None = None) -> RunFolder:
+def run_folder(
+    root: Path | Url,
+    shard: Shard | None = None,
+    stores: Stores | None = None,
+    format: Format = "files",  # noqa: A002 - the name of the option
+    images_per_file: int | None = None,
+) -> RunFolder:
     """Give the folder of a run, or that of a shard; `stores` opens its object store.
 
+    Args:
+        root: the folder or the prefix.
+        shard: the shard that writes there.
+        stores: opens the object store.
+        format: a file for each overlay and sidecar, or files of many images.
+        images_per_file: how many; None for what the format is good for.
+
     Raises:
-        UsageError: the library of the object store is not installed.
+        UsageError: the library of the object store or of the format is not installed.
     """
-    return StoredFolder(root, shard, stores) if isinstance(root, Url) else LocalFolder(root, shard)
+    packing = None if format == "files" else format
+    if isinstance(root, Url):
+        stored = StoredFolder(root, shard, stores, packing)
+        return PackedFolder(stored, stored.parts_place(), packing, images_per_file) if packing else stored
+    local = LocalFolder(root, shard, packing)
+    return PackedFolder(local, LocalParts(root), packing, images_per_file) if packing else local

@@ -1,15 +1,22 @@
 """A folder of this machine as a run needs it: what it writes there, and what it finds there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.results.earlier_run import run_record_of
+from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.ownership import is_made_of_runs
+from gradcam_cli.results.part_names import Packing, manifest_name
 from gradcam_cli.results.reading import read_sidecar, sidecars_below
-from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.settings import Limits
 
 
@@ -24,11 +31,28 @@ class LocalFolder(OutputFolder):
         """Whether there is such a folder."""
         return self.root.is_dir()
 
+    def __init__(self, root: Path, shard: Shard | None = None, packing: Packing | None = None) -> None:
+        """Name the folder, the shard that writes to it, and how its results are packed; None where they are not."""
+        super().__init__(root, shard)
+        self._packing = packing
+
     @contextmanager
     def held(self, record: str | None = None, rows: str | None = None) -> Iterator["LocalFolder"]:
-        """See `OutputFolder.held`."""
+        """See `OutputFolder.held`.
+
+        Raises:
+            UsageError: see there, or the folder has results of another format.
+        """
         with super().held(record, rows):
+            refuse_other_format(self, (path.name for path in self.root.iterdir()), self._packing)
+            if self._packing:
+                self._refuse_foreign_manifest()
             yield self
+
+    def _refuse_foreign_manifest(self) -> None:
+        path = self.root / manifest_name(self.shard)
+        if os.path.lexists(path) and not (path.is_file() and is_made_of_runs(path.read_bytes())):
+            raise UsageError(f"{path} exists already, and this program did not write it. Choose another folder.")
 
     def where(self, source: Source) -> str:
         """Give the path of a source's sidecar."""
@@ -46,6 +70,17 @@ class LocalFolder(OutputFolder):
     def read_sidecar(self, source: Source) -> Record | None:
         """Read a source's sidecar."""
         return read_sidecar(self.sidecar_path(source))
+
+    def read_known(self, source: Source) -> Record | None:
+        """Read a source's sidecar."""
+        return self.read_sidecar(source)
+
+    def settle(self, record: Record) -> None:
+        """Let it pass: the image was written already."""
+
+    def write_json(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write a JSON file at the top."""
+        self.write(name, to_json(record).encode("ascii"))
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run."""

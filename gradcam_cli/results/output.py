@@ -231,7 +231,7 @@ class OutputFolder:
         try:
             self._make(folder)
         except OSError as error:
-            raise _translated(error, folder) from error
+            raise translated(error, folder) from error
         real = os.path.realpath(folder)
         if os.path.commonpath([real, self._real_root]) != self._real_root:
             raise ImageError(Reason.OUTPUT_NOT_OURS, "its folder leads out of the output folder by a symbolic link")
@@ -246,14 +246,14 @@ class OutputFolder:
             with atomically(path, self._owner) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def _link(self, path: Path, origin: Path) -> None:
         try:
             with atomically(path, self._owner) as temporary:
                 _link_or_copy(origin, temporary)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def _sweep(self, folder: Path) -> None:
         """Remove what runs that were killed have left: all of it where the folder is ours alone.
@@ -321,10 +321,11 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise _translated(error, path) from error
+        raise translated(error, path) from error
 
 
-def _translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
+def translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
+    """Say what an error of the file system means: for this image alone, or for the whole run."""
     if error.errno == errno.ENAMETOOLONG:
         return ImageError(Reason.NAME_TOO_LONG, TOO_LONG)
     if error.errno in _IN_THE_WAY:

@@ -15,11 +15,13 @@ EVALUATION_KEYS = frozenset({"schema_version", "versions", "conventions"})
 SIDECAR_START = b'{\n  "classes": ['
 # The lines of `evaluation.jsonl`.
 ROW_KEYS = frozenset({"kind", "file"})
-# JSON that is made of runs has one of these keys: comparisons, snapshots, and the list of a report's thumbnails.
+# JSON that is made of runs has one of these keys: comparisons, snapshots, the list of a report's thumbnails, and
+# that of the files of many images.
 COMPARISON_MARK = "gradcam_comparison"
 SNAPSHOT_MARK = "gradcam_snapshot"
 REPORT_MARK = "gradcam_report"
-OWN_MARKS = frozenset({COMPARISON_MARK, SNAPSHOT_MARK, REPORT_MARK})
+MANIFEST_MARK = "gradcam_manifest"
+OWN_MARKS = frozenset({COMPARISON_MARK, SNAPSHOT_MARK, REPORT_MARK, MANIFEST_MARK})
 OWN_FILES = re.compile(r"(\.\d+)?(\.overlay\.jpg|\.map\.npy)")
 
 

@@ -1,5 +1,6 @@
 """Sidecars that are there: where they are, and what they say."""
 
+import heapq
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.shards import is_run_record
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
 from gradcam_cli.results.ownership import is_record, parsed
+from gradcam_cli.results.packed_reading import below, packed_records
+from gradcam_cli.results.part_place import LocalParts
 from gradcam_cli.results.sidecar import Record
 
 
@@ -22,9 +25,18 @@ def read_sidecar(path: Path) -> Record | None:
 
 
 def records_below(root: Path) -> Iterator[tuple[Path, Record]]:
-    """Read every sidecar below a folder, sorted by path; files that are no sidecars are passed over."""
-    for path in map(Path, sorted(sidecars_below(root))):
-        record = read_sidecar(path)
+    """Read every sidecar below a folder, sorted by path; files that are no sidecars are passed over.
+
+    Those in part files at its top have the path that they would have as files.
+    """
+    packed = packed_records(LocalParts(root), below(root))
+    for path, record in heapq.merge(_file_records(root), packed, key=lambda pair: pair[0]):
+        yield Path(path), record
+
+
+def _file_records(root: Path) -> Iterator[tuple[str, Record]]:
+    for path in sorted(sidecars_below(root)):
+        record = read_sidecar(Path(path))
         if record is not None and "input" in record:
             yield path, record
 

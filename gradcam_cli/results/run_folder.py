@@ -58,6 +58,9 @@ class RunFolder(Protocol):
     def read_sidecar(self, source: Source) -> Record | None:
         """Read a source's sidecar; None where there is none of this program, or none that is whole."""
 
+    def read_known(self, source: Source) -> Record | None:
+        """Read of a source's sidecar at least what decides whether the image is finished; None as for the sidecar."""
+
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run at the top; None where there is none of this program."""
 
@@ -76,6 +79,13 @@ class RunFolder(Protocol):
 
         Raises:
             ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
+            EnvironmentStop: nothing can be written any more.
+        """
+
+    def settle(self, record: Record) -> None:
+        """Take notice that a record was reported; records are reported in the order of the run.
+
+        Raises:
             EnvironmentStop: nothing can be written any more.
         """
 

@@ -11,8 +11,12 @@ from typing import Any, Final
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, StorageError, UsageError
 from gradcam_cli.inputs.discovery import Source, as_text
 from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
+from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, STAYS, TOO_LONG, Names
-from gradcam_cli.results.ownership import belongs_to, is_ours, is_record, parsed
+from gradcam_cli.results.ownership import belongs_to, is_made_of_runs, is_ours, is_record, parsed
+from gradcam_cli.results.packed_reading import packed_records
+from gradcam_cli.results.part_names import Packing, manifest_name
+from gradcam_cli.results.part_place import StoredParts
 from gradcam_cli.results.sidecar import Record, files_of, to_json
 from gradcam_cli.results.stored_lock import FOLDER, StoredLock
 from gradcam_cli.storage import Stores, Url, refusal
@@ -29,8 +33,10 @@ class StoredFolder:
 
     calls_at_once = CALLS_AT_ONCE
 
-    def __init__(self, root: Url, shard: Shard | None = None, stores: Stores | None = None) -> None:
-        """Name the prefix; nothing is asked for before it is held or read.
+    def __init__(
+        self, root: Url, shard: Shard | None = None, stores: Stores | None = None, packing: Packing | None = None
+    ) -> None:
+        """Name the prefix, and how its results are packed; nothing is asked for before it is held or read.
 
         Raises:
             UsageError: it is no place of an object store, or the library of the store is not installed.
@@ -38,6 +44,7 @@ class StoredFolder:
         self.root = root
         self.shard = shard
         self.run_record = shard.run_record if shard else RUN_RECORD
+        self._packing = packing
         self._store = (stores or Stores()).of(root.text)
         self._lock = StoredLock(self._store, root, shard)
         self._listed: dict[str, int] | None = None
@@ -65,6 +72,9 @@ class StoredFolder:
                 self._lock.take()
                 self._listed = None
                 self._refuse_foreign(self.run_record)
+                refuse_other_format(self, [place for place in self._sizes if "/" not in place], self._packing)
+                if self._packing:
+                    self._refuse_foreign_manifest()
             except StorageError as error:
                 raise refusal(error) from None
             except ImageError as error:
@@ -86,7 +96,8 @@ class StoredFolder:
                 yield place
 
     def records(self) -> Iterator[Record]:
-        """Read every sidecar, sorted by its place."""
+        """Read every sidecar, sorted by its place; those in part files too."""
+        yield from (record for _, record in packed_records(self.parts_place(), ""))
         for place in self.sidecars():
             record = self._read(place)
             if record is not None and "input" in record:
@@ -99,6 +110,13 @@ class StoredFolder:
     def read_sidecar(self, source: Source) -> Record | None:
         """Read a source's sidecar."""
         return self._read(_sidecar(source))
+
+    def read_known(self, source: Source) -> Record | None:
+        """Read a source's sidecar."""
+        return self.read_sidecar(source)
+
+    def settle(self, record: Record) -> None:
+        """Let it pass: the image was put already."""
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run."""
@@ -135,10 +153,23 @@ class StoredFolder:
 
     def write_run(self, record: Mapping[str, Any]) -> None:
         """Put the run's own record at the top."""
+        self.write_json(self.run_record, record)
+
+    def write_json(self, name: str, record: Mapping[str, Any]) -> None:
+        """Put a JSON file at the top."""
         try:
-            self._put(self.run_record, to_json(record).encode("ascii"))
+            self._put(name, to_json(record).encode("ascii"))
         except ImageError as error:
-            raise EnvironmentStop(f"{self.root / self.run_record}: {error}") from error
+            raise EnvironmentStop(f"{self.root / name}: {error}") from error
+
+    def parts_place(self) -> StoredParts:
+        """Give what keeps part files below the prefix; each change there is checked against the lock."""
+        return StoredParts(self._store, self.root, self._lock.check)
+
+    def _refuse_foreign_manifest(self) -> None:
+        name = manifest_name(self.shard)
+        if name in self._sizes and not is_made_of_runs(self._store.read((self.root / name).text)):
+            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} exists already, and this program did not write it")
 
     @property
     def _sizes(self) -> dict[str, int]:

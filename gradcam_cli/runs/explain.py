@@ -84,7 +84,7 @@ def run_explain(
         shard=shard,
         stores=stores,
     )
-    held = run_folder(request.output, shard, stores).held() if request.output else nullcontext()
+    held = _folder(request, request.output, stores).held() if request.output else nullcontext()
     fetching = fetched(request.model, stores, observer.downloading)
     with held as folder, fetching as settings, _decoder(isolated if request.isolate_decoder else None) as decode_one:
         request = replace(request, model=settings)
@@ -103,7 +103,7 @@ def run_explain(
         if not queue.left and (not queue.sources or (folder and _is_known(folder, card))):
             # To see that nothing is left to do takes no model.
             return _tell_finished(request, queue, folder, card, observer)
-        overlays = folder is not None or sink is not None
+        overlays = (folder is not None or sink is not None) and request.format != "parquet"
         factory = EngineFactory(
             request, model, engines, len(found.sources), card, overlays, decode_one, observer, methods
         )
@@ -245,6 +245,7 @@ class _Execution:
                 tally.add(record, before=before)
                 self.observer.record(record, before=before)
                 written.reported(record)
+                self._settle(record)
                 failures += record["status"] == "error"
                 if failures == self.request.max_failures:
                     return True
@@ -256,7 +257,12 @@ class _Execution:
             if record is not tally.last:
                 tally.add(record)
                 with suppress(BrokenPipeError, EnvironmentStop):
+                    self._settle(record)
                     self.observer.record(record, before=False)
+
+    def _settle(self, record: Record) -> None:
+        if self.folder:
+            self.folder.settle(record)
 
     def _records(self, engine: Engine, job: Job, sink: Sink) -> Generator[Record]:
         """Explain; where memory runs out, go on from there with half the batch, once."""
@@ -287,7 +293,7 @@ class _Execution:
 
 def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
     named = NAMED_MODELS.get(request.model.model.lower())
-    folder = run_folder(request.output, _shard(request)) if request.output else None
+    folder = _folder(request, request.output) if request.output else None
     if folder is None or not folder.exists:
         return found.sources
     missing = named and not request.model.weights and not weights_at_hand(named)
@@ -322,6 +328,10 @@ def _shard(request: ExplainRequest) -> Shard | None:
         # Its record would count only what was tried again, and a merged run would count too few images.
         raise UsageError("A `shard` tries failed images again anyway: leave `retry_failed` out.")
     return shard
+
+
+def _folder(request: ExplainRequest, output: Path | Url, stores: Stores | None = None) -> RunFolder:
+    return run_folder(output, _shard(request), stores, request.format, request.images_per_file)
 
 
 def _is_known(folder: RunFolder, card: RunCard) -> bool:

@@ -35,7 +35,7 @@ def is_finished(folder: RunFolder, source: Source, wanted: Wanted) -> bool:
     """Whether an earlier run with the same options has explained this very image, and its files are still there."""
     if source.is_stdin:
         return False
-    record = folder.read_sidecar(source)
+    record = folder.read_sidecar(source) if wanted.verify else folder.read_known(source)
     if record is None:
         return False
     try:
@@ -53,7 +53,7 @@ def has_failed(folder: RunFolder, source: Source) -> bool:
     """Whether an earlier run could not explain this image, and said so in its sidecar; of folders it had none."""
     if source.errno is not None:
         return True
-    record = folder.read_sidecar(source)
+    record = folder.read_known(source)
     return record is not None and record.get("status") == "error"
 
 

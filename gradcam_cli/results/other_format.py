@@ -1,0 +1,58 @@
+"""A folder has results of one format: a file for each overlay and sidecar, or part files of one kind."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from gradcam_cli.errors import UsageError
+from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.results.part_names import Packing, parts_among
+from gradcam_cli.results.sidecar import Record
+from gradcam_cli.storage import Url
+
+
+class Holding(Protocol):
+    """What is asked of a folder that a run is going to write to."""
+
+    shard: Shard | None
+    run_record: str
+
+    @property
+    def root(self) -> Path | Url:
+        """The folder itself."""
+
+    def sidecars(self) -> Iterator[str]:
+        """Give the places of all sidecars that are files."""
+
+    def read_record(self, name: str) -> Record | None:
+        """Read the record of a run."""
+
+
+def refuse_other_format(folder: Holding, names: Iterable[str], packing: Packing | None) -> None:
+    """Refuse a folder with results of another format; `names` are those of the files at its top.
+
+    Raises:
+        UsageError: it has such results, or a shard would write beside parts that are not of shards.
+    """
+    parts = parts_among(names)
+    others = {part.packing for part in parts} - {packing}
+    if others:
+        _refuse(folder, f"part files of `format={others.pop()}`")
+    if packing is None:
+        return
+    if folder.shard and any(not part.owner for part in parts):
+        raise UsageError(
+            f"{folder.root}: it has a run that was not divided into shards. Explain all images there, or choose "
+            "another folder."
+        )
+    if not parts and (_has_files(folder) or next(folder.sidecars(), None) is not None):
+        _refuse(folder, "sidecars that are files")
+
+
+def _has_files(folder: Holding) -> bool:
+    record = folder.read_record(folder.run_record)
+    return record is not None and "format" not in record
+
+
+def _refuse(folder: Holding, what: str) -> None:
+    raise UsageError(f"{folder.root}: it has {what}. Choose another folder, or the `format` that is there.")

@@ -1,0 +1,70 @@
+"""Sidecars and overlays of a run, whether they are files or lie in part files."""
+
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from gradcam_cli.errors import ImageError, UsageError
+from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.results.output import SIDECAR_SUFFIX
+from gradcam_cli.results.part_index import PartEntry
+from gradcam_cli.results.part_names import PartName
+from gradcam_cli.results.part_place import PartPlace
+from gradcam_cli.results.parts import Parts
+from gradcam_cli.results.sidecar import Record
+
+Listed = tuple[str, PartName, PartEntry]
+
+
+def packed_records(place: PartPlace, root: str) -> Iterator[tuple[str, Record]]:
+    """Read the sidecars of all part files at the top of a folder, sorted by the path that each would have as a file.
+
+    Only parts whose ranges of paths overlap are read at the same time, so that memory does not grow with their number.
+
+    Args:
+        place: the folder.
+        root: its name, with which the paths begin.
+
+    Raises:
+        UsageError: a part is damaged.
+    """
+    with closing(Parts(place)) as parts:
+        try:
+            for group in _overlapping([_listed(parts, name) for name in parts.names]):
+                for path, name, entry in heapq.merge(*(_sorted(parts, each) for each in group)):
+                    yield f"{root}{path}", parts.sidecar(name, entry)
+        except ImageError as error:
+            raise UsageError(f"{as_text(root)}: {error}. Explain its images anew, or remove it.") from error
+
+
+def _sorted(parts: Parts, name: PartName) -> Iterator[Listed]:
+    found = [(f"{entry.place}{SIDECAR_SUFFIX}", entry) for entry in parts.entries(name)]
+    for path, entry in sorted(found, key=lambda pair: pair[0]):
+        yield path, name, entry
+
+
+def _listed(parts: Parts, name: PartName) -> tuple[str, str, PartName]:
+    """Give the first and the last path of a part."""
+    paths = [f"{entry.place}{SIDECAR_SUFFIX}" for entry in parts.entries(name)]
+    return min(paths, default=""), max(paths, default=""), name
+
+
+def _overlapping(ranges: Sequence[tuple[str, str, PartName]]) -> Iterator[list[PartName]]:
+    """Group what overlaps, in order."""
+    group: list[PartName] = []
+    end = ""
+    for first, last, name in sorted(ranges):
+        if group and first > end:
+            yield group
+            group = []
+        group.append(name)
+        end = max(end, last) if len(group) > 1 else last
+    if group:
+        yield group
+
+
+def below(root: Path) -> str:
+    """Give what stands before the paths of files in a folder."""
+    return os.path.join(root, "")  # noqa: PTH118 - keeps names that are not UTF-8, and the slash

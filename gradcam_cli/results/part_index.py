@@ -1,0 +1,137 @@
+"""What a part file holds, as its index says: one line an image, with what decides whether the image is finished.
+
+The index is written before its part takes its name, and names the part's size and hash. Where it is missing, or is that
+of another file, it is made anew from the part.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gradcam_cli.inputs.discovery import from_text
+from gradcam_cli.results.sidecar import Record
+
+INDEX_VERSION: Final = 1
+FINISHED: Final = frozenset({"ok", "flat"})
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One overlay or map within a part: its name as its sidecar says, and where its bytes are."""
+
+    name: str
+    at: int
+    size: int
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """One image within a part.
+
+    `at` and `size` are where the sidecar's bytes are in a tar; in a table `at` is the row. `known` is what a later run
+    has to know of the sidecar, in the form that the sidecar has.
+    """
+
+    place: str
+    at: int
+    size: int
+    files: tuple[FileEntry, ...]
+    known: Record
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the image has an explanation, and no failure."""
+        return self.known["status"] in FINISHED
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What the first line of an index says of the part."""
+
+    bytes: int
+    sha256: str
+    images: int
+    explained: int
+
+
+def place_in(record: Mapping[str, Any]) -> str:
+    """Give the place of a sidecar's image in the output tree."""
+    given = record["input"]
+    return from_text(given["path"], escaped="path_b64" in given)
+
+
+def entry_of(record: Mapping[str, Any], at: int, size: int, files: Iterable[FileEntry] = ()) -> PartEntry:
+    """Make the entry of one image.
+
+    Raises:
+        LookupError, TypeError: the record is no sidecar.
+    """
+    given = record["input"]
+    known = {
+        "schema_version": record["schema_version"],
+        "status": record["status"],
+        "options_sha256": record["options_sha256"],
+        "model": {"sha256": record["model"]["sha256"]},
+        "input": {name: given.get(name) for name in ("path", "bytes", "mtime_ns", "etag", "sha256")},
+        "files": [{"name": file["name"], "bytes": file["bytes"]} for file in record["files"]],
+    }
+    if "path_b64" in given:
+        known["input"]["path_b64"] = given["path_b64"]
+    return PartEntry(place_in(record), at, size, tuple(files), known)
+
+
+def written_index(entries: Iterable[PartEntry], bytes_: int, sha256: str) -> bytes:
+    """Write the index of a part: a line that sums it up, then one line an image; the same part gives the same bytes."""
+    entries = list(entries)
+    head = {
+        "gradcam_index": INDEX_VERSION,
+        "bytes": bytes_,
+        "sha256": sha256,
+        "images": len(entries),
+        "explained": sum(entry.is_explained for entry in entries),
+    }
+    lines = [head, *(_line(entry) for entry in entries)]
+    return "".join(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines).encode("ascii")
+
+
+def _line(entry: PartEntry) -> Record:
+    files = [[file.name, file.at, file.size] for file in entry.files]
+    return {"at": entry.at, "size": entry.size, "place": entry.place, "files": files, "known": entry.known}
+
+
+def summary_of(line: bytes, part_bytes: int) -> PartSummary | None:
+    """Read the first line of an index; None where it is no such line, or is that of another file."""
+    try:
+        head = json.loads(line)
+        found = PartSummary(head["bytes"], head["sha256"], head["images"], head["explained"])
+    except (ValueError, LookupError, TypeError):
+        return None
+    return found if head.get("gradcam_index") == INDEX_VERSION and found.bytes == part_bytes else None
+
+
+def read_entry(line: bytes) -> PartEntry:
+    """Read one line of an index.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is no such line.
+    """
+    found = json.loads(line)
+    files = tuple(FileEntry(*file) for file in found["files"])
+    return PartEntry(found["place"], found["at"], found["size"], files, found["known"])
+
+
+def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give the lines of an index after the first one, each with the offset where it begins."""
+    at = data.find(b"\n") + 1
+    while at < len(data):
+        end = data.find(b"\n", at) + 1 or len(data)
+        yield at, data[at:end]
+        at = end
+
+
+def hash_of(place: str) -> int:
+    """Give the 64 bits by which a place is looked up among millions."""
+    data = place.encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")

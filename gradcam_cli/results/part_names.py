@@ -1,0 +1,121 @@
+"""Names of the files that hold the results of many images, and of the members of a tar: keys as WebDataset has them.
+
+WebDataset takes all up to the first dot of a member's base name for the key of its sample, and what follows for the
+kind of data. Names of photographs have dots, so that these are written as `%2E`, as in a URL.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import unquote_to_bytes
+
+from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
+
+# How the results of a run are stored: a file for each overlay and sidecar, or many images in one file.
+Packing = Literal["webdataset", "parquet"]
+SUFFIXES: Final[dict[Packing, str]] = {"webdataset": ".tar", "parquet": ".parquet"}
+# Files of some 100 MB: overlays of photographs of 500 pixels have 60 kB, rows of a table 2 kB.
+IMAGES_PER_FILE: Final[dict[Packing, int]] = {"webdataset": 1_000, "parquet": 10_000}
+INDEX_SUFFIX: Final = ".index.jsonl"
+SIDECAR_MEMBER: Final = "json"
+_KINDS: Final = {"jpg": OVERLAY_SUFFIX, "npy": MAP_SUFFIX}
+_PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})\.(tar|parquet)")
+# Bytes that are no UTF-8, and what would end a key or begin an escape.
+_ODD: Final = re.compile("[%\udc80-\udcff]")
+# WebDataset passes over members whose name begins so, as in `__meta__`.
+_PRIVATE: Final = "__"
+
+
+@dataclass(frozen=True, order=True)
+class PartName:
+    """The name of one file of many images: `part-00000.tar`, or of shard 2 of 8 `part-2-of-8-00000.tar`."""
+
+    owner: str
+    number: int
+    packing: Packing
+
+    def __str__(self) -> str:
+        """Give the file's name."""
+        return f"{self.stem}{SUFFIXES[self.packing]}"
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return f"part-{self.owner}-{self.number:05}" if self.owner else f"part-{self.number:05}"
+
+    @property
+    def index(self) -> str:
+        """Name of its index, which lies beside it."""
+        return f"{self.stem}{INDEX_SUFFIX}"
+
+
+def part_name(name: str) -> PartName | None:
+    """Read the name of a file of many images; None where it is no such name."""
+    found = _PART.fullmatch(name)
+    if found is None:
+        return None
+    name_of = PartName(found[1] or "", int(found[2]), "webdataset" if found[3] == "tar" else "parquet")
+    return name_of if str(name_of) == name else None
+
+
+def parts_among(names: Iterable[str]) -> list[PartName]:
+    """Give the files of many images among all files of a folder, in order."""
+    return sorted(part for name in names if (part := part_name(name)) is not None)
+
+
+def manifest_name(shard: Shard | None) -> str:
+    """Name the file that lists the parts of a run, or those of a shard."""
+    return f"manifest.{shard.name}.json" if shard else "manifest.json"
+
+
+def key_of(place: str) -> str:
+    """Give the key of an image in a tar, by its place in the output tree: `a/cat%2Epng` for `a/cat.png`."""
+    folder, slash, name = place.rpartition("/")
+    key = _escaped(folder) + slash + _escaped(name).replace(".", "%2E")
+    return key.replace(_PRIVATE, "%5F%5F", 1) if key.startswith(_PRIVATE) else key
+
+
+def place_of(key: str) -> str:
+    """Give the place of an image by its key in a tar."""
+    return os.fsdecode(unquote_to_bytes(key.encode("utf-8", "surrogateescape")))
+
+
+def member_of(place: str, name: str) -> str:
+    """Name the member of an image's file: `a/cat%2Epng.281.jpg` for `cat.png.281.overlay.jpg`."""
+    tail = name.removeprefix(place.rpartition("/")[2])
+    for kind, suffix in _KINDS.items():
+        if tail.endswith(suffix):
+            return f"{key_of(place)}{tail.removesuffix(suffix)}.{kind}"
+    raise ValueError(f"{name} is no file of {place}")
+
+
+def sidecar_member(place: str) -> str:
+    """Name the member of an image's sidecar."""
+    return f"{key_of(place)}.{SIDECAR_MEMBER}"
+
+
+def split_member(member: str) -> tuple[str, str]:
+    """Give the key of a member, and the name of its file, or `json` for a sidecar.
+
+    Raises:
+        ValueError: it is no member that this program writes.
+    """
+    folder, slash, base = member.rpartition("/")
+    name, dot, tail = base.partition(".")
+    key = folder + slash + name
+    if not name or not dot:
+        raise ValueError(f"{member} has no key")
+    if tail == SIDECAR_MEMBER:
+        return key, tail
+    number, _, kind = tail.rpartition(".")
+    if kind not in _KINDS:
+        raise ValueError(f"{member} is no overlay, map or sidecar")
+    image = place_of(key).rpartition("/")[2]
+    return key, f"{image}{'.' if number else ''}{number}{_KINDS[kind]}"
+
+
+def _escaped(text: str) -> str:
+    return _ODD.sub(lambda found: "".join(f"%{byte:02X}" for byte in os.fsencode(found[0])), text)

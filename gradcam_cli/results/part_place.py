@@ -1,0 +1,151 @@
+"""Where part files are kept: in a folder of this machine, or below a prefix of an object store."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from gradcam_cli.atomic import temporary_beside
+from gradcam_cli.storage import Store, Url
+
+# Bytes that are read of an object at once: what is wanted next is often beside what was read before.
+READ_AHEAD = 256 * 1024
+
+
+class PartPlace(Protocol):
+    """Lists, reads, publishes and removes files at the top of a run's folder."""
+
+    def sizes(self) -> dict[str, int]:
+        """Give the name and the size of each file."""
+
+    def size_of(self, name: str) -> int:
+        """Give the size of one file.
+
+        Raises:
+            OSError, StorageError: there is none.
+        """
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading at any offset.
+
+        Raises:
+            OSError, StorageError: it cannot be read.
+        """
+
+    def temporary(self, owner: str) -> Path:
+        """Name a file of this machine that is not there, for what is going to be published."""
+
+    def publish(self, path: Path, name: str) -> None:
+        """Give a file its name; it is there whole or not at all."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file; none need be there."""
+
+
+class LocalParts:
+    """See `PartPlace`."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the folder."""
+        self._root = root
+
+    def sizes(self) -> dict[str, int]:
+        """Give what is a regular file, or a link to one."""
+        if not self._root.is_dir():
+            return {}
+        with os.scandir(self._root) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+    def size_of(self, name: str) -> int:
+        """Give the size of one file."""
+        return (self._root / name).stat().st_size
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file."""
+        return (self._root / name).open("rb")
+
+    def temporary(self, owner: str) -> Path:
+        """Name a file beside what it becomes, so that it is renamed and not copied."""
+        return temporary_beside(self._root / "part", owner)
+
+    def publish(self, path: Path, name: str) -> None:
+        """Rename a file."""
+        path.replace(self._root / name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        (self._root / name).unlink(missing_ok=True)
+
+
+class StoredParts:
+    """See `PartPlace`. A part is written to this machine's folder for temporary files, and put when it is whole."""
+
+    def __init__(self, store: Store, root: Url, check: Callable[[], None]) -> None:
+        """Name the prefix; `check` raises where the run no longer has it."""
+        self._store = store
+        self._root = root
+        self._check = check
+
+    def sizes(self) -> dict[str, int]:
+        """List what is right below the prefix."""
+        listed = self._store.list(self._root.text)
+        return {place: stored.listed.size for place, stored in listed if "/" not in place and stored.listed is not None}
+
+    def size_of(self, name: str) -> int:
+        """Give the size of one object."""
+        return self._store.stat((self._root / name).text).size
+
+    def open(self, name: str) -> BinaryIO:
+        """Open an object, of which ranges are read."""
+        url = (self._root / name).text
+        return io.BufferedReader(_Ranges(self._store, url, self._store.stat(url).size), READ_AHEAD)
+
+    def temporary(self, owner: str) -> Path:
+        """Name a file in the folder for temporary files."""
+        del owner
+        descriptor, name = tempfile.mkstemp(prefix="gradcam-part-")
+        os.close(descriptor)
+        return Path(name)
+
+    def publish(self, path: Path, name: str) -> None:
+        """Put an object, and remove the file."""
+        self._check()
+        self._store.put((self._root / name).text, path.read_bytes())
+        path.unlink()
+
+    def remove(self, name: str) -> None:
+        """Remove an object."""
+        self._check()
+        self._store.remove((self._root / name).text)
+
+
+class _Ranges(io.RawIOBase):
+    """An object of a store as a file that is read at any offset."""
+
+    def __init__(self, store: Store, url: str, size: int) -> None:
+        self._store, self._url, self._size, self._at = store, url, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        data = self._store.read(self._url, self._at, end)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

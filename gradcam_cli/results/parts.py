@@ -1,0 +1,373 @@
+"""The part files of a run: written one after the other, read back, and looked up by image."""
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, Protocol
+
+import numpy as np
+
+from gradcam_cli.errors import ImageError, Reason, StorageError
+from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.results.ownership import MANIFEST_MARK
+from gradcam_cli.results.parquet_part import ParquetPart, ParquetWriter
+from gradcam_cli.results.part_index import (
+    PartEntry,
+    PartSummary,
+    hash_of,
+    lines_of,
+    read_entry,
+    summary_of,
+    written_index,
+)
+from gradcam_cli.results.part_names import PartName, parts_among
+from gradcam_cli.results.part_place import PartPlace
+from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.tar_part import TarPart, TarWriter
+
+# Files that are open at the same time: those that neighbours of the inputs' order are in, also after a merge.
+OPEN_PARTS: Final = 64
+CHUNK: Final = 2**20
+MANIFEST_VERSION: Final = 1
+
+
+class PartWriter(Protocol):
+    """Writes one part."""
+
+    def add(self, place: str, files: Mapping[str, bytes], record: Record) -> PartEntry:
+        """Add one image, and say where it is."""
+
+    def finish(self) -> None:
+        """Write the end of the part."""
+
+
+class Part(Protocol):
+    """Reads one part."""
+
+    def entries(self) -> Iterator[PartEntry]:
+        """Find every image without an index."""
+
+    def sidecar(self, entry: PartEntry) -> Record:
+        """Read the sidecar of an image."""
+
+    def bytes_at(self, at: int, size: int) -> bytes:
+        """Read the bytes of a file."""
+
+
+class OpenPart:
+    """A part that is being written, under a temporary name."""
+
+    def __init__(self, place: PartPlace, name: PartName, owner: str) -> None:
+        """Begin the part.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._place, self.name, self._owner = place, name, owner
+        self._path = place.temporary(owner)
+        self._raw = self._path.open("wb")
+        self._file = _Hashed(self._raw)
+        file: Any = self._file
+        self._writer: PartWriter = TarWriter(file) if name.packing == "webdataset" else ParquetWriter(file)
+        self._entries: list[PartEntry] = []
+
+    @property
+    def places(self) -> set[str]:
+        """The images that are in it."""
+        return {entry.place for entry in self._entries}
+
+    def __len__(self) -> int:
+        """How many images are in it."""
+        return len(self._entries)
+
+    def add(self, place: str, files: Mapping[str, bytes], record: Record) -> None:
+        """Add one image."""
+        self._entries.append(self._writer.add(place, files, record))
+
+    def publish(self) -> None:
+        """Write the end of the part, then its index, and give both their names, the part's last."""
+        self._writer.finish()
+        self._raw.close()
+        index = self._place.temporary(self._owner)
+        index.write_bytes(written_index(self._entries, self._file.tell(), self._file.sha256))
+        self._place.publish(index, self.name.index)
+        self._place.publish(self._path, str(self.name))
+
+    def discard(self) -> None:
+        """Remove what was written of it."""
+        with suppress(OSError):
+            self._raw.close()
+            self._path.unlink(missing_ok=True)
+
+
+class Parts:
+    """All parts of a folder, or those of a shard, as they are when they are read first.
+
+    Places are looked up by 64-bit hashes, so that a million images take some 20 MB of memory. Any thread may look.
+    """
+
+    def __init__(self, place: PartPlace, shard: Shard | None = None) -> None:
+        """Read nothing yet."""
+        self.place = place
+        self._shard = shard
+        self._lock = threading.RLock()
+        self._names: list[PartName] | None = None
+        self._table: tuple[Any, Any, Any] | None = None
+        self._summaries: dict[PartName, PartSummary] = {}
+        self._files: OrderedDict[PartName, tuple[BinaryIO, Part]] = OrderedDict()
+        self._indexes: OrderedDict[PartName, bytes] = OrderedDict()
+
+    @property
+    def names(self) -> list[PartName]:
+        """The parts, in order."""
+        with self._lock:
+            if self._names is None:
+                found = parts_among(self.place.sizes())
+                owner = self._shard.name if self._shard else None
+                self._names = [name for name in found if owner in {None, name.owner}]
+            return self._names
+
+    def forget(self) -> None:
+        """Read the folder anew when it is asked for the next time."""
+        with self._lock:
+            self._names = self._table = None
+            self._summaries = {}
+            self.close()
+
+    def close(self) -> None:
+        """Close all files; they are opened again when they are read."""
+        with self._lock:
+            for file, _ in self._files.values():
+                file.close()
+            self._files.clear()
+            self._indexes.clear()
+
+    def find(self, place: str) -> tuple[PartName, PartEntry] | None:
+        """Find an image."""
+        with self._lock:
+            hashes, parts, offsets = self._looked_up()
+            wanted = np.uint64(hash_of(place))
+            at = int(np.searchsorted(hashes, wanted))
+            while at < len(hashes) and hashes[at] == wanted:
+                name = self.names[int(parts[at])]
+                data, start = self._index(name), int(offsets[at])
+                entry = read_entry(data[start : data.find(b"\n", start)])
+                if entry.place == place:
+                    return name, entry
+                at += 1
+        return None
+
+    def sidecar(self, name: PartName, entry: PartEntry) -> Record:
+        """Read the sidecar of an image.
+
+        Raises:
+            ImageError: the part is damaged.
+        """
+        with self._lock:
+            return self._open(name).sidecar(entry)
+
+    def file(self, name: PartName, entry: PartEntry, file: str) -> bytes:
+        """Read an overlay or a map of an image.
+
+        Raises:
+            ImageError: it has none of this name.
+        """
+        found = next((each for each in entry.files if each.name == file), None)
+        if found is None:
+            raise ImageError(Reason.VANISHED, f"{name} has no {file}")
+        with self._lock:
+            data = self._open(name).bytes_at(found.at, found.size)
+        if len(data) != found.size:
+            raise ImageError(Reason.UNREADABLE, f"{name} is cut off")
+        return data
+
+    def entries(self, name: PartName) -> Iterator[PartEntry]:
+        """Give the images of one part in their order.
+
+        Raises:
+            ImageError: the part is damaged.
+        """
+        for _, line in lines_of(self._index(name)):
+            yield read_entry(line)
+
+    def summary(self, name: PartName) -> PartSummary:
+        """Give size, hash and counts of a part.
+
+        Raises:
+            ImageError: the part is damaged.
+        """
+        with self._lock:
+            if name not in self._summaries:
+                self._index(name)
+            return self._summaries[name]
+
+    def without(self, places: Iterable[str], owner: str) -> None:
+        """Write those parts anew that have one of these images, without them.
+
+        Raises:
+            ImageError, OSError: a part is damaged, or cannot be written.
+        """
+        gone: dict[PartName, set[str]] = {}
+        for place in places:
+            found = self.find(place)
+            if found is not None:
+                gone.setdefault(found[0], set()).add(place)
+        for name, dropped in gone.items():
+            self._rewrite(name, dropped, owner)
+            self._renew(name)
+
+    def _rewrite(self, name: PartName, dropped: set[str], owner: str) -> None:
+        left = [entry for entry in self.entries(name) if entry.place not in dropped]
+        if not left:
+            self.place.remove(str(name))
+            self.place.remove(name.index)
+            return
+        part = OpenPart(self.place, name, owner)
+        try:
+            for entry in left:
+                files = {file.name: self.file(name, entry, file.name) for file in entry.files}
+                part.add(entry.place, files, self.sidecar(name, entry))
+            part.publish()
+        finally:
+            part.discard()
+
+    def _renew(self, name: PartName) -> None:
+        """Look at one part anew; numbers of parts stay what they are."""
+        with self._lock:
+            hashes, parts, offsets = self._looked_up()
+            number = self.names.index(name)
+            self.close()
+            self._summaries.pop(name, None)
+            others = parts != number
+            rows = _rows(number, self._index(name)) if str(name) in self.place.sizes() else _rows(number, b"")
+            self._table = _sorted(
+                *(np.concatenate([old[others], new]) for old, new in zip((hashes, parts, offsets), rows, strict=True))
+            )
+
+    def _looked_up(self) -> tuple[Any, Any, Any]:
+        if self._table is None:
+            rows = [_rows(i, self._index(name)) for i, name in enumerate(self.names)] or [_rows(0, b"")]
+            self._table = _sorted(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+        return self._table
+
+    def _open(self, name: PartName) -> Part:
+        if name not in self._files:
+            try:
+                file = self.place.open(str(name))
+            except (OSError, StorageError) as error:
+                raise ImageError(Reason.VANISHED, f"{name} cannot be read: {error}") from None
+            try:
+                part: Part = TarPart(file) if name.packing == "webdataset" else ParquetPart(file)
+            except BaseException:
+                file.close()
+                raise
+            self._files[name] = file, part
+            if len(self._files) > OPEN_PARTS:
+                self._files.popitem(last=False)[1][0].close()
+        self._files.move_to_end(name)
+        return self._files[name][1]
+
+    def _index(self, name: PartName) -> bytes:
+        with self._lock:
+            if name not in self._indexes:
+                self._indexes[name] = self._read_index(name)
+                if len(self._indexes) > OPEN_PARTS:
+                    self._indexes.popitem(last=False)
+            self._indexes.move_to_end(name)
+            return self._indexes[name]
+
+    def _read_index(self, name: PartName) -> bytes:
+        """Read the index of a part, or make it where it is missing or is that of another file."""
+        try:
+            size = self.place.size_of(str(name))
+        except (OSError, StorageError) as error:
+            raise ImageError(Reason.VANISHED, f"{name} cannot be read: {error}") from None
+        try:
+            with self.place.open(name.index) as file:
+                data = file.read()
+        except (OSError, StorageError):
+            data = b""
+        summary = summary_of(data.partition(b"\n")[0], size)
+        if summary is None or data.count(b"\n") != summary.images + 1:
+            data = written_index(self._open(name).entries(), size, self._hash(name))
+            summary = summary_of(data.partition(b"\n")[0], size)
+            assert summary is not None  # noqa: S101 - it was just made
+        self._summaries[name] = summary
+        return data
+
+    def _hash(self, name: PartName) -> str:
+        with self.place.open(str(name)) as file:
+            return hash_of_file(file)
+
+
+def hash_of_file(file: BinaryIO) -> str:
+    """Hash a file without having all of it in memory."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def manifest_of(parts: Parts, names: Iterable[PartName]) -> Record:
+    """List parts with their hashes and counts, for `manifest.json`.
+
+    Raises:
+        ImageError: a part is damaged.
+    """
+    found = [(name, parts.summary(name)) for name in names]
+    listed = [
+        {
+            "name": str(name),
+            "bytes": summary.bytes,
+            "sha256": summary.sha256,
+            "images": summary.images,
+            "explained": summary.explained,
+            "failed": summary.images - summary.explained,
+        }
+        for name, summary in found
+    ]
+    counts = {each: sum(part[each] for part in listed) for each in ("images", "explained", "failed")}  # type: ignore[misc]
+    return {MANIFEST_MARK: MANIFEST_VERSION, "counts": counts, "parts": listed}
+
+
+class _Hashed(io.RawIOBase):
+    """Passes bytes on to a file, and hashes them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._into, self._digest, self._bytes = file, hashlib.sha256(), 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._bytes
+
+    def write(self, data: Any) -> int:
+        count = self._into.write(data)
+        self._digest.update(data)
+        self._bytes += count
+        return count
+
+    def flush(self) -> None:
+        if not self._into.closed:
+            self._into.flush()
+
+
+def _rows(number: int, index: bytes) -> tuple[Any, Any, Any]:
+    """Give hash, part and offset of every line of an index."""
+    found = [(hash_of(read_entry(line).place), at) for at, line in lines_of(index)]
+    hashes = np.array([each for each, _ in found], np.uint64)
+    offsets = np.array([at for _, at in found], np.uint32)
+    return hashes, np.full(len(found), number, np.uint32), offsets
+
+
+def _sorted(hashes: Any, parts: Any, offsets: Any) -> tuple[Any, Any, Any]:
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], parts[order], offsets[order]

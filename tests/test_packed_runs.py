@@ -1,0 +1,288 @@
+"""Runs whose results are tars or tables: the same records as files, each image once, whatever ends the run."""
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import jpeg
+from fakes import FakeEngines
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.options import explain_request
+from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
+from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.runs.explain import run_explain
+from gradcam_cli.runs.observer import RunObserver
+from gradcam_cli.settings import Limits
+
+Json = dict[str, Any]
+PACKINGS = ("webdataset", "parquet")
+
+
+def explained(photos: Path, output: Path, observer: RunObserver | None = None, **options: Any) -> Run:
+    return run_explain(explain_request([photos], output, options), observer, engines=FakeEngines())
+
+
+def records_of(folder: Path) -> list[Json]:
+    return list(read_run(folder).records())
+
+
+def without_overlays(record: Json) -> Json:
+    classes = [{**each, "overlay": None} for each in record["classes"]]
+    return {**record, "classes": classes, "files": []}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def members(folder: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                assert member.name not in found, f"{member.name} is there twice"
+                file = tar.extractfile(member)
+                assert file is not None
+                found[member.name] = file.read()
+    return found
+
+
+@pytest.fixture
+def album(photos: Path) -> Path:
+    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "cat.v2.final.jpg").write_bytes(jpeg(24, 20, seed=9))
+    (photos / "50%2E.jpg").write_bytes(jpeg(24, 21, seed=10))
+    (photos / "sub" / "Käse.jpg").write_bytes(jpeg(24, 22, seed=11))
+    Path(os.fsdecode(os.fsencode(photos) + b"/\xff.jpg")).write_bytes(jpeg(22, 24, seed=12))
+    return photos
+
+
+def test_tars_have_the_records_and_overlays_of_files(album: Path, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    one = explained(album, plain, top_k=2, save_maps=True)
+    other = explained(album, packed, top_k=2, save_maps=True, format="webdataset", images_per_file=3)
+    assert one.counts == other.counts
+    assert (one.counts["done"], one.counts["failed"]) == (7, 1)
+    assert records_of(packed) == records_of(plain)
+    found = members(packed)
+    dotted = [name for name in found if name.startswith("cat%2Ev2%2Efinal%2Ejpg.")]
+    files = {path.read_bytes() for path in plain.rglob("*.overlay.jpg")} | {
+        p.read_bytes() for p in plain.rglob("*.npy")
+    }
+    assert len(dotted) == 5
+    assert {data for name, data in found.items() if not name.endswith(".json")} == files
+    assert names(packed) == {
+        *(f"part-0000{i}{suffix}" for i in range(3) for suffix in (".tar", ".index.jsonl")),
+        *("run.json", "manifest.json"),
+    }
+
+
+def test_samples_are_grouped_as_webdataset_groups_them(album: Path, tmp_path: Path) -> None:
+    """All members of an image share what stands before the first dot of the base name, and follow one another."""
+    explained(album, tmp_path / "out", top_k=2, format="webdataset")
+    keys = []
+    with tarfile.open(tmp_path / "out" / "part-00000.tar") as tar:
+        for member in tar:
+            folder, _, base = member.name.rpartition("/")
+            keys.append((folder, base.split(".", 1)[0]))
+            assert (member.mtime, member.uid, member.gid, member.uname, member.mode) == (0, 0, 0, "", 0o644)
+    changes = sum(one != other for one, other in itertools.pairwise(keys))
+    assert changes == len(set(keys)) - 1 == 7
+
+
+def test_the_same_run_writes_the_same_bytes(album: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        explained(album, tmp_path / name, format="webdataset", images_per_file=3)
+    for path in (tmp_path / "one").glob("part-*"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_tables_have_the_records_without_overlays(album: Path, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    explained(album, plain, top_k=2)
+    explained(album, packed, top_k=2, format="parquet", images_per_file=3)
+    assert records_of(packed) == [without_overlays(record) for record in records_of(plain)]
+
+
+def test_tables_are_read_by_duckdb(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    explained(photos, tmp_path / "out", format="parquet")
+    monkeypatch.chdir(tmp_path)
+    counted = duckdb.sql("select label, count(*) from 'out/*.parquet' group by 1").fetchall()
+    assert sum(count for _, count in counted) == 3
+    rows = duckdb.sql("select path, map, map_height, map_width from 'out/*.parquet' order by path").fetchall()
+    assert [row[0] for row in rows] == ["a.jpg", "b.jpg", "sub/a.jpg"]
+    for _, heat, height, width in rows:
+        assert len(heat) == height * width == 16
+        assert max(heat) == 255
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_finished_run_is_not_repeated(packing: str, album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(album, out, format=packing, images_per_file=3)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    again = explained(album, out, format=packing, images_per_file=3)
+    assert again.counts["before"] == 7
+    # The failure is tried again; it takes the place of its first record.
+    assert len(records_of(out)) == 8
+    assert sum(path.read_bytes() != before.get(path.name) for path in out.glob("*.json*")) >= 1
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_changed_image_takes_the_place_of_its_old_result(packing: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(photos, out, format=packing, images_per_file=2)
+    (photos / "b.jpg").write_bytes(jpeg(44, 31, seed=77))
+    run = explained(photos, out, format=packing, images_per_file=2)
+    assert run.counts["before"] == 2
+    found = records_of(out)
+    assert [record["input"]["path"] for record in found] == ["a.jpg", "b.jpg", "sub/a.jpg"]
+    assert found[1]["input"]["width"] == 44
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["counts"] == {"images": 3, "explained": 3, "failed": 0}
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_other_options_leave_no_result_of_the_first_run(packing: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(photos, out, format=packing, images_per_file=2)
+    explained(photos, out, format=packing, images_per_file=2, method="gradcam")
+    assert {record["method"]["name"] for record in records_of(out)} == {"gradcam"}
+    assert len(records_of(out)) == 3
+
+
+class Stopping(RunObserver):
+    """Ends the run when so many records were reported."""
+
+    def __init__(self, after: int, error: BaseException) -> None:
+        self.after, self.error = after, error
+
+    def record(self, record: Json, *, before: bool) -> None:
+        self.after -= 1
+        if self.after < 0:
+            raise self.error
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), EnvironmentStop("stopped"), RuntimeError("a bug")])
+def test_a_run_that_ends_early_keeps_what_it_reported(
+    packing: str, error: BaseException, album: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(type(error)):
+        explained(album, out, Stopping(5, error), format=packing, images_per_file=2)
+    run = explained(album, out, format=packing, images_per_file=2)
+    assert run.counts["before"] >= 4
+    assert run.counts["done"] == 7
+    assert len(records_of(out)) == 8
+
+
+def test_a_killed_run_loses_the_open_part_alone(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import os\nfrom fakes import FakeEngines\nfrom gradcam_cli.options import explain_request\n"
+        "from gradcam_cli.runs.explain import run_explain\nfrom gradcam_cli.runs.observer import RunObserver\n"
+        "class Kill(RunObserver):\n    left = 3\n    def record(self, record, *, before):\n"
+        "        self.left -= 1\n        self.left or os._exit(9)\n"
+        f"run_explain(explain_request([{str(photos)!r}], {str(out)!r},"
+        " {'format': 'webdataset', 'images_per_file': 2}), Kill(), engines=FakeEngines())\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 9
+    assert {name for name in names(out) if not name.startswith(".")} == {"part-00000.tar", "part-00000.index.jsonl"}
+    run = explained(photos, out, format="webdataset", images_per_file=2)
+    assert run.counts["before"] == 2
+    assert len(records_of(out)) == 3
+    assert not [name for name in names(out) if name.startswith(".")]
+
+
+def test_an_index_that_is_lost_or_of_another_file_is_made_anew(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(album, out, format="webdataset", images_per_file=3)
+    expected = records_of(out)
+    (out / "part-00000.index.jsonl").unlink()
+    (out / "part-00001.index.jsonl").write_bytes((out / "part-00002.index.jsonl").read_bytes())
+    assert records_of(out) == expected
+    assert explained(album, out, format="webdataset", images_per_file=3).counts["before"] == 7
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("files", "webdataset"), ("webdataset", "files"), ("parquet", "webdataset")]
+)
+def test_a_folder_has_one_format(first: str, then: str, photos: Path, tmp_path: Path) -> None:
+    explained(photos, tmp_path / "out", format=first)
+    with pytest.raises(UsageError, match="Choose another folder, or the `format` that is there"):
+        explained(photos, tmp_path / "out", format=then)
+
+
+def test_a_manifest_of_somebody_else_stays(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text('{"name": "my app"}')
+    with pytest.raises(UsageError, match=r"manifest\.json exists already"):
+        explained(photos, out, format="parquet")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"images_per_file": 5}, {"format": "parquet", "save_maps": True}, {"format": "parquet", "caption": True}],
+)
+def test_options_without_effect_are_refused(options: Json, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="about"):
+        explained(photos, tmp_path / "out", **options)
+
+
+def test_the_manifest_names_every_part(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(album, out, format="webdataset", images_per_file=3)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["counts"] == {"images": 8, "explained": 7, "failed": 1}
+    for part in manifest["parts"]:
+        data = (out / part["name"]).read_bytes()
+        assert (part["bytes"], part["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert [part["images"] for part in manifest["parts"]] == [3, 3, 2]
+
+
+PLACES = st.lists(
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
+        lambda name: name not in {".", ".."}
+    ),
+    min_size=1,
+    max_size=3,
+).map("/".join)
+
+
+@given(PLACES, st.sampled_from([".overlay.jpg", ".281.overlay.jpg", ".map.npy", ".7.map.npy"]))
+def test_keys_and_members_can_be_read_back(place: str, tail: str) -> None:
+    key = key_of(place)
+    assert "." not in key.rpartition("/")[2]
+    assert place_of(key) == place
+    name = place.rpartition("/")[2] + tail
+    assert split_member(member_of(place, name)) == (key, name)
+
+
+def test_names_of_parts() -> None:
+    assert [str(part_name(name)) for name in ("part-00012.tar", "part-2-of-8-00000.parquet")] == [
+        "part-00012.tar",
+        "part-2-of-8-00000.parquet",
+    ]
+    for other in ("part-1.tar", "part-00001.tar.gz", "part-000001.tar", "part-0-of-8-00000.tar", "xpart-00001.tar"):
+        assert part_name(other) is None, other
+
+
+def test_an_overlay_in_a_tar_is_a_picture(photos: Path, tmp_path: Path) -> None:
+    explained(photos, tmp_path / "out", format="webdataset")
+    photo = decode(members(tmp_path / "out")["a%2Ejpg.jpg"], Limits())
+    assert (photo.size.width, photo.size.height) == (30, 20)
