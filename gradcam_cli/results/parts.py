@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
@@ -31,6 +32,8 @@ from gradcam_cli.results.tar_part import TarPart, TarWriter
 # Files that are open at the same time: those that neighbours of the inputs' order are in, also after a merge.
 OPEN_PARTS: Final = 64
 CHUNK: Final = 2**20
+# The number of a part and an offset in its index are kept as one number.
+OFFSETS: Final = 2**40
 MANIFEST_VERSION: Final = 1
 
 
@@ -115,10 +118,10 @@ class Parts:
         self._shard = shard
         self._lock = threading.RLock()
         self._names: list[PartName] | None = None
-        self._table: tuple[Any, Any, Any] | None = None
+        self._table: tuple[Any, Any] | None = None
         self._summaries: dict[PartName, PartSummary] = {}
         self._files: OrderedDict[PartName, tuple[BinaryIO, Part]] = OrderedDict()
-        self._indexes: OrderedDict[PartName, bytes] = OrderedDict()
+        self._indexes: OrderedDict[PartName, BinaryIO] = OrderedDict()
 
     @property
     def names(self) -> list[PartName]:
@@ -140,7 +143,7 @@ class Parts:
     def close(self) -> None:
         """Close all files; they are opened again when they are read."""
         with self._lock:
-            for file, _ in self._files.values():
+            for file in (*(file for file, _ in self._files.values()), *self._indexes.values()):
                 file.close()
             self._files.clear()
             self._indexes.clear()
@@ -148,15 +151,16 @@ class Parts:
     def find(self, place: str) -> tuple[PartName, PartEntry] | None:
         """Find an image."""
         with self._lock:
-            hashes, parts, offsets = self._looked_up()
+            hashes, lines = self._looked_up()
             wanted = np.uint64(hash_of(place))
             at = int(np.searchsorted(hashes, wanted))
             while at < len(hashes) and hashes[at] == wanted:
-                name = self.names[int(parts[at])]
-                data, start = self._index(name), int(offsets[at])
-                entry = read_entry(data[start : data.find(b"\n", start)])
+                number, offset = divmod(int(lines[at]), OFFSETS)
+                index = self._index(self.names[number])
+                index.seek(offset)
+                entry = read_entry(index.readline())
                 if entry.place == place:
-                    return name, entry
+                    return self.names[number], entry
                 at += 1
         return None
 
@@ -190,7 +194,7 @@ class Parts:
         Raises:
             ImageError: the part is damaged.
         """
-        for _, line in lines_of(self._index(name)):
+        for _, line in self._lines(name):
             yield read_entry(line)
 
     def summary(self, name: PartName) -> PartSummary:
@@ -237,21 +241,38 @@ class Parts:
     def _renew(self, name: PartName) -> None:
         """Look at one part anew; numbers of parts stay what they are."""
         with self._lock:
-            hashes, parts, offsets = self._looked_up()
+            hashes, lines = self._looked_up()
             number = self.names.index(name)
             self.close()
             self._summaries.pop(name, None)
-            others = parts != number
-            rows = _rows(number, self._index(name)) if str(name) in self.place.sizes() else _rows(number, b"")
+            others = lines // OFFSETS != number
+            new = list(self._rows(number)) if str(name) in self.place.sizes() else []
             self._table = _sorted(
-                *(np.concatenate([old[others], new]) for old, new in zip((hashes, parts, offsets), rows, strict=True))
+                np.concatenate([hashes[others], np.array([row[0] for row in new], np.uint64)]),
+                np.concatenate([lines[others], np.array([row[1] for row in new], np.uint64)]),
             )
 
-    def _looked_up(self) -> tuple[Any, Any, Any]:
+    def _looked_up(self) -> tuple[Any, Any]:
+        """Give the hashes of all places in order, and for each the part and the offset of its line in the index."""
         if self._table is None:
-            rows = [_rows(i, self._index(name)) for i, name in enumerate(self.names)] or [_rows(0, b"")]
-            self._table = _sorted(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+            count = sum(self.summary(name).images for name in self.names)
+            hashes, lines = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
+            rows = chain.from_iterable(self._rows(number) for number in range(len(self.names)))
+            for i, (hashed, line) in enumerate(rows):
+                hashes[i], lines[i] = hashed, line
+            self._table = _sorted(hashes, lines)
         return self._table
+
+    def _rows(self, number: int) -> Iterator[tuple[int, int]]:
+        for offset, line in self._lines(self.names[number]):
+            yield hash_of(read_entry(line).place), number * OFFSETS + offset
+
+    def _lines(self, name: PartName) -> Iterator[tuple[int, bytes]]:
+        with self._lock:
+            index = self._index(name)
+            index.seek(0)
+            data = index.read()
+        return lines_of(data)
 
     def _open(self, name: PartName) -> Part:
         if name not in self._files:
@@ -270,33 +291,33 @@ class Parts:
         self._files.move_to_end(name)
         return self._files[name][1]
 
-    def _index(self, name: PartName) -> bytes:
+    def _index(self, name: PartName) -> BinaryIO:
         with self._lock:
             if name not in self._indexes:
-                self._indexes[name] = self._read_index(name)
+                self._indexes[name] = self._opened_index(name)
                 if len(self._indexes) > OPEN_PARTS:
-                    self._indexes.popitem(last=False)
+                    self._indexes.popitem(last=False)[1].close()
             self._indexes.move_to_end(name)
             return self._indexes[name]
 
-    def _read_index(self, name: PartName) -> bytes:
-        """Read the index of a part, or make it where it is missing or is that of another file."""
+    def _opened_index(self, name: PartName) -> BinaryIO:
+        """Open the index of a part, or make it in memory where it is missing or is that of another file."""
         try:
             size = self.place.size_of(str(name))
         except (OSError, StorageError) as error:
             raise ImageError(Reason.VANISHED, f"{name} cannot be read: {error}") from None
-        try:
-            with self.place.open(name.index) as file:
-                data = file.read()
-        except (OSError, StorageError):
-            data = b""
-        summary = summary_of(data.partition(b"\n")[0], size)
-        if summary is None or data.count(b"\n") != summary.images + 1:
-            data = written_index(self._open(name).entries(), size, self._hash(name))
-            summary = summary_of(data.partition(b"\n")[0], size)
-            assert summary is not None  # noqa: S101 - it was just made
+        with suppress(OSError, StorageError):
+            file = self.place.open(name.index)
+            summary = summary_of(file.readline(), size)
+            if summary is not None:
+                self._summaries[name] = summary
+                return file
+            file.close()
+        made = io.BytesIO(written_index(self._open(name).entries(), size, self._hash(name)))
+        summary = summary_of(made.readline(), size)
+        assert summary is not None  # noqa: S101 - it was just made
         self._summaries[name] = summary
-        return data
+        return made
 
     def _hash(self, name: PartName) -> str:
         with self.place.open(str(name)) as file:
@@ -360,14 +381,7 @@ class _Hashed(io.RawIOBase):
             self._into.flush()
 
 
-def _rows(number: int, index: bytes) -> tuple[Any, Any, Any]:
-    """Give hash, part and offset of every line of an index."""
-    found = [(hash_of(read_entry(line).place), at) for at, line in lines_of(index)]
-    hashes = np.array([each for each, _ in found], np.uint64)
-    offsets = np.array([at for _, at in found], np.uint32)
-    return hashes, np.full(len(found), number, np.uint32), offsets
-
-
-def _sorted(hashes: Any, parts: Any, offsets: Any) -> tuple[Any, Any, Any]:
+def _sorted(hashes: Any, lines: Any) -> tuple[Any, Any]:
     order = np.argsort(hashes, kind="stable")
-    return hashes[order], parts[order], offsets[order]
+    hashes.sort()
+    return hashes, lines[order]
