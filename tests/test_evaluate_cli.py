@@ -26,6 +26,7 @@ from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import RunCard
 from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.settings import EngineSettings, ModelSettings
+from gradcam_cli.storage import Stores
 
 SCHEMA = etree.XMLSchema(etree.parse(DATA / "junit" / "junit-10.xsd"))
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
@@ -428,3 +429,15 @@ def test_a_refused_study_is_an_error(invoke: Invoke, tmp_path: Path, engines: Fa
     done = invoke("photos", *PAIR, "--grid", "2x2", "--junit", "junit.xml", code=3)
     (error,) = read_junit(tmp_path / "junit.xml").values()
     assert error.result[0].message in done.stderr
+
+
+def test_objects_of_a_store_are_measured_as_files(engines: FakeStudyEngines, photos: Path) -> None:
+    pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
+    store, url = Stores().of("memory://"), "memory://measured/photos"
+    for path in photos.rglob("*.jpg"):
+        store.put(f"{url}/{path.relative_to(photos).as_posix()}", path.read_bytes())
+    here = invoked(engines, "evaluate", str(photos), *PAIR)
+    assert "gradcam++" in here.stdout
+    assert invoked(engines, "evaluate", url, *PAIR).stdout == here.stdout
+    for _, stored in list(store.list("memory://measured")):
+        store.remove(stored.url)
