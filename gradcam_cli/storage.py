@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.extras import install_hint
@@ -102,11 +102,24 @@ class Backoff:
         return random.uniform(0, min(self.longest, self.first * 2**attempt))  # noqa: S311 - jitter is no secret
 
 
+class ObjectReader(Protocol):
+    """What reads objects: a store, or a tar file, whose members are its objects."""
+
+    def stat(self, url: str) -> Stat:
+        """Give the size of an object, and what shows that it changed."""
+
+    def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Read an object, or a range of its bytes."""
+
+    def end(self) -> None:
+        """Let calls that fail fail at once."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """One object: its store, its URL, and what a listing said of it, if it was listed."""
 
-    store: "Store"
+    store: ObjectReader
     url: str
     listed: Stat | None = None
 

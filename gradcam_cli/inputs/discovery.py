@@ -3,6 +3,7 @@
 Paths are kept as `str` the way `os.fsdecode` gives them, so that a name which is not UTF-8 survives the round trip.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.left_out import LeftOut
 from gradcam_cli.inputs.objects import find_objects
 from gradcam_cli.inputs.shards import is_run_record
+from gradcam_cli.inputs.tar_inputs import TarFiles, is_tar
 from gradcam_cli.inputs.walk import Rules, walk
 from gradcam_cli.storage import Stored, Stores, Url, is_url, shown
 
@@ -88,7 +90,8 @@ def find_sources(
     """Turn arguments and a list of paths into sources, sorted by their place in the output.
 
     A folder is walked by the rules and its tree mirrored; neither the output folder nor overlays are ever inputs. A
-    file given by name is taken whatever it is called, and lands at the top. Paths of a list are mirrored as they are
+    file given by name is taken whatever it is called, and lands at the top. The photographs of a tar land below its
+    name; in folders, tars are no inputs. Paths of a list are mirrored as they are
     written, without a leading `/` or `..`; folders among them are walked. URLs name an object of a store, or the prefix
     of objects, which is walked as a folder is; in a list a prefix ends with a slash. They are opened by `stores`.
 
@@ -125,6 +128,7 @@ class _Finding:
     left_out: LeftOut
     output: Path | Url | None
     stores: Stores
+    tars: TarFiles = field(default_factory=TarFiles)
 
     def from_argument(self, given: str) -> Iterator[Source]:
         if given == STDIN:
@@ -138,6 +142,8 @@ class _Finding:
         if os.path.isdir(given):  # noqa: PTH112 - names that are not UTF-8 stay str
             name = os.path.basename(os.path.abspath(given)) or "root"  # noqa: PTH100, PTH119 - as above
             yield from self._walked(given, "", name)
+        elif is_tar(given):
+            yield from self._members(given, os.path.basename(given))  # noqa: PTH119 - as above
         else:
             yield Source(os.path.basename(given), given)  # noqa: PTH119 - as above
 
@@ -149,6 +155,8 @@ class _Finding:
         if os.path.isdir(path):  # noqa: PTH112 - as above
             name = place or os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 - as above
             yield from self._walked(path, f"{place}/" if place else "", name)
+        elif place and is_tar(path):
+            yield from self._members(path, place)
         elif place:
             yield Source(place, path)
         else:
@@ -168,6 +176,14 @@ class _Finding:
         for met in find_objects(url, self.stores, self.rules, self.left_out, output):
             # Names of objects may hold `..` and empty parts, which must not lead out of the output.
             yield Source(prefix + _mirrored(met.relative), met.stored.url, stored=met.stored)
+
+    def _members(self, path: str, place: str) -> Iterator[Source]:
+        """Take the photographs of a tar; where it is damaged, its own name says so in a record."""
+        for met in self.tars.find(path, self.rules, self.left_out):
+            if met.stored is None:
+                yield Source(place, path, errno.EIO)
+            else:
+                yield Source(f"{place}/{met.relative}", met.stored.url, stored=met.stored)
 
     def _walked(self, root: str, prefix: str, name: str) -> Iterator[Source]:
         """Walk a folder whose tree is mirrored below `prefix`; `name` is what a record calls the folder itself."""

@@ -29,6 +29,7 @@ class Why(StrEnum):
     LINK_TO_FOLDER = "link_to_folder"
     WALKED_BEFORE = "walked_before"
     NOT_RECURSIVE = "not_recursive"
+    TAR_MEMBER = "tar_member"
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +111,7 @@ def left_out_lines(left_out: LeftOut) -> Iterator[str]:
         (Why.LINK_TO_FOLDER, "", "link to a folder", " (`follow_links=True` walks them)"),
         (Why.WALKED_BEFORE, "", "folder", " because it was walked already"),
         (Why.NOT_RECURSIVE, "", "sub-folder", " by `recursive=False`"),
+        (Why.TAR_MEMBER, "member", "", " of tars: links, devices, sparse files, or names that lead out of the tar"),
     ):
         counts = ((left_out.count_files(why), file), (left_out.folders[why], folder))
         line = " and ".join(_counted_of(count, noun) for count, noun in counts if count)

@@ -21,7 +21,8 @@ class Places:
 
     def has(self, relative: str) -> bool:
         """Whether the input with this place in the output tree is there."""
-        if relative in self.files:
+        # Photographs of a tar are below its name.
+        if relative in self.files or any(relative.startswith(f"{name}/") for name in self.files):
             return True
         # Names that are not UTF-8 stay str.
         return any(os.path.lexists(os.path.join(folder, relative)) for folder in self.folders)  # noqa: PTH118

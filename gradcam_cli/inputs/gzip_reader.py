@@ -1,0 +1,106 @@
+"""Bytes of a gzip file at any offset, without unpacking it to a disk.
+
+While the file is read for the first time, the state of the decoder is kept from time to time; what lies behind such a
+point is read from there on.
+"""
+
+import threading
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+CHUNK: Final = 256 * 1024
+# Unpacked bytes between two points: each point keeps some 40 kB.
+BETWEEN_POINTS: Final = 8 * 2**20
+# Photographs cannot be packed any further; a file that grows so much is made to fill memories or to take for ever.
+LARGEST_RATIO: Final = 100
+ALWAYS_ALLOWED: Final = 2**30
+_GZIP: Final = 31
+
+
+class GzipError(ValueError):
+    """The file is damaged, or grows beyond all measure."""
+
+
+def _decoder() -> Any:
+    return zlib.decompressobj(_GZIP)
+
+
+@dataclass
+class _Point:
+    """Where the decoder is: offsets in the file and in what is unpacked, and its state."""
+
+    read: int = 0
+    given: int = 0
+    decoder: Any = field(default_factory=_decoder)
+    is_fresh: bool = True
+
+    def copy(self) -> "_Point":
+        return _Point(self.read, self.given, self.decoder.copy(), self.is_fresh)
+
+
+class GzipReader:
+    """Reads one file, which `packed` gives: so many bytes from an offset on. For any thread."""
+
+    def __init__(self, packed: Callable[[int, int], bytes]) -> None:
+        """Read nothing yet."""
+        self._packed = packed
+        self._points = [_Point()]
+        self._now = _Point()
+        # What was unpacked last, which ends where the decoder is.
+        self._last = b""
+        self._lock = threading.Lock()
+
+    def read(self, at: int, count: int) -> bytes:
+        """Give up to `count` unpacked bytes from an offset on; fewer at the end.
+
+        Raises:
+            GzipError: the file is damaged, or grows beyond all measure.
+        """
+        with self._lock:
+            self._go_near(at)
+            found = bytearray()
+            while True:
+                start = self._now.given - len(self._last)
+                found += self._last[max(0, at + len(found) - start) : max(0, at + count - start)]
+                if len(found) >= count or not self._step():
+                    return bytes(found)
+
+    def _go_near(self, at: int) -> None:
+        """Go back, or go on from a later point, where the offset is not in what was unpacked last."""
+        number = bisect_right(self._points, at, key=lambda point: point.given) - 1
+        if at < self._now.given - len(self._last) or self._points[number].given > self._now.given:
+            self._now, self._last = self._points[number].copy(), b""
+
+    def _step(self) -> bool:
+        """Unpack some more, and say whether there was more."""
+        now = self._now
+        tail = now.decoder.unconsumed_tail
+        data = tail or self._packed(now.read, CHUNK)
+        now.read += 0 if tail else len(data)
+        if not data and now.is_fresh and now.given:
+            return False
+        try:
+            self._last = now.decoder.decompress(data, CHUNK)
+        except zlib.error:
+            if now.is_fresh and now.given:
+                # Zeros or other bytes after the end, as gzip itself passes over.
+                now.read -= len(data)
+                self._last = b""
+                return False
+            raise GzipError("it is damaged") from None
+        if not data and not self._last:
+            raise GzipError("it is cut off")
+        now.given += len(self._last)
+        now.is_fresh = now.decoder.eof
+        if now.decoder.eof:
+            # Several files that were packed one by one may follow one another.
+            now.read -= len(now.decoder.unused_data)
+            now.decoder = _decoder()
+        if now.given > max(ALWAYS_ALLOWED, LARGEST_RATIO * now.read):
+            raise GzipError(f"it grows to more than {LARGEST_RATIO} times its size")
+        if now.given - self._points[-1].given >= BETWEEN_POINTS:
+            self._points.append(now.copy())
+        return True

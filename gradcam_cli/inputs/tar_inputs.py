@@ -1,0 +1,166 @@
+"""Photographs in tar files, such as the shards of a data set: found by their headers, and read one by one.
+
+Nothing is unpacked to a disk. Links, devices, sparse members and names that lead out of the tar are never read.
+"""
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Final, NamedTuple
+
+from gradcam_cli.errors import Reason, StorageError
+from gradcam_cli.inputs.gzip_reader import GzipError, GzipReader
+from gradcam_cli.inputs.left_out import LeftOut, Why
+from gradcam_cli.inputs.tar_reader import TarError, TarMember, members
+from gradcam_cli.inputs.walk import Rules, count_others, has_suffix, is_hidden, why_not
+from gradcam_cli.storage import Stat, Stored
+
+TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
+# Each keeps points to read from: 5 MB for a gzip file whose contents have 1 GB.
+OPEN_GZIPS: Final = 4
+
+
+def is_tar(path: str) -> bool:
+    """Whether a path is that of a tar file, by its name."""
+    return path.lower().endswith(TAR_SUFFIXES) and os.path.isfile(path)  # noqa: PTH113 - names that are not UTF-8
+
+
+class MetMember(NamedTuple):
+    """A photograph in a tar; `stored` is None where the tar is damaged and there may be more."""
+
+    relative: str
+    stored: Stored | None
+
+
+class TarFiles:
+    """The tars of a run. For any thread."""
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._gzips: OrderedDict[str, GzipReader] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, path: str, rules: Rules, left_out: LeftOut) -> Iterator[MetMember]:
+        """Give the photographs of a tar by the rules of a folder; of members of one name the last one counts.
+
+        A tar that is damaged gives what is before the damage, and then its own name without a photograph.
+        """
+        archive = TarArchive(self, path, _identity(path))
+        found: dict[str, TarMember] = {}
+        others: list[tuple[str, str, str | None]] = []
+        is_damaged = False
+        try:
+            for member in members(archive.bytes_at):
+                name = member.name.removeprefix("./")
+                why = _why_not(rules, name) if member.is_plain else Why.TAR_MEMBER
+                if why is not None:
+                    left_out.add_file(why, f"{path}/{name}")
+                elif has_suffix(name, rules.suffixes):
+                    found[name] = member
+                else:
+                    others.append((name, f"{path}/{name}", None))
+        except (TarError, GzipError, OSError):
+            is_damaged = True
+        count_others(left_out, others, set(found))
+        for name, member in found.items():
+            archive.kept[f"{path}/{name}"] = member
+            stat = Stat(member.size, None, archive.identity.mtime_ns)
+            yield MetMember(name, Stored(archive, f"{path}/{name}", stat))
+        if is_damaged:
+            yield MetMember("", None)
+
+    def gzip(self, archive: "TarArchive") -> GzipReader:
+        """Give what reads a packed tar; of many, those that were used last are kept."""
+        with self._lock:
+            if archive.path not in self._gzips:
+                self._gzips[archive.path] = GzipReader(archive.file_bytes)
+                if len(self._gzips) > OPEN_GZIPS:
+                    self._gzips.popitem(last=False)
+            self._gzips.move_to_end(archive.path)
+            return self._gzips[archive.path]
+
+
+def _why_not(rules: Rules, name: str) -> Why | None:
+    folder, slash, base = name.rpartition("/")
+    if not rules.hidden and any(is_hidden(part) for part in folder.split("/")):
+        return Why.HIDDEN
+    return why_not(rules, folder + slash, base)
+
+
+class Identity(NamedTuple):
+    """What shows that a file is still the same."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class TarArchive:
+    """One tar as the store of its photographs; `kept` are its members by their URLs: the tar's path and their names."""
+
+    files: TarFiles
+    path: str
+    identity: Identity
+    kept: dict[str, TarMember]
+
+    def __init__(self, files: TarFiles, path: str, identity: Identity) -> None:
+        """Read nothing yet."""
+        for name, value in (("files", files), ("path", path), ("identity", identity), ("kept", {})):
+            object.__setattr__(self, name, value)
+
+    def stat(self, url: str) -> Stat:
+        """Give the size of a member, and the time of the tar: many writers give all members the time 0."""
+        return Stat(self.kept[url].size, None, self.identity.mtime_ns)
+
+    def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Read a member, or a range of its bytes.
+
+        Raises:
+            StorageError: the tar is damaged, cut off, or was changed.
+        """
+        member = self.kept[url]
+        first, last = start or 0, member.size if end is None else min(end, member.size)
+        try:
+            data = self.bytes_at(member.at + first, last - first)
+        except (GzipError, OSError) as error:
+            raise StorageError(Reason.UNREADABLE, f"{url}: the tar cannot be read: {error}") from None
+        if len(data) < last - first:
+            raise StorageError(Reason.UNREADABLE, f"{url}: the tar is cut off within it")
+        return data
+
+    def end(self) -> None:
+        """Let it pass: reading a tar does not wait for anybody."""
+
+    def bytes_at(self, at: int, count: int) -> bytes:
+        """Read bytes of the tar itself, unpacked."""
+        if self.path.lower().endswith(".tar"):
+            return self.file_bytes(at, count)
+        return self.files.gzip(self).read(at, count)
+
+    def file_bytes(self, at: int, count: int) -> bytes:
+        """Read bytes of the file.
+
+        Raises:
+            OSError: it cannot be read, or is another file by now.
+        """
+        if at >= self.identity.size:
+            return b""
+        with Path(self.path).open("rb") as file:
+            if _identity_of(os.fstat(file.fileno())) != self.identity:
+                raise OSError(errno.ESTALE, "it was changed during the run")
+            file.seek(at)
+            return file.read(count)
+
+
+def _identity(path: str) -> Identity:
+    return _identity_of(os.stat(path))  # noqa: PTH116 - names that are not UTF-8 stay str
+
+
+def _identity_of(found: os.stat_result) -> Identity:
+    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
