@@ -1,6 +1,5 @@
 """What the commands are asked for, as one frozen dataclass each: `explain`, `evaluate`, `report`, `compare`."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -102,6 +101,9 @@ class ExplainRequest:
             "engine": [self.engine.engine, self.engine.precision],
             "versions": dict(versions),
         }
+        # Only here: help and completion must not wait for it.
+        import hashlib
+
         return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode("ascii")).hexdigest()
 
 

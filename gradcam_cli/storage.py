@@ -7,7 +7,6 @@ a message, because it may name credentials: messages have the URL without secret
 
 import errno
 import os
-import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -99,6 +98,9 @@ class Backoff:
 
     def wait(self, attempt: int) -> float:
         """Give the seconds to wait after a failed attempt, which are counted from 0."""
+        # Only here: help and completion must not wait for it.
+        import random
+
         return random.uniform(0, min(self.longest, self.first * 2**attempt))  # noqa: S311 - jitter is no secret
 
 

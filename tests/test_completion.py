@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -196,3 +197,24 @@ def test_a_shell_completes(shell: str, folder: Path) -> None:
     finally:
         terminal.send("\x03\x04")
         terminal.close()
+
+
+@pytest.mark.parametrize(
+    "line", ["explain --class Egyp", "explain --layer conv", "explain -m eff", "explain --method g"]
+)
+def test_nothing_heavy_is_imported_to_complete(line: str) -> None:
+    code = "import sys\nfrom gradcam_cli.cli import main\nmain()\nprint(*sys.modules, file=sys.stderr)"
+    env = {**os.environ, "_GRADCAM_CLI_COMPLETE": "bash", "COMP_LINE": f"gradcam-cli {line}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert not loaded & {
+        "numpy",
+        "cv2",
+        "PIL",
+        "h5py",
+        "keras",
+        "tensorflow",
+        "openvino",
+        "hashlib",
+        "importlib.resources",
+    }

@@ -1,16 +1,16 @@
 """Names of the layers of models that were looked at before, for the completion of a shell.
 
-They are kept in the cache, one small file for each model, so that completion needs no TensorFlow.
+They are kept in the cache, one small file for each model, so that completion needs no TensorFlow. What only the
+writing of them needs is imported there.
 """
 
-import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from gradcam_cli.atomic import atomically
 from gradcam_cli.engines.cache_folder import cache_root, is_private, make_private_folder
 
 MOST_BYTES = 2**20
@@ -28,11 +28,13 @@ def remember_layers(model: str | Path, names: Iterable[str]) -> None:
         model: the model as it was asked for: a name, or a path.
         names: in the order of the network.
     """
-    path = _path(model)
+    from gradcam_cli.atomic import atomically
+
+    path, kept = _path(model), {"model": _key(model), "file": _state(model), "layers": list(names)}
     with suppress(OSError):
         make_private_folder(path.parent)
         with atomically(path) as temporary:
-            temporary.write_text(json.dumps({"file": _state(model), "layers": list(names)}), encoding="utf-8")
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def known_layers(model: str | Path) -> tuple[str, ...]:
@@ -42,14 +44,18 @@ def known_layers(model: str | Path) -> tuple[str, ...]:
         if not is_private(path) or path.stat().st_size > MOST_BYTES:
             return ()
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(map(str, kept["layers"])) if kept["file"] == _state(model) else ()
+        return tuple(map(str, kept["layers"])) if (kept["model"], kept["file"]) == (_key(model), _state(model)) else ()
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
 
 def _path(model: str | Path) -> Path:
-    key = os.path.realpath(model) if Path(model).exists() else str(model).lower()
-    return layers_folder() / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
+    # Two models of one sum take each other's place, which costs no more than the names of one.
+    return layers_folder() / f"{zlib.crc32(os.fsencode(_key(model))):08x}.json"
+
+
+def _key(model: str | Path) -> str:
+    return os.path.realpath(model) if Path(model).exists() else str(model).lower()
 
 
 def _state(model: str | Path) -> list[int] | None:

@@ -1,6 +1,5 @@
 """Shards: parts of the inputs for several machines, chosen by the hash of each picture's place in the output tree."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -70,6 +69,9 @@ def shard_of(numbers: tuple[int, int] | None) -> Shard | None:
 
 def index_of(place: str, count: int) -> int:
     """Give the index, 1 to `count`, of the shard that a place in the output tree belongs to."""
+    # Only here: help and completion must not wait for it.
+    import hashlib
+
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest, "big") % count + 1
 
