@@ -1,8 +1,19 @@
 """How many cores this process may use."""
 
 import os
+from typing import Final
+
+# In the environment of a worker: its share of the cores.
+CORE_LIMIT: Final = "_GRADCAM_CORES"
 
 
 def available_cores() -> int:
-    """Cores this process may use: those of its affinity mask where the system has one."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: those of its affinity mask where the system has one, or its share as a worker."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, core_limit() or cores)
+
+
+def core_limit() -> int | None:
+    """Give the share of the cores that this process has as a worker; None for other processes."""
+    given = os.environ.get(CORE_LIMIT, "")
+    return max(1, int(given)) if given.isdigit() else None

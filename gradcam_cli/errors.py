@@ -1,6 +1,7 @@
 """Typed errors: each carries its exit code, names the file or layer at fault, and says what to do next."""
 
 from enum import StrEnum
+from typing import Self
 
 LONGEST_REASON = 300
 
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     NAME_TOO_LONG = "name_too_long"
     NO_INPUT_VALUE = "no_input_value"
     OUTPUT_NOT_OURS = "output_not_ours"
+    CRASHED = "crashed"
 
 
 class GradcamError(Exception):
@@ -65,6 +67,10 @@ class ImageError(GradcamError):
         """Keep the machine's word (`reason`) beside the sentence for people."""
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
+        """Let a worker send it."""
+        return type(self), (self.reason, str(self))
 
 
 class UsageError(GradcamError):
@@ -127,6 +133,10 @@ class StorageError(EnvironmentStop):
         """Keep the machine's word (`reason`) beside the sentence for people."""
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
+        """Let a worker send it."""
+        return type(self), (self.reason, str(self))
 
     @property
     def is_passing(self) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-Extra = Literal["fonts", "heif", "parquet", "remote", "tiff"]
+Extra = Literal["fonts", "heif", "parquet", "ray", "remote", "tiff"]
 
 _COMMAND: Final = "pip install '.[{extra}]' in a clone of gradcam-cli"
 

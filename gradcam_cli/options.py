@@ -21,6 +21,7 @@ from gradcam_cli.settings import (
     ModelSettings,
     OutputKind,
     OverlaySettings,
+    PoolSettings,
     Precision,
     Resume,
     RunSettings,
@@ -163,6 +164,7 @@ class RunOptions(ExplainOptions, total=False):
         shard: (K, N): take only shard K of N, from 1 to N.
         format: `files`, or files of many images: `webdataset` or `parquet`.
         images_per_file: how many, in place of 1000 in a tar and 10000 in a table.
+        workers, ray, ray_cpus, ray_gpus, ray_min: explain in other processes, see `PoolSettings`.
     """
 
     model: Any
@@ -190,6 +192,11 @@ class RunOptions(ExplainOptions, total=False):
     shard: tuple[int, int]
     format: Format
     images_per_file: int
+    workers: int
+    ray: str
+    ray_cpus: int
+    ray_gpus: float
+    ray_min: int
 
 
 def explain_request(
@@ -223,6 +230,7 @@ def explain_request(
         shard=left.pop("shard", None),
         format=left.pop("format", "files"),
         images_per_file=left.pop("images_per_file", None),
+        pool=_taken(PoolSettings, left),
     )
     _refuse_unknown(left)
     return request
@@ -296,6 +304,7 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
     if given.get("colorbar") and "mask" in given and given.get("layout") != "triptych":
         raise UsageError("`mask` paints no colours that `colorbar` could explain, but in `layout=triptych`.")
     _refuse_idle_format(given)
+    _refuse_idle_pool(given)
     layers = given.get("layers", ())
     if layers and given.get("layer", "auto") != "auto":
         raise UsageError("`layer` explains one layer and `layers` fuses several: give one of them.")
@@ -312,6 +321,12 @@ def _refuse_idle_format(given: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"`{painted[0]}` is about overlays and maps, which tables of `format=parquet` do not have."
             )
+
+
+def _refuse_idle_pool(given: Mapping[str, Any]) -> None:
+    for name in ("ray_cpus", "ray_gpus", "ray_min"):
+        if name in given and "ray" not in given:
+            raise UsageError(f"`{name}` is about the actors of a Ray cluster: say `ray`.")
 
 
 def _refuse_unknown(left: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from gradcam_cli.settings import (
     FitChoice,
     InputSettings,
     ModelSettings,
+    PoolSettings,
     Resume,
     RunSettings,
     SampleRange,
@@ -33,6 +34,7 @@ class ExplainRequest:
     Without an `output` no files are written; a `Url` is a prefix of an object store. `fit` is resolved when the model
     is known; the `run` has the resolved one. With `max_failures` the run stops after so many failed images. With
     `isolate_decoder` pictures are decoded in processes of their own. A `shard` is (index, count), from (1, count) on.
+    The `pool` changes no result.
 
     Example:
         >>> request = ExplainRequest(InputSettings(("photos",)), output=Path("out"))
@@ -82,6 +84,7 @@ class ExplainRequest:
         int | None,
         Doc("Images in one tar or table.", "N", low=1, otherwise="1000 in a tar, 10000 in a table", group="output"),
     ] = None
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
         """Hash what the files of an image depend on besides the image: sha256 in hexadecimal.

@@ -401,6 +401,47 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class PoolSettings:
+    """Which other processes explain for a run, if any: `workers` on this machine, or actors of a Ray cluster.
+
+    Example:
+        >>> PoolSettings(ray="auto", ray_cpus=4).ray_min
+        1
+    """
+
+    workers: Annotated[
+        int | None,
+        Doc(
+            "Explain in N processes, which share the cores; with `ray`, in at most N actors.",
+            "N",
+            low=1,
+            otherwise="1: in threads of this process; with `ray`, as many actors as the cluster has room for",
+            group="engine",
+        ),
+    ] = None
+    ray: Annotated[
+        str | None,
+        Doc(
+            "Explain in actors of a Ray cluster: local starts one on this machine, auto finds the one of this machine.",
+            "local|auto|ADDRESS",
+            group="engine",
+        ),
+    ] = None
+    ray_cpus: Annotated[
+        int,
+        Doc("CPUs that each Ray actor reserves and uses.", "N", low=1, otherwise="{}, with `ray`", group="engine"),
+    ] = 1
+    ray_gpus: Annotated[
+        float,
+        Doc("GPUs that each Ray actor reserves.", "X", low=0, otherwise="none, with `ray`", group="engine"),
+    ] = 0.0
+    ray_min: Annotated[
+        int,
+        Doc("Begin when N Ray actors are ready.", "N", low=1, otherwise="{}, with `ray`", group="engine"),
+    ] = 1
+
+
+@dataclass(frozen=True)
 class InputSettings:
     """Which pictures: files, folders, and a list of paths.
 

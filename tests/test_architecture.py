@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"numpy", "keras", "tensorflow", "h5py"},
     "engines": {"numpy", "tensorflow", "openvino", "platformdirs"},
     "results": {"numpy", "jsonschema", "pyarrow"},
-    "runs": {"numpy", "threadpoolctl"},
+    "runs": {"numpy", "ray", "threadpoolctl"},
     "options": set(),
     "explanation": {"numpy"},
     "explainer": set(),
@@ -50,6 +50,7 @@ ROOMS: dict[str, set[str]] = {
 # The one module of a room that may know it.
 ALONE = {
     "fsspec": "storage",
+    "ray": "runs.ray_pool",
     "cv2": "imaging.opencv",
     "PIL": "inputs.pillow_codec inputs.image_header inputs.pictures imaging.lettering",
     "pillow_heif": "inputs.pillow_codec",

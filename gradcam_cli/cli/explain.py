@@ -54,6 +54,7 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 @setting_options(ExplainRequest, "method", "score", "smooth", "noise", "flip", "max_channels")
 @setting_options(ExplainRequest, "scorecam_masks", "classes", "top_k", "min_score")
 @engine_options
+@setting_options(ExplainRequest, "workers", "ray", "ray_cpus", "ray_gpus", "ray_min")
 @setting_options(ExplainRequest, "alpha", "colormap", "quality", "max_side", "boxes", "draw_boxes", "mask")
 @setting_options(ExplainRequest, "layout", "caption", "colorbar", "font")
 @option(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.cores import core_limit
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import first_line
 from gradcam_cli.settings import Precision
@@ -25,7 +26,9 @@ class CompiledNetwork:
     def __init__(self, model: Any, *, streams: int = 1, precision: Precision = "float32") -> None:
         """Compile an `openvino.Model` of static shapes."""
         self._free: SimpleQueue[Any] = SimpleQueue()
-        settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams}
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams}
+        if share := core_limit():
+            settings["INFERENCE_NUM_THREADS"] = share
         with _out_of_memory():
             compiled = openvino.Core().compile_model(model, "CPU", settings)
             for _ in range(streams):

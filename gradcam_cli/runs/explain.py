@@ -4,15 +4,13 @@ This is what the command line, a notebook and a worker call.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.engines.selection import Engines
 from gradcam_cli.errors import EnvironmentStop, UsageError
-from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Found, Source
 from gradcam_cli.inputs.fetched_model import fetched, is_remote
 from gradcam_cli.inputs.finding import find_inputs
@@ -30,18 +28,16 @@ from gradcam_cli.results.output import Names
 from gradcam_cli.results.run import Run
 from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import Record, RunCard
-from gradcam_cli.runs import pipeline
 from gradcam_cli.runs.engine_factory import EngineFactory, run_card
-from gradcam_cli.runs.job import Decode, Job, Sink
+from gradcam_cli.runs.explaining import Explaining, InProcess, decoder
+from gradcam_cli.runs.job import Sink
 from gradcam_cli.runs.observer import RunObserver
+from gradcam_cli.runs.pooled import Pooled, pool_of
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
-from gradcam_cli.runs.run_record import origin_before, origin_of_job, run_record
+from gradcam_cli.runs.run_record import origin_before, run_record
 from gradcam_cli.runs.tally import Tally
-from gradcam_cli.runs.threads import available_threads
 from gradcam_cli.storage import Stores, Url
 from gradcam_cli.text import counted
-
-STAYS = "What was finished stays valid."
 
 
 def run_explain(
@@ -86,7 +82,7 @@ def run_explain(
     )
     held = _folder(request, request.output, stores).held() if request.output else nullcontext()
     fetching = fetched(request.model, stores, observer.downloading)
-    with held as folder, fetching as settings, _decoder(isolated if request.isolate_decoder else None) as decode_one:
+    with held as folder, fetching as settings, decoder(isolated if request.isolate_decoder else None) as decode_one:
         request = replace(request, model=settings)
         for note in folder.notes if folder else ():
             observer.note(note)
@@ -107,7 +103,14 @@ def run_explain(
         factory = EngineFactory(
             request, model, engines, len(found.sources), card, overlays, decode_one, observer, methods
         )
-        return _Execution(request, observer, factory, queue, folder).execute(folder or sink or NoFiles())
+        explaining = _explaining(factory, len(queue.left), folder.calls_at_once if folder else 1)
+        return _Execution(request, observer, explaining, queue, folder).execute(folder or sink or NoFiles())
+
+
+def _explaining(factory: EngineFactory, images: int, calls_at_once: int) -> Explaining:
+    """Explain here, or in other processes where the request asks for them and there is more than one image."""
+    pool = pool_of(factory, images)
+    return InProcess(factory, calls_at_once) if pool is None else Pooled(factory, pool, calls_at_once)
 
 
 @dataclass(frozen=True)
@@ -195,47 +198,34 @@ class _Execution:
 
     request: ExplainRequest
     observer: RunObserver
-    factory: EngineFactory
+    explaining: Explaining
     queue: Queue
     folder: RunFolder | None
 
     def execute(self, sink: Sink) -> Run:
         """Explain what is left; an interruption is passed on after the run's own record was written."""
-        engine, job = self._open()
+        origin = self.explaining.open()
         written = WrittenSink(sink)
         tally = Tally(asked=len(self.queue.sources))
         self.observer.started(tally.asked)
         try:
             try:
-                tally.stopped = self._report_all(self._records(engine, job, written), written, tally)
+                tally.stopped = self._report_all(self.explaining.records(self.queue.left, written), written, tally)
             finally:
                 self._report_rest(written, tally)
         except (KeyboardInterrupt, BrokenPipeError):
-            self._finish(tally, job, interrupted=True)
+            self._finish(tally, origin, interrupted=True)
             raise
-        return _run(self.folder, tally, self._finish(tally, job, interrupted=False))
+        return _run(self.folder, tally, self._finish(tally, origin, interrupted=False))
 
-    @property
-    def _calls_at_once(self) -> int:
-        return self.folder.calls_at_once if self.folder else 1
-
-    def _finish(self, tally: Tally, job: Job, *, interrupted: bool) -> Record:
+    def _finish(self, tally: Tally, origin: Record, *, interrupted: bool) -> Record:
         record: Record = {}
         if self.folder:
-            origin, before = origin_of_job(self.request, job), record_before(self.folder)
+            before = record_before(self.folder)
             record = run_record(self.request, self.queue, tally, origin, before, interrupted=interrupted)
             self.folder.write_run(record)
         self.observer.finished(tally, interrupted=interrupted)
         return record
-
-    def _open(self) -> tuple[Engine, Job]:
-        try:
-            return self.factory.open()
-        except MemoryError:
-            size = self.request.run.batch_size
-            half = max(1, size // 2)
-            self.observer.warn(f"There is not enough memory for batches of {size}: trying batches of {half}.")
-            return self.factory.open(half)
 
     def _report_all(self, records: Generator[Record], written: WrittenSink, tally: Tally) -> bool:
         """Report the records in order, and say whether so many have failed that the run stops."""
@@ -263,32 +253,6 @@ class _Execution:
     def _settle(self, record: Record) -> None:
         if self.folder:
             self.folder.settle(record)
-
-    def _records(self, engine: Engine, job: Job, sink: Sink) -> Generator[Record]:
-        """Explain; where memory runs out, go on from there with half the batch, once."""
-        done, left = 0, self.queue.left
-        try:
-            with closing(pipeline.explain_sources(left, job, engine, sink, self._calls_at_once)) as records:
-                for record in records:
-                    done += 1
-                    yield record
-        except MemoryError:
-            half = engine.batch_size // 2
-        else:
-            return
-        if half == 0:
-            raise EnvironmentStop(f"There is not enough memory for one image at a time. {STAYS}")
-        self.observer.warn(
-            f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}."
-        )
-        engine, job = self.factory.open(half, again=True)
-        try:
-            with closing(pipeline.explain_sources(left[done:], job, engine, sink, self._calls_at_once)) as records:
-                yield from records
-        except MemoryError as error:
-            raise EnvironmentStop(
-                f"Nor is there enough memory for batches of {engine.batch_size}: try a smaller `batch_size`. {STAYS}"
-            ) from error
 
 
 def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
@@ -366,12 +330,3 @@ def _run(folder: RunFolder | None, tally: Tally, record: Record | None = None) -
     if record is None:
         record = (folder.read_record(folder.run_record) if folder else None) or {}
     return Run(folder.root if folder else None, tally.as_record(), tally.exit_code, record)
-
-
-@contextmanager
-def _decoder(isolated: Callable[[int], AbstractContextManager[Decoders]] | None) -> Iterator[Decode]:
-    if isolated is None:
-        yield decode
-        return
-    with isolated(available_threads()) as pool:
-        yield pool.decode

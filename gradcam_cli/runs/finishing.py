@@ -42,14 +42,14 @@ def finished(image: Explained | Unexplained, job: Job) -> tuple[dict[str, bytes]
         ImageError: its heat is no finite number, or its overlay cannot be painted.
     """
     if isinstance(image, Unexplained):
-        return {}, failed(image.card, job.model, _method_card(job), job.run, image.error)
+        return {}, failed(image.card, job.model, method_card(job), job.run, image.error)
     try:
         with job.memory.lease() as lease:
             files, classes = _outputs(image, job, names_of(image, job), lease)
     except MemoryError as error:
         raise ImageError(Reason.OUT_OF_MEMORY, "there is not enough memory to paint its overlay") from error
     cards = [FileCard(name, len(data), sha256(data)) for name, data in files.items()]
-    method = _method_card(job, image.classes_sampled)
+    method = method_card(job, image.classes_sampled)
     return files, explained(image.image.card, job.model, method, job.run, classes, cards)
 
 
@@ -102,8 +102,8 @@ def _has_sidecar(image: Unexplained) -> bool:
     return image.error.reason is not Reason.OUTPUT_NOT_OURS and image.source.errno is None
 
 
-def _method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
-    """What the record says of the method: of its options, those that it used."""
+def method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
+    """Say what the record has of the method: of its options, those that it used."""
     method, options = job.method, job.settings.method_options
     return MethodCard(
         name=method.name,

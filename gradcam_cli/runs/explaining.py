@@ -1,0 +1,107 @@
+"""From sources to records: what a run, and a worker of one, does once its queue is known."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Protocol
+
+from gradcam_cli.engines.protocol import Engine
+from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.subprocess_decoder import Decoders
+from gradcam_cli.results.sidecar import Record
+from gradcam_cli.runs import pipeline
+from gradcam_cli.runs.engine_factory import EngineFactory
+from gradcam_cli.runs.job import Decode, Job, Sink
+from gradcam_cli.runs.run_record import origin_of_job
+from gradcam_cli.runs.threads import available_threads
+
+STAYS = "What was finished stays valid."
+
+
+class Explaining(Protocol):
+    """Explains sources: in this process, or in several others."""
+
+    def open(self) -> Record:
+        """Load the model, and give what the results come from: see `origin_of_job`.
+
+        Raises:
+            ModelError: the model cannot be explained so.
+        """
+
+    def records(self, left: Sequence[Source], sink: Sink) -> Generator[Record]:
+        """Explain every source: write its files, then yield its record, in order.
+
+        Raises:
+            EnvironmentStop: the machine stopped the run; what was finished stays valid.
+        """
+
+
+class InProcess:
+    """Explains in the threads of this process; `calls_at_once` threads write."""
+
+    def __init__(self, factory: EngineFactory, calls_at_once: int = 1) -> None:
+        """Load nothing yet."""
+        self._factory = factory
+        self._calls_at_once = calls_at_once
+        self._opened: tuple[Engine, Job] | None = None
+
+    @property
+    def job(self) -> Job:
+        """What is the same for all images."""
+        return self._engine_and_job()[1]
+
+    def open(self) -> Record:
+        """Load the model; where memory does not suffice, for half the batch."""
+        return origin_of_job(self._factory.request, self.job)
+
+    def records(self, left: Sequence[Source], sink: Sink) -> Generator[Record]:
+        """Explain; where memory runs out, go on from there with half the batch, once."""
+        engine, job = self._engine_and_job()
+        done = 0
+        try:
+            with closing(pipeline.explain_sources(left, job, engine, sink, self._calls_at_once)) as records:
+                for record in records:
+                    done += 1
+                    yield record
+        except MemoryError:
+            half = engine.batch_size // 2
+        else:
+            return
+        if half == 0:
+            raise EnvironmentStop(f"There is not enough memory for one image at a time. {STAYS}")
+        self._factory.observer.warn(
+            f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}."
+        )
+        engine, job = self._opened = self._factory.open(half, again=True)
+        try:
+            with closing(pipeline.explain_sources(left[done:], job, engine, sink, self._calls_at_once)) as records:
+                yield from records
+        except MemoryError as error:
+            raise EnvironmentStop(
+                f"Nor is there enough memory for batches of {engine.batch_size}: try a smaller `batch_size`. {STAYS}"
+            ) from error
+
+    def _engine_and_job(self) -> tuple[Engine, Job]:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> tuple[Engine, Job]:
+        try:
+            return self._factory.open()
+        except MemoryError:
+            size = self._factory.request.run.batch_size
+            half = max(1, size // 2)
+            self._factory.observer.warn(f"There is not enough memory for batches of {size}: trying batches of {half}.")
+            return self._factory.open(half)
+
+
+@contextmanager
+def decoder(isolated: Callable[[int], AbstractContextManager[Decoders]] | None) -> Iterator[Decode]:
+    """Give what decodes: this process, or processes that `isolated` opens."""
+    if isolated is None:
+        yield decode
+        return
+    with isolated(available_threads()) as pool:
+        yield pool.decode

@@ -1,0 +1,202 @@
+"""Explaining in other processes: a thread for each worker gives it images and writes what it made, records in order.
+
+The run alone writes, into the folder that it holds, so that a worker which ends leaves nothing half done there, and an
+image that is explained again replaces the same bytes.
+"""
+
+import pickle
+import sys
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from gradcam_cli.cores import available_cores
+from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
+from gradcam_cli.inputs.decoding import decode, modified_ns
+from gradcam_cli.inputs.discovery import Source, as_text
+from gradcam_cli.results.output import Names
+from gradcam_cli.results.sidecar import InputCard, Record, input_record
+from gradcam_cli.runs.engine_factory import EngineFactory
+from gradcam_cli.runs.job import Sink
+from gradcam_cli.runs.observer import RunObserver
+from gradcam_cli.runs.task_line import MOST_CRASHES, Task, TaskLine
+from gradcam_cli.runs.threads import in_order, workers
+from gradcam_cli.runs.worker import Made, Opened, Sent
+from gradcam_cli.runs.worker_pool import LocalPool, RemoteWorker, WorkerDied, WorkerPool
+from gradcam_cli.settings import Limits
+from gradcam_cli.text import counted
+
+# Images that a worker gets at a time: a few batches, and few enough that the last groups end at about the same time.
+MOST_IMAGES: Final = 64
+GROUPS_AHEAD: Final = 4
+# Files of an image that wait for the disk, for each thread that writes.
+WAITING: Final = 2
+SECONDS_TO_JOIN: Final = 10
+
+
+def pool_of(factory: EngineFactory, images: int) -> WorkerPool | None:
+    """Give the workers that a request asks for; None where the threads of this process explain.
+
+    Raises:
+        UsageError: a worker cannot be sent what the run is made of, or there is no such cluster.
+    """
+    settings = factory.request.pool
+    count = min(settings.workers or 1, images)
+    if settings.ray is None and count < 2:
+        return None
+    sent = _pickled(factory)
+    if settings.ray is None:
+        return LocalPool(sent, count, available_cores())
+    from gradcam_cli.runs.ray_pool import RayPool
+
+    return RayPool(sent, settings, images)
+
+
+def _pickled(factory: EngineFactory) -> bytes:
+    try:
+        return pickle.dumps(replace(factory, decode=decode, observer=RunObserver()))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"`workers` and `ray` need a model and a method that can be sent to other processes: {error}. Save the "
+            "model to a file, and put the method into a module."
+        ) from error
+
+
+class Pooled:
+    """Explains in the workers of a pool; see `Explaining`."""
+
+    def __init__(self, factory: EngineFactory, pool: WorkerPool, calls_at_once: int = 1) -> None:
+        """Start nothing yet; `calls_at_once` files of each worker are written at a time."""
+        self._factory = factory
+        self._pool = pool
+        self._calls_at_once = calls_at_once
+        self._first: RemoteWorker | None = None
+        self._opened: Opened | None = None
+
+    def open(self) -> Record:
+        """Start the first worker alone: what it compiles is there for the others."""
+        observer = self._factory.observer
+        try:
+            with observer.busy("loading the model"):
+                self._first = self._new_worker()
+            self._opened = opened = self._first.opened
+            observer.opened(opened.model)
+        except BaseException:
+            self._pool.close()
+            raise
+        for note in opened.notes:
+            observer.note(note)
+        return opened.origin
+
+    def records(self, left: Sequence[Source], sink: Sink) -> Generator[Record]:
+        """Explain every source; see `Explaining`."""
+        size = max(1, min(MOST_IMAGES, -(-len(left) // (GROUPS_AHEAD * self._pool.size))))
+        line = TaskLine(left, size, GROUPS_AHEAD * self._pool.size, self._pool.least)
+        threads = [
+            threading.Thread(target=self._serve, args=(line, sink, self._first if i == 0 else None), daemon=True)
+            for i in range(self._pool.size)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            yield from line.records()
+        finally:
+            line.close()
+            self._pool.close()
+            for thread in threads:
+                thread.join(SECONDS_TO_JOIN)
+
+    def _serve(self, line: TaskLine, sink: Sink, worker: RemoteWorker | None) -> None:
+        """Be the thread of one worker, and of those that take its place."""
+        try:
+            with workers(self._calls_at_once) as writers:
+                worker = worker or self._new_worker()
+                line.join()
+                while (task := line.take()) is not None:
+                    worker = self._explain(task, line, sink, worker, writers)
+        except BaseException as error:  # noqa: BLE001 - the thread of the run raises it
+            if not line.is_closed:
+                line.stop(error)
+
+    def _explain(
+        self, task: Task, line: TaskLine, sink: Sink, worker: RemoteWorker, writers: ThreadPoolExecutor
+    ) -> RemoteWorker:
+        """Explain a group, and give the worker for the next one."""
+        deaths: list[WorkerDied] = []
+        made = _until_death(task.sources, worker, self._factory.request.run.limits, deaths)
+        for record in in_order(writers, lambda each: self._written(*each, sink), made, WAITING * self._calls_at_once):
+            line.add(task, record)
+        if not deaths:
+            line.finish(task)
+            return worker
+        worker.kill()
+        if line.is_closed:
+            raise deaths[0]
+        if alone := line.crashed(task):
+            line.add(alone, self._crashed(alone.sources[0], str(deaths[0]), sink))
+            line.finish(alone)
+        return self._new_worker()
+
+    def _written(self, source: Source, made: Made, sink: Sink) -> Record:
+        """Write an image; where that fails for this image alone, record why."""
+        assert self._opened is not None  # noqa: S101 - `open` comes first
+        if made.files is None:
+            return made.record
+        names = Names(source, several=self._opened.model.several_targets)
+        try:
+            sink.write_image(names, made.files, made.record)
+        except ImageError as error:
+            return self._unwritten(names, made.record["input"], error, sink)
+        return made.record
+
+    def _unwritten(self, names: Names, card: Record, error: ImageError, sink: Sink) -> Record:
+        """Record a failure, in a sidecar too, where one can be written."""
+        assert self._opened is not None  # noqa: S101 - as above
+        failure = {**self._opened.failure, "input": card, "reason": error.reason.value, "message": as_text(str(error))}
+        if error.reason is not Reason.OUTPUT_NOT_OURS:
+            with suppress(ImageError):
+                sink.write_image(names, {}, failure)
+        return failure
+
+    def _crashed(self, source: Source, how: str, sink: Sink) -> Record:
+        """Record an image that has ended so many workers."""
+        card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
+        message = f"{MOST_CRASHES} processes ended while they explained it; the last one by {how}"
+        error = ImageError(Reason.CRASHED, message)
+        return self._unwritten(Names(source, several=False), input_record(card), error, sink)
+
+    def _new_worker(self) -> RemoteWorker:
+        """Start a worker; one that ends before it has loaded the model is started again, but not for ever.
+
+        Raises:
+            EnvironmentStop: no worker lives long enough.
+        """
+        for _ in range(MOST_CRASHES):
+            try:
+                return self._pool.open()
+            except WorkerDied as death:
+                how = str(death)
+        raise EnvironmentStop(
+            f"{counted(MOST_CRASHES, 'worker')} ended while they loaded the model, the last one by {how}: there may "
+            "not be enough memory for so many `workers`. What was finished stays valid."
+        )
+
+
+def _until_death(
+    sources: Sequence[Source], worker: RemoteWorker, limits: Limits, deaths: list[WorkerDied]
+) -> Iterator[tuple[Source, Made]]:
+    """Give what a worker makes, as far as it comes; what it has made before its end is written, too."""
+    try:
+        yield from zip(sources, worker.explain([Sent.of(_with_content(each, limits)) for each in sources]), strict=True)
+    except WorkerDied as death:
+        deaths.append(death)
+
+
+def _with_content(source: Source, limits: Limits) -> Source:
+    """Read stdin for a worker, which has another one: no more than shows that it is too large."""
+    if not source.is_stdin:
+        return source
+    return replace(source, path="", content=sys.stdin.buffer.read(limits.max_file_bytes + 1))

@@ -1,0 +1,151 @@
+"""The images of a run in groups for workers: records come back in order, and what crashes a worker is found.
+
+A group is taken by one worker. Where the worker ends before the group does, the images without a record go to another
+one. After three such ends the group is halved, until the image that ends workers is alone.
+"""
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Final
+
+from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.results.sidecar import Record
+
+MOST_CRASHES: Final = 3
+
+
+@dataclass(eq=False)
+class Task:
+    """A group of images that one worker explains; `crashes` counts the workers that ended meanwhile."""
+
+    sources: Sequence[Source]
+    crashes: int = 0
+    recorded: int = 0
+    is_finished: bool = False
+    records: deque[Record] = field(default_factory=deque)
+
+
+class TaskLine:
+    """Hands groups of `size` images out to threads, and their records, in order, to the thread of the run.
+
+    At most `ahead` groups are begun and not reported: with their records they are all that is kept. No group is handed
+    out before `servers` threads have joined.
+    """
+
+    def __init__(self, sources: Sequence[Source], size: int, ahead: int, servers: int = 1) -> None:
+        """Hand out nothing yet."""
+        self._sources = sources
+        self._size = size
+        self._ahead = ahead
+        self._missing = servers
+        self._begun = 0
+        self._line: list[Task] = []
+        self._again: deque[Task] = deque()
+        self._changed = Condition()
+        self._closed = False
+        self._error: BaseException | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run has ended."""
+        return self._closed
+
+    def join(self) -> None:
+        """Count a thread whose worker is ready."""
+        with self._changed:
+            self._missing -= 1
+            self._changed.notify_all()
+
+    def take(self) -> Task | None:
+        """Wait for a group; None where nothing is left to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._is_through() or self._has_task())
+            if self._closed or not self._has_task():
+                return None
+            if self._again:
+                return self._again.popleft()
+            task = Task(self._sources[self._begun : self._begun + self._size])
+            self._begun += len(task.sources)
+            self._line.append(task)
+            return task
+
+    def add(self, task: Task, record: Record) -> None:
+        """Take the record of the next image of a group."""
+        with self._changed:
+            task.records.append(record)
+            task.recorded += 1
+            self._changed.notify_all()
+
+    def finish(self, task: Task) -> None:
+        """Take the end of a group."""
+        with self._changed:
+            task.is_finished = True
+            self._changed.notify_all()
+
+    def crashed(self, task: Task) -> Task | None:
+        """Take the end of a worker: its images go to others, but for one that is alone and has ended three workers.
+
+        Returns:
+            The group of that one image; who called gives its record to `add`, and then calls `finish`.
+        """
+        with self._changed:
+            left, crashes = task.sources[task.recorded :], task.crashes + 1
+            task.is_finished = True
+            alone = len(left) == 1 and crashes >= MOST_CRASHES
+            after = [Task(part, min(crashes, MOST_CRASHES - 1)) for part in _parts(left, crashes)]
+            place = self._line.index(task) + 1
+            self._line[place:place] = after
+            if not alone:
+                self._again.extendleft(reversed(after))
+            self._changed.notify_all()
+            return after[0] if alone else None
+
+    def stop(self, error: BaseException) -> None:
+        """End the run with an error."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def records(self) -> Generator[Record]:
+        """Give the records of all images, in order.
+
+        Raises:
+            BaseException: what was given to `stop`.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._error or self._is_through() or self._is_ready())
+                if self._error:
+                    raise self._error
+                if self._is_through():
+                    return
+                head = self._line[0]
+                ready = [head.records.popleft() for _ in range(len(head.records))]
+                if head.is_finished:
+                    del self._line[0]
+                    self._changed.notify_all()
+            yield from ready
+
+    def _is_through(self) -> bool:
+        return self._begun == len(self._sources) and not self._line
+
+    def _is_ready(self) -> bool:
+        return bool(self._line) and (bool(self._line[0].records) or self._line[0].is_finished)
+
+    def _has_task(self) -> bool:
+        is_new = self._begun < len(self._sources) and len(self._line) < self._ahead
+        return self._missing <= 0 and (bool(self._again) or is_new)
+
+
+def _parts(sources: Sequence[Source], crashes: int) -> list[Sequence[Source]]:
+    """Halve the images of a group that has crashed too often; leave out empty groups."""
+    middle = (len(sources) + 1) // 2 if crashes >= MOST_CRASHES else len(sources)
+    return [part for part in (sources[:middle], sources[middle:]) if part]
