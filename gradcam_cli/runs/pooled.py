@@ -85,6 +85,8 @@ class Pooled:
             self._opened = opened = self._first.opened
             observer.opened(opened.model)
         except BaseException:
+            if self._first:
+                self._first.close()
             self._pool.close()
             raise
         for note in opened.notes:
@@ -120,6 +122,9 @@ class Pooled:
         except BaseException as error:  # noqa: BLE001 - the thread of the run raises it
             if not line.is_closed:
                 line.stop(error)
+        finally:
+            if worker:
+                worker.close()
 
     def _explain(
         self, task: Task, line: TaskLine, sink: Sink, worker: RemoteWorker, writers: ThreadPoolExecutor
@@ -132,7 +137,7 @@ class Pooled:
         if not deaths:
             line.finish(task)
             return worker
-        worker.kill()
+        worker.close()
         if line.is_closed:
             raise deaths[0]
         if alone := line.crashed(task):
@@ -164,7 +169,7 @@ class Pooled:
     def _crashed(self, source: Source, how: str, sink: Sink) -> Record:
         """Record an image that has ended so many workers."""
         card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
-        message = f"{MOST_CRASHES} processes ended while they explained it; the last one by {how}"
+        message = f"processes ended while they explained it, and it alone; the last one by {how}"
         error = ImageError(Reason.CRASHED, message)
         return self._unwritten(Names(source, several=False), input_record(card), error, sink)
 

@@ -99,7 +99,7 @@ class RayWorker:
                 raise WorkerDied(type(error).__name__) from error
             yield _answer(answer)
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End the actor."""
         with contextlib.suppress(RayError):
             ray.kill(self._actor)

@@ -1,7 +1,8 @@
 """The images of a run in groups for workers: records come back in order, and what crashes a worker is found.
 
 A group is taken by one worker. Where the worker ends before the group does, the images without a record go to another
-one. After three such ends the group is halved, until the image that ends workers is alone.
+one. After three such ends the group is halved, until the image that ends workers is alone. It has to end two of them
+alone: a node may go down while a harmless image is explained.
 """
 
 from collections import deque
@@ -85,7 +86,7 @@ class TaskLine:
             self._changed.notify_all()
 
     def crashed(self, task: Task) -> Task | None:
-        """Take the end of a worker: its images go to others, but for one that is alone and has ended three workers.
+        """Take the end of a worker: its images go to others, but for one that ends them alone.
 
         Returns:
             The group of that one image; who called gives its record to `add`, and then calls `finish`.
@@ -93,8 +94,8 @@ class TaskLine:
         with self._changed:
             left, crashes = task.sources[task.recorded :], task.crashes + 1
             task.is_finished = True
-            alone = len(left) == 1 and crashes >= MOST_CRASHES
-            after = [Task(part, min(crashes, MOST_CRASHES - 1)) for part in _parts(left, crashes)]
+            alone = len(task.sources) == 1 and crashes >= MOST_CRASHES and bool(left)
+            after = [Task(part, _counted(part, task, crashes)) for part in _parts(left, crashes)]
             place = self._line.index(task) + 1
             self._line[place:place] = after
             if not alone:
@@ -143,6 +144,13 @@ class TaskLine:
     def _has_task(self) -> bool:
         is_new = self._begun < len(self._sources) and len(self._line) < self._ahead
         return self._missing <= 0 and (bool(self._again) or is_new)
+
+
+def _counted(sources: Sequence[Source], task: Task, crashes: int) -> int:
+    """Give what a group has of the crashes of the one that it comes from: a larger one is halved at its next one."""
+    if len(sources) == len(task.sources):
+        return crashes
+    return min(crashes, MOST_CRASHES - (2 if len(sources) == 1 else 1))
 
 
 def _parts(sources: Sequence[Source], crashes: int) -> list[Sequence[Source]]:

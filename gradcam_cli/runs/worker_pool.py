@@ -33,8 +33,8 @@ class RemoteWorker(Protocol):
             GradcamError: what the pipeline raised there.
         """
 
-    def kill(self) -> None:
-        """End it, whatever it does."""
+    def close(self) -> None:
+        """End it; for the thread that uses it."""
 
 
 class WorkerPool(Protocol):
@@ -91,7 +91,11 @@ class LocalPool:
             self._started = [each for each in self._started if each.is_alive]
             worker = LocalWorker(self._share)
             self._started.append(worker)
-        worker.load(self._factory)
+        try:
+            worker.load(self._factory)
+        except BaseException:
+            worker.close()
+            raise
         return worker
 
     def close(self) -> None:
@@ -132,9 +136,16 @@ class LocalWorker:
             yield made
 
     def kill(self) -> None:
-        """End it, whatever it does; who reads its answers meets their end then."""
+        """End it, whatever it does; the thread that reads its answers meets their end then."""
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        """End it, and close its pipes."""
+        self.kill()
+        for pipe in (self._requests, self._answers):
+            with suppress(OSError):
+                pipe.close()
 
     def _send(self, data: bytes) -> None:
         try:
@@ -154,9 +165,6 @@ class LocalWorker:
         """Say how it ended, and close its pipes."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(SECONDS_TO_END)
-        self.kill()
-        for pipe in (self._requests, self._answers):
-            with suppress(OSError):
-                pipe.close()
+        self.close()
         code = self._process.returncode
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
