@@ -29,7 +29,8 @@ def explain(line: TaskLine, task: Task, deadly: Sequence[str], log: list[str]) -
 
 
 def served(count: int, size: int, ahead: int, deadly: Sequence[str] = (), threads: int = 3) -> tuple[list[Any], Any]:
-    line, log = TaskLine(named(count), size, ahead), []
+    line = TaskLine(named(count), size, ahead)
+    log: list[str] = []
 
     def serve() -> None:
         line.join()
