@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,8 +20,12 @@ from hypothesis import strategies as st
 from gradcam_cli.errors import EnvironmentStop, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.options import explain_request
+from gradcam_cli.report.compare import compare_runs
+from gradcam_cli.report.report import write_report
+from gradcam_cli.requests import ReportRequest
 from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
 from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.results.verification import verify_folder
 from gradcam_cli.runs.explain import run_explain
 from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.settings import Limits
@@ -286,3 +291,66 @@ def test_an_overlay_in_a_tar_is_a_picture(photos: Path, tmp_path: Path) -> None:
     explained(photos, tmp_path / "out", format="webdataset")
     photo = decode(members(tmp_path / "out")["a%2Ejpg.jpg"], Limits())
     assert (photo.size.width, photo.size.height) == (30, 20)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_verify_finds_nothing_wrong_with_a_whole_run(packing: str, album: Path, tmp_path: Path) -> None:
+    explained(album, tmp_path / "out", format=packing, images_per_file=3)
+    findings = verify_folder(tmp_path / "out", (os.fspath(album),))
+    assert not findings.problems
+    assert findings.sidecars == 8
+    assert findings.foreign == 0
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_verify_tells_a_damaged_and_a_missing_part(packing: str, album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(album, out, format=packing, images_per_file=3)
+    first, second, _ = sorted(out.glob("part-*.tar")) or sorted(out.glob("part-*.parquet"))
+    data = bytearray(first.read_bytes())
+    data[len(data) // 3] ^= 255
+    first.write_bytes(data)
+    second.unlink()
+    problems = {problem.file: problem.problem for problem in verify_folder(out, (os.fspath(album),)).problems}
+    assert problems[second.name] == "the manifest lists it, and it is missing"
+    assert any(name == first.name for name in problems)
+
+
+def test_verify_sees_that_an_overlay_is_another(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(photos, out, format="webdataset")
+    path = out / "part-00000.tar"
+    data = path.read_bytes()
+    at = data.find(b"\xff\xd8\xff")
+    path.write_bytes(data[: at + 300] + b"\x01\x02" + data[at + 302 :])
+    problems = {problem.file: problem.problem for problem in verify_folder(out).problems}
+    assert problems["a.jpg.overlay.jpg"] == "its contents are not those its sidecar tells of"
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_the_report_of_a_packed_run(packing: str, album: Path, tmp_path: Path) -> None:
+    """Where the photographs are gone, thumbnails are made of the overlays in the tars."""
+    out = tmp_path / "out"
+    explained(album, out, top_k=2, format=packing)
+    shutil.rmtree(album)
+    written = write_report(ReportRequest(out))
+    assert written.total == 8
+    assert len(list((out / "report").glob("*.jpg"))) == (7 if packing == "webdataset" else 0)
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert ".overlay.jpg" not in page
+    assert "cat.v2.final.jpg.json" not in page
+    assert not verify_folder(out).problems or packing == "parquet"
+
+
+def test_runs_of_two_formats_compare_as_equal(album: Path, tmp_path: Path) -> None:
+    explained(album, tmp_path / "plain")
+    for packing in PACKINGS:
+        explained(album, tmp_path / packing, format=packing, images_per_file=3)
+        comparison = compare_runs(read_run(tmp_path / "plain"), read_run(tmp_path / packing))
+        assert len(comparison.images) == 7
+        for change in comparison.images:
+            assert change.base_best is not None
+            assert change.new_best is not None
+            assert change.base_best.index == change.new_best.index
+            assert change.peak_shift == 0
+            assert not change.input_changed

@@ -34,6 +34,7 @@ class Links:
     root: str
     page_folder: str
     self_contained: bool
+    is_packed: bool = False
 
     @cached_property
     def _to_root(self) -> str | None:
@@ -44,6 +45,10 @@ class Links:
         if relative is None or self.self_contained or self._to_root is None:
             return None
         return _quoted(relative if self._to_root == os.curdir else f"{self._to_root}/{relative}")
+
+    def result(self, relative: str | None) -> str | None:
+        """Link a sidecar or an overlay; None where those are no files of their own."""
+        return None if self.is_packed else self.below(relative)
 
     def to(self, path: str | None) -> str | None:
         """Link a file; None where no relative link leads there, as from one drive to another."""
@@ -118,7 +123,7 @@ def _image(entry: Entry, thumbnail: Thumbnail, links: Links) -> Json:
         "painted": thumbnail.photo is None,
         "panel": thumbnail.panel and [round(edge, 5) for edge in thumbnail.panel],
         "photo": links.to(thumbnail.photo),
-        "sidecar": links.below(f"{entry.relative}.json"),
+        "sidecar": links.result(f"{entry.relative}.json"),
         "distance": None if distance is None else round(distance, 4),
         "classes": [_explained(found, links) for found in entry.classes],
     }
@@ -129,7 +134,7 @@ def _explained(found: ExplainedClass, links: Links) -> Json:
     kept = {key: record.get(key) for key in ("index", "probability", "value", "logit", "area", "peak", "boxes", "flat")}
     return kept | {
         "label": found.label,
-        "overlay": links.below(found.overlay),
+        "overlay": links.result(found.overlay),
         "heat": None if found.heat is None else _map(found.heat),
         "place": None if found.grid is None else place_of(found.grid),
         **_placement(found.placement),

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from gradcam_cli.report.payload import Links, Shown, payload_of
 from gradcam_cli.report.thumbnail_list import keep_thumbnails
 from gradcam_cli.report.thumbnails import Photographs, ThumbnailMaker
 from gradcam_cli.requests import ReportRequest
+from gradcam_cli.results.packed_reading import RunFiles
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.settings import OverlaySettings, SampleRange
 from gradcam_cli.text import counted
@@ -59,8 +61,10 @@ def write_report(request: ReportRequest) -> Written:
     shown = entries[: request.limit]
     try:
         style = OverlaySettings(**run.record["options"].get("overlay", {}))
-        thumbnails = _thumbnail_maker(run, request, style).make_all(shown)
-        links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained)
+        with closing(RunFiles(request.run)) as files:
+            thumbnails = _thumbnail_maker(run, request, style, files).make_all(shown)
+            is_packed = files.is_packed
+        links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained, is_packed)
         content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
         # Images that failed have neither an overlay nor a place in the grid.
         pairs = zip(shown, thumbnails, strict=True)
@@ -95,13 +99,14 @@ def refuse_foreign(path: Path, mark: str = MARK) -> None:
         raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
 
 
-def _thumbnail_maker(run: Run, request: ReportRequest, style: OverlaySettings) -> ThumbnailMaker:
+def _thumbnail_maker(run: Run, request: ReportRequest, style: OverlaySettings, files: RunFiles) -> ThumbnailMaker:
     return ThumbnailMaker(
         request.run,
         THUMBNAILS,
         Photographs.of(run.record),
         sample_range_of(run.record["options"].get("sample_range")),
         request.self_contained,
+        files.read,
         style,
     )
 

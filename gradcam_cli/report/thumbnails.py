@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,9 @@ from gradcam_cli.settings import Limits, OverlaySettings, SampleRange
 LONGEST_SIDE: Final = 240
 QUALITY: Final = 80
 LEAST_SHRINKING: Final = 0.75
+
+# Reads a file of the run, or a photograph, within limits.
+Read = Callable[[str, Limits], bytes]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class Photographs:
 class ThumbnailMaker:
     """Makes the thumbnails of a run: in a folder below the output folder, or embedded as data URIs.
 
-    `style` is how the run painted its overlays: from it is known where the overlay lies in a figure.
+    `read` reads photographs and overlays. `style` is how the run painted its overlays: from it is known where the
+    overlay lies in a figure.
     """
 
     root: Path
@@ -97,6 +101,7 @@ class ThumbnailMaker:
     photographs: Photographs
     sample_range: SampleRange | None = None
     embedded: bool = False
+    read: Read = read_file
     style: OverlaySettings = field(default_factory=OverlaySettings)
 
     def make_all(self, entries: Sequence[Entry]) -> list[Thumbnail]:
@@ -135,7 +140,7 @@ class ThumbnailMaker:
     def _panel(self, path: str, entry: Entry) -> Window | None:
         """Where the overlay lies in a figure; None where the file is no figure of the run's style."""
         plan = plan_figure(shown_size(entry.size, self.style.max_side), self.style) if entry.size else None
-        if plan is None or size_of(path) != plan.size:
+        if plan is None or size_of(path, self.read) != plan.size:
             return None
         (width, height), box = (plan.size.width, plan.size.height), plan.overlay
         return box.left / width, box.top / height, box.right / width, box.bottom / height
@@ -144,12 +149,12 @@ class ThumbnailMaker:
         """Make a thumbnail of one file; None where it cannot be read."""
         sample_range = self.sample_range if candidate.is_photo else None
         if self.embedded:
-            data = thumbnail_of(candidate.path, sample_range, candidate.panel)
+            data = thumbnail_of(candidate.path, sample_range, candidate.panel, self.read)
             return None if data is None else data_address(data)
         name = f"{self.folder}/{_hashed(candidate.content)}{THUMBNAIL_SUFFIX}"
         if (self.root / name).is_file():
             return name
-        data = thumbnail_of(candidate.path, sample_range, candidate.panel)
+        data = thumbnail_of(candidate.path, sample_range, candidate.panel, self.read)
         if data is None:
             return None
         with atomically(self.root / name) as temporary:
@@ -162,11 +167,11 @@ def _hashed(content: str) -> str:
     return hashlib.sha256(f"{LONGEST_SIDE} {content}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
-def size_of(path: str) -> Size | None:
+def size_of(path: str, read: Read = read_file) -> Size | None:
     """Read the size of a picture file from its header; None where it cannot be read."""
     limits = Limits()
     try:
-        return inspect(read_file(path, limits), limits).header.size
+        return inspect(read(path, limits), limits).header.size
     except ImageError:
         return None
 
@@ -176,7 +181,9 @@ def data_address(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
-def thumbnail_of(path: str, sample_range: SampleRange | None, panel: Window | None = None) -> bytes | None:
+def thumbnail_of(
+    path: str, sample_range: SampleRange | None, panel: Window | None = None, read: Read = read_file
+) -> bytes | None:
     """Make a small JPEG of a picture file, or of its part `panel`; None where it cannot be decoded.
 
     Its longest side has `LONGEST_SIDE` pixels, or as many as the picture has at 1/2, 1/4 or 1/8 of its size, if that is
@@ -186,7 +193,7 @@ def thumbnail_of(path: str, sample_range: SampleRange | None, panel: Window | No
     left, top, right, bottom = panel or (0.0, 0.0, 1.0, 1.0)
     longest = round(LONGEST_SIDE / min(right - left, bottom - top))
     try:
-        photo = decode(read_file(path, limits), limits, Needed(longest, 1, 1), sample_range)
+        photo = decode(read(path, limits), limits, Needed(longest, 1, 1), sample_range)
     except ImageError:
         return None
     pixels = photo.pixels if panel is None else _part(photo.pixels, panel)

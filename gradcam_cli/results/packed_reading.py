@@ -2,18 +2,25 @@
 
 import heapq
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from gradcam_cli.errors import ImageError, UsageError
+from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.walk import OVERLAY_SUFFIX
 from gradcam_cli.results.output import SIDECAR_SUFFIX
 from gradcam_cli.results.part_index import PartEntry
 from gradcam_cli.results.part_names import PartName
-from gradcam_cli.results.part_place import PartPlace
+from gradcam_cli.results.part_place import LocalParts, PartPlace
 from gradcam_cli.results.parts import Parts
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.settings import Limits
+
+_NUMBER: Final = re.compile(r"\.\d+\Z")
 
 Listed = tuple[str, PartName, PartEntry]
 
@@ -68,3 +75,36 @@ def _overlapping(ranges: Sequence[tuple[str, str, PartName]]) -> Iterator[list[P
 def below(root: Path) -> str:
     """Give what stands before the paths of files in a folder."""
     return os.path.join(root, "")  # noqa: PTH118 - keeps names that are not UTF-8, and the slash
+
+
+class RunFiles:
+    """Reads the overlays of a run by the paths that they have as files, also where they lie in part files."""
+
+    def __init__(self, root: Path) -> None:
+        """Read nothing yet."""
+        self._below = below(root)
+        self._parts = Parts(LocalParts(root))
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the results are in part files."""
+        return bool(self._parts.names)
+
+    def close(self) -> None:
+        """Close the part files."""
+        self._parts.close()
+
+    def read(self, path: str, limits: Limits) -> bytes:
+        """Read an overlay, or any other file.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if self.is_packed and path.startswith(self._below) and path.endswith(OVERLAY_SUFFIX):
+            image = path.removeprefix(self._below).removesuffix(OVERLAY_SUFFIX)
+            # Of several classes each overlay has its number before the suffix.
+            for place in (image, _NUMBER.sub("", image)):
+                found = self._parts.find(place)
+                if found:
+                    return self._parts.file(*found, os.path.basename(path))  # noqa: PTH119 - as above
+        return read_file(path, limits)

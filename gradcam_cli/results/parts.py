@@ -197,6 +197,15 @@ class Parts:
         for _, line in self._lines(name):
             yield read_entry(line)
 
+    def scanned(self, name: PartName) -> Iterator[PartEntry]:
+        """Give the images of one part as the part itself has them, whatever its index says.
+
+        Raises:
+            ImageError: the part is damaged.
+        """
+        with self._lock:
+            yield from self._open(name).entries()
+
     def summary(self, name: PartName) -> PartSummary:
         """Give size, hash and counts of a part.
 
@@ -313,13 +322,14 @@ class Parts:
                 self._summaries[name] = summary
                 return file
             file.close()
-        made = io.BytesIO(written_index(self._open(name).entries(), size, self._hash(name)))
+        made = io.BytesIO(written_index(self._open(name).entries(), size, self.hash(name)))
         summary = summary_of(made.readline(), size)
         assert summary is not None  # noqa: S101 - it was just made
         self._summaries[name] = summary
         return made
 
-    def _hash(self, name: PartName) -> str:
+    def hash(self, name: PartName) -> str:
+        """Hash the part itself."""
         with self.place.open(str(name)) as file:
             return hash_of_file(file)
 

@@ -3,7 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,18 @@ from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, is_left_behind
-from gradcam_cli.results.ownership import belongs_to, is_damaged_sidecar, is_made_of_runs, is_ours, parsed
+from gradcam_cli.results.ownership import (
+    MANIFEST_MARK,
+    belongs_to,
+    is_damaged_sidecar,
+    is_made_of_runs,
+    is_ours,
+    parsed,
+)
+from gradcam_cli.results.part_index import PartEntry
+from gradcam_cli.results.part_names import PartName, part_name
+from gradcam_cli.results.part_place import LocalParts
+from gradcam_cli.results.parts import Parts
 from gradcam_cli.results.runs_found import Runs
 from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
 from gradcam_cli.settings import Limits
@@ -112,6 +124,8 @@ def _verified(root: Path, inputs: tuple[str, ...]) -> Findings:
     is_valid = _validation(findings)
     for relative in (name for name in found if name.endswith(".json")):
         named |= _verify_json(root, relative, runs, is_valid, findings)
+    for top in sorted({relative.removesuffix(name) for relative, name in _parts_in(found)}):
+        _verify_parts(root, top, runs, is_valid, findings)
     for relative in found:
         name = relative.rsplit("/", 1)[-1]
         if is_left_behind(name):
@@ -127,14 +141,19 @@ def _prune(root: Path, findings: Findings) -> int:
     Returns:
         How many sidecars were removed.
     """
+    removed = 0
     for relative in findings.gone:
         sidecar = root / relative
+        if not sidecar.is_file():
+            # It lies in a part file, out of which nothing is taken.
+            continue
+        removed += 1
         image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
         for name in files_of(read_file(os.fspath(sidecar), SIDECAR_LIMITS)):
             if belongs_to(name, image):
                 sidecar.with_name(name).unlink(missing_ok=True)
         sidecar.unlink(missing_ok=True)
-    return len(findings.gone)
+    return removed
 
 
 def _validation(findings: Findings) -> Validation:
@@ -212,6 +231,90 @@ def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation,
     return {name for file in record["files"] if (name := _verify_file(root, relative, record, file, findings))}
 
 
+def _parts_in(found: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Give the part files among all files, with their names alone."""
+    for relative in found:
+        name = relative.rsplit("/", 1)[-1]
+        if part_name(name):
+            yield relative, name
+
+
+def _verify_parts(root: Path, top: str, runs: Runs, first_error: Validation, findings: Findings) -> None:
+    """Verify the part files of one folder: their manifest, and every sidecar and overlay in them."""
+    with closing(Parts(LocalParts(root / top))) as parts:
+        listed = _manifested(root / top)
+        seen: set[str] = set()
+        for name in parts.names:
+            findings.files += 1
+            try:
+                if listed.pop(str(name), None) != parts.hash(name):
+                    _blame(findings, f"{top}{name}", "no manifest lists it with its contents")
+                for entry in parts.scanned(name):
+                    relative = f"{top}{entry.place}{SIDECAR_SUFFIX}"
+                    if entry.place in seen:
+                        _blame(findings, relative, f"{name} has it, and another part file as well")
+                    seen.add(entry.place)
+                    _verify_entry(relative, parts, name, entry, runs, first_error, findings)
+            except (ImageError, UsageError) as error:
+                _blame(findings, f"{top}{name}", str(error))
+        for missing in sorted(listed):
+            _blame(findings, f"{top}{missing}", "the manifest lists it, and it is missing")
+
+
+def _manifested(folder: Path) -> dict[str, str]:
+    """Give the hashes of all parts that manifests list."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("manifest*.json")):
+        try:
+            manifest = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
+            if MANIFEST_MARK in manifest:
+                found |= {part["name"]: part["sha256"] for part in manifest["parts"]}
+        except (ImageError, ValueError, LookupError, TypeError):
+            continue
+    return found
+
+
+def _verify_entry(
+    relative: str,
+    parts: Parts,
+    part: PartName,
+    entry: PartEntry,
+    runs: Runs,
+    first_error: Validation,
+    findings: Findings,
+) -> None:
+    record = parts.sidecar(part, entry)
+    findings.sidecars += 1
+    findings.images.append(as_text(relative).removesuffix(SIDECAR_SUFFIX))
+    invalid = first_error(record)
+    if invalid is not None:
+        _blame(findings, relative, f"not valid by the schema: {invalid}")
+        return
+    _verify_run(relative, record, runs, findings)
+    for file in record["files"]:
+        findings.files += 1
+        path = f"{relative.rpartition('/')[0]}/{file['name']}".lstrip("/")
+        try:
+            name = name_on_disk(record, file["name"])
+            _verify_bytes(path, parts.file(part, entry, name), file, findings)
+        except (ImageError, ValueError, EOFError) as error:
+            _blame(findings, path, str(error))
+
+
+def _verify_bytes(path: str, data: bytes, file: Record, findings: Findings) -> None:
+    """Verify the contents of an overlay or a map.
+
+    Raises:
+        ImageError, ValueError, EOFError: they cannot be decoded.
+    """
+    if sha256(data) != file["sha256"]:
+        _blame(findings, path, "its contents are not those its sidecar tells of")
+    elif path.endswith(OVERLAY_SUFFIX):
+        decode(data, LIMITS)
+    elif path.endswith(MAP_SUFFIX):
+        np.load(io.BytesIO(data), allow_pickle=False)
+
+
 def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -> None:
     """Compare a sidecar with the run that it belongs to."""
     place = f"{record['input']['path']}{SIDECAR_SUFFIX}"
@@ -239,13 +342,7 @@ def _verify_file(root: Path, relative: str, record: Record, file: Record, findin
     path = f"{relative.rpartition('/')[0]}/{name}".lstrip("/")
     findings.files += 1
     try:
-        data = read_file(os.fspath(root / path), LIMITS)
-        if sha256(data) != file["sha256"]:
-            _blame(findings, path, "its contents are not those its sidecar tells of")
-        elif name.endswith(OVERLAY_SUFFIX):
-            decode(data, LIMITS)
-        elif name.endswith(MAP_SUFFIX):
-            np.load(io.BytesIO(data), allow_pickle=False)
+        _verify_bytes(path, read_file(os.fspath(root / path), LIMITS), file, findings)
     except (ImageError, ValueError, EOFError) as error:
         _blame(findings, path, str(error))
     return path
