@@ -23,6 +23,7 @@ from gradcam_cli.options import explain_request
 from gradcam_cli.report.compare import compare_runs
 from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import ReportRequest
+from gradcam_cli.results.merging import merge_runs
 from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.verification import verify_folder
@@ -354,3 +355,31 @@ def test_runs_of_two_formats_compare_as_equal(album: Path, tmp_path: Path) -> No
             assert change.base_best.index == change.new_best.index
             assert change.peak_shift == 0
             assert not change.input_changed
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_shards_in_one_folder_become_one_run(packing: str, album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(album, tmp_path / "whole", format=packing)
+    for index in (1, 2):
+        explained(album, out, format=packing, shard=(index, 2), images_per_file=2)
+    with pytest.raises(UsageError, match="not merged"):
+        merge_runs([out])
+    before = {path.name for path in out.glob("part-*")}
+    run = explained(album, out, format=packing)
+    assert run.counts["before"] == 7
+    assert records_of(out) == records_of(tmp_path / "whole")
+    assert {name.split("-of-")[0] for name in before} == {"part-1", "part-2"}
+    assert not verify_folder(out, (os.fspath(album),)).problems
+
+
+def test_tars_are_put_into_an_object_store(album: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    url = f"memory://bucket/{tmp_path.name}"
+    for _ in range(2):
+        run = run_explain(
+            explain_request([album], url, {"format": "webdataset", "images_per_file": 3}), engines=FakeEngines()
+        )
+    assert run.counts["before"] == 7
+    explained(album, tmp_path / "local", format="webdataset", images_per_file=3)
+    assert list(read_run(url).records()) == records_of(tmp_path / "local")

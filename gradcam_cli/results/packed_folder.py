@@ -15,7 +15,7 @@ from gradcam_cli.inputs.discovery import Source, as_text
 from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.results.output import SIDECAR_SUFFIX, Names, translated
 from gradcam_cli.results.parquet_part import require_pyarrow
-from gradcam_cli.results.part_names import IMAGES_PER_FILE, Packing, PartName, manifest_name
+from gradcam_cli.results.part_names import IMAGES_PER_FILE, SHARD_MANIFEST, Packing, PartName, manifest_name
 from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.parts import OpenPart, Parts, manifest_of
 from gradcam_cli.results.sidecar import Record
@@ -173,6 +173,11 @@ class PackedFolder:
         except ImageError as error:
             raise EnvironmentStop(f"{self.root}: {error}") from error
         self.base.write_json(manifest_name(self.shard), manifest)
+        if self.shard is None:
+            # All parts are in the manifest now, and some may have been written anew.
+            for name in self._place.sizes():
+                if SHARD_MANIFEST.fullmatch(name):
+                    self._place.remove(name)
 
     def _publish(self) -> None:
         """Give the open part its name, after parts of earlier runs were freed of its images: none is there twice."""

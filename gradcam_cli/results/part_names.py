@@ -21,6 +21,7 @@ SUFFIXES: Final[dict[Packing, str]] = {"webdataset": ".tar", "parquet": ".parque
 IMAGES_PER_FILE: Final[dict[Packing, int]] = {"webdataset": 1_000, "parquet": 10_000}
 INDEX_SUFFIX: Final = ".index.jsonl"
 SIDECAR_MEMBER: Final = "json"
+SHARD_MANIFEST: Final = re.compile(r"manifest\.[1-9]\d*-of-[1-9]\d*\.json")
 _KINDS: Final = {"jpg": OVERLAY_SUFFIX, "npy": MAP_SUFFIX}
 _PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})\.(tar|parquet)")
 # Bytes that are no UTF-8, and what would end a key or begin an escape.

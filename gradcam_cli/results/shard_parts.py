@@ -93,6 +93,7 @@ def parts_in(roots: Sequence[Path]) -> list[ShardPart]:
     """
     found = [_found_in(root) for root in roots]
     parts = sorted((part for each in found for part in each), key=lambda part: part.shard)
+    _refuse_packed(parts)
     _refuse_several_counts(parts)
     _refuse_differences(parts)
     _refuse_unfinished(parts)
@@ -109,6 +110,15 @@ def _found_in(root: Path) -> list[ShardPart]:
             "of `shard=K/N`."
         )
     return parts
+
+
+def _refuse_packed(parts: Sequence[ShardPart]) -> None:
+    packed = next((part for part in parts if "format" in part.record), None)
+    if packed:
+        raise UsageError(
+            f"{packed.path}: results of `format={packed.record['format']}` are not merged. Where all shards wrote to "
+            "one folder, explain all images there without `shard`: what the shards have explained is taken as it is."
+        )
 
 
 def _refuse_several_counts(parts: Sequence[ShardPart]) -> None:

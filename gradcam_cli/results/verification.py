@@ -264,7 +264,7 @@ def _verify_parts(root: Path, top: str, runs: Runs, first_error: Validation, fin
 def _manifested(folder: Path) -> dict[str, str]:
     """Give the hashes of all parts that manifests list."""
     found: dict[str, str] = {}
-    for path in sorted(folder.glob("manifest*.json")):
+    for path in sorted(folder.glob("manifest*.json"), reverse=True):
         try:
             manifest = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
             if MANIFEST_MARK in manifest:
