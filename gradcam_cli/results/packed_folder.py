@@ -14,6 +14,7 @@ from gradcam_cli.errors import EnvironmentStop, ImageError
 from gradcam_cli.inputs.discovery import Source, as_text
 from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.results.output import SIDECAR_SUFFIX, Names, translated
+from gradcam_cli.results.ownership import is_made_of_runs
 from gradcam_cli.results.parquet_part import require_pyarrow
 from gradcam_cli.results.part_names import IMAGES_PER_FILE, SHARD_MANIFEST, Packing, PartName, manifest_name
 from gradcam_cli.results.part_place import PartPlace
@@ -176,8 +177,12 @@ class PackedFolder:
         if self.shard is None:
             # All parts are in the manifest now, and some may have been written anew.
             for name in self._place.sizes():
-                if SHARD_MANIFEST.fullmatch(name):
+                if SHARD_MANIFEST.fullmatch(name) and self._is_ours(name):
                     self._place.remove(name)
+
+    def _is_ours(self, name: str) -> bool:
+        with self._place.open(name) as file:
+            return is_made_of_runs(file.read())
 
     def _publish(self) -> None:
         """Give the open part its name, after parts of earlier runs were freed of its images: none is there twice."""
