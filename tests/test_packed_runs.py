@@ -24,6 +24,7 @@ from gradcam_cli.report.compare import compare_runs
 from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import ReportRequest
 from gradcam_cli.results.merging import merge_runs
+from gradcam_cli.results.part_index import FileEntry, PartEntry, lines_of, place_of_line, read_entry, written_index
 from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.verification import verify_folder
@@ -383,3 +384,11 @@ def test_tars_are_put_into_an_object_store(album: Path, tmp_path: Path) -> None:
     assert run.counts["before"] == 7
     explained(album, tmp_path / "local", format="webdataset", images_per_file=3)
     assert list(read_run(url).records()) == records_of(tmp_path / "local")
+
+
+@given(PLACES | st.just('a","place":"b","size":1'))
+def test_the_place_of_a_line_is_that_of_its_entry(place: str) -> None:
+    known = {"status": "ok", "input": {"path": place}, "files": [{"name": '"place":', "bytes": 1}]}
+    line = written_index([PartEntry(place, 1, 2, (FileEntry('x,"size":"place":', 3, 4),), known)], 9, "")
+    (_, only), *_ = lines_of(line)
+    assert place_of_line(only) == read_entry(only).place == place

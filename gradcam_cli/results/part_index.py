@@ -122,6 +122,12 @@ def read_entry(line: bytes) -> PartEntry:
     return PartEntry(found["place"], found["at"], found["size"], files, found["known"])
 
 
+def place_of_line(line: bytes) -> str:
+    """Read the place alone, without parsing the rest of the line: quotes within it are escaped."""
+    start, end = line.rindex(b'"place":') + len(b'"place":'), line.rindex(b',"size":')
+    return str(json.loads(line[start:end]))
+
+
 def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Give the lines of an index after the first one, each with the offset where it begins."""
     at = data.find(b"\n") + 1

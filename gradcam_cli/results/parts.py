@@ -20,6 +20,7 @@ from gradcam_cli.results.part_index import (
     PartSummary,
     hash_of,
     lines_of,
+    place_of_line,
     read_entry,
     summary_of,
     written_index,
@@ -274,7 +275,7 @@ class Parts:
 
     def _rows(self, number: int) -> Iterator[tuple[int, int]]:
         for offset, line in self._lines(self.names[number]):
-            yield hash_of(read_entry(line).place), number * OFFSETS + offset
+            yield hash_of(place_of_line(line)), number * OFFSETS + offset
 
     def _lines(self, name: PartName) -> Iterator[tuple[int, bytes]]:
         with self._lock:
