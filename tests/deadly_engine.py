@@ -22,10 +22,10 @@ class DeadlyEngine(FakeEngine):
 
 @dataclass
 class SlowEngine(FakeEngine):
-    """Takes a tenth of a second a batch."""
+    """Takes a fifth of a second a batch."""
 
     def explain(self, inputs: Any, *args: Any, **options: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.2)
         return super().explain(inputs, *args, **options)
 
 

@@ -1,6 +1,5 @@
 """--ray on a real cluster of two nodes on this machine: the results of one process, also where a node is killed."""
 
-import contextlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from gradcam_cli.errors import ModelError
 from gradcam_cli.options import explain_request
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.explain import run_explain
+from gradcam_cli.runs.ray_pool import RayPool
 
 ray: Any = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -44,7 +44,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", paths)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
         ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
         try:
@@ -107,8 +107,18 @@ class Killing(Listening):
             self.kill()
 
 
-def test_a_killed_node_costs_no_image(cluster: Any, pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_node_costs_no_image(
+    cluster: Any, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last test: the cluster has one node less afterwards."""
+    opened: list[RayPool] = []
+    opens = RayPool.open
+
+    def counted(pool: RayPool) -> Any:
+        opened.append(pool)
+        return opens(pool)
+
+    monkeypatch.setattr(RayPool, "open", counted)
     expected = explained(pictures, tmp_path / "plain", FakeEngines(), Listening())
     observer = Killing(kill=lambda: cluster.remove_node(cluster.nodes[1], allow_graceful=False))
     found = explained(pictures, tmp_path / "out", SlowEngines(), observer, ray=cluster.address, workers=2, ray_min=2)
@@ -117,6 +127,5 @@ def test_a_killed_node_costs_no_image(cluster: Any, pictures: Path, tmp_path: Pa
     assert {record["reason"] for record in observer.records} == {None, "not_an_image"}
     assert found == expected
     assert json.loads(found["run.json"])["counts"]["failed"] == 1
-    assert len([node for node in ray.nodes() if node["Alive"]]) == 2
-    with contextlib.suppress(FileNotFoundError):
-        assert not list((tmp_path / "out").glob(".gradcam-*"))
+    # One of the two actors went down with its node, and others were asked for.
+    assert len(opened) > 2

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from typing import Final
 
 from gradcam_cli.cores import available_cores
@@ -35,6 +36,9 @@ GROUPS_AHEAD: Final = 4
 # Files of an image that wait for the disk, for each thread that writes.
 WAITING: Final = 2
 SECONDS_TO_JOIN: Final = 10
+# Seconds before a worker that could not load the model is started again: so many for each attempt.
+PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
 
 
 def pool_of(factory: EngineFactory, images: int) -> WorkerPool | None:
@@ -44,12 +48,12 @@ def pool_of(factory: EngineFactory, images: int) -> WorkerPool | None:
         UsageError: a worker cannot be sent what the run is made of, or there is no such cluster.
     """
     settings = factory.request.pool
-    count = min(settings.workers or 1, images)
-    if settings.ray is None and count < 2:
+    size = min(settings.workers or 1, images)
+    if settings.ray is None and size < 2:
         return None
     sent = _pickled(factory)
     if settings.ray is None:
-        return LocalPool(sent, count, available_cores())
+        return LocalPool(sent, size, available_cores())
     from gradcam_cli.runs.ray_pool import RayPool
 
     return RayPool(sent, settings, images)
@@ -75,6 +79,9 @@ class Pooled:
         self._calls_at_once = calls_at_once
         self._first: RemoteWorker | None = None
         self._opened: Opened | None = None
+        # The threads whose workers are alive; a set's own methods need no lock.
+        self._working: set[threading.Thread] = set()
+        self._ending = threading.Event()
 
     def open(self) -> Record:
         """Start the first worker alone: what it compiles is there for the others."""
@@ -107,6 +114,7 @@ class Pooled:
             yield from line.records()
         finally:
             line.close()
+            self._ending.set()
             self._pool.close()
             for thread in threads:
                 thread.join(SECONDS_TO_JOIN)
@@ -116,6 +124,7 @@ class Pooled:
         try:
             with workers(self._calls_at_once) as writers:
                 worker = worker or self._new_worker()
+                self._working.add(threading.current_thread())
                 line.join()
                 while (task := line.take()) is not None:
                     worker = self._explain(task, line, sink, worker, writers)
@@ -123,6 +132,7 @@ class Pooled:
             if not line.is_closed:
                 line.stop(error)
         finally:
+            self._working.discard(threading.current_thread())
             if worker:
                 worker.close()
 
@@ -137,13 +147,16 @@ class Pooled:
         if not deaths:
             line.finish(task)
             return worker
+        self._working.discard(threading.current_thread())
         worker.close()
         if line.is_closed:
             raise deaths[0]
         if alone := line.crashed(task):
             line.add(alone, self._crashed(alone.sources[0], str(deaths[0]), sink))
             line.finish(alone)
-        return self._new_worker()
+        worker = self._new_worker()
+        self._working.add(threading.current_thread())
+        return worker
 
     def _written(self, source: Source, made: Made, sink: Sink) -> Record:
         """Write an image; where that fails for this image alone, record why."""
@@ -174,19 +187,26 @@ class Pooled:
         return self._unwritten(Names(source, several=False), input_record(card), error, sink)
 
     def _new_worker(self) -> RemoteWorker:
-        """Start a worker; one that ends before it has loaded the model is started again, but not for ever.
+        """Start a worker; one that ends before it has loaded the model is started again, as long as others work.
+
+        A cluster needs some seconds to notice that a node went down, and may place actors there until then.
 
         Raises:
             EnvironmentStop: no worker lives long enough.
+            WorkerDied: the run has ended meanwhile.
         """
-        for _ in range(MOST_CRASHES):
+        for attempt in count(1):
             try:
                 return self._pool.open()
             except WorkerDied as death:
                 how = str(death)
+            if attempt >= MOST_CRASHES and not self._working:
+                break
+            if self._ending.wait(min(attempt * PAUSE, LONGEST_PAUSE)):
+                raise WorkerDied(how)
         raise EnvironmentStop(
-            f"{counted(MOST_CRASHES, 'worker')} ended while they loaded the model, the last one by {how}: there may "
-            "not be enough memory for so many `workers`. What was finished stays valid."
+            f"{counted(attempt, 'worker')} ended while they loaded the model, the last one by {how}: there may not be "
+            "enough memory for so many `workers`. What was finished stays valid."
         )
 
 
