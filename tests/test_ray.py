@@ -13,7 +13,7 @@ import pytest
 from conftest import sources
 from deadly_engine import DeadlyEngines, RefusingEngines, SlowEngines
 from fakes import FakeEngines
-from test_workers import Listening, files, white
+from listening import Listening, files, white
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.options import explain_request

@@ -2,27 +2,22 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 from conftest import invoked, jpeg, sources
 from deadly_engine import DeadlyEngines, EndingEngines, RefusingEngines, SlowEngines
 from fakes import FakeEngines
+from listening import Listening, files, white
 
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
-from gradcam_cli.inputs.discovery import Found
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.options import explain_request
-from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.explain import run_explain
-from gradcam_cli.runs.observer import RunObserver
 
 TESTS = Path(__file__).parent
-OF_THE_CLOCK = ("seconds", "images_per_second")
 
 
 @pytest.fixture(autouse=True)
@@ -38,38 +33,6 @@ def pictures(tmp_path: Path) -> Path:
     sources(root, 20)
     (root / "bad.jpg").write_bytes(b"no picture")
     return root
-
-
-@dataclass
-class Listening(RunObserver):
-    """Keeps records; raises after so many of them."""
-
-    stop_after: int | None = None
-    records: list[Record] = field(default_factory=list)
-    total: int = 0
-
-    def found(self, found: Found) -> None:
-        del found
-
-    def started(self, total: int) -> None:
-        self.total = total
-
-    def record(self, record: Record, *, before: bool) -> None:
-        del before
-        self.records.append(record)
-        if len(self.records) == self.stop_after:
-            raise KeyboardInterrupt
-
-
-def files(root: Path) -> dict[str, bytes]:
-    """All files of a run; of its record what the clock does not change."""
-    found = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-    record = {k: v for k, v in json.loads(found["run.json"]).items() if k not in OF_THE_CLOCK}
-    return {**found, "run.json": json.dumps(record).encode()}
-
-
-def white(path: Path) -> None:
-    assert cv2.imwrite(str(path), np.full((20, 20, 3), 255, np.uint8))
 
 
 def test_workers_write_what_one_process_writes(pictures: Path, tmp_path: Path) -> None:
