@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.gradient import walk
+from gradcam_cli.engines.gradient.cut import front_of, shifted_head
 from gradcam_cli.engines.gradient.step import NoRuleError, Step
 from gradcam_cli.engines.protocol import Head, HeadKind, TargetLayer
 from gradcam_cli.engines.runtime import openvino
@@ -417,3 +418,25 @@ def test_parts_that_are_not_used_have_no_gradient() -> None:
     x = grid(2, 6)
     found = gradient_of_ones(lambda x: op.split(x, one(1), 3).output(1), x)
     assert found.tolist() == [[0, 0, 1, 1, 0, 0]] * 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_layout_that_one_of_two_branches_shares_hides_none(shared: bool) -> None:
+    """`S = sum(2 r) + sum(3 r)` with r the map: the second branch reads it as the output `activations` has it."""
+    x = op.parameter([1, 2, 2, 3], np.float32)
+    r = op.relu(x)
+    laid = op.transpose(r, i(0, 2, 3, 1))
+    read = laid if shared else op.transpose(r, i(0, 2, 3, 1))
+    sums = [op.reduce_sum(op.multiply(a, op.constant(np.float32(b))), i(1, 2, 3)) for a, b in ((r, 2), (read, 3))]
+    outputs = [laid.output(0), op.unsqueeze(op.add(*sums), i(1)).output(0)]
+    for tensor, name in zip(outputs, ("activations", "logits"), strict=True):
+        tensor.get_tensor().set_names({name})
+    model = openvino.Model(outputs, [x])
+    values = np.ones((1, 2, 2, 3), np.float32)
+    _, _, _, gradients = explained(model.clone(), values, np.array([[0]]))
+    np.testing.assert_array_equal(gradients, np.full((1, 1, 2, 3, 2), 5))
+    # The head alone, from the kept map on, with 1 added to each cell.
+    kept = openvino.Core().compile_model(front_of(model.clone(), 1), "CPU", F32)([values])
+    head = openvino.Core().compile_model(shifted_head(model, 1, "softmax"), "CPU", F32)
+    (logits,) = head([*kept.to_tuple(), np.ones((1, 2, 3, 2), np.float32)]).to_tuple()
+    np.testing.assert_array_equal(logits, [[120]])

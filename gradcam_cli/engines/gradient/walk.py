@@ -95,23 +95,39 @@ def passage(model: Any, marked: str = "activations", logits: str = "logits") -> 
     """Find the way from the target layer to the logits in a network whose shapes are static.
 
     The output `marked` is often computed beside that way, by operations that only lay the tensor out: it is followed
-    back to the tensor that the logits depend on.
+    back to the tensor that the logits depend on. OpenVINO also shares such an operation between the output and one of
+    several branches behind the layer: it is followed back to where all of them start.
 
     Raises:
         NoRuleError: the logits do not depend on the output.
     """
     activations, scores = (model.output(name).get_node().input_value(0) for name in (marked, logits))
     ordered = model.get_ordered_ops()
-    layout: list[Node] = []
-    target, inside = activations, _depending(ordered, activations)
-    while key_of(scores) not in inside:
-        node = target.get_node()
-        if node.get_type_name() not in RELAYING:
-            raise no_rule(node, "the logits do not depend on its output, where the layer's map was taken")
-        layout.insert(0, node)
-        target = node.input_value(0)
-        inside = _depending(ordered, target)
-    return Passage(target, tuple(layout), activations, scores, frozenset(inside), _leading(ordered, inside, scores))
+    relays = _relays_before(activations)
+    starts = [activations, *[node.input_value(0) for node in relays]]
+    ways = [_leading(ordered, _depending(ordered, start), scores) for start in starts]
+    reaching = [place for place, way in enumerate(ways) if way]
+    if not reaching:
+        raise no_rule(starts[-1].get_node(), "the logits do not depend on its output, where the layer's map was taken")
+    first = reaching[0]
+    # Of those further back, only one with a branch of its own has another gradient.
+    back = max((i for i in reaching[1:] if _branches(starts[i], ways[i]) > 1), default=first)
+    target, layout = starts[back], tuple(reversed(relays[:back]))
+    return Passage(target, layout, activations, scores, frozenset(_depending(ordered, target)), ways[back])
+
+
+def _relays_before(tensor: Tensor) -> list[Node]:
+    """The operations that do nothing but lay out what a tensor is made of, the last one first."""
+    found: list[Node] = []
+    while tensor.get_node().get_type_name() in RELAYING:
+        found.append(tensor.get_node())
+        tensor = found[-1].input_value(0)
+    return found
+
+
+def _branches(tensor: Tensor, nodes: tuple[Node, ...]) -> int:
+    """How many of the nodes read a tensor."""
+    return sum(key_of(tensor) in [key_of(value) for value in node.input_values()] for node in nodes)
 
 
 def key_of(tensor: Tensor) -> Key:
