@@ -359,6 +359,20 @@ def test_the_command_line_needs_neither_keras_nor_tensorflow(
     assert "for the engine openvino" in refused
 
 
+def test_layers_are_compared_without_keras(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
+    args = ("evaluate", SAMPLES / "chelsea.jpg", SAMPLES / "coffee.jpg", "--model", ONNX / "pooled.onnx")
+    methods = ("--method", "gradcam++", "--method", "ablationcam")
+    done = run(*args, *methods, "--layer", "block", "--layer", "stem", "-o", "out", env=without_keras).expect(0)
+    assert done.err.count("is a guess") == 1
+    rows = [json.loads(line) for line in (tmp_path / "out" / "evaluation.jsonl").read_text().splitlines()]
+    assert {row["layer"] for row in rows} == {"block.3", "stem.2"}
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["results"]
+    assert [each["metrics"]["average_drop"]["count"] for each in figures] == [2] * 4
+    refused = run(*args, "--metrics", "drop,sanity", env=without_keras).expect(3)
+    assert "Leave it out of --metrics" in refused.err
+    assert "images/s" not in refused.err
+
+
 def test_the_preprocessing_is_checked_by_predictions(
     run: Runner, tmp_path: Path, without_keras: dict[str, str]
 ) -> None:

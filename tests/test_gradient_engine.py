@@ -1,13 +1,15 @@
 """Heads and layers without a closed form under OpenVINO: against TensorFlow, and cut in two at the target layer."""
 
+import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, SAMPLES, Runner
 from keras import layers
 from nets import SIDE, classifier, convolutions, crops, engine_at, flatten_dense, gap_dense, lite0
 
@@ -236,3 +238,20 @@ def test_another_version_of_openvino_is_checked_again(monkeypatch: pytest.Monkey
     self_check.check_again(plan)
     with pytest.raises(ModelError, match="Compile the model again"):
         self_check.check_again(older)
+
+
+def test_both_engines_measure_the_same_at_several_layers(run: Runner, tmp_path: Path) -> None:
+    flatten_dense().save(tmp_path / "net.keras")
+    methods = ("--method", "gradcam++", "--method", "ablationcam", "--metrics", "drop,deletion")
+    figures = []
+    for engine in ("openvino", "tensorflow"):
+        run(
+            "evaluate", SAMPLES, *methods, "--model", "net.keras", "--layer", "last", "--layer", "first",
+            "--engine", engine, "-o", engine,
+        ).expect(0)  # fmt: skip
+        results = json.loads((tmp_path / engine / "evaluation.json").read_text())["results"]
+        assert [each["layer"] for each in results] == ["last", "last", "first", "first"]
+        figures.append([each["metrics"][name]["mean"] for each in results for name in ("average_drop", "deletion")])
+    ours, theirs = figures
+    assert len(set(theirs)) > 4
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)

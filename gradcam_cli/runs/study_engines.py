@@ -64,7 +64,8 @@ class StudyEngines:
             check_method(METHODS[name], engine)
         fit = chosen_fit(model, request.fit)
         card = model_card(model, engine, fit, self._model)
-        self._observer.opened(OpenedModel(card, tuple(model.notes), tuple(model.warnings)))
+        opened = OpenedModel(card, tuple(model.notes), tuple(model.warnings), engine_reason=engine.reason)
+        self._observer.opened(opened)
         settings = RunSettings(fit=fit, batch_size=request.batch_size, sample_range=request.sample_range)
         job = Job(
             settings=settings,
@@ -114,8 +115,14 @@ def _check(request: EvaluateRequest, model: ModelRequest) -> None:
         raise UsageError(
             "`grid` lays several pictures into one: it takes no inputs that differ from picture to picture."
         )
-    if model.plan and "sanity" in request.study.metrics:
+    sanity = "sanity" in request.study.metrics
+    if model.plan and sanity:
         raise ModelError(f"{model.plan}: the weights of a plan cannot be randomised. Give the model it came from.")
+    if model.exchange and sanity:
+        raise ModelError(
+            f"{model.name}: the metric 'sanity' randomises weights, which those of a model in this format cannot be. "
+            "Leave it out of `metrics`."
+        )
     if model.plan and grid:
         raise ModelError(
             f"{model.plan}: `grid={grid[0]}x{grid[1]}` needs the same network at a larger size; a plan is compiled for "
