@@ -43,6 +43,7 @@ class FakeEngine:
     nan_above: float = np.inf
     streams: int = 1
     name: str = "fake"
+    reason: str = ""
     precision: str = "float32"
     others: "tuple[Engine, ...]" = ()
 

@@ -215,12 +215,15 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
 
     monkeypatch.setattr("gradcam_cli.engines.compiling.compile_plan", counted)
     auto = EngineSettings()
-    assert selection._compiled([kept], model, auto) == []
-    assert selection._compiled([kept], model, auto) == []
+    first, again = (selection._compiled([kept], model, auto) for _ in range(2))
+    assert first == again
+    assert first.plans == ()
+    assert first.reason.startswith("Layer 'last': There is no gradient for the operation ConvolutionBackpropData")
+    assert "engine=" not in first.reason
     assert len(tried) == 1
     with pytest.raises(NotCompilableError):
         selection._compiled([kept], model, EngineSettings(engine="openvino"))
-    assert selection._compiled([kept], model, EngineSettings(cache=False)) == []
+    assert "ConvolutionBackpropData" in selection._compiled([kept], model, EngineSettings(cache=False)).reason
     assert len(tried) == 3
 
 
@@ -368,9 +371,14 @@ def test_which_engine_explains(run: Runner, tmp_path: Path) -> None:
     keras.utils.clear_session()
     unknown_operation().save(tmp_path / "unknown.keras")
     unknown = (*args[:-1], "unknown.keras", "--layer", "last")
-    run(*unknown).expect(0)
+    assert "ConvolutionBackpropData" not in run(*unknown).expect(0).err
     assert engine() == "tensorflow"
+    reason = "because OpenVINO cannot run it: Layer 'last': There is no gradient for the operation"
+    assert reason in run(*unknown, "--overwrite", "-v").expect(0).err
     assert "--engine tensorflow" in run(*unknown, "--engine", "openvino").expect(3).err
+    refused = run("compile", "unknown.keras", "--layer", "last", "-o", "unknown.plan").expect(3).err
+    assert "ConvolutionBackpropData" in refused
+    assert "--engine tensorflow" in refused
     assert "--engine tensorflow" in run(*unknown, "--precision", "bfloat16").expect(3).err
     both = ("--engine", "tensorflow", "--precision", "bfloat16")
     assert "needs the engine openvino" in run(*unknown, *both).expect(3).err

@@ -70,18 +70,23 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
         _evict(keep=path)
 
 
-def is_unfit(request: ModelRequest) -> bool:
-    """Whether this model was found before to be one that cannot be compiled."""
-    return cached_path(request).with_suffix(UNFIT).is_file()
+def unfit_reason(request: ModelRequest) -> str | None:
+    """Give the reason why this model could not be compiled before; None where it was not tried, or compiled."""
+    try:
+        note = cached_path(request).with_suffix(UNFIT).read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return None
+    _, _, reason = note.partition(": ")
+    return reason
 
 
-def remember_unfit(request: ModelRequest, reason: str) -> None:
-    """Remember that a model cannot be compiled, so that it is not tried every time."""
+def remember_unfit(request: ModelRequest, name: str, reason: str) -> None:
+    """Remember that the model `name` cannot be compiled, so that it is not tried every time."""
     path = cached_path(request).with_suffix(UNFIT)
     with suppress(OSError):
         make_private_folder(path.parent)
         with atomically(path) as temporary:
-            temporary.write_text(reason, encoding="utf-8")
+            temporary.write_text(f"{name}: {reason}", encoding="utf-8")
 
 
 def _evict(keep: Path) -> None:

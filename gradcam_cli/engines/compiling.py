@@ -28,10 +28,16 @@ OUTPUTS = ("activations", "logits")
 class NotCompilableError(ModelError):
     """This model, or this layer of it, needs TensorFlow; the message says why.
 
-    `lasting` is False where the machine, not the model, is the cause: another try may succeed.
+    `reason` is the message without its advice. `lasting` is False where the machine, not the model, is the cause:
+    another try may succeed.
     """
 
     lasting = True
+
+    def __init__(self, reason: str) -> None:
+        """Take the reason: a whole sentence."""
+        super().__init__(f"{reason} Explain it with `engine=tensorflow`.")
+        self.reason = reason
 
 
 class NotCompiledHereError(NotCompilableError):
@@ -66,7 +72,7 @@ def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[
     target, head = run.target, run.head
     if head.kind == "probabilities":
         raise NotCompilableError(
-            f"The probabilities of {classifier.name} do not follow from its logits ({head.reason}): `engine=tensorflow`"
+            f"The probabilities of {classifier.name} do not follow from its logits ({head.reason})."
         )
     network, weights = _converted(function)
     plan = Plan(
@@ -107,16 +113,15 @@ def compare_with_tensorflow(plan: Plan, classifier: Classifier, layer: str) -> S
         _, found = explained(plan, expected.targets)
         return checked(slopes_of(found), slopes_of([expected]))
     except NoRuleError as error:
-        raise NotCompilableError(f"Layer '{plan.layer.path}': {error} `engine=tensorflow`") from error
+        raise NotCompilableError(f"Layer '{plan.layer.path}': {error}") from error
     except WrongGradientError as error:
         raise NotCompilableError(
-            f"Layer '{plan.layer.path}' cannot be explained by OpenVINO {openvino.__version__}: {error}. "
-            "`engine=tensorflow`"
+            f"Layer '{plan.layer.path}' cannot be explained by OpenVINO {openvino.__version__}: {error}."
         ) from error
     except RuntimeError as error:
         # OpenVINO's own, for a network that it cannot compile.
         raise NotCompilableError(
-            f"OpenVINO cannot compile the gradient of this network ({first_line(error)}): `engine=tensorflow`"
+            f"OpenVINO cannot compile the gradient of this network ({first_line(error)})."
         ) from error
 
 
@@ -141,9 +146,7 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
         ) from error
     except Exception as error:
         # Its frontends raise types of their own for what they do not know, and protobuf one for more than 2 GB.
-        raise NotCompilableError(
-            f"OpenVINO cannot convert this network ({first_line(error)}): `engine=tensorflow`"
-        ) from error
+        raise NotCompilableError(f"OpenVINO cannot convert this network ({first_line(error)}).") from error
 
 
 @contextmanager

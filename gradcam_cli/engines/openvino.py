@@ -51,6 +51,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    reason = ""
 
     def __init__(
         self, plan: Plan, targets: TargetSettings, options: PassOptions, *, others: tuple[Engine, ...] = ()

@@ -193,6 +193,10 @@ class Engine(Protocol):
         """Engine's name in the sidecar."""
 
     @property
+    def reason(self) -> str:
+        """Why it runs where another engine is preferred; empty where it is the preferred one."""
+
+    @property
     def precision(self) -> str:
         """Floating-point format of the forward pass."""
 

@@ -185,20 +185,22 @@ class ModelEngines:
         choice = self._choice
         _refuse_impossible(request, choice)
         layers = _by_layer(request)
-        plans = [_plan_at_hand(each, choice, self._has_gpu, work) for each in layers]
+        at_hand = [_plan_at_hand(each, choice, self._has_gpu, work) for each in layers]
         needed = bool(choice.engine == "openvino" or request.plan or request.exchange)
-        if not _serve(plans, work, needed=needed):
+        ready = _serving(at_hand, work, needed=needed)
+        if not ready.plans:
             streams = self._prepare(work)
             classifier = classifier_of()
-            plans = _compiled(layers, classifier, choice) if _wants_plan(request, choice, self._has_gpu) else []
-            if not _serve(plans, work, needed=needed):
+            if _wants_plan(request, choice, self._has_gpu):
+                ready = _compiled(layers, classifier, choice)
+                ready = _serving(ready.plans, work, needed=needed) if ready.plans else ready
+            if not ready.plans:
                 if choice.precision != "float32":
                     raise ModelError(
                         f"`precision={choice.precision}` needs the engine openvino, which cannot be used here."
                     )
-                return _tensorflow(classifier, layers, work, streams), classifier
-        found = [plan for plan in plans if plan]
-        return _openvino(found, choice, work), found[0]
+                return _tensorflow(classifier, layers, work, streams, ready.reason), classifier
+        return _openvino(ready.plans, choice, work), ready.plans[0]
 
     def _prepare(self, work: Work) -> int:
         """Put the model through the preflight, and give the number of streams of TensorFlow."""
@@ -330,44 +332,52 @@ def _by_layer(request: "ModelRequest") -> "list[ModelRequest]":
     return [replace(request, settings=replace(settings, layer=layer, layers=())) for layer in settings.layers]
 
 
-def _serve(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> bool:
-    """Whether there is a plan for each layer, and they do what the methods ask for.
+@dataclass(frozen=True)
+class _Ready:
+    """A plan for each layer; or none, and the `reason` why they do not serve, where there is more to say of it."""
+
+    plans: "tuple[Plan, ...]" = ()
+    reason: str = ""
+
+
+def _serving(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> _Ready:
+    """Take the plans where there is one for each layer, and they do what the methods ask for.
 
     Raises:
         ModelError: they do not, and a plan is `needed`.
     """
-    if not plans or None in plans:
-        return False
+    found = tuple(plan for plan in plans if plan)
+    if len(found) < len(plans):
+        return _Ready()
     needs = [method.name for method in work.methods if method.derives_pooled and work.options.score == "logit"]
-    smooth = any(plan and plan.head.linearity == "pooled" for plan in plans)
-    if not needs or not smooth:
-        return True
+    if not needs or all(plan.head.linearity != "pooled" for plan in found):
+        return _Ready(found)
+    reason = f"`method={needs[0]}` takes third derivatives of this model's head: they need the engine tensorflow."
     if needed:
-        raise ModelError(
-            f"`method={needs[0]}` takes third derivatives of this model's head: they need the engine tensorflow."
-        )
-    return False
+        raise ModelError(reason)
+    return _Ready(reason=reason)
 
 
-def _compiled(layers: "list[ModelRequest]", classifier: "Classifier", choice: EngineSettings) -> "list[Plan | None]":
-    """Compile and keep a plan for each layer; an empty list where it is impossible for one of them."""
+def _compiled(layers: "list[ModelRequest]", classifier: "Classifier", choice: EngineSettings) -> _Ready:
+    """Compile and keep a plan for each layer; give the reason where it is impossible for one of them."""
     plans = []
     for request in layers:
         plan = _compiled_at(request, classifier, choice)
-        if plan is None:
-            return []
+        if isinstance(plan, str):
+            return _Ready(reason=plan)
         plans.append(plan)
-    return [*plans]
+    return _Ready(tuple(plans))
 
 
-def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | None":
-    """Compile and keep a plan for one layer; None where it is impossible."""
-    from gradcam_cli.engines.cache import cached_plan, is_unfit, keep_plan, remember_unfit
+def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | str":
+    """Compile and keep a plan for one layer; give the reason where it is impossible."""
+    from gradcam_cli.engines.cache import cached_plan, keep_plan, remember_unfit, unfit_reason
     from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 
     needed = _needs_plan(choice)
-    if choice.cache and not needed and is_unfit(request):
-        return None
+    known = unfit_reason(request) if choice.cache and not needed else None
+    if known is not None:
+        return known
     kept = cached_plan(request) if choice.cache else None
     if kept:
         return kept
@@ -377,8 +387,8 @@ def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: Engi
         if needed:
             raise
         if choice.cache and error.lasting:
-            remember_unfit(request, f"{classifier.name}: {error}")
-        return None
+            remember_unfit(request, classifier.name, error.reason)
+        return error.reason
     if choice.cache:
         keep_plan(request, plan)
     return plan
@@ -414,7 +424,9 @@ def _openvino(plans: "Sequence[Plan]", choice: EngineSettings, work: Work) -> "E
     return at(first, tuple(at(plan) for plan in others))
 
 
-def _tensorflow(classifier: "Classifier", layers: "list[ModelRequest]", work: Work, streams: int) -> "Engine":
+def _tensorflow(
+    classifier: "Classifier", layers: "list[ModelRequest]", work: Work, streams: int, reason: str
+) -> "Engine":
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
     from gradcam_cli.engines.tracing import PassSettings, trace_model
 
@@ -427,7 +439,8 @@ def _tensorflow(classifier: "Classifier", layers: "list[ModelRequest]", work: Wo
     )
 
     def at(layer: str, others: "tuple[Engine, ...]" = ()) -> TensorFlowEngine:
-        return TensorFlowEngine(trace_model(classifier, layer, settings), streams=streams, others=others)
+        traced = trace_model(classifier, layer, settings)
+        return TensorFlowEngine(traced, streams=streams, others=others, reason=reason)
 
     first, *others = (request.settings.layer for request in layers)
     return at(first, tuple(at(layer) for layer in others))

@@ -32,9 +32,15 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, traced: TracedModel, *, streams: int = 1, others: tuple[Engine, ...] = ()) -> None:
-        """Take a traced model, the number of passes at the same time, and the engines of further layers."""
+    def __init__(
+        self, traced: TracedModel, *, streams: int = 1, others: tuple[Engine, ...] = (), reason: str = ""
+    ) -> None:
+        """Take a traced model, the number of passes at the same time, and the engines of further layers.
+
+        `reason` says why a preferred engine does not run it.
+        """
         self.traced = traced
+        self.reason = reason
         self.streams = streams
         self.others = others
 

@@ -71,6 +71,7 @@ class EngineFactory:
             layers=tuple(each.layer.path for each in engines) if engine.others else (),
             derivatives=_derivatives(method, engines, settings.method_options.score),
             several_targets=engine.target_count > 1,
+            engine_reason=engine.reason,
         )
         if not again:
             self.observer.opened(opened)

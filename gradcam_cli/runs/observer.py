@@ -17,7 +17,8 @@ class OpenedModel:
 
     `notes` are for everybody, `warnings` say what looks wrong. `layers` are the paths of the layers whose maps are
     fused, where there are several. `derivatives` says whether those in alpha are `exact` or an `approximation`; None
-    for methods that have none. With `several_targets` an image may have several overlays.
+    for methods that have none. With `several_targets` an image may have several overlays. `engine_reason` says why a
+    preferred engine does not run the model.
     """
 
     card: ModelCard
@@ -26,6 +27,7 @@ class OpenedModel:
     layers: tuple[str, ...] = ()
     derivatives: str | None = None
     several_targets: bool = False
+    engine_reason: str = ""
 
 
 class RunObserver:

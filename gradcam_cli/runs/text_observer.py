@@ -38,6 +38,7 @@ class TextObserver(RunObserver):
         self._write = write
         self._quiet = quiet
         self._verbose = verbose
+        self._announced: set[str] = set()
 
     def found(self, found: Found) -> None:
         """Write what was left out."""
@@ -54,15 +55,19 @@ class TextObserver(RunObserver):
         self._write(text)
 
     def opened(self, model: OpenedModel) -> None:
-        """Write what was chosen."""
+        """Write what was chosen, and nothing twice: an evaluation opens the model at each of its layers."""
         card, request = model.card, self._request
         run = request.run if isinstance(request, ExplainRequest) else None
         for line in announcement(model, request.model.model, request.fit, run.method if run else None):
-            self.note(f"{card.name}: {line}")
+            if line not in self._announced:
+                self.note(f"{card.name}: {line}")
+                self._announced.add(line)
         if self._verbose:
             height, width = card.input_size
             chosen = f"fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}"
             self._write(f"input {height}x{width}, {chosen}")
+            if model.engine_reason:
+                self._write(f"{card.engine}, because OpenVINO cannot run it: {model.engine_reason}")
         if run and run.min_score and card.output_kind in {"value", "score"}:
             self.note(f"{card.name}: `min_score` has no effect: it is about probabilities")
 
