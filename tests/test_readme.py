@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,26 @@ from gradcam_cli.results.sidecar import schema_text
 from gradcam_cli.settings import BASELINES, FIT_MODES
 
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The README is short; the pages that describe options, methods and sidecars to the full are read with it.
+PAGES = (
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "options",
+            "sidecar",
+            "runs",
+            "glossary",
+            "methods",
+            "evaluate",
+            "first-model",
+            "comparison",
+            "plans",
+        )
+    ),
+)
+README = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+LONGEST_README = 200
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+|-[a-zA-Z0-9](?![\w-]))")
 # Options of other programs in the README's one-liners.
 FOREIGN = {"-9", "-c", "--no-deps", "-4", "-print0", "-name"}
@@ -40,6 +60,27 @@ def test_options() -> None:
     named = set(OPTION.findall(re.sub(r"```python.*?```", "", README, flags=re.DOTALL))) - FOREIGN
     assert named <= known, named - known
     assert known <= named, known - named
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="a one-liner needs jq")
+def test_the_one_liners_run_in_a_clone_as_they_stand(tmp_path: Path) -> None:
+    block = (ROOT / "README.md").read_text(encoding="utf-8").split("## Five one-liners\n")[1].split("```")[1]
+    lines = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    assert len(lines) == 5
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    program = f'gradcam-cli() {{ "{sys.executable}" -m gradcam_cli "$@"; }}\nset -eo pipefail\n'
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for line in lines:
+        done = subprocess.run(
+            ["/bin/bash", "-c", program + line], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "overlay.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert (tmp_path / "page" / "index.html").exists()
 
 
 def test_words() -> None:
