@@ -2,11 +2,11 @@
 
 from typing import Final, Literal
 
-Extra = Literal["fonts", "heif", "parquet", "ray", "remote", "tiff"]
+Extra = Literal["fonts", "heif", "openvino", "parquet", "plot", "ray", "remote", "tiff"]
 
-_COMMAND: Final = "pip install '.[{extra}]' in a clone of gradcam-cli"
+_PLACE: Final = "in a clone of gradcam-cli"
 
 
-def install_hint(extra: Extra) -> str:
-    """Say how the libraries of an extra are installed."""
-    return _COMMAND.format(extra=extra)
+def install_hint(extra: Extra | None = None) -> str:
+    """Say how the libraries of an extra are installed; without one, those that the program always needs."""
+    return f"pip install '.[{extra}]' {_PLACE}" if extra else f"pip install . {_PLACE}"

@@ -283,7 +283,7 @@ def test_a_plan_can_neither_grow_nor_forget(invoke: Invoke, engines: FakeStudyEn
 def test_without_matplotlib_there_is_a_hint(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradcam_cli.evaluation.run.find_spec", lambda _name: None)
     result = invoke("photos", "-o", "out", "--metrics", "deletion")
-    assert "pip install 'gradcam-cli[plot]'" in result.stderr
+    assert "pip install '.[plot]'" in result.stderr
     assert not (tmp_path / "out" / "curves.png").exists()
 
 

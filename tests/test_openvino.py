@@ -315,7 +315,7 @@ def without_keras(tmp_path: Path) -> dict[str, str]:
 
 def test_the_second_one_liner_needs_no_tensorflow(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
     args = ("explain", SAMPLES / "chelsea.jpg", "--model", "efficientnetlite0", "-o")
-    assert "is not here. `pip install gradcam-cli`" in run(*args, "none", env=without_keras).expect(4).err
+    assert "is not here. All that models need: pip install ." in run(*args, "none", env=without_keras).expect(4).err
     run(*args, "first").expect(0)
     run(*args, "second", env=without_keras).expect(0)
     first, second = (json.loads((tmp_path / n / "chelsea.jpg.json").read_text()) for n in ("first", "second"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcam_cli.engines.devices import HasGpu, gpu_usable
 from gradcam_cli.errors import ModelError
+from gradcam_cli.extras import install_hint
 from gradcam_cli.models import keras_on_tensorflow
 from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, TargetSettings
 
@@ -231,7 +232,7 @@ def require_openvino() -> None:
         ModelError: it is not installed.
     """
     if not openvino_installed():
-        raise ModelError("OpenVINO is not installed. Install it: pip install 'gradcam-cli[openvino]'")
+        raise ModelError(f"OpenVINO is not installed. Install it: {install_hint('openvino')}")
 
 
 def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:

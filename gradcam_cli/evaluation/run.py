@@ -16,6 +16,7 @@ from gradcam_cli.evaluation.rows import Row, cell_row, change_row, error_row, im
 from gradcam_cli.evaluation.sanity import BaselineMaps, Stage, measure_stage
 from gradcam_cli.evaluation.study import LayerStudy, boxes_of, open_layers
 from gradcam_cli.evaluation.summary import StudySummary, evaluation_record
+from gradcam_cli.extras import install_hint
 from gradcam_cli.inputs.discovery import Found, Source, as_text
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.requests import EvaluateRequest, Gate
@@ -238,7 +239,7 @@ def _write(
     if not curves:
         return
     if find_spec("matplotlib") is None:
-        observer.warn(f"No {PLOT}: matplotlib is not installed. Install it: pip install 'gradcam-cli[plot]'")
+        observer.warn(f"No {PLOT}: matplotlib is not installed. Install it: {install_hint('plot')}")
         return
     from gradcam_cli.evaluation.plot import Curves, curves_png
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from gradcam_cli.errors import EnvironmentStop, GradcamError
+from gradcam_cli.extras import install_hint
 from gradcam_cli.process.signals import PIPE_CLOSED
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
@@ -43,7 +44,7 @@ def stop_of(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, OSError) and error.errno in FULL:
         return EnvironmentStop.exit_code, f"{error.strerror}."
     if isinstance(error, ImportError):
-        hint = "`pip install gradcam-cli` brings all that models need; a compiled .plan needs less."
+        hint = f"All that models need: {install_hint()}; a compiled .plan needs less."
         return EnvironmentStop.exit_code, f"{error}. {hint}"
     return None
 
