@@ -399,3 +399,20 @@ def test_the_closed_form_is_for_linear_heads_alone(tmp_path: Path) -> None:
     given = op.parameter([1, 3, 16, 16], np.float32, "picture")
     scores = op.add(pooled_head(op.relu(conv(given, 3, 4)), 3), np.float32(1000))
     assert plan(saved(tmp_path, op.relu(scores), given)).head_weights is None
+
+
+def test_a_layout_beside_another_way_to_the_logits_is_no_layer(tmp_path: Path) -> None:
+    """The gradient behind the transpose alone is half of that behind the features, and cannot be told from it."""
+    given = op.parameter([1, 3, 16, 20], np.float32, "picture")
+    features = op.relu(conv(given, 3, 4))
+    features.set_friendly_name("features")
+    laid = op.transpose(features, np.asarray([0, 2, 3, 1]))
+    laid.set_friendly_name("laid")
+    kernel = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    one = op.reduce_mean(op.relu(op.matmul(laid, kernel, False, False)), np.asarray([1, 2]), keep_dims=False)
+    path = saved(tmp_path, op.add(one, pooled_head(features, 3)), given)
+    with pytest.raises(ModelError, match=r"only lays out what 'features' gives.*`layer=features`"):
+        plan(path, "laid")
+    made = plan(path, "features")
+    assert made.check is not None
+    assert made.check.correlation > 0.999

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from gradcam_cli.engines.exchange.graph import key, kind, leading_to
 from gradcam_cli.engines.exchange.head import dense_weights, linearity
 from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.network import NUMBER, Network, open_network
 from gradcam_cli.engines.exchange.picture import picture_tensor, set_shape
 from gradcam_cli.engines.gradient import NoRuleError
+from gradcam_cli.engines.gradient.shapes import RELAYING
 from gradcam_cli.engines.plan import Plan, SelfCheck
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.self_check import WrongGradientError, checked_by_differences
@@ -41,6 +43,8 @@ def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> P
     """
     network = open_network(request)
     target = network.layers.choose(request.settings.layer)
+    if differentiated:
+        _refuse_one_of_several_ways(network, target)
     model = _one_or_many_pictures(network, target)
     slopes = linearity(network.analysed, target, network.scores)
     weights = dense_weights(network.analysed, target, network.scores)
@@ -68,6 +72,28 @@ def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> P
         linearity=slopes,
     )
     return plan if weights is not None or not differentiated else replace(plan, check=_compared(plan))
+
+
+def _refuse_one_of_several_ways(network: Network, target: Target) -> None:
+    """Refuse a layer that only lays out or cuts a tensor which other ways to the logits start from as well.
+
+    The gradient is taken along all ways behind a layer, and after OpenVINO has shared such an operation between a
+    layer and what reads it, nothing tells these ways from those that start before the layer.
+
+    Raises:
+        ModelError: the layer is of that kind.
+    """
+    leading = leading_to(network.scores.logits)
+    tensor = target.tensor
+    while kind(tensor) in RELAYING:
+        tensor = tensor.get_node().input_value(0)
+        readers = {reader.get_node().get_instance_id(): reader.get_node() for reader in tensor.get_target_inputs()}
+        if sum(any(key(made) in leading for made in node.outputs()) for node in readers.values()) > 1:
+            before = tensor.get_node().get_friendly_name()
+            raise ModelError(
+                f"{network.name}: layer '{target.layer.path}' only lays out what '{before}' gives, which others read, "
+                f"too. Choose `layer={before}`, or a method that takes no gradient: `method=eigencam` or scorecam."
+            )
 
 
 def _compared(plan: Plan) -> SelfCheck:
