@@ -18,7 +18,7 @@ from gradcam_cli.runs.native_threads import one_thread_each
 # What an import could change of its host; every third-party package is imported before it is looked at first.
 LOOK = """
 import importlib, os, pkgutil, signal, sys, warnings
-import cv2, h5py, keras, numpy, openvino, PIL.Image, tensorflow, threading, locale
+import cv2, h5py, keras, numpy, openvino, PIL.Image, ray, tensorflow, threading, locale
 from threadpoolctl import threadpool_info
 
 def look():
