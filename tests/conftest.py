@@ -5,10 +5,11 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from gradcam_cli.engines.selection import Engines
 from gradcam_cli.inputs.decoding import encode_jpeg
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.image_containers import PNG_MAGIC
+from gradcam_cli.storage import Stores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What a developer has configured for themselves must not change a test.
@@ -132,3 +134,13 @@ def photos(tmp_path: Path) -> Path:
     for i, name in enumerate(["a.jpg", "b.jpg", "sub/a.jpg"]):
         (root / name).write_bytes(jpeg(30 + i, 20, seed=i))
     return root
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A bucket in memory that no other test has."""
+    url = f"memory://bucket-{uuid4().hex}"
+    yield url
+    store = Stores().of(url)
+    for _, stored in list(store.list(url)):
+        store.remove(stored.url)

@@ -1,11 +1,9 @@
 """Files of a model in an object store: fetched whole, checked as local files are, named by their URL, and removed."""
 
 import hashlib
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -21,16 +19,6 @@ from gradcam_cli.settings import EngineSettings, ModelSettings
 from gradcam_cli.storage import Store, Stores, Url
 
 pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
-
-
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """A bucket in memory that no other test has."""
-    url = f"memory://bucket-{uuid4().hex}"
-    yield url
-    store = Stores().of(url)
-    for _, stored in list(store.list(url)):
-        store.remove(stored.url)
 
 
 def silent(name: str, size: int) -> AbstractContextManager[Any]:

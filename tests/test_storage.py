@@ -2,10 +2,9 @@
 
 import errno
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from conftest import Invoke, jpeg, png
@@ -18,16 +17,6 @@ from gradcam_cli.storage import Backoff, Stat, Store, Stores, Url, check_url, is
 pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
 
 QUICK = Backoff(tries=4, first=0, longest=0)
-
-
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """A bucket in memory that no other test has."""
-    url = f"memory://bucket-{uuid4().hex}"
-    yield url
-    store = Stores().of(url)
-    for _, stored in list(store.list(url)):
-        store.remove(stored.url)
 
 
 def fill(url: str, *names: str, data: bytes = b"\xff\xd8\xff") -> Store:

@@ -2,10 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from conftest import Invoke, jpeg
@@ -21,16 +19,6 @@ from gradcam_cli.runs.explain import run_explain
 from gradcam_cli.storage import Store, Stores, Url
 
 pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
-
-
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """A bucket in memory that no other test has."""
-    url = f"memory://bucket-{uuid4().hex}"
-    yield url
-    store = Stores().of(url)
-    for _, stored in list(store.list(url)):
-        store.remove(stored.url)
 
 
 @pytest.fixture
