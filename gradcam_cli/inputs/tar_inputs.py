@@ -7,7 +7,7 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
@@ -107,12 +107,7 @@ class TarArchive:
     files: TarFiles
     path: str
     identity: Identity
-    kept: dict[str, TarMember]
-
-    def __init__(self, files: TarFiles, path: str, identity: Identity) -> None:
-        """Read nothing yet."""
-        for name, value in (("files", files), ("path", path), ("identity", identity), ("kept", {})):
-            object.__setattr__(self, name, value)
+    kept: dict[str, TarMember] = field(default_factory=dict)
 
     def stat(self, url: str) -> Stat:
         """Give the size of a member, and the time of the tar: many writers give all members the time 0."""
