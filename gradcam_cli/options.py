@@ -30,8 +30,8 @@ from gradcam_cli.settings import (
     TargetSettings,
     Threshold,
 )
-from gradcam_cli.storage import Url, place
 from gradcam_cli.text import did_you_mean
+from gradcam_cli.urls import Url, place
 
 StrPath = str | os.PathLike[str]
 

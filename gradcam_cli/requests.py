@@ -21,7 +21,7 @@ from gradcam_cli.settings import (
     SampleRange,
     TargetSettings,
 )
-from gradcam_cli.storage import Url
+from gradcam_cli.urls import Url
 
 # How the results of a run are stored: a file for each overlay and sidecar, or files of many images.
 Format = Literal["files", "webdataset", "parquet"]

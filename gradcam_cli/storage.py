@@ -1,34 +1,20 @@
 """Object stores behind the few calls that the program needs: list, stat, read, put, put-if-absent and remove.
 
 fsspec knows the stores, and this module alone knows fsspec. Local paths never come here. A call that the store cannot
-serve at the moment is repeated with exponential back-off and jitter. What a store or its library says is never part of
-a message, because it may name credentials: messages have the URL without secrets, and the error's code.
+serve at the moment is repeated with exponential back-off and jitter.
 """
 
-import errno
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 from typing import Any, Final, Protocol, TypeVar
 
 from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.extras import install_hint
+from gradcam_cli.storage_errors import failure_of
+from gradcam_cli.urls import check_url, shown
 
-# Stores in which an object is put whole or not at all. File systems behind URLs (sftp, hdfs) have no such promise.
-SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory")
-# One letter and a colon is a drive.
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
-# Names of values that sign a URL, or are a token.
-_SIGNED: Final = re.compile(
-    r"([?&])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token|expires)=[^&]*",
-    re.IGNORECASE,
-)
-_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,39}|\d{3}")
 # The s3fs package repeats calls by itself, and so does botocore; here each call is repeated by this module alone.
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "s3": {
@@ -42,40 +28,8 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
         },
     },
 }
-_PASSING: Final = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EBUSY,
-        errno.EIO,
-        errno.EPIPE,
-        errno.ECONNRESET,
-        errno.ETIMEDOUT,
-        getattr(errno, "EREMOTEIO", 5),
-    }
-)
-_LIBRARIES: Final = (
-    "botocore",
-    "aiobotocore",
-    "aiohttp",
-    "urllib3",
-    "requests",
-    "gcsfs",
-    "google",
-    "azure",
-    "oci",
-    "oss2",
-)
 _ETAGS: Final = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "created")
-_TOLD: Final = {
-    Reason.VANISHED: "there is no such object",
-    Reason.OUTPUT_NOT_OURS: "there is an object of this name already",
-    Reason.PERMISSION: "the store refuses access, or no credentials for it were found",
-    Reason.NAME_TOO_LONG: "the name is longer than the store allows",
-    Reason.UNSUPPORTED: "the store has no such call",
-    Reason.UNREADABLE: "the store failed",
-}
-
 Result = TypeVar("Result")
 
 
@@ -140,85 +94,6 @@ class Stored:
             StorageError: it is not there, or the store does not answer.
         """
         return self.store.read(self.url)
-
-
-@dataclass(frozen=True)
-class Url:
-    """A place in an object store, where a command also takes a path; `/` goes below it."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        """Leave out slashes at the end."""
-        object.__setattr__(self, "text", self.text.rstrip("/"))
-
-    def __truediv__(self, relative: str) -> "Url":
-        """Give the place below this one."""
-        return Url(f"{self.text}/{relative}")
-
-    def __str__(self) -> str:
-        """Give the URL without secrets, for people."""
-        return shown(self.text)
-
-    @property
-    def name(self) -> str:
-        """The last part of the URL."""
-        return self.text.rsplit("/", 1)[-1]
-
-
-def is_url(text: str) -> bool:
-    """Whether a text is a URL of any kind."""
-    return _URL.match(text) is not None
-
-
-def is_stored(text: str) -> bool:
-    """Whether a text is the URL of a place in an object store."""
-    found = _URL.match(text)
-    return found is not None and found[1].lower() in SCHEMES
-
-
-def shown(text: str) -> str:
-    """Write URLs without passwords, signatures and tokens."""
-    return _SIGNED.sub(r"\1\2=...", _PASSWORD.sub("...@", text))
-
-
-def check_url(text: str) -> None:
-    """Refuse a URL that is of no object store, or that has credentials: they would be recorded with the run.
-
-    Raises:
-        UsageError: it is such a URL.
-    """
-    if not is_url(text):
-        return
-    if not is_stored(text):
-        raise UsageError(
-            f"{shown(text)}: URLs of this kind are not supported; those of object stores are: "
-            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}. Copy the files to this machine and back; a path that "
-            f"looks like a URL is written ./{shown(text).replace('//', '/', 1)}"
-        )
-    if shown(text) != text:
-        raise UsageError(
-            f"{shown(text)}: a URL must not have credentials, since it is recorded with the run. Give them as the "
-            "store's own tools take them: environment variables, a profile, or the role of the machine."
-        )
-
-
-def place(given: str | os.PathLike[str]) -> "Path | Url":
-    """Give a path of this machine, or the place in an object store that a URL names.
-
-    Raises:
-        UsageError: it is a URL of no object store, or has credentials.
-    """
-    text = os.fspath(given)
-    if not is_url(text):
-        return Path(given)
-    check_url(text)
-    return Url(text)
-
-
-def refusal(error: StorageError) -> UsageError | StorageError:
-    """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
-    return error if error.is_passing else UsageError(str(error))
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,7 +218,7 @@ class Store:
             try:
                 return call(*args, **options)
             except Exception as error:  # noqa: BLE001 - each store's library has errors of its own
-                failure, passing = _failure(shown(url), error, attempt + 1)
+                failure, passing = failure_of(shown(url), error, attempt + 1)
             if not passing or attempt + 1 == self.backoff.tries or self._ended.wait(self.backoff.wait(attempt)):
                 # The library's own error may name credentials, also in a traceback.
                 raise failure from None
@@ -420,67 +295,3 @@ def _nanoseconds(time: object) -> int | None:
         return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
     # Doubles of seconds are good for microseconds.
     return round(time * 10**6) * 1000 if isinstance(time, (int, float)) else None
-
-
-def _failure(url: str, error: Exception, tries: int) -> tuple[StorageError, bool]:
-    """Say what went wrong without the library's own words, and whether the same call may go through later."""
-    code = _code(error)
-    reason = _reason(error, code)
-    passing = reason is Reason.UNREADABLE and _is_passing(error)
-    told = f"the store failed {tries} times" if passing and tries > 1 else _TOLD[reason]
-    return StorageError(reason, f"{url}: {told} ({code})."), passing
-
-
-def _reason(error: Exception, code: str) -> Reason:
-    number = error.errno if isinstance(error, OSError) else None
-    for fits, reason in (
-        (isinstance(error, FileNotFoundError), Reason.VANISHED),
-        (isinstance(error, FileExistsError) or code in {"PreconditionFailed", "412"}, Reason.OUTPUT_NOT_OURS),
-        (isinstance(error, PermissionError) or code in {"401", "403"}, Reason.PERMISSION),
-        ("Credentials" in type(error).__name__, Reason.PERMISSION),
-        (number == errno.ENAMETOOLONG, Reason.NAME_TOO_LONG),
-        (isinstance(error, NotImplementedError) or number == errno.ENOSYS, Reason.UNSUPPORTED),
-    ):
-        if fits:
-            return reason
-    return Reason.UNREADABLE
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether an error is one of the network or of a store under load."""
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in {408, 429}
-    if isinstance(error, (TimeoutError, ConnectionError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno in _PASSING
-    if "Validation" in type(error).__name__:
-        return False
-    return type(error).__module__.split(".", 1)[0] in _LIBRARIES
-
-
-def _status(error: Exception) -> int | None:
-    """Give the status of HTTP that an error of a library has."""
-    for each in (error, error.__cause__):
-        for name in ("status_code", "status", "code"):
-            status = getattr(each, name, None)
-            if isinstance(status, int):
-                return status
-        response = getattr(each, "response", None)
-        if isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if isinstance(status, int):
-                return status
-    return None
-
-
-def _code(error: Exception) -> str:
-    """Give the store's own code of an error, such as SlowDown, or else the name of its type: one word in any case."""
-    for each in (error, error.__cause__):
-        response = getattr(each, "response", None)
-        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-        if code and _CODE.fullmatch(str(code)):
-            return str(code)
-    status = _status(error)
-    return type(error).__name__ if status is None else str(status)

@@ -22,6 +22,8 @@ ROOMS: dict[str, set[str]] = {
     "package_data": set(),
     "atomic": set(),
     "cores": set(),
+    "urls": set(),
+    "storage_errors": set(),
     "storage": {"fsspec"},
     "text": set(),
     "versions": set(),

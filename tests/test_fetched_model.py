@@ -16,7 +16,8 @@ from gradcam_cli.inputs import fetched_model
 from gradcam_cli.inputs.fetched_model import fetched
 from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.settings import EngineSettings, ModelSettings
-from gradcam_cli.storage import Store, Stores, Url
+from gradcam_cli.storage import Store, Stores
+from gradcam_cli.urls import Url
 
 pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
 

@@ -12,7 +12,8 @@ from conftest import Invoke, jpeg, png
 from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.inputs.discovery import find_sources
 from gradcam_cli.inputs.walk import Rules, patterns
-from gradcam_cli.storage import Backoff, Stat, Store, Stores, Url, check_url, is_stored, shown
+from gradcam_cli.storage import Backoff, Stat, Store, Stores
+from gradcam_cli.urls import Url, check_url, is_stored, shown
 
 pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
 

@@ -16,7 +16,8 @@ from gradcam_cli.options import explain_request
 from gradcam_cli.results.stored_folder import StoredFolder
 from gradcam_cli.results.stored_lock import FOLDER, StoredLock
 from gradcam_cli.runs.explain import run_explain
-from gradcam_cli.storage import Store, Stores, Url
+from gradcam_cli.storage import Store, Stores
+from gradcam_cli.urls import Url
 
 pytest.importorskip("fsspec", reason="the extra gradcam-cli[remote] is not installed")
 

@@ -29,6 +29,7 @@ from gradcam_cli.options import evaluate_request
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import EvaluateRequest, ExplainRequest
 from gradcam_cli.settings import QUICK_METRICS
+from gradcam_cli.urls import refuse_url
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
@@ -86,8 +87,6 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         raise UsageError("A picture on stdin can be read only once: evaluate wants files.")
     if options["output"] == STDIO:
         raise UsageError("The table goes to stdout by itself; -o is a folder.")
-    from gradcam_cli.inputs.discovery import refuse_url
-
     check_inputs(options)
     refuse_url(options["output"] or "")
     request = _request(options)

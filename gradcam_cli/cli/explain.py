@@ -30,6 +30,7 @@ from gradcam_cli.options import explain_request
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import ExplainRequest, ReportRequest
 from gradcam_cli.settings import OverlaySettings, Resume
+from gradcam_cli.urls import refuse_url
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
@@ -90,8 +91,6 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
             ctx.exit(_preview(request, verbosity, ctx.obj))
         records = Records(options["jsonl"], overlay=options["output"] == STDIO)
         if options["report"]:
-            from gradcam_cli.inputs.discovery import refuse_url
-
             refuse_url(options["output"])
             # A page of somebody else is refused before the run, not after it.
             from gradcam_cli.report.report import refuse_foreign_page

@@ -7,6 +7,7 @@ from typing import Any
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import UsageError
+from gradcam_cli.urls import refuse_url
 
 
 def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
@@ -22,8 +23,6 @@ def check_inputs(options: Mapping[str, Any]) -> None:
     Raises:
         UsageError: there is something to refuse.
     """
-    from gradcam_cli.inputs.discovery import refuse_url
-
     listed, quiet = options["files_from"], options["quiet"]
     refuse(
         [

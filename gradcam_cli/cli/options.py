@@ -13,7 +13,7 @@ from gradcam_cli.options import options_of
 from gradcam_cli.parsing import PARSERS
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.settings import InputSettings, ModelSettings
-from gradcam_cli.storage import Url
+from gradcam_cli.urls import Url, refuse_url
 
 STDIO = "-"
 # Options that are not called as their setting is.
@@ -41,8 +41,6 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse a URL before its two slashes become one."""
-        from gradcam_cli.inputs.discovery import refuse_url
-
         if isinstance(value, str):
             refuse_url(value)
         return super().convert(value, param, ctx)

@@ -16,7 +16,8 @@ from gradcam_cli.inputs.objects import find_objects
 from gradcam_cli.inputs.shards import is_run_record
 from gradcam_cli.inputs.tar_inputs import TarFiles, is_tar
 from gradcam_cli.inputs.walk import Rules, walk
-from gradcam_cli.storage import Stored, Stores, Url, is_url, shown
+from gradcam_cli.storage import Stored, Stores
+from gradcam_cli.urls import Url, is_url
 
 STDIN = "-"
 
@@ -106,20 +107,6 @@ def find_sources(
     for path in listed:
         found.extend(finding.from_list(path))
     return Found(_without_collisions(sorted(set(found))), finding.left_out)
-
-
-def refuse_url(text: str) -> None:
-    """Refuse a URL, of which the file system would make folders.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if is_url(text):
-        named = shown(text)
-        raise UsageError(
-            f"{named}: URLs are not supported here. Copy the files to this machine and back; a path that looks like a "
-            f"URL is written ./{named.replace('//', '/', 1)}"
-        )
 
 
 @dataclass(frozen=True)

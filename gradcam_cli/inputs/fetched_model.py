@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from gradcam_cli.errors import EnvironmentStop, ModelError, StorageError
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.storage import Stored, Stores, Url, is_stored
+from gradcam_cli.storage import Stored, Stores
+from gradcam_cli.urls import Url, is_stored
 
 MOST_BYTES: Final = 8 * 2**30
 MOST_LABEL_BYTES: Final = 16 * 2**20

@@ -14,7 +14,9 @@ from gradcam_cli.inputs.path_list import read_list
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
-from gradcam_cli.storage import Stores, Url, is_url, refusal
+from gradcam_cli.storage import Stores
+from gradcam_cli.storage_errors import refusal
+from gradcam_cli.urls import Url, is_url
 
 
 def find_inputs(

@@ -22,7 +22,9 @@ from gradcam_cli.inputs.walk import (
     says_picture,
     why_not,
 )
-from gradcam_cli.storage import Store, Stored, Stores, refusal, shown
+from gradcam_cli.storage import Store, Stored, Stores
+from gradcam_cli.storage_errors import refusal
+from gradcam_cli.urls import shown
 
 # Objects whose first bytes are read at the same time: each read waits for the network.
 LOOKS: Final = 16

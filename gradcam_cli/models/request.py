@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradcam_cli.errors import ModelError, UsageError
-from gradcam_cli.inputs.discovery import refuse_url
 from gradcam_cli.inputs.other_inputs import GivenInput, read_inputs
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.labels.files import beside, folder_labels, named_after, read_labels
@@ -20,7 +19,7 @@ from gradcam_cli.models.recognise import SUFFIXES, kind_of
 from gradcam_cli.models.safety.held_file import HashedFile, hash_file, held
 from gradcam_cli.models.weights import ensure_weights
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.storage import Url
+from gradcam_cli.urls import Url, refuse_url
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5", ".onnx", ".xml")
 PLAN_SUFFIX = ".plan"

@@ -9,7 +9,8 @@ from gradcam_cli.results.packed_folder import PackedFolder
 from gradcam_cli.results.part_place import LocalParts
 from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.stored_folder import StoredFolder
-from gradcam_cli.storage import Stores, Url
+from gradcam_cli.storage import Stores
+from gradcam_cli.urls import Url
 
 
 def run_folder(

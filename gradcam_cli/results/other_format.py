@@ -8,7 +8,7 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.results.part_names import Packing, parts_among
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.storage import Url
+from gradcam_cli.urls import Url
 
 
 class Holding(Protocol):

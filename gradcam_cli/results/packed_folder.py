@@ -21,7 +21,7 @@ from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.parts import OpenPart, Parts, manifest_of
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.stored_folder import StoredFolder
-from gradcam_cli.storage import Url
+from gradcam_cli.urls import Url
 
 Waiting = tuple[str, Mapping[str, bytes], Record]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from gradcam_cli.atomic import temporary_beside
-from gradcam_cli.storage import Store, Url
+from gradcam_cli.storage import Store
+from gradcam_cli.urls import Url
 
 # Bytes that are read of an object at once: what is wanted next is often beside what was read before.
 READ_AHEAD = 256 * 1024

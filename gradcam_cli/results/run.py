@@ -11,7 +11,7 @@ from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.stored_folder import StoredFolder
-from gradcam_cli.storage import Url, place
+from gradcam_cli.urls import Url, place
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.storage import Url
+from gradcam_cli.urls import Url
 
 
 class RunFolder(Protocol):

@@ -19,7 +19,9 @@ from gradcam_cli.results.part_names import Packing, manifest_name
 from gradcam_cli.results.part_place import StoredParts
 from gradcam_cli.results.sidecar import Record, files_of, to_json
 from gradcam_cli.results.stored_lock import FOLDER, StoredLock
-from gradcam_cli.storage import Stores, Url, refusal
+from gradcam_cli.storage import Stores
+from gradcam_cli.storage_errors import refusal
+from gradcam_cli.urls import Url
 
 CALLS_AT_ONCE: Final = 16
 LOCKS: Final = f"{FOLDER}/"

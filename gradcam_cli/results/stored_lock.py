@@ -17,7 +17,8 @@ from typing import Final
 
 from gradcam_cli.errors import EnvironmentStop, StorageError, UsageError
 from gradcam_cli.inputs.shards import Shard
-from gradcam_cli.storage import Store, Url
+from gradcam_cli.storage import Store
+from gradcam_cli.urls import Url
 
 FOLDER: Final = ".gradcam-locks"
 ALL: Final = "all"

@@ -36,8 +36,9 @@ from gradcam_cli.runs.pooled import Pooled, pool_of
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
 from gradcam_cli.runs.run_record import origin_before, run_record
 from gradcam_cli.runs.tally import Tally
-from gradcam_cli.storage import Stores, Url
+from gradcam_cli.storage import Stores
 from gradcam_cli.text import counted
+from gradcam_cli.urls import Url
 
 
 def run_explain(

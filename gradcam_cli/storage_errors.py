@@ -1,0 +1,113 @@
+"""What an error of an object store means: its reason, and whether the same call may succeed later.
+
+What a store or its library says is never part of a message, because it may name credentials: messages have the URL
+without secrets, and the error's code.
+"""
+
+import errno
+import re
+from typing import Final
+
+from gradcam_cli.errors import Reason, StorageError, UsageError
+
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,39}|\d{3}")
+_PASSING: Final = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EIO,
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ETIMEDOUT,
+        getattr(errno, "EREMOTEIO", 5),
+    }
+)
+_LIBRARIES: Final = (
+    "botocore",
+    "aiobotocore",
+    "aiohttp",
+    "urllib3",
+    "requests",
+    "gcsfs",
+    "google",
+    "azure",
+    "oci",
+    "oss2",
+)
+_TOLD: Final = {
+    Reason.VANISHED: "there is no such object",
+    Reason.OUTPUT_NOT_OURS: "there is an object of this name already",
+    Reason.PERMISSION: "the store refuses access, or no credentials for it were found",
+    Reason.NAME_TOO_LONG: "the name is longer than the store allows",
+    Reason.UNSUPPORTED: "the store has no such call",
+    Reason.UNREADABLE: "the store failed",
+}
+
+
+def refusal(error: StorageError) -> UsageError | StorageError:
+    """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
+    return error if error.is_passing else UsageError(str(error))
+
+
+def failure_of(url: str, error: Exception, tries: int) -> tuple[StorageError, bool]:
+    """Say what went wrong without the library's own words, and whether the same call may go through later."""
+    code = _code(error)
+    reason = _reason(error, code)
+    passing = reason is Reason.UNREADABLE and _is_passing(error)
+    told = f"the store failed {tries} times" if passing and tries > 1 else _TOLD[reason]
+    return StorageError(reason, f"{url}: {told} ({code})."), passing
+
+
+def _reason(error: Exception, code: str) -> Reason:
+    number = error.errno if isinstance(error, OSError) else None
+    for fits, reason in (
+        (isinstance(error, FileNotFoundError), Reason.VANISHED),
+        (isinstance(error, FileExistsError) or code in {"PreconditionFailed", "412"}, Reason.OUTPUT_NOT_OURS),
+        (isinstance(error, PermissionError) or code in {"401", "403"}, Reason.PERMISSION),
+        ("Credentials" in type(error).__name__, Reason.PERMISSION),
+        (number == errno.ENAMETOOLONG, Reason.NAME_TOO_LONG),
+        (isinstance(error, NotImplementedError) or number == errno.ENOSYS, Reason.UNSUPPORTED),
+    ):
+        if fits:
+            return reason
+    return Reason.UNREADABLE
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether an error is one of the network or of a store under load."""
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in {408, 429}
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    if "Validation" in type(error).__name__:
+        return False
+    return type(error).__module__.split(".", 1)[0] in _LIBRARIES
+
+
+def _status(error: Exception) -> int | None:
+    """Give the status of HTTP that an error of a library has."""
+    for each in (error, error.__cause__):
+        for name in ("status_code", "status", "code"):
+            status = getattr(each, name, None)
+            if isinstance(status, int):
+                return status
+        response = getattr(each, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if isinstance(status, int):
+                return status
+    return None
+
+
+def _code(error: Exception) -> str:
+    """Give the store's own code of an error, such as SlowDown, or else the name of its type: one word in any case."""
+    for each in (error, error.__cause__):
+        response = getattr(each, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        if code and _CODE.fullmatch(str(code)):
+            return str(code)
+    status = _status(error)
+    return type(error).__name__ if status is None else str(status)

@@ -1,0 +1,109 @@
+"""URLs: which of them are places in object stores, and how they are written without secrets."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gradcam_cli.errors import UsageError
+
+# Stores in which an object is put whole or not at all. File systems behind URLs (sftp, hdfs) have no such promise.
+SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory")
+# One letter and a colon is a drive.
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+# Names of values that sign a URL, or are a token.
+_SIGNED: Final = re.compile(
+    r"([?&])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token|expires)=[^&]*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Url:
+    """A place in an object store, where a command also takes a path; `/` goes below it."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Leave out slashes at the end."""
+        object.__setattr__(self, "text", self.text.rstrip("/"))
+
+    def __truediv__(self, relative: str) -> "Url":
+        """Give the place below this one."""
+        return Url(f"{self.text}/{relative}")
+
+    def __str__(self) -> str:
+        """Give the URL without secrets, for people."""
+        return shown(self.text)
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL."""
+        return self.text.rsplit("/", 1)[-1]
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL of any kind."""
+    return _URL.match(text) is not None
+
+
+def is_stored(text: str) -> bool:
+    """Whether a text is the URL of a place in an object store."""
+    found = _URL.match(text)
+    return found is not None and found[1].lower() in SCHEMES
+
+
+def shown(text: str) -> str:
+    """Write URLs without passwords, signatures and tokens."""
+    return _SIGNED.sub(r"\1\2=...", _PASSWORD.sub("...@", text))
+
+
+def check_url(text: str) -> None:
+    """Refuse a URL that is of no object store, or that has credentials: they would be recorded with the run.
+
+    Raises:
+        UsageError: it is such a URL.
+    """
+    if not is_url(text):
+        return
+    if not is_stored(text):
+        raise UsageError(
+            f"{shown(text)}: URLs of this kind are not supported; those of object stores are: "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}. {_without_stores(text)}"
+        )
+    if shown(text) != text:
+        raise UsageError(
+            f"{shown(text)}: a URL must not have credentials, since it is recorded with the run. Give them as the "
+            "store's own tools take them: environment variables, a profile, or the role of the machine."
+        )
+
+
+def refuse_url(text: str) -> None:
+    """Refuse a URL, of which the file system would make folders.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if is_url(text):
+        raise UsageError(f"{shown(text)}: URLs are not supported here. {_without_stores(text)}")
+
+
+def _without_stores(text: str) -> str:
+    """Say what to do where a URL is not supported."""
+    path = shown(text).replace("//", "/", 1)
+    return f"Copy the files to this machine and back; a path that looks like a URL is written ./{path}"
+
+
+def place(given: str | os.PathLike[str]) -> Path | Url:
+    """Give a path of this machine, or the place in an object store that a URL names.
+
+    Raises:
+        UsageError: it is a URL of no object store, or has credentials.
+    """
+    text = os.fspath(given)
+    if not is_url(text):
+        return Path(given)
+    check_url(text)
+    return Url(text)
