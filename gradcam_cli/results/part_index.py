@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gradcam_cli.inputs.discovery import from_text
-from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.sidecar import EXPLAINED, Record
 
 INDEX_VERSION: Final = 1
-FINISHED: Final = frozenset({"ok", "flat"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class PartEntry:
     @property
     def is_explained(self) -> bool:
         """Whether the image has an explanation, and no failure."""
-        return self.known["status"] in FINISHED
+        return self.known["status"] in EXPLAINED
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from gradcam_cli.results.earlier_run import MOST_CHANGES, changes, run_record_of
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
 from gradcam_cli.results.ownership import belongs_to
 from gradcam_cli.results.reading import read_sidecar
-from gradcam_cli.results.sidecar import Record, name_on_disk
+from gradcam_cli.results.sidecar import EXPLAINED, Record, name_on_disk
 from gradcam_cli.text import counted
 
-FINISHED: Final = ("ok", "flat")
 COUNTS: Final = frozenset({"asked", "done", "failed", "left", "total", "before"})
 MOST_NAMES: Final = 8
 
@@ -191,7 +190,7 @@ def _find_sidecars(parts: Sequence[ShardPart]) -> None:
         if sidecar is not None and _belongs(sidecar, place, part.record):
             _refuse_missing(path, sidecar)
             part.places.append(place)
-            explained[part.shard.index] += sidecar["status"] in FINISHED
+            explained[part.shard.index] += sidecar["status"] in EXPLAINED
     for part in parts:
         done, there = part.record["counts"]["done"], explained[part.shard.index]
         if there < done:

@@ -26,6 +26,8 @@ from gradcam_cli.results.ownership import parsed
 
 SCHEMA_VERSION = 2
 FIRST_VERSION = 1
+# The `status` of an image that has an explanation.
+EXPLAINED = ("ok", "flat")
 
 Record = dict[str, Any]
 

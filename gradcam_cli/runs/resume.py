@@ -15,11 +15,9 @@ from gradcam_cli.inputs.decoding import read_file, sha256
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import fetch
 from gradcam_cli.results.run_folder import RunFolder
-from gradcam_cli.results.sidecar import SCHEMA_VERSION, Record, name_on_disk
+from gradcam_cli.results.sidecar import EXPLAINED, SCHEMA_VERSION, Record, name_on_disk
 from gradcam_cli.settings import Limits
 from gradcam_cli.storage import Stat
-
-FINISHED = ("ok", "flat")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def is_finished(folder: RunFolder, source: Source, wanted: Wanted) -> bool:
         return False
     try:
         return (
-            record["status"] in FINISHED
+            record["status"] in EXPLAINED
             and _same_run(record, wanted)
             and _same_input(record, source, wanted)
             and _whole(record, folder, source, wanted)
