@@ -4,6 +4,8 @@ from enum import StrEnum
 from typing import Self
 
 LONGEST_REASON = 300
+# The end of messages about a run that the machine stopped.
+STAYS = "What was finished stays valid."
 
 
 class Reason(StrEnum):

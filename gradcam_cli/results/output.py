@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside
-from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
+from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.shards import RUN_RECORD, Shard
@@ -27,7 +27,6 @@ from gradcam_cli.results.sidecar import Record, files_of, to_json
 from gradcam_cli.settings import Limits
 
 SIDECAR_SUFFIX = ".json"
-STAYS = "What was finished stays valid."
 # A sidecar of a thousand classes has some 400 kB.
 SIDECAR_LIMITS = Limits(max_file_bytes=64 * 2**20)
 _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

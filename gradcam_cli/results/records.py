@@ -5,11 +5,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.errors import STAYS, EnvironmentStop
 from gradcam_cli.results.sidecar import Record, to_json
 
 STDOUT = "-"
-STAYS = "What was finished stays valid."
 
 
 @contextmanager

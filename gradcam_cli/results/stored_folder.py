@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, StorageError, UsageError
+from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, StorageError, UsageError
 from gradcam_cli.inputs.discovery import Source, as_text
 from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
 from gradcam_cli.results.other_format import refuse_other_format
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, STAYS, TOO_LONG, Names
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, TOO_LONG, Names
 from gradcam_cli.results.ownership import belongs_to, is_made_of_runs, is_ours, is_record, parsed
 from gradcam_cli.results.packed_reading import packed_records
 from gradcam_cli.results.part_names import Packing, manifest_name

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Protocol
 
 from gradcam_cli.engines.protocol import Engine
-from gradcam_cli.errors import EnvironmentStop
+from gradcam_cli.errors import STAYS, EnvironmentStop
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.subprocess_decoder import Decoders
@@ -15,8 +15,6 @@ from gradcam_cli.runs.engine_factory import EngineFactory
 from gradcam_cli.runs.job import Decode, Job, Sink
 from gradcam_cli.runs.run_record import origin_of_job
 from gradcam_cli.runs.threads import available_threads
-
-STAYS = "What was finished stays valid."
 
 
 class Explaining(Protocol):

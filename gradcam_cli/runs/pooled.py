@@ -15,7 +15,7 @@ from itertools import count
 from typing import Final
 
 from gradcam_cli.cores import available_cores
-from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
+from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import decode, modified_ns
 from gradcam_cli.inputs.discovery import Source, as_text
 from gradcam_cli.results.output import Names
@@ -206,7 +206,7 @@ class Pooled:
                 raise WorkerDied(how)
         raise EnvironmentStop(
             f"{counted(attempt, 'worker')} ended while they loaded the model, the last one by {how}: there may not be "
-            "enough memory for so many `workers`. What was finished stays valid."
+            f"enough memory for so many `workers`. {STAYS}"
         )
 
 
