@@ -219,15 +219,8 @@ def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation,
         _blame(findings, relative, "damaged: the sidecar is empty or cut off")
         return set()
     record = parsed(data)
-    if _sums_up(record):
+    if _sums_up(record) or not _verify_sidecar(relative, record, runs, first_error, findings):
         return set()
-    findings.sidecars += 1
-    findings.images.append(as_text(relative).removesuffix(SIDECAR_SUFFIX))
-    invalid = first_error(record)
-    if invalid is not None:
-        _blame(findings, relative, f"not valid by the schema: {invalid}")
-        return set()
-    _verify_run(relative, record, runs, findings)
     return {name for file in record["files"] if (name := _verify_file(root, relative, record, file, findings))}
 
 
@@ -284,13 +277,8 @@ def _verify_entry(
     findings: Findings,
 ) -> None:
     record = parts.sidecar(part, entry)
-    findings.sidecars += 1
-    findings.images.append(as_text(relative).removesuffix(SIDECAR_SUFFIX))
-    invalid = first_error(record)
-    if invalid is not None:
-        _blame(findings, relative, f"not valid by the schema: {invalid}")
+    if not _verify_sidecar(relative, record, runs, first_error, findings):
         return
-    _verify_run(relative, record, runs, findings)
     for file in record["files"]:
         findings.files += 1
         path = f"{relative.rpartition('/')[0]}/{file['name']}".lstrip("/")
@@ -313,6 +301,18 @@ def _verify_bytes(path: str, data: bytes, file: Record, findings: Findings) -> N
         decode(data, LIMITS)
     elif path.endswith(MAP_SUFFIX):
         np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def _verify_sidecar(relative: str, record: Record, runs: Runs, first_error: Validation, findings: Findings) -> bool:
+    """Verify a sidecar apart from its files, and say whether it is valid by its schema."""
+    findings.sidecars += 1
+    findings.images.append(as_text(relative).removesuffix(SIDECAR_SUFFIX))
+    invalid = first_error(record)
+    if invalid is not None:
+        _blame(findings, relative, f"not valid by the schema: {invalid}")
+        return False
+    _verify_run(relative, record, runs, findings)
+    return True
 
 
 def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -> None:
