@@ -9,6 +9,7 @@ from typing import Final
 from gradcam_cli.atomic import PREFIX
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.urls import Url
 
 fcntl: ModuleType | None
 try:
@@ -52,8 +53,7 @@ class FolderLock:
                 self._take_file(fcntl, self._root / f"{PREFIX}{self._shard.name}{LOCK_SUFFIX}")
         except BlockingIOError as error:
             self.release()
-            who = f"another run of shard {self._shard}, or a run of all," if self._shard else "another run"
-            raise UsageError(f"{self._root}: {who} is writing there. Wait for it, or choose another.") from error
+            raise in_use(self._root, self._shard) from error
 
     def release(self) -> None:
         """Let another run have the folder."""
@@ -76,6 +76,13 @@ class FolderLock:
                     self._file = path
                     return
             os.close(self._descriptors.pop())
+
+
+def in_use(root: Path | Url, shard: Shard | None, why: str = "") -> UsageError:
+    """Give the error of a run, or of a shard, whose folder another run has; `why` tells how that is known."""
+    who = f"another run of shard {shard}, or a run of all," if shard else "another run"
+    reason = f" ({why})" if why else ""
+    return UsageError(f"{root}: {who} is writing there{reason}. Wait for it, or choose another.")
 
 
 def _lock(locks: ModuleType, descriptor: int, mode: int) -> None:

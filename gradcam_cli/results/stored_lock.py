@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Final
 
-from gradcam_cli.errors import EnvironmentStop, StorageError, UsageError
+from gradcam_cli.errors import EnvironmentStop, StorageError
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.results.folder_lock import in_use
 from gradcam_cli.storage import Store
 from gradcam_cli.urls import Url
 
@@ -105,7 +106,8 @@ class StoredLock:
         # A store without the condition may have let two runs put it, and a call that was repeated may be our own.
         if self._store.read(url) == content:
             return
-        raise self._refusal("it took the lock at the same time" if put else "it took the lock first")
+        why = "it took the lock at the same time" if put else "it took the lock first"
+        raise in_use(self._root, self._shard, why)
 
     def _refuse_held(self, locks: list[_Lock]) -> None:
         held = next((lock for lock in locks if lock.is_held), None)
@@ -115,11 +117,8 @@ class StoredLock:
             self._store.remove(self._url)
             self._url = ""
         until = time.strftime("%H:%M:%S UTC", time.gmtime(held.expires))
-        raise self._refusal(f"its lock holds until {until}, unless it is put off; one that was killed frees it then")
-
-    def _refusal(self, why: str) -> UsageError:
-        who = f"another run of shard {self._shard}, or a run of all," if self._shard else "another run"
-        return UsageError(f"{self._root}: {who} is writing there ({why}). Wait for it, or choose another.")
+        why = f"its lock holds until {until}, unless it is put off; one that was killed frees it then"
+        raise in_use(self._root, self._shard, why)
 
     def _content(self) -> bytes:
         self._expires = time.time() + EXPIRY
