@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from fakes import FakeEngines
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.errors import EnvironmentStop, ImageError, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.options import explain_request
 from gradcam_cli.report.compare import compare_runs
 from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import ReportRequest
 from gradcam_cli.results.merging import merge_runs
+from gradcam_cli.results.packed_reading import RunFiles
 from gradcam_cli.results.part_index import FileEntry, PartEntry, lines_of, place_of_line, read_entry, written_index
 from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
 from gradcam_cli.results.run import Run, read_run
@@ -327,6 +329,17 @@ def test_verify_sees_that_an_overlay_is_another(photos: Path, tmp_path: Path) ->
     path.write_bytes(data[: at + 300] + b"\x01\x02" + data[at + 302 :])
     problems = {problem.file: problem.problem for problem in verify_folder(out).problems}
     assert problems["a.jpg.overlay.jpg"] == "its contents are not those its sidecar tells of"
+
+
+def test_a_table_has_no_overlays_whatever_its_index_says(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explained(photos, out, format="parquet")
+    index = out / "part-00000.index.jsonl"
+    tampered = index.read_bytes().replace(b'"files":[],"known"', b'"files":[["a.jpg.overlay.jpg",0,9]],"known"')
+    assert tampered != index.read_bytes()
+    index.write_bytes(tampered)
+    with closing(RunFiles(out)) as files, pytest.raises(ImageError, match="a table has no overlays"):
+        files.read(str(out / "a.jpg.overlay.jpg"), Limits())
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

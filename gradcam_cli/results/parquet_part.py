@@ -102,8 +102,13 @@ class ParquetPart:
         return self._record(entry.at)
 
     def bytes_at(self, at: int, size: int) -> bytes:
-        """Read the bytes of an overlay, which a table does not have."""
-        raise NotImplementedError
+        """Refuse to read an overlay: only an index that was changed says that there is one.
+
+        Raises:
+            ImageError: in any case.
+        """
+        del at, size
+        raise ImageError(Reason.VANISHED, "a table has no overlays")
 
     def _record(self, row: int) -> Record:
         try:

@@ -58,7 +58,11 @@ class Part(Protocol):
         """Read the sidecar of an image."""
 
     def bytes_at(self, at: int, size: int) -> bytes:
-        """Read the bytes of a file."""
+        """Read the bytes of a file.
+
+        Raises:
+            ImageError: the part has no files.
+        """
 
 
 class OpenPart:
