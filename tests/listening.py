@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from conftest import sources
 
 from gradcam_cli.inputs.discovery import Found
 from gradcam_cli.results.sidecar import Record
@@ -40,6 +41,14 @@ def files(root: Path) -> dict[str, bytes]:
     found = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
     record = {k: v for k, v in json.loads(found["run.json"]).items() if k not in OF_THE_CLOCK}
     return {**found, "run.json": json.dumps(record).encode()}
+
+
+def pictures_and_one_bad(root: Path, count: int) -> Path:
+    """Make a folder of so many pictures, and `bad.jpg`, which is none."""
+    root.mkdir()
+    sources(root, count)
+    (root / "bad.jpg").write_bytes(b"no picture")
+    return root
 
 
 def white(path: Path) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import sources
 from deadly_engine import DeadlyEngines, RefusingEngines, SlowEngines
 from fakes import FakeEngines
-from listening import Listening, files, white
+from listening import Listening, files, pictures_and_one_bad, white
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.options import explain_request
@@ -56,11 +55,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    root = tmp_path / "in"
-    root.mkdir()
-    sources(root, 24)
-    (root / "bad.jpg").write_bytes(b"no picture")
-    return root
+    return pictures_and_one_bad(tmp_path / "in", 24)
 
 
 def explained(pictures: Path, out: Path, engines: FakeEngines, observer: Listening, **options: Any) -> dict[str, bytes]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import invoked, jpeg, sources
+from conftest import invoked, jpeg
 from deadly_engine import DeadlyEngines, EndingEngines, RefusingEngines, SlowEngines
 from fakes import FakeEngines
-from listening import Listening, files, white
+from listening import Listening, files, pictures_and_one_bad, white
 
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.methods import METHODS, Method
@@ -28,11 +28,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    root = tmp_path / "in"
-    root.mkdir()
-    sources(root, 20)
-    (root / "bad.jpg").write_bytes(b"no picture")
-    return root
+    return pictures_and_one_bad(tmp_path / "in", 20)
 
 
 def test_workers_write_what_one_process_writes(pictures: Path, tmp_path: Path) -> None:
