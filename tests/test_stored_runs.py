@@ -288,7 +288,7 @@ def test_of_runs_that_find_an_expired_lock_at_once_not_two_go_on(bucket: str, mo
     second.release()
 
 
-def test_a_lock_is_put_off(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_renewed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradcam_cli.results.stored_lock.RENEWAL", 0.02)
     monkeypatch.setattr("gradcam_cli.results.stored_lock.EXPIRY", 0.2)
     held = lock(bucket)

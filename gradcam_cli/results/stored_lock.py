@@ -1,8 +1,8 @@
 """Who may write below a prefix of an object store: one run alone, or several shards of one run, each of them once.
 
-A lock is an object that is put only where there is none of its name. It names its run and the time at which it expires,
-which a thread puts off as long as the run goes on. A lock that has expired is not replaced: the next run takes the next
-number, so that of several runs that find it one alone succeeds.
+A lock is an object that is put only where there is none of its name. It names its run and the time at which it expires.
+A thread renews the lock while the run goes on. A lock that has expired is not replaced: the next run takes the next
+number. Of several runs that find an expired lock, only one succeeds.
 """
 
 import json
@@ -24,7 +24,7 @@ from gradcam_cli.urls import Url
 FOLDER: Final = ".gradcam-locks"
 ALL: Final = "all"
 NAME: Final = re.compile(r"(all|\d+-of-\d+)\.(\d+)\.json")
-# Seconds that a lock holds, and those after which it is put off. Clocks must agree within the difference.
+# Seconds after which a lock expires, and after which it is renewed. Clocks must agree within the difference.
 EXPIRY: Final = 60.0
 RENEWAL: Final = 15.0
 
@@ -84,7 +84,7 @@ class StoredLock:
         """Check that the lock is still held.
 
         Raises:
-            EnvironmentStop: another run has taken it, or it could not be put off in time.
+            EnvironmentStop: another run has taken it, or it could not be renewed in time.
         """
         if self._lost or time.time() > self._expires:
             raise EnvironmentStop(f"{self._root}: this run lost its lock: the store, or this machine, did not answer.")
@@ -117,7 +117,7 @@ class StoredLock:
             self._store.remove(self._url)
             self._url = ""
         until = time.strftime("%H:%M:%S UTC", time.gmtime(held.expires))
-        why = f"its lock holds until {until}, unless it is put off; one that was killed frees it then"
+        why = f"its lock holds until {until}, unless that run renews it; the lock of a killed run expires then"
         raise in_use(self._root, self._shard, why)
 
     def _content(self) -> bytes:
@@ -141,10 +141,10 @@ class StoredLock:
         except StorageError as error:
             if error.is_passing:
                 raise
-            # It was released just then.
+            # It was released after it was listed.
             return None
         except (ValueError, KeyError, TypeError):
-            # What is no lock holds nobody back.
+            # An object that is no lock excludes no run.
             return _Lock(owner, number, url, "", 0.0)
 
     def _renew(self) -> None:
