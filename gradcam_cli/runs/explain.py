@@ -92,14 +92,9 @@ def run_explain(
         queue = queue_of(request, found, folder, model, card.options_sha256)
         if folder:
             _note_replacement(request, queue, folder, model, card.options_sha256, observer)
-        if not queue.sources and not shard:
-            observer.warn("Nothing has failed before; there is nothing to do again.")
-            return _run(folder, Tally())
-        if not queue.sources:
-            observer.note(f"Shard {shard} has no images: there is nothing to explain.")
-        if not queue.left and (not queue.sources or (folder and _is_known(folder, card))):
-            # To see that nothing is left to do takes no model.
-            return _tell_finished(request, queue, folder, card, observer)
+        finished = _finished(request, queue, folder, card, observer)
+        if finished is not None:
+            return finished
         overlays = (folder is not None or sink is not None) and request.format != "parquet"
         factory = EngineFactory(
             request, model, engines, len(found.sources), card, overlays, decode_one, observer, methods
@@ -305,6 +300,21 @@ def _is_known(folder: RunFolder, card: RunCard) -> bool:
         return folder.has_run_record
     before = record_before(folder)
     return before is not None and before["options_sha256"] == card.options_sha256
+
+
+def _finished(
+    request: ExplainRequest, queue: Queue, folder: RunFolder | None, card: RunCard, observer: RunObserver
+) -> Run | None:
+    """Give the run where nothing is left to do, which takes no model; None where a model has to be loaded."""
+    shard = shard_of(request.shard)
+    if not queue.sources and not shard:
+        observer.warn("Nothing has failed before; there is nothing to do again.")
+        return _run(folder, Tally())
+    if not queue.sources:
+        observer.note(f"Shard {shard} has no images: there is nothing to explain.")
+    if queue.left or (queue.sources and not (folder and _is_known(folder, card))):
+        return None
+    return _tell_finished(request, queue, folder, card, observer)
 
 
 def _tell_finished(
