@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.engines.exchange.graph import key, kind, leading_to
 from gradcam_cli.engines.exchange.head import dense_weights, linearity
 from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.network import NUMBER, Network, open_network
 from gradcam_cli.engines.exchange.picture import picture_tensor, set_shape
 from gradcam_cli.engines.gradient import NoRuleError
 from gradcam_cli.engines.gradient.shapes import RELAYING
+from gradcam_cli.engines.graph import key, kind, leading_to
 from gradcam_cli.engines.plan import Plan, SelfCheck
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.self_check import WrongGradientError, checked_by_differences

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.engines.exchange.graph import Key, depending_on, key, kind, leading_to, sizes
 from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.outputs import Scores
+from gradcam_cli.engines.graph import Key, depending_on, key, kind, leading_to, shape_of
 from gradcam_cli.engines.protocol import Floats, Linearity
 from gradcam_cli.engines.runtime import openvino
 
@@ -51,7 +51,7 @@ def dense_weights(model: Any, target: Target, scores: Scores) -> Floats | None:
     run = _head(model, target.tensor, scores.logits)
     if run is None:
         return None
-    shape, (rows, columns, channels) = sizes(target.tensor), target.layout.axes
+    shape, (rows, columns, channels) = shape_of(target.tensor), target.layout.axes
     count = shape[channels]
     bias = run(np.zeros((1, *shape[1:]), np.float32))[0]
     units = np.zeros((count, *shape[1:]), np.float32)
@@ -79,7 +79,7 @@ def _is_piecewise(node: Any, between: set[Key]) -> bool:
 
 
 def _between(model: Any, target: Any, logits: Any) -> set[Key]:
-    return depending_on(model, [target]) & leading_to(logits)
+    return depending_on(model.get_ordered_ops(), [target]) & leading_to(logits)
 
 
 def _nodes(model: Any, between: set[Key], target: Any) -> list[Any]:
@@ -97,7 +97,7 @@ def _is_linear(node: Any, between: set[Key]) -> bool:
 
 def _head(model: Any, target: Any, logits: Any) -> Any:
     """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None where more goes in."""
-    given = openvino.opset15.parameter(sizes(target), np.float32)
+    given = openvino.opset15.parameter(shape_of(target), np.float32)
     for reader in list(target.get_target_inputs()):
         if reader.get_node().get_type_name() != "Result":
             reader.replace_source_output(given.output(0))
@@ -107,7 +107,7 @@ def _head(model: Any, target: Any, logits: Any) -> Any:
     whole = openvino.Model([logits], [given])
     core = openvino.Core()
     compiled = core.compile_model(whole, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    batch = sizes(target)[0]
+    batch = shape_of(target)[0]
 
     def run(maps: NDArray[np.float32]) -> Floats:
         padded = np.concatenate([maps, np.zeros((-len(maps) % batch, *maps.shape[1:]), np.float32)])

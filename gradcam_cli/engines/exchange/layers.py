@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gradcam_cli.engines.exchange.graph import Key, is_float, key, leading_to
 from gradcam_cli.engines.exchange.outputs import Scores
 from gradcam_cli.engines.exchange.picture import PictureInput
 from gradcam_cli.engines.exchange.places import PlaceWalk
+from gradcam_cli.engines.graph import Key, is_float, key, leading_to
 from gradcam_cli.engines.protocol import LayerInfo, TargetLayer
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.layout import Grid, Layout, layout_of_place

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gradcam_cli.engines.exchange.graph import fold_constants
 from gradcam_cli.engines.exchange.layers import Layers
 from gradcam_cli.engines.exchange.numbers import IMAGENET_CLASSES, Numbers, choose_numbers
 from gradcam_cli.engines.exchange.outputs import Scores, read_scores
 from gradcam_cli.engines.exchange.picture import FALLBACK_SIDE, PictureInput, picture_input, picture_tensor, set_shape
 from gradcam_cli.engines.exchange.reading import read_network
+from gradcam_cli.engines.graph import fold_constants
 from gradcam_cli.engines.protocol import LayerInfo
 from gradcam_cli.labels.class_labels import Labels, imagenet_labels
 from gradcam_cli.labels.files import choose_beside

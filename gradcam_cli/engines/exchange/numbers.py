@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.engines.exchange.graph import constant, kind
 from gradcam_cli.engines.exchange.picture import PictureInput
+from gradcam_cli.engines.graph import constant, kind
 from gradcam_cli.errors import ModelError
 from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS, Preprocessing
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gradcam_cli.engines.exchange.graph import SAME_NUMBERS, constant, is_float, kind, sizes
+from gradcam_cli.engines.graph import SAME_NUMBERS, constant, is_float, kind, shape_of
 from gradcam_cli.engines.protocol import HeadKind
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import OutputKind
@@ -41,7 +41,7 @@ def read_scores(model: Any, name: str, output: str | None, said: OutputKind) -> 
         ModelError: there is no such output, or it is no scores for classes, or several are.
     """
     tensor = _chosen(model, name, output)
-    units = max(sizes(tensor)[1:])
+    units = max(shape_of(tensor)[1:])
     plain = _origin(tensor)
     if said == "softmax-logits":
         return Scores(tensor, _one_or_many(units, "linear"), units, "said to be logits of a softmax")
@@ -71,8 +71,8 @@ def _activated(tensor: Any, units: int) -> Scores | None:
     if name == "Log" and kind(_origin(before[0])) in {"Softmax", "Sigmoid"}:
         return _activated(_origin(before[0]), units)
     if name in {"Softmax", "LogSoftmax"}:
-        axis = int(tensor.get_node().get_attributes()["axis"]) % len(sizes(tensor))
-        if sizes(tensor)[axis] == units:
+        axis = int(tensor.get_node().get_attributes()["axis"]) % len(shape_of(tensor))
+        if shape_of(tensor)[axis] == units:
             return Scores(before[0], "softmax", units, "softmax")
     if name == "Sigmoid":
         return Scores(before[0], _one_or_many(units, "sigmoid"), units, "sigmoid")
@@ -121,5 +121,5 @@ def _is_scores(tensor: Any) -> bool:
     """Whether an output is (N, C), but for further axes of size 1."""
     if tensor.get_partial_shape().is_dynamic or not is_float(tensor) or constant(tensor) is not None:
         return False
-    shape = sizes(tensor)
+    shape = shape_of(tensor)
     return len(shape) >= 2 and sum(size > 1 for size in shape[1:]) <= 1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gradcam_cli.engines.exchange.graph import constant, is_float, kind, whole_numbers
+from gradcam_cli.engines.graph import constant, is_float, kind, whole_numbers
 from gradcam_cli.errors import ModelError, first_line
 
 CHANNELS = (1, 3, 4)

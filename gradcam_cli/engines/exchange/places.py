@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from gradcam_cli.engines.exchange.graph import Key, constant, key, sizes, whole_numbers
 from gradcam_cli.engines.exchange.picture import PictureInput
+from gradcam_cli.engines.graph import Key, constant, key, shape_of, whole_numbers
 from gradcam_cli.models.picture_ops import mixes, resumed
 from gradcam_cli.models.placement import (
     Factor,
@@ -77,7 +77,7 @@ class PlaceWalk:
         """Walk through the whole network."""
         self.attentions: list[Operands] = []
         self.mixtures: list[Any] = []
-        batch = sizes(picture)[0]
+        batch = shape_of(picture)[0]
         self._known: dict[Key, Placement] = {key(picture): _picture(described, batch)}
         for node in model.get_ordered_ops():
             self._visit(node)
@@ -88,7 +88,7 @@ class PlaceWalk:
 
     def sizes(self, tensor: Any) -> list[int]:
         """Give the shape of a tensor."""
-        return sizes(tensor)
+        return shape_of(tensor)
 
     def _visit(self, node: Any) -> None:
         kind = node.get_type_name()
@@ -98,14 +98,14 @@ class PlaceWalk:
             if output.get_partial_shape().is_dynamic:
                 continue
             found = HANDLERS[kind](self, node, index) if kind in HANDLERS else None
-            if found is None or [size_of(axis) for axis in found.axes] != sizes(output):
+            if found is None or [size_of(axis) for axis in found.axes] != shape_of(output):
                 found = self._unfollowed(node, output)
             self._known[key(output)] = found
 
     def _unfollowed(self, node: Any, output: Any) -> Placement:
         """Place what an operation that is not known here has made: axes of an input of the same sizes are kept."""
         places = [place for place in map(self.place, node.input_values()) if place]
-        wanted = sizes(output)
+        wanted = shape_of(output)
         same = next((place for place in places if [size_of(axis) for axis in place.axes] == wanted), None)
         if same is not None:
             return lost(same)
@@ -127,7 +127,7 @@ def _elementwise(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
         return walk.place(node.input_value(0))
     tensors = node.input_values()
     places = [place for place in map(walk.place, tensors) if place]
-    rank = max(len(sizes(tensor)) for tensor in tensors)
+    rank = max(len(shape_of(tensor)) for tensor in tensors)
     result = merged(places, rank)
     own = [[p.axes[i - rank] for p in places if len(p.axes) >= rank - i] for i in range(rank)]
     if len(places) > 1 and any(map(mixes, own)):
@@ -141,7 +141,7 @@ def _first(walk: PlaceWalk, node: Any) -> Placement | None:
 
 def _reshape(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
     place = _first(walk, node)
-    return None if place is None else regrouped(place, sizes(node.output(0)))
+    return None if place is None else regrouped(place, shape_of(node.output(0)))
 
 
 def _unsqueeze(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
@@ -185,14 +185,14 @@ def _reduce(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
 
 def _with_channels(place: Placement, node: Any) -> Placement:
     """Take the channels for what an operation has made of all of them."""
-    return absorbed(place, place.axes[1]).with_axis(1, other(sizes(node.output(0))[1]))
+    return absorbed(place, place.axes[1]).with_axis(1, other(shape_of(node.output(0))[1]))
 
 
 def _convolution(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
     place = _first(walk, node)
     if place is None or len(place.axes) != PICTURE_RANK:
         return None
-    kernel = sizes(node.input_value(1))[-2:]
+    kernel = shape_of(node.input_value(1))[-2:]
     return _slid(_with_channels(place, node), node, kernel)
 
 
@@ -205,7 +205,7 @@ def _pooling(walk: PlaceWalk, node: Any, index: int) -> Placement | None:
 
 def _slid(place: Placement, node: Any, kernel: list[int]) -> Placement:
     attributes, place = node.get_attributes(), resumed(place, 2)
-    outputs = sizes(node.output(0))
+    outputs = shape_of(node.output(0))
     dilations = list(attributes.get("dilations") or (1, 1))
     for i, cells in enumerate(kernel):
         stride, dilation = int(attributes["strides"][i]), int(dilations[i])
@@ -229,7 +229,7 @@ def _transposed(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
     place, attributes = _first(walk, node), node.get_attributes()
     if place is None or len(place.axes) != PICTURE_RANK or str(attributes["auto_pad"]).lower() != "explicit":
         return None
-    kernel, outputs = sizes(node.input_value(1))[-2:], sizes(node.output(0))
+    kernel, outputs = shape_of(node.input_value(1))[-2:], shape_of(node.output(0))
     place = resumed(_with_channels(place, node), 2)
     for i, cells in enumerate(kernel):
         stride, dilation = int(attributes["strides"][i]), int(attributes["dilations"][i])
@@ -254,7 +254,7 @@ def _interpolate(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
         return None
     centred = str(attributes["coordinate_transformation_mode"])
     nearest = str(attributes["mode"]) == "nearest"
-    for index, outputs in enumerate(sizes(node.output(0))):
+    for index, outputs in enumerate(shape_of(node.output(0))):
         size = size_of(place.axes[index])
         if size == outputs:
             continue
@@ -268,7 +268,7 @@ def _interpolate(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
 
 def _matmul(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
     attributes, tensors = node.get_attributes(), tuple(node.input_values())
-    ranks = [len(sizes(tensor)) for tensor in tensors]
+    ranks = [len(shape_of(tensor)) for tensor in tensors]
     if min(ranks) < 2:
         return None
     left = "ki" if attributes["transpose_a"] else "ik"
@@ -305,7 +305,7 @@ def _split(walk: PlaceWalk, node: Any, index: int) -> Placement | None:
     if place is None or axes is None:
         return None
     at = axes[0] % len(place.axes)
-    lengths = [sizes(output)[at] for output in node.outputs()]
+    lengths = [shape_of(output)[at] for output in node.outputs()]
     return sliced(place, at, sum(lengths[:index]), 1, lengths[index])
 
 
@@ -405,7 +405,7 @@ def _turned(place: Placement, at: int, shift: int) -> Placement | None:
 
 
 def _broadcast(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
-    place, wanted = _first(walk, node), sizes(node.output(0))
+    place, wanted = _first(walk, node), shape_of(node.output(0))
     if place is None:
         return None
     axes = [*(other(1) for _ in range(len(wanted) - len(place.axes))), *place.axes]

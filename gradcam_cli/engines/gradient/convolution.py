@@ -19,12 +19,12 @@ from gradcam_cli.engines.gradient.nodes import (
     output,
     part,
     reshaped,
-    shape_of,
     spaced,
     transposed,
     where,
 )
 from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
+from gradcam_cli.engines.graph import shape_of
 
 # Below every number that a network computes, and within float32.
 LOWEST = -3e38

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.engines.gradient.nodes import Node, Tensor, add, op, output, shape_of
-from gradcam_cli.engines.gradient.walk import Passage, both_sides, differentiated, fixed, key_of, named, passage
+from gradcam_cli.engines.gradient.nodes import Node, Tensor, add, op, output
+from gradcam_cli.engines.gradient.walk import Passage, both_sides, differentiated, fixed, named, passage
+from gradcam_cli.engines.graph import depending_on, key, shape_of
 from gradcam_cli.engines.protocol import HeadKind
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.settings import Score
@@ -80,22 +81,19 @@ def _detached(model: Any) -> tuple[Passage, list[Node]]:
 
 def _read_instead(nodes: Iterable[Node], tensor: Tensor, instead: Tensor) -> None:
     """Let nodes read one tensor in the place of another."""
-    key = key_of(tensor)
+    own = key(tensor)
     for node in nodes:
         for place in node.inputs():
-            if key_of(place.get_source_output()) == key:
+            if key(place.get_source_output()) == own:
                 place.replace_source_output(instead)
 
 
 def _read_by_head(model: Any, way: Passage) -> list[Tensor]:
     """The target layer's tensor, and all others that the head reads and that depend on the picture."""
-    varying = {key_of(parameter.output(0)) for parameter in model.get_parameters()}
-    for node in model.get_ordered_ops():
-        if any(key_of(value) in varying for value in node.input_values()):
-            varying |= {key_of(out) for out in node.outputs()}
-    found = {key_of(way.target): way.target}
+    varying = depending_on(model.get_ordered_ops(), [parameter.output(0) for parameter in model.get_parameters()])
+    found = {key(way.target): way.target}
     for node in way.nodes:
         for value in node.input_values():
-            if key_of(value) in varying and key_of(value) not in way.inside:
-                found.setdefault(key_of(value), value)
+            if key(value) in varying and key(value) not in way.inside:
+                found.setdefault(key(value), value)
     return list(found.values())

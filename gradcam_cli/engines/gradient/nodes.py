@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam_cli.engines.graph import shape_of
 from gradcam_cli.engines.runtime import openvino
 
 Node = Any
@@ -22,11 +23,6 @@ HANDING_ON = frozenset({"Convert", "Reshape", "Unsqueeze", "Squeeze", "Transpose
 def output(node: Node) -> Tensor:
     """Give the only output of a node."""
     return node.output(0)
-
-
-def shape_of(tensor: Tensor) -> list[int]:
-    """Give the static shape."""
-    return [int(size) for size in tensor.get_shape()]
 
 
 def constant(value: Any, dtype: Any = np.float32) -> Tensor:

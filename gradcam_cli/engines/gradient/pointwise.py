@@ -20,13 +20,13 @@ from gradcam_cli.engines.gradient.nodes import (
     positive,
     power,
     reshaped,
-    shape_of,
     sigmoid,
     subtract,
     summed_to,
     where,
 )
 from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
+from gradcam_cli.engines.graph import shape_of
 
 # From (g, a, b, y) of y = f(a, b) to dL/da or dL/db, in the shape of y or one that is broadcast to it.
 Side = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -18,12 +18,12 @@ from gradcam_cli.engines.gradient.nodes import (
     plus,
     power,
     reshaped,
-    shape_of,
     subtract,
     sum_over,
     summed_to,
 )
 from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
+from gradcam_cli.engines.graph import shape_of
 
 
 def _product(a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> Tensor:

@@ -15,7 +15,6 @@ from gradcam_cli.engines.gradient.nodes import (
     output,
     part,
     reshaped,
-    shape_of,
     spaced,
     sum_over,
     summed_to,
@@ -24,6 +23,7 @@ from gradcam_cli.engines.gradient.nodes import (
     zeros,
 )
 from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
+from gradcam_cli.engines.graph import shape_of
 
 
 def _reshape(step: Step) -> Gradients:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gradcam_cli.engines.gradient.nodes import Array, Node, Tensor, known_value, shape_of
+from gradcam_cli.engines.gradient.nodes import Array, Node, Tensor, known_value
+from gradcam_cli.engines.graph import shape_of
 from gradcam_cli.errors import ModelError
 
 

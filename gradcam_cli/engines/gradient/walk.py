@@ -19,22 +19,18 @@ from gradcam_cli.engines.gradient.nodes import (
     op,
     output,
     reshaped,
-    shape_of,
     sigmoid,
     subtract,
     sum_over,
 )
 from gradcam_cli.engines.gradient.shapes import RELAYING, laid_again
 from gradcam_cli.engines.gradient.step import Rule, Step, no_rule
+from gradcam_cli.engines.graph import Key, depending_on, fold_constants, key, shape_of
 from gradcam_cli.engines.protocol import HeadKind
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.settings import Score
 
 RULES: dict[str, Rule] = {**convolution.RULES, **pointwise.RULES, **products.RULES, **shapes.RULES}
-# In place of a class: the network's own choice.
-OWN_CHOICE = -1
-# Node and output: OpenVINO's wrappers are made anew at every access, and friendly names are not unique.
-Key = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +78,8 @@ class Differentiated:
 
 def fixed(model: Any, batch: int) -> Any:
     """Fix the batch size of a network with one input, and fold its constants, in place; all shapes are static then."""
-    from openvino.passes import ConstantFolding, Manager
-
     model.reshape([batch, *[size.get_length() for size in list(model.input(0).get_partial_shape())[1:]]])
-    manager = Manager()
-    manager.register_pass(ConstantFolding())
-    manager.run_passes(model)
+    fold_constants(model)
     return model
 
 
@@ -105,7 +97,8 @@ def passage(model: Any, marked: str = "activations", logits: str = "logits") -> 
     ordered = model.get_ordered_ops()
     relays = _relays_before(activations)
     starts = [activations, *[node.input_value(0) for node in relays]]
-    ways = [_leading(ordered, _depending(ordered, start), scores) for start in starts]
+    insides = [depending_on(ordered, [start]) for start in starts]
+    ways = [_leading(ordered, inside, scores) for inside in insides]
     reaching = [place for place, way in enumerate(ways) if way]
     if not reaching:
         raise no_rule(starts[-1].get_node(), "the logits do not depend on its output, where the layer's map was taken")
@@ -113,7 +106,7 @@ def passage(model: Any, marked: str = "activations", logits: str = "logits") -> 
     # Of those further back, only one with a branch of its own has another gradient.
     back = max((i for i in reaching[1:] if _branches(starts[i], ways[i]) > 1), default=first)
     target, layout = starts[back], tuple(reversed(relays[:back]))
-    return Passage(target, layout, activations, scores, frozenset(_depending(ordered, target)), ways[back])
+    return Passage(target, layout, activations, scores, frozenset(insides[back]), ways[back])
 
 
 def _relays_before(tensor: Tensor) -> list[Node]:
@@ -127,32 +120,18 @@ def _relays_before(tensor: Tensor) -> list[Node]:
 
 def _branches(tensor: Tensor, nodes: tuple[Node, ...]) -> int:
     """How many of the nodes read a tensor."""
-    return sum(key_of(tensor) in [key_of(value) for value in node.input_values()] for node in nodes)
-
-
-def key_of(tensor: Tensor) -> Key:
-    """Tell a tensor from all others of its network."""
-    return tensor.get_node().get_instance_id(), tensor.get_index()
-
-
-def _depending(ordered: list[Node], tensor: Tensor) -> set[Key]:
-    """All outputs that depend on a tensor, and the tensor itself."""
-    found = {key_of(tensor)}
-    for node in ordered:
-        if any(key_of(value) in found for value in node.input_values()):
-            found |= {key_of(out) for out in node.outputs()}
-    return found
+    return sum(key(tensor) in [key(value) for value in node.input_values()] for node in nodes)
 
 
 def _leading(ordered: list[Node], inside: set[Key], logits: Tensor) -> tuple[Node, ...]:
     """The nodes behind the target that the logits depend on."""
-    wanted, found = {key_of(logits)}, []
+    wanted, found = {key(logits)}, []
     for node in reversed(ordered):
-        keys = {key_of(out) for out in node.outputs()}
-        depends = any(key_of(value) in inside for value in node.input_values())
+        keys = {key(out) for out in node.outputs()}
+        depends = any(key(value) in inside for value in node.input_values())
         if depends and keys & wanted:
             found.append(node)
-            wanted |= {key_of(value) for value in node.input_values()}
+            wanted |= {key(value) for value in node.input_values()}
     return tuple(reversed(found))
 
 
@@ -162,10 +141,10 @@ def gradient(way: Passage, seed: Tensor) -> Tensor:
     Raises:
         NoRuleError: an operation on the way has no rule, or is not in float32.
     """
-    gradients: dict[Key, Tensor] = {key_of(way.logits): seed}
+    gradients: dict[Key, Tensor] = {key(way.logits): seed}
     for node in reversed(way.nodes):
         _step_back(node, way, gradients)
-    found = gradients.get(key_of(way.target))
+    found = gradients.get(key(way.target))
     if found is None:
         raise no_rule(way.target.get_node(), "no gradient arrives at its output")
     return found
@@ -173,7 +152,7 @@ def gradient(way: Passage, seed: Tensor) -> Tensor:
 
 def _step_back(node: Node, way: Passage, gradients: dict[Key, Tensor]) -> None:
     """Take the gradient of a node's inputs, and add each to what other consumers of the same tensor gave."""
-    arrived = tuple(gradients.get(key_of(out)) for out in node.outputs())
+    arrived = tuple(gradients.get(key(out)) for out in node.outputs())
     if all(each is None for each in arrived):
         return
     rule = RULES.get(node.get_type_name())
@@ -182,11 +161,11 @@ def _step_back(node: Node, way: Passage, gradients: dict[Key, Tensor]) -> None:
     if str(node.output(0).get_element_type().get_type_name()) != "f32":
         raise no_rule(node, "it computes in another format than float32")
     values = list(node.input_values())
-    needed = tuple(key_of(value) in way.inside for value in values)
+    needed = tuple(key(value) in way.inside for value in values)
     for value, found in zip(values, rule(Step(node, arrived, needed)), strict=True):
-        if found is not None and key_of(value) in way.inside:
-            before = gradients.get(key_of(value))
-            gradients[key_of(value)] = found if before is None else add(before, found)
+        if found is not None and key(value) in way.inside:
+            before = gradients.get(key(value))
+            gradients[key(value)] = found if before is None else add(before, found)
 
 
 def with_gradients(

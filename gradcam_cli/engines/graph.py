@@ -1,4 +1,4 @@
-"""Small questions that a network of OpenVINO is asked. A tensor is an output of a node."""
+"""What nodes and tensors of an OpenVINO network are, and which depend on which. A tensor is an output of a node."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Python's wrappers of nodes are made anew at every access, and friendly names are not unique.
+# Node and output: OpenVINO's wrappers are made anew at every access, and friendly names are not unique.
 Key = tuple[int, int]
-# What hands numbers on in their order.
-RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
-SAME_NUMBERS = RESHAPING | {"Convert", "Identity"}
+# Operations that give the numbers of their input in the same order.
+SAME_NUMBERS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Convert", "Identity"})
 FLOAT = ("f32", "f16", "f64", "bf16")
 
 
@@ -24,7 +23,7 @@ def kind(tensor: Any) -> str:
     return str(tensor.get_node().get_type_name())
 
 
-def sizes(tensor: Any) -> list[int]:
+def shape_of(tensor: Any) -> list[int]:
     """Give the shape of a tensor whose shape is static."""
     return [int(size) for size in tensor.get_shape()]
 
@@ -48,10 +47,10 @@ def whole_numbers(tensor: Any) -> list[int] | None:
     return None if value is None else [int(number) for number in value.ravel()]
 
 
-def depending_on(model: Any, starts: Iterable[Any]) -> set[Key]:
-    """Give all tensors that are computed from some others, and these."""
+def depending_on(ordered: Iterable[Any], starts: Iterable[Any]) -> set[Key]:
+    """Give all tensors that are computed from some others, and these; `ordered` are the nodes of the network."""
     found = {key(start) for start in starts}
-    for node in model.get_ordered_ops():
+    for node in ordered:
         if any(key(source) in found for source in node.input_values()):
             found |= {key(output) for output in node.outputs()}
     return found
