@@ -141,7 +141,7 @@ class StorageError(EnvironmentStop):
         return type(self), (self.reason, str(self))
 
     @property
-    def is_passing(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same call may be served later: neither the name nor the permission is at fault."""
         return self.reason is Reason.UNREADABLE
 

@@ -218,8 +218,8 @@ class Store:
             try:
                 return call(*args, **options)
             except Exception as error:  # noqa: BLE001 - each store's library has errors of its own
-                failure, passing = failure_of(shown(url), error, attempt + 1)
-            if not passing or attempt + 1 == self.backoff.tries or self._ended.wait(self.backoff.wait(attempt)):
+                failure, is_transient = failure_of(shown(url), error, attempt + 1)
+            if not is_transient or attempt + 1 == self.backoff.tries or self._ended.wait(self.backoff.wait(attempt)):
                 # The library's own error may name credentials, also in a traceback.
                 raise failure from None
         raise AssertionError  # pragma: no cover - the last attempt has raised

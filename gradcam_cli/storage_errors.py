@@ -11,7 +11,7 @@ from typing import Final
 from gradcam_cli.errors import Reason, StorageError, UsageError
 
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,39}|\d{3}")
-_PASSING: Final = frozenset(
+_TRANSIENT: Final = frozenset(
     {
         errno.EAGAIN,
         errno.EBUSY,
@@ -34,7 +34,7 @@ _LIBRARIES: Final = (
     "oci",
     "oss2",
 )
-_TOLD: Final = {
+_MESSAGES: Final = {
     Reason.VANISHED: "there is no such object",
     Reason.OUTPUT_NOT_OURS: "there is an object of this name already",
     Reason.PERMISSION: "the store refuses access, or no credentials for it were found",
@@ -46,16 +46,16 @@ _TOLD: Final = {
 
 def refusal(error: StorageError) -> UsageError | StorageError:
     """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
-    return error if error.is_passing else UsageError(str(error))
+    return error if error.is_transient else UsageError(str(error))
 
 
 def failure_of(url: str, error: Exception, tries: int) -> tuple[StorageError, bool]:
     """Say what went wrong without the library's own words, and whether the same call may go through later."""
     code = _code(error)
     reason = _reason(error, code)
-    passing = reason is Reason.UNREADABLE and _is_passing(error)
-    told = f"the store failed {tries} times" if passing and tries > 1 else _TOLD[reason]
-    return StorageError(reason, f"{url}: {told} ({code})."), passing
+    is_transient = reason is Reason.UNREADABLE and _is_transient(error)
+    message = f"the store failed {tries} times" if is_transient and tries > 1 else _MESSAGES[reason]
+    return StorageError(reason, f"{url}: {message} ({code})."), is_transient
 
 
 def _reason(error: Exception, code: str) -> Reason:
@@ -73,7 +73,7 @@ def _reason(error: Exception, code: str) -> Reason:
     return Reason.UNREADABLE
 
 
-def _is_passing(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether an error is one of the network or of a store under load."""
     status = _status(error)
     if status is not None:
@@ -81,7 +81,7 @@ def _is_passing(error: Exception) -> bool:
     if isinstance(error, (TimeoutError, ConnectionError)):
         return True
     if isinstance(error, OSError):
-        return error.errno in _PASSING
+        return error.errno in _TRANSIENT
     if "Validation" in type(error).__name__:
         return False
     return type(error).__module__.split(".", 1)[0] in _LIBRARIES

@@ -116,7 +116,7 @@ def test_what_may_pass_is_tried_again(error: Callable[[], Exception]) -> None:
     with pytest.raises(StorageError, match="the store failed 4 times") as raised:
         Store("s3", files, QUICK).read("s3://b/k")
     assert files.calls == 4
-    assert raised.value.is_passing
+    assert raised.value.is_transient
     assert "AKIASECRET" not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__

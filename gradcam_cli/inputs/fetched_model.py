@@ -82,7 +82,7 @@ def _fetch(stored: Stored, folder: Path, most: int, show: Show) -> Path:
         if path.stat().st_size != stat.size or stored.stat() != stat:
             raise ModelError(f"{Url(stored.url)}: it changed while it was fetched. Run the command again.")
     except StorageError as error:
-        raise (error if error.is_passing else ModelError(str(error))) from None
+        raise (error if error.is_transient else ModelError(str(error))) from None
     except OSError as error:
         raise EnvironmentStop(f"{Url(stored.url)}: it cannot be fetched to {folder}: {error.strerror}.") from error
     return path

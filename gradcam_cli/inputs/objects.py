@@ -149,7 +149,7 @@ class _Walk:
                 # Its record says why it cannot be read.
                 yield met
                 return
-            if error.is_passing:
+            if error.is_transient:
                 raise
             format_name = None
         if format_name in self.rules.formats:

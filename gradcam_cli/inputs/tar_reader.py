@@ -45,7 +45,7 @@ def members(read: ReadAt) -> Iterator[TarMember]:
     Raises:
         TarError: a header is damaged, or the tar ends within one.
     """
-    at, told = 0, _Told()
+    at, announced = 0, _Announced()
     while True:
         header = read(at, BLOCK)
         if not header.strip(b"\0"):
@@ -63,16 +63,16 @@ def members(read: ReadAt) -> Iterator[TarMember]:
             data = read(at, size)
             if len(data) < size:
                 raise TarError("it is cut off within a header")
-            told.hear(kind, data)
+            announced.add(kind, data)
         else:
-            size = told.size if told.size is not None else size
-            name = told.name if told.name is not None else _name(header)
+            size = announced.size if announced.size is not None else size
+            name = announced.name if announced.name is not None else _name(header)
             if kind != b"5" and not (kind in _REGULAR and name.endswith("/")):
-                is_plain = kind in _REGULAR and not told.is_sparse and is_safe(name)
+                is_plain = kind in _REGULAR and not announced.is_sparse and is_safe(name)
                 yield TarMember(name, at, size, _number(header[136:148]), is_plain)
             # Links and devices have no bytes, whatever their size says.
             size = size if kind not in {b"1", b"2", b"3", b"4", b"5", b"6"} else 0
-            told = _Told()
+            announced = _Announced()
         at += -(-size // BLOCK) * BLOCK
 
 
@@ -83,14 +83,14 @@ def is_safe(name: str) -> bool:
 
 
 @dataclass
-class _Told:
-    """What headers before a member's own one say of it."""
+class _Announced:
+    """What the headers before the header of a member say of it: those of GNU tar and of pax."""
 
     name: str | None = None
     size: int | None = None
     is_sparse: bool = False
 
-    def hear(self, kind: bytes, data: bytes) -> None:
+    def add(self, kind: bytes, data: bytes) -> None:
         if kind == _LONG_NAME:
             self.name = _decoded(data.rstrip(b"\0"))
         elif kind == _PAX:

@@ -191,7 +191,7 @@ class StoredFolder:
         try:
             record = parsed(self._store.read((self.root / place).text))
         except StorageError as error:
-            if error.is_passing:
+            if error.is_transient:
                 raise
             return None
         except ValueError:

@@ -139,7 +139,7 @@ class StoredLock:
             content = json.loads(self._store.read(url))
             return _Lock(owner, number, url, str(content["run"]), float(content["expires"]))
         except StorageError as error:
-            if error.is_passing:
+            if error.is_transient:
                 raise
             # It was released after it was listed.
             return None

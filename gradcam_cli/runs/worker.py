@@ -108,14 +108,14 @@ class Worker:
             raise EnvironmentStop(OTHER_VERSIONS.format(differ=", ".join(sorted(differ))))
         self._resources = ExitStack()
         decode = self._resources.enter_context(decoder(decoders if factory.request.isolate_decoder else None))
-        heard = _Heard()
-        self._explaining = InProcess(replace(factory, decode=decode, observer=heard))
+        collector = _Collector()
+        self._explaining = InProcess(replace(factory, decode=decode, observer=collector))
         self._stores = Stores()
         origin, job = self._explaining.open(), self._explaining.job
         nameless = ImageError(Reason.CRASHED, "")
         failure = failed(InputCard(""), job.model, method_card(job), job.run, nameless)
-        assert heard.model is not None  # noqa: S101 - the factory reports what it opened
-        self.opened = Opened(heard.model, tuple(heard.notes), origin, failure)
+        assert collector.model is not None  # noqa: S101 - the factory reports what it opened
+        self.opened = Opened(collector.model, tuple(collector.notes), origin, failure)
 
     def explain(self, sent: Sequence[Sent]) -> Iterator[Made]:
         """Explain a group of images, in order."""
@@ -129,7 +129,7 @@ class Worker:
         self._resources.close()
 
 
-class _Heard(RunObserver):
+class _Collector(RunObserver):
     def __init__(self) -> None:
         self.model: OpenedModel | None = None
         self.notes: list[str] = []
