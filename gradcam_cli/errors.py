@@ -142,7 +142,7 @@ class StorageError(EnvironmentStop):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same call may be served later: neither the name nor the permission is at fault."""
+        """Whether the same call may be served later: neither a wrong name nor a missing permission is the cause."""
         return self.reason is Reason.UNREADABLE
 
 

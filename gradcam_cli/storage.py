@@ -1,4 +1,4 @@
-"""Object stores behind the few calls that the program needs: list, stat, read, put, put-if-absent and remove.
+"""Object stores by the few calls that the program needs: list, stat, read, put, put-if-absent and remove.
 
 fsspec knows the stores, and this module alone knows fsspec. Local paths never come here. A call that the store cannot
 serve at the moment is repeated with exponential back-off and jitter.
@@ -15,7 +15,7 @@ from gradcam_cli.extras import install_hint
 from gradcam_cli.storage_errors import failure_of
 from gradcam_cli.urls import check_url, shown
 
-# The s3fs package repeats calls by itself, and so does botocore; here each call is repeated by this module alone.
+# s3fs and botocore retry calls too. That is switched off, so that only this module retries.
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "s3": {
         "max_concurrency": 1,
@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Stat:
-    """What a store says of an object: its size, its ETag, and its time where there is no ETag."""
+    """What a store reports of an object: its size, its ETag, and its time where there is no ETag."""
 
     size: int
     etag: str | None = None
@@ -51,15 +51,15 @@ class Backoff:
     longest: float = 20.0
 
     def wait(self, attempt: int) -> float:
-        """Give the seconds to wait after a failed attempt, which are counted from 0."""
-        # Only here: help and completion must not wait for it.
+        """Give the seconds to wait after a failed attempt; attempts are counted from 0."""
+        # Imported here: help and completion must not wait for it.
         import random
 
         return random.uniform(0, min(self.longest, self.first * 2**attempt))  # noqa: S311 - jitter is no secret
 
 
 class ObjectReader(Protocol):
-    """What reads objects: a store, or a tar file, whose members are its objects."""
+    """Reads objects: a store, or a tar file whose members are its objects."""
 
     def stat(self, url: str) -> Stat:
         """Give the size of an object, and what shows that it changed."""
@@ -68,7 +68,7 @@ class ObjectReader(Protocol):
         """Read an object, or a range of its bytes."""
 
     def end(self) -> None:
-        """Let calls that fail fail at once."""
+        """Stop retries: a call that fails raises at once."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Stored:
     listed: Stat | None = None
 
     def stat(self) -> Stat:
-        """Give its size and ETag; of an object that was listed, without a request.
+        """Give its size and ETag. An object that was listed needs no request.
 
         Raises:
             StorageError: it is not there, or the store does not answer.
@@ -106,27 +106,28 @@ class Store:
     _ended: Event = field(default_factory=Event, repr=False)
 
     def end(self) -> None:
-        """Let calls that fail fail at once: the run ends, and nobody waits for their next try."""
+        """Stop retries: the run ends, so that a call that fails must raise at once."""
         self._ended.set()
 
     def list(self, url: str) -> Iterator[tuple[str, Stored]]:
         """Give the objects below a prefix, each with its name relative to the prefix; pages are asked for as needed.
 
-        Objects of one folder are not torn apart by those of folders beside it. A prefix that is not there has none.
+        The objects of one folder follow each other without objects of other folders between them. A prefix that does
+        not exist has none.
         """
         root = self._path(url).rstrip("/")
         entries = self._pages(url, root) if hasattr(self.files, "call_s3") else self._folders(url, root)
         for path, found in entries:
             relative = path.removeprefix(root).removeprefix("/")
-            # Tools make empty objects with a slash at their end, so that a folder is shown.
+            # Some tools show a folder by an empty object whose name ends with a slash.
             if relative and not relative.endswith("/"):
                 yield relative, Stored(self, self._url(path), found)
 
     def stat(self, url: str) -> Stat:
-        """Give size and ETag of an object; a prefix is none."""
+        """Give size and ETag of an object; a prefix is not an object."""
         if hasattr(self.files, "call_s3"):
             bucket, _, key = self._path(url).partition("/")
-            # What s3fs calls info lists the prefix, too, where there is no object.
+            # The `info` of s3fs also lists the prefix where there is no object.
             head = self._call(url, self.files.call_s3, "head_object", Bucket=bucket, Key=key)
             return _stat({**head, "size": head["ContentLength"]})
         found = self._call(url, self.files.info, self._path(url))
@@ -145,7 +146,7 @@ class Store:
         return True
 
     def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Read an object, or a range of its bytes; what lies behind its end is not given."""
+        """Read an object, or a range of its bytes; a range may extend beyond the end of the object."""
         data = self._call(url, self.files.cat_file, self._path(url), start=start, end=end)
         return bytes(data)
 
@@ -156,8 +157,8 @@ class Store:
     def put_if_absent(self, url: str, data: bytes) -> bool:
         """Put an object unless there is one of this name, and say whether it was put.
 
-        A store without such a condition may put it in any case. A call that was repeated may have put it the first
-        time: who needs to know reads it back.
+        A store without such a condition may put it in any case. The first try of a call
+        that was repeated may have put it: read it back where that matters.
         """
         try:
             self._call(url, self.files.pipe_file, self._path(url), data, mode="create")
@@ -171,7 +172,7 @@ class Store:
         return True
 
     def remove(self, url: str) -> None:
-        """Remove an object; none need be there."""
+        """Remove an object; it is no error where there is none."""
         try:
             self._call(url, self.files.rm_file, self._path(url))
         except StorageError as error:
@@ -236,7 +237,7 @@ class Stores:
         """Give the store of a URL.
 
         Raises:
-            UsageError: it is none of an object store, has credentials, or the library of the store is not installed.
+            UsageError: it is not the URL of an object store, has credentials, or the store's library is not installed.
         """
         check_url(url)
         scheme = url.split("://", 1)[0].lower()
@@ -293,5 +294,5 @@ def _nanoseconds(time: object) -> int | None:
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
         since = aware - datetime(1970, 1, 1, tzinfo=UTC)
         return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
-    # Doubles of seconds are good for microseconds.
+    # Seconds as a double have a precision of microseconds.
     return round(time * 10**6) * 1000 if isinstance(time, (int, float)) else None

@@ -45,12 +45,12 @@ _MESSAGES: Final = {
 
 
 def refusal(error: StorageError) -> UsageError | StorageError:
-    """Give the error of a request that cannot be served: wrong name or no access are the user's to change."""
+    """Give the error of a request that cannot be served. The user can correct a wrong name or missing access."""
     return error if error.is_transient else UsageError(str(error))
 
 
 def failure_of(url: str, error: Exception, tries: int) -> tuple[StorageError, bool]:
-    """Say what went wrong without the library's own words, and whether the same call may go through later."""
+    """Say what went wrong without the library's own message, and whether the same call may succeed later."""
     code = _code(error)
     reason = _reason(error, code)
     is_transient = reason is Reason.UNREADABLE and _is_transient(error)
@@ -74,7 +74,7 @@ def _reason(error: Exception, code: str) -> Reason:
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether an error is one of the network or of a store under load."""
+    """Whether the network or a store under load caused the error."""
     status = _status(error)
     if status is not None:
         return status >= 500 or status in {408, 429}
@@ -88,7 +88,7 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _status(error: Exception) -> int | None:
-    """Give the status of HTTP that an error of a library has."""
+    """Give the HTTP status of a library's error."""
     for each in (error, error.__cause__):
         for name in ("status_code", "status", "code"):
             status = getattr(each, name, None)
@@ -103,7 +103,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _code(error: Exception) -> str:
-    """Give the store's own code of an error, such as SlowDown, or else the name of its type: one word in any case."""
+    """Give one word for an error: the store's own code, such as SlowDown, or else the HTTP status or its type."""
     for each in (error, error.__cause__):
         response = getattr(each, "response", None)
         code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None

@@ -13,7 +13,7 @@ SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci",
 # One letter and a colon is a drive.
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
-# Names of values that sign a URL, or are a token.
+# Parameters of a URL that are a signature or a token.
 _SIGNED: Final = re.compile(
     r"([?&])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token|expires)=[^&]*",
     re.IGNORECASE,
@@ -22,7 +22,7 @@ _SIGNED: Final = re.compile(
 
 @dataclass(frozen=True)
 class Url:
-    """A place in an object store, where a command also takes a path; `/` goes below it."""
+    """A place in an object store, for arguments that may be a path or a URL; `/` gives a place below it."""
 
     text: str
 
@@ -61,7 +61,7 @@ def shown(text: str) -> str:
 
 
 def check_url(text: str) -> None:
-    """Refuse a URL that is of no object store, or that has credentials: they would be recorded with the run.
+    """Refuse a URL that is not of an object store, and one with credentials: they would be recorded with the run.
 
     Raises:
         UsageError: it is such a URL.
@@ -81,7 +81,7 @@ def check_url(text: str) -> None:
 
 
 def refuse_url(text: str) -> None:
-    """Refuse a URL, of which the file system would make folders.
+    """Refuse a URL, which the file system would take for the path of folders.
 
     Raises:
         UsageError: it is one.
@@ -100,7 +100,7 @@ def place(given: str | os.PathLike[str]) -> Path | Url:
     """Give a path of this machine, or the place in an object store that a URL names.
 
     Raises:
-        UsageError: it is a URL of no object store, or has credentials.
+        UsageError: it is a URL that is not of an object store, or has credentials.
     """
     text = os.fspath(given)
     if not is_url(text):

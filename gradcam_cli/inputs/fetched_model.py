@@ -1,4 +1,4 @@
-"""Files of a model that lie in an object store: fetched for as long as a run needs them, and checked as others are."""
+"""Files of a model in an object store: downloaded for the time of a run, and checked as local files are."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from gradcam_cli.urls import Url, is_stored
 
 MOST_BYTES: Final = 8 * 2**30
 MOST_LABEL_BYTES: Final = 16 * 2**20
-# So much is in memory at a time.
+# Bytes that are in memory at a time.
 PART_BYTES: Final = 16 * 2**20
 
-# Shows a download: takes the name and the size of a file, and gives what takes the size of each part.
+# Shows a download: takes the name and the size of a file, and gives a function that takes the size of each part.
 Show = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
 
 
@@ -29,10 +29,10 @@ def is_remote(settings: ModelSettings) -> bool:
 
 @contextmanager
 def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[ModelSettings]:
-    """Give the settings with files of this machine in the place of URLs; they are removed when the block ends.
+    """Give the settings with local files in the place of URLs; the files are removed when the block ends.
 
     Raises:
-        UsageError: a URL is none of an object store, or the library of the store is not installed.
+        UsageError: a URL is not that of an object store, or the library of the store is not installed.
         ModelError: there is no such object, access is refused, it is too large, or it changed while it was fetched.
         StorageError: the store does not answer.
         EnvironmentStop: there is no room for it.
@@ -45,7 +45,7 @@ def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[Mod
         urls: dict[str, str] = {}
 
         def fetch(url: str, kind: str, most: int) -> Path:
-            # Each has a folder of its own, so that nothing is taken for a file beside it.
+            # A folder for each file: a model must not find labels or weights that only happen to lie beside it.
             own = Path(folder, kind)
             own.mkdir()
             path = _fetch(stores.object(url), own, most, show)
@@ -61,7 +61,7 @@ def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[Mod
         try:
             yield settings
         except ModelError as error:
-            # People know the URL, and not where the file was for a while.
+            # People know the URL, and not the name of the temporary file.
             message = str(error)
             for path, url in urls.items():
                 message = message.replace(path, url)

@@ -1,7 +1,7 @@
-"""Bytes of a gzip file at any offset, without unpacking it to a disk.
+"""Bytes of a gzip file at any offset, without decompressing it to a disk.
 
-While the file is read for the first time, the state of the decoder is kept from time to time; what lies behind such a
-point is read from there on.
+While the file is read for the first time, the state of the decoder is kept at regular distances. A later read begins
+at the last of these points before its offset.
 """
 
 import threading
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 CHUNK: Final = 256 * 1024
-# Unpacked bytes between two points: each point keeps some 40 kB.
+# Decompressed bytes between two points: each point keeps some 40 kB.
 BETWEEN_POINTS: Final = 8 * 2**20
-# Photographs cannot be packed any further; a file that grows so much is made to fill memories or to take for ever.
+# Photographs hardly compress; a file that grows by a larger factor is a decompression bomb.
 LARGEST_RATIO: Final = 100
 ALWAYS_ALLOWED: Final = 2**30
 _GZIP: Final = 31
 
 
 class GzipError(ValueError):
-    """The file is damaged, or grows beyond all measure."""
+    """The file is damaged, or is a decompression bomb."""
 
 
 def _decoder() -> Any:
@@ -30,7 +30,7 @@ def _decoder() -> Any:
 
 @dataclass
 class _Point:
-    """Where the decoder is: offsets in the file and in what is unpacked, and its state."""
+    """A position of the decoder: its offsets in the file and in the decompressed bytes, and its state."""
 
     read: int = 0
     given: int = 0
@@ -42,22 +42,22 @@ class _Point:
 
 
 class GzipReader:
-    """Reads one file, which `packed` gives: so many bytes from an offset on. For any thread."""
+    """Reads one file; `packed(offset, count)` gives its compressed bytes. For any thread."""
 
     def __init__(self, packed: Callable[[int, int], bytes]) -> None:
         """Read nothing yet."""
         self._packed = packed
         self._points = [_Point()]
         self._now = _Point()
-        # What was unpacked last, which ends where the decoder is.
+        # The bytes that were decompressed last; they end at the position of the decoder.
         self._last = b""
         self._lock = threading.Lock()
 
     def read(self, at: int, count: int) -> bytes:
-        """Give up to `count` unpacked bytes from an offset on; fewer at the end.
+        """Give up to `count` decompressed bytes from an offset on; fewer at the end.
 
         Raises:
-            GzipError: the file is damaged, or grows beyond all measure.
+            GzipError: the file is damaged, or is a decompression bomb.
         """
         with self._lock:
             self._go_near(at)
@@ -69,13 +69,13 @@ class GzipReader:
                     return bytes(found)
 
     def _go_near(self, at: int) -> None:
-        """Go back, or go on from a later point, where the offset is not in what was unpacked last."""
+        """Move to the last point before the offset, where the decoder is before that point or has passed the offset."""
         number = bisect_right(self._points, at, key=lambda point: point.given) - 1
         if at < self._now.given - len(self._last) or self._points[number].given > self._now.given:
             self._now, self._last = self._points[number].copy(), b""
 
     def _step(self) -> bool:
-        """Unpack some more, and say whether there was more."""
+        """Decompress the next bytes, and say whether there were any."""
         now = self._now
         tail = now.decoder.unconsumed_tail
         data = tail or self._packed(now.read, CHUNK)
@@ -86,7 +86,7 @@ class GzipReader:
             self._last = now.decoder.decompress(data, CHUNK)
         except zlib.error:
             if now.is_fresh and now.given:
-                # Zeros or other bytes after the end, as gzip itself passes over.
+                # Zeros or other bytes after the end, which gzip itself ignores.
                 now.read -= len(data)
                 self._last = b""
                 return False
@@ -96,7 +96,7 @@ class GzipReader:
         now.given += len(self._last)
         now.is_fresh = now.decoder.eof
         if now.decoder.eof:
-            # Several files that were packed one by one may follow one another.
+            # A gzip file may have several members, one after the other.
             now.read -= len(now.decoder.unused_data)
             now.decoder = _decoder()
         if now.given > max(ALWAYS_ALLOWED, LARGEST_RATIO * now.read):

@@ -1,6 +1,6 @@
 """Walk a prefix of an object store by the rules of a folder: every object is an input or is counted as left out.
 
-Objects are met in the order of a listing, and only what their names have in common is kept: the folders that are open.
+Objects come in the order of a listing. Only the folders of the current object are kept in memory.
 """
 
 from collections import deque
@@ -87,7 +87,10 @@ class _Walk:
     open: list[_Folder] = field(default_factory=lambda: [_Folder("")])
 
     def run(self, url: str) -> Iterator[MetObject]:
-        """Give the inputs; those whose names leave it open come later than others, when their first bytes were read."""
+        """Give the inputs.
+
+        Where a name does not show whether the object is a picture, it comes later, when its first bytes were read.
+        """
         looks: deque[tuple[MetObject, Future[str | None]]] = deque()
         with ThreadPoolExecutor(LOOKS) as pool:
             for relative, stored in self.store.list(url):
@@ -96,7 +99,7 @@ class _Walk:
                 folder = self._folder(relative.removesuffix(name), stored.url.removesuffix(relative))
                 why = folder.why or why_not(self.rules, folder.prefix, name)
                 if why is not None:
-                    # Of a folder that is left out, the folder alone is counted.
+                    # Where a folder is left out, it is counted, and its files are not.
                     if folder.why is None:
                         self.left_out.add_file(why, stored.url)
                 elif has_suffix(name, self.rules.suffixes):
@@ -114,7 +117,7 @@ class _Walk:
             self._close()
 
     def _folder(self, prefix: str, root: str) -> _Folder:
-        """Open the folders of an object, and close those that the listing has left."""
+        """Open the folders of an object, and close those of the object before it."""
         while not prefix.startswith(self.open[-1].prefix):
             self._close()
         while self.open[-1].prefix != prefix:
@@ -161,7 +164,7 @@ class _Walk:
 
 
 def _format(stored: Stored) -> str | None:
-    """Name the format of an object by its first bytes; no more of it is read."""
+    """Name the format of an object by its first bytes; only these are read."""
     if not stored.stat().size:
         return None
     return format_of(stored.store.read(stored.url, 0, HEAD_BYTES))

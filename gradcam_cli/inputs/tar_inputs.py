@@ -20,7 +20,7 @@ from gradcam_cli.inputs.walk import Rules, count_others, has_suffix, is_hidden, 
 from gradcam_cli.storage import Stat, Stored
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-# Each keeps points to read from: 5 MB for a gzip file whose contents have 1 GB.
+# Each keeps states of its decoder: 5 MB for a gzip file with 1 GB of contents.
 OPEN_GZIPS: Final = 4
 
 
@@ -74,7 +74,7 @@ class TarFiles:
             yield MetMember("", None)
 
     def gzip(self, archive: "TarArchive") -> GzipReader:
-        """Give what reads a packed tar; of many, those that were used last are kept."""
+        """Give the reader of a compressed tar. The readers that were used last are kept."""
         with self._lock:
             if archive.path not in self._gzips:
                 self._gzips[archive.path] = GzipReader(archive.file_bytes)
@@ -130,10 +130,10 @@ class TarArchive:
         return data
 
     def end(self) -> None:
-        """Let it pass: reading a tar does not wait for anybody."""
+        """Do nothing: reading a tar has no retries."""
 
     def bytes_at(self, at: int, count: int) -> bytes:
-        """Read bytes of the tar itself, unpacked."""
+        """Read bytes of the tar itself, decompressed."""
         if self.path.lower().endswith(".tar"):
             return self.file_bytes(at, count)
         return self.files.gzip(self).read(at, count)
@@ -142,7 +142,7 @@ class TarArchive:
         """Read bytes of the file.
 
         Raises:
-            OSError: it cannot be read, or is another file by now.
+            OSError: it cannot be read, or was replaced by another file.
         """
         if at >= self.identity.size:
             return b""

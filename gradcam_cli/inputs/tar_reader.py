@@ -1,18 +1,18 @@
-"""The members of a tar, found by its headers alone: nothing is unpacked, and nothing that a header claims is trusted.
+"""The members of a tar, found by its headers only: nothing is extracted, and no header is trusted.
 
-Headers are those of POSIX (ustar), with the long names of GNU tar and the records of pax. A member that is no regular
-file, is sparse, or has a name that leads out of the tar's tree is given as such, for the caller to count.
+Headers are those of POSIX (ustar), with the long names of GNU tar and the records of pax. A member is
+marked where it is not a regular file, is sparse, or has a name that leads out of the tar's tree; the caller counts it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-# Gives up to so many bytes from an offset on; fewer at the end.
+# Takes an offset and a count, and gives up to so many bytes; fewer at the end.
 ReadAt = Callable[[int, int], bytes]
 
 BLOCK: Final = 512
-# Of a name or of pax records that a header announces: PATH_MAX is 4096.
+# Limit of a long name or of pax records; PATH_MAX is 4096.
 MOST_HEADER_BYTES: Final = 2**20
 _REGULAR: Final = frozenset({b"0", b"\0", b"7"})
 _LONG_NAME: Final = b"L"
@@ -22,7 +22,7 @@ _PAX_OF_ALL: Final = b"g"
 
 
 class TarError(ValueError):
-    """The tar is damaged from here on, or is none."""
+    """The tar is damaged from here on, or the file is not a tar."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TarMember:
 
 
 def members(read: ReadAt) -> Iterator[TarMember]:
-    """Give the members in their order; folders are passed over.
+    """Give the members in their order; folders are left out.
 
     Raises:
         TarError: a header is damaged, or the tar ends within one.
@@ -77,7 +77,7 @@ def members(read: ReadAt) -> Iterator[TarMember]:
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name stays below the folder where a tar would be unpacked, and is one on every system."""
+    """Whether a name stays below the folder where a tar would be unpacked, and is a valid name on every system."""
     parts = name.removeprefix("./").split("/")
     return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
 
@@ -104,7 +104,7 @@ class _Announced:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Read lines of `LENGTH KEY=VALUE`, in which the length counts the whole line."""
+    """Read lines of `LENGTH KEY=VALUE`, where the length is that of the whole line."""
     while data.strip(b"\0"):
         digits, space, _ = data.partition(b" ")
         length = _decimal(digits) if space else 0

@@ -23,7 +23,7 @@ class CiReport:
         images: a test case for each image.
         outcome: the outcome in one line.
         gates: a test case for each limit that was asked for.
-        notes: what else is to be known, a line each.
+        notes: further facts, a line each.
         tables: what the summary shows besides what failed.
         stop: why the command did not come to its end; '' where it did.
     """
@@ -76,7 +76,7 @@ def check_writable(path: Path) -> None:
     """Make the folder of a file, and check that the file can be written there.
 
     Raises:
-        EnvironmentStop: it cannot be written, or something that is no file stands there.
+        EnvironmentStop: it cannot be written, or its path is that of a folder or a device.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
