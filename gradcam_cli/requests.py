@@ -193,7 +193,6 @@ class EvaluateRequest:
 
 # By what images of two runs are taken for the same: the path in the output tree, or the bytes of the file.
 Match = Literal["path", "sha256"]
-MATCHES: tuple[Match, ...] = ("path", "sha256")
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,11 @@ FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
 # `auto`: as the model was trained where that is known, else squash.
 FitChoice = Literal["auto", "squash", "crop", "pad"]
-FIT_CHOICES: tuple[FitChoice, ...] = ("auto", *FIT_MODES)
 
 Precision = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 # What is differentiated: the score before the softmax or sigmoid, or what comes out of it.
 Score = Literal["logit", "probability"]
-SCORES: tuple[Score, ...] = ("logit", "probability")
 EngineName = Literal["auto", "tensorflow", "openvino"]
-ENGINES: tuple[EngineName, ...] = ("auto", "tensorflow", "openvino")
 
 # What becomes of images that an earlier run has explained: those that are finished are left out, by size and time or
 # by their hashes too (verify); all are explained again (overwrite); or only those that failed are (retry-failed).
@@ -26,11 +22,9 @@ Resume = Literal["finished", "overwrite", "retry-failed", "verify"]
 
 # How `scorecam` makes a channel a mask: max(A, 0) / max(A), or (A - min A) / (max A - min A).
 MaskScaling = Literal["max", "minmax"]
-MASK_SCALINGS: tuple[MaskScaling, ...] = ("max", "minmax")
 
 # What the model's output is, where neither its operations nor its stored loss say so.
 OutputKind = Literal["auto", "softmax-logits", "sigmoid-logits", "probabilities", "value"]
-OUTPUT_KINDS: tuple[OutputKind, ...] = ("auto", "softmax-logits", "sigmoid-logits", "probabilities", "value")
 
 # A level of heat in (0, 1), or Otsu's.
 Threshold = float | Literal["otsu"]

@@ -1,7 +1,6 @@
 """The configuration file: where it is found, and which value it has for an option."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from gradcam_cli.cli.console import say
 from gradcam_cli.errors import UsageError
 from gradcam_cli.text import did_you_mean
+from gradcam_cli.urls import is_url
 
 if TYPE_CHECKING:
     from gradcam_cli.cli.command import Option
@@ -25,7 +25,6 @@ NAMED, ISOLATED, LOADED = "gradcam_cli.named", "gradcam_cli.isolated", "gradcam_
 NAMED_FILES_ONLY = frozenset({"custom_objects", "trust_code", "prune", "update"})
 # How the value of an option is written that is a path, or may be one.
 PATH_FORMS = ("FILE", "FOLDER")
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ def _text(file: ConfigFile, option: "Option", value: Any) -> str:
 
 def _is_meant_as_path(folder: Path, option: "Option", text: str) -> bool:
     """Whether a text is a path: a name of a model, - and a URL are none."""
-    if text == "-" or URL.match(text):
+    if text == "-" or is_url(text):
         return False
     is_name_too = "NAME" in (option.metavar or "").split("|")
     return not is_name_too or os.sep in text or (folder / text).exists()
