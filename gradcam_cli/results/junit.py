@@ -142,7 +142,7 @@ def _with_unique_names(cases: Iterable[Case]) -> Iterator[Case]:
 
 
 def _name(text: str) -> str:
-    """Clean a name. Of a long path the end is kept, which says more than its beginning."""
+    """Clean a name. The end of a long path is kept: it says more than the beginning."""
     name = _xml(one_line(text[-LONGEST_LINE - 1 :]))
     return name if len(name) <= LONGEST_LINE else f"{CUT}{name[-LONGEST_LINE:]}"
 

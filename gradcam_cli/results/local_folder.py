@@ -76,7 +76,7 @@ class LocalFolder(OutputFolder):
         return self.read_sidecar(source)
 
     def settle(self, record: Record) -> None:
-        """Let it pass: the image was written already."""
+        """Do nothing: the image was written before."""
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> None:
         """Write a JSON file at the top."""

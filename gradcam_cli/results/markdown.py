@@ -42,7 +42,7 @@ class Page:
 
 
 def markdown_text(page: Page) -> str:
-    """Write a page in less than `MOST_BYTES` bytes of UTF-8; tables that find no place are left out from the end."""
+    """Write a page in less than `MOST_BYTES` bytes of UTF-8; tables at the end that do not fit are left out."""
     kept, size = [], 0
     for block in _blocks(page):
         size += len(block.encode("utf-8")) + len("\n\n")

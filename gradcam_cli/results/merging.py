@@ -1,4 +1,4 @@
-"""One run out of its shards: their records are added up, and their outputs are brought into one folder."""
+"""Merge the shards of a run: their records are added up, and their outputs are linked into one folder."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -110,7 +110,7 @@ def _refuse_nested(roots: Sequence[Path], target: Path) -> None:
 
 @contextmanager
 def _unwritten(root: Path) -> Iterator[None]:
-    """Keep runs from writing to a folder as long as the block lasts; nothing is written there."""
+    """Lock a folder until the block ends, so that no run writes to it; nothing is written there."""
     lock = FolderLock(root)
     lock.take()
     try:
@@ -120,7 +120,7 @@ def _unwritten(root: Path) -> Iterator[None]:
 
 
 def _merged_before(root: Path) -> Run | None:
-    """Give the run of a folder whose shards were merged; records that a killed merge has left go."""
+    """Give the run of a folder whose shards were merged; records that a killed merge has left are removed."""
     record = run_record_of(root)
     known = record.get("shards") if record else None
     if not isinstance(known, list):

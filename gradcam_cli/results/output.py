@@ -145,7 +145,7 @@ class OutputFolder:
         return (self.root / source.relative).with_name(Names(source, several=False).sidecar)
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image goes.
+        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed.
 
         Raises:
             ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
@@ -170,10 +170,10 @@ class OutputFolder:
         """Make room for one image, and give the folder of its sidecar."""
         folder = self._folder_of(names.source)
         sidecar = folder / names.sidecar
-        # Only names that the program itself would write may go, whatever a sidecar found there says.
+        # Only names that the program itself would write are removed, whatever the old sidecar says.
         image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
         before = {name for name in files_of(_refuse_foreign(sidecar, is_ours)) if belongs_to(name, image)}
-        # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
+        # From here on the image is not done: no overlay may be beside the sidecar of another run.
         _remove(sidecar)
         for name in before - set(files):
             _remove(folder / name)

@@ -66,7 +66,7 @@ class PackedFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the folder."""
+        """Notes for people, which are known after it is held."""
         return self.base.notes
 
     @property
@@ -76,7 +76,7 @@ class PackedFolder:
 
     @contextmanager
     def held(self) -> Iterator["PackedFolder"]:
-        """Have the folder until the block ends; images that were reported are published at the end in any case.
+        """Lock the folder until the block ends; images that were reported are published at the end in any case.
 
         Raises:
             UsageError: it has results of another format, or is in use.
@@ -91,7 +91,7 @@ class PackedFolder:
                 self._parts.close()
 
     def where(self, source: Source) -> str:
-        """Name the folder: which part has an image is known when it was written."""
+        """Give the folder: the part of an image is known only after it was written."""
         del source
         return str(self.root)
 
@@ -185,7 +185,7 @@ class PackedFolder:
             return is_made_of_runs(file.read())
 
     def _publish(self) -> None:
-        """Give the open part its name, after parts of earlier runs were freed of its images: none is there twice."""
+        """Publish the open part, after its images are removed from parts of earlier runs: no image is there twice."""
         part, self._open = self._open, None
         if part is None:
             return

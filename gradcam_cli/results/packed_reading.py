@@ -1,4 +1,4 @@
-"""Sidecars and overlays of a run, whether they are files or lie in part files."""
+"""Sidecars and overlays of a run, whether they are files or are in part files."""
 
 import heapq
 import os
@@ -73,12 +73,12 @@ def _overlapping(ranges: Sequence[tuple[str, str, PartName]]) -> Iterator[list[P
 
 
 def below(root: Path) -> str:
-    """Give what stands before the paths of files in a folder."""
+    """Give the prefix of the paths of files in a folder."""
     return os.path.join(root, "")  # noqa: PTH118 - keeps names that are not UTF-8, and the slash
 
 
 class RunFiles:
-    """Reads the overlays of a run by the paths that they have as files, also where they lie in part files."""
+    """Reads the overlays of a run by the paths that they have as files, also where they are in part files."""
 
     def __init__(self, root: Path) -> None:
         """Read nothing yet."""

@@ -62,7 +62,7 @@ class ParquetWriter:
 
 
 class ParquetPart:
-    """Reads one table that `ParquetWriter` has written: of all columns, the sidecars alone."""
+    """Reads one table that `ParquetWriter` has written; it reads only the column of sidecars."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Read where its rows are.
@@ -144,7 +144,7 @@ def row_of(record: Mapping[str, Any]) -> Record:
     }
 
 
-# Columns of the first class that stand beside those of the image.
+# Columns of the first class, in the same row as those of the image.
 _FIRST: Final = (
     *("label", "wnid", "logit", "probability", "score", "peak_x", "peak_y", "area"),
     *("map", "map_height", "map_width"),

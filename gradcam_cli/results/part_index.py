@@ -1,4 +1,4 @@
-"""What a part file holds, as its index says: one line an image, with what decides whether the image is finished.
+"""The index of a part file: one line for each image, with the facts that decide whether the image is finished.
 
 The index is written before its part takes its name, and names the part's size and hash. Where it is missing, or is that
 of another file, it is made anew from the part.

@@ -24,9 +24,9 @@ SIDECAR_MEMBER: Final = "json"
 SHARD_MANIFEST: Final = re.compile(r"manifest\.[1-9]\d*-of-[1-9]\d*\.json")
 _KINDS: Final = {"jpg": OVERLAY_SUFFIX, "npy": MAP_SUFFIX}
 _PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})\.(tar|parquet)")
-# Bytes that are no UTF-8, and what would end a key or begin an escape.
+# Bytes that are not UTF-8, and the character that begins an escape.
 _ODD: Final = re.compile("[%\udc80-\udcff]")
-# WebDataset passes over members whose name begins so, as in `__meta__`.
+# WebDataset ignores members whose name begins with this, such as `__meta__`.
 _PRIVATE: Final = "__"
 
 

@@ -11,7 +11,7 @@ from gradcam_cli.atomic import temporary_beside
 from gradcam_cli.storage import Store
 from gradcam_cli.urls import Url
 
-# Bytes that are read of an object at once: what is wanted next is often beside what was read before.
+# Bytes of an object that are read at once: the next read is often close to the one before.
 READ_AHEAD = 256 * 1024
 
 
@@ -42,7 +42,7 @@ class PartPlace(Protocol):
         """Give a file its name; it is there whole or not at all."""
 
     def remove(self, name: str) -> None:
-        """Remove a file; none need be there."""
+        """Remove a file; it is no error where there is none."""
 
 
 class LocalParts:
@@ -68,7 +68,7 @@ class LocalParts:
         return (self._root / name).open("rb")
 
     def temporary(self, owner: str) -> Path:
-        """Name a file beside what it becomes, so that it is renamed and not copied."""
+        """Name a file in the same folder, so that it is renamed and not copied."""
         return temporary_beside(self._root / "part", owner)
 
     def publish(self, path: Path, name: str) -> None:

@@ -30,7 +30,7 @@ from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.tar_part import TarPart, TarWriter
 
-# Files that are open at the same time: those that neighbours of the inputs' order are in, also after a merge.
+# Files that are open at the same time. Neighbours in the order of the inputs may be in different parts.
 OPEN_PARTS: Final = 64
 CHUNK: Final = 2**20
 # The number of a part and an offset in its index are kept as one number.
@@ -112,7 +112,7 @@ class OpenPart:
 
 
 class Parts:
-    """All parts of a folder, or those of a shard, as they are when they are read first.
+    """All parts of a folder, or those of a shard, as they are at the first read.
 
     Places are looked up by 64-bit hashes, so that a million images take some 20 MB of memory. Any thread may look.
     """
@@ -139,7 +139,7 @@ class Parts:
             return self._names
 
     def forget(self) -> None:
-        """Read the folder anew when it is asked for the next time."""
+        """Read the folder again at the next access."""
         with self._lock:
             self._names = self._table = None
             self._summaries = {}
@@ -223,7 +223,7 @@ class Parts:
             return self._summaries[name]
 
     def without(self, places: Iterable[str], owner: str) -> None:
-        """Write those parts anew that have one of these images, without them.
+        """Rewrite the parts that have one of these images, without these images.
 
         Raises:
             ImageError, OSError: a part is damaged, or cannot be written.
@@ -253,7 +253,7 @@ class Parts:
             part.discard()
 
     def _renew(self, name: PartName) -> None:
-        """Look at one part anew; numbers of parts stay what they are."""
+        """Read one part again; the numbers of the parts do not change."""
         with self._lock:
             hashes, lines = self._looked_up()
             number = self.names.index(name)

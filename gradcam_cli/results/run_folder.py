@@ -33,14 +33,14 @@ class RunFolder(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of it, after it is held."""
+        """Notes for people, which are known after it is held."""
 
     @property
     def has_run_record(self) -> bool:
         """Whether a run, or that of the shard, came to its end here."""
 
     def held(self) -> AbstractContextManager["RunFolder"]:
-        """Have the folder for this run alone, or for this shard, until the block ends.
+        """Lock the folder for this run, or for this shard, until the block ends.
 
         Raises:
             UsageError: it cannot be written, another run has it, or it has a record that is not this program's.
@@ -59,7 +59,7 @@ class RunFolder(Protocol):
         """Read a source's sidecar; None where there is none of this program, or none that is whole."""
 
     def read_known(self, source: Source) -> Record | None:
-        """Read of a source's sidecar at least what decides whether the image is finished; None as for the sidecar."""
+        """Read at least what decides whether a source's image is finished; None where `read_sidecar` gives None."""
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run at the top; None where there is none of this program."""
@@ -75,15 +75,15 @@ class RunFolder(Protocol):
         """
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image goes.
+        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed.
 
         Raises:
-            ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
+            ImageError: this image's names cannot be written, or a file of others has one of these names.
             EnvironmentStop: nothing can be written any more.
         """
 
     def settle(self, record: Record) -> None:
-        """Take notice that a record was reported; records are reported in the order of the run.
+        """Receive a record after it was reported; records are reported in the order of the run.
 
         Raises:
             EnvironmentStop: nothing can be written any more.

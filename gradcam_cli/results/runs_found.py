@@ -30,7 +30,7 @@ class Places:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """One run, of all or of a shard, as its record tells; `places` are None where its inputs cannot be looked for."""
+    """One run, of all images or of a shard, by its record; `places` are None where its inputs cannot be looked for."""
 
     shard: Shard | None
     options_sha256: str

@@ -1,4 +1,4 @@
-"""The shards of a run as folders hold them: read, and refused where they are not one whole run."""
+"""The shards of a run as folders hold them: read, and refused where they do not make one complete run."""
 
 import os
 import stat
@@ -85,7 +85,7 @@ def _refuse_damaged(path: Path, record: Record, shard: Shard) -> None:
 
 
 def parts_in(roots: Sequence[Path]) -> list[ShardPart]:
-    """Read what each folder holds of each shard, and refuse what is no whole run.
+    """Read what each folder holds of each shard, and refuse what is not a complete run.
 
     Returns:
         One part a shard, in the order of the shards.
@@ -173,7 +173,7 @@ def _refuse_unfinished(parts: Sequence[ShardPart]) -> None:
 
 
 def _find_sidecars(parts: Sequence[ShardPart]) -> None:
-    """Find the sidecars of the shards of one folder; those of other shards, options and runs are passed over.
+    """Find the sidecars of the shards of one folder; those of other shards, options and runs are ignored.
 
     Raises:
         UsageError: there are fewer than a record counts, or a file of one is missing.
@@ -226,7 +226,7 @@ def _refuse_missing(path: Path, sidecar: Record) -> None:
         for file in sidecar["files"]:
             name = name_on_disk(sidecar, file["name"])
             if not belongs_to(name, path.name.removesuffix(SIDECAR_SUFFIX)):
-                # It would take the place of some other file in the merged folder.
+                # It would replace another file in the merged folder.
                 raise UsageError(f"{path}: {file['name']} is not a file of this image. Remove this sidecar.")
             found = path.with_name(name).lstat()
             if not stat.S_ISREG(found.st_mode) or found.st_size != file["bytes"]:

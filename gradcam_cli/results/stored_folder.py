@@ -38,7 +38,7 @@ class StoredFolder:
     def __init__(
         self, root: Url, shard: Shard | None = None, stores: Stores | None = None, packing: Packing | None = None
     ) -> None:
-        """Name the prefix, and how its results are packed; nothing is asked for before it is held or read.
+        """Name the prefix, and how its results are packed; no request is made before it is held or read.
 
         Raises:
             UsageError: it is no place of an object store, or the library of the store is not installed.
@@ -58,7 +58,7 @@ class StoredFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say where the lock is worth less than others."""
+        """Say where the store has no exclusive lock."""
         return () if self._lock.is_exclusive else (f"{self.root}: {BEST_EFFORT}.",)
 
     @property
@@ -118,7 +118,7 @@ class StoredFolder:
         return self.read_sidecar(source)
 
     def settle(self, record: Record) -> None:
-        """Let it pass: the image was put already."""
+        """Do nothing: the image was put before."""
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run."""
@@ -138,15 +138,15 @@ class StoredFolder:
             raise ImageError(error.reason, str(error)) from None
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Put one image's overlays and maps, then its sidecar; what an earlier run left of the image goes."""
+        """Put one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed."""
         source = names.source
         sidecar = _beside(source, names.sidecar)
         before = files_of(self._refuse_foreign(sidecar))
         if sidecar in self._sizes:
-            # From here on the image is not done: an overlay must never stand beside the sidecar of another run.
+            # From here on the image is not done: no overlay may be beside the sidecar of another run.
             self._remove(sidecar)
         for name in before:
-            # Only names that the program itself would put may go, whatever a sidecar found there says.
+            # Only names that the program itself would put are removed, whatever the old sidecar says.
             if name not in files and belongs_to(name, names.sidecar.removesuffix(SIDECAR_SUFFIX)):
                 self._remove(_beside(source, name))
         for name, data in files.items():
@@ -165,7 +165,7 @@ class StoredFolder:
             raise EnvironmentStop(f"{self.root / name}: {error}") from error
 
     def parts_place(self) -> StoredParts:
-        """Give what keeps part files below the prefix; each change there is checked against the lock."""
+        """Give the place of part files below the prefix; before each change the lock is checked."""
         return StoredParts(self._store, self.root, self._lock.check)
 
     def _refuse_foreign_manifest(self) -> None:
@@ -199,7 +199,7 @@ class StoredFolder:
         return record if is_record(record) else None
 
     def _refuse_foreign(self, place: str) -> bytes:
-        """Give the bytes of an object that is ours, none where there is no object, and refuse every other one."""
+        """Give the bytes of an object of this program, none where there is no object, and refuse every other one."""
         size = self._sizes.get(place, 0)
         name = place.rsplit("/", 1)[-1]
         if not size:

@@ -145,7 +145,7 @@ def _prune(root: Path, findings: Findings) -> int:
     for relative in findings.gone:
         sidecar = root / relative
         if not sidecar.is_file():
-            # It lies in a part file, out of which nothing is taken.
+            # It is in a part file, from which nothing is removed.
             continue
         removed += 1
         image = sidecar.name.removesuffix(SIDECAR_SUFFIX)

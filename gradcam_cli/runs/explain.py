@@ -159,7 +159,7 @@ class NoFiles:
     """Takes nothing: only records were asked for."""
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Let it pass."""
+        """Do nothing."""
 
 
 class WrittenSink:

@@ -16,12 +16,12 @@ from gradcam_cli.storage import Stored
 
 FETCHES: Final = 16
 BYTES_AHEAD: Final = 128 * 2**20
-# Of an object whose size is not known yet.
+# The assumed size of an object whose size is not known yet.
 SOME_BYTES: Final = 8 * 2**20
 
 
 class Fetches:
-    """Reads the objects among the sources of a run; every other source passes by."""
+    """Reads the objects among the sources of a run ahead; other sources are only passed on."""
 
     def __init__(self, pool: ThreadPoolExecutor, limits: Limits, bytes_ahead: int = BYTES_AHEAD) -> None:
         """Read nothing yet."""
@@ -56,7 +56,7 @@ class Fetches:
                 self._taken.notify_all()
 
     def end(self) -> None:
-        """Let reads that fail fail at once."""
+        """Stop retries: a read that fails raises at once."""
         with self._taken:
             for source in self._waiting:
                 if source.stored is not None:

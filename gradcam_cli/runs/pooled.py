@@ -84,7 +84,7 @@ class Pooled:
         self._ending = threading.Event()
 
     def open(self) -> Record:
-        """Start the first worker alone: what it compiles is there for the others."""
+        """Start the first worker alone: the others use what it compiled."""
         observer = self._factory.observer
         try:
             with observer.busy("loading the model"):
@@ -120,7 +120,7 @@ class Pooled:
                 thread.join(SECONDS_TO_JOIN)
 
     def _serve(self, line: TaskLine, sink: Sink, worker: RemoteWorker | None) -> None:
-        """Be the thread of one worker, and of those that take its place."""
+        """Run the thread of one worker, and of the workers that replace it."""
         try:
             with workers(self._calls_at_once) as writers:
                 worker = worker or self._new_worker()
@@ -180,7 +180,7 @@ class Pooled:
         return failure
 
     def _crashed(self, source: Source, how: str, sink: Sink) -> Record:
-        """Record an image that has ended so many workers."""
+        """Record an image that has crashed several workers."""
         card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
         message = f"processes ended while they explained it, and it alone; the last one by {how}"
         error = ImageError(Reason.CRASHED, message)
@@ -213,7 +213,7 @@ class Pooled:
 def _until_death(
     sources: Sequence[Source], worker: RemoteWorker, limits: Limits, deaths: list[WorkerDied]
 ) -> Iterator[tuple[Source, Made]]:
-    """Give what a worker makes, as far as it comes; what it has made before its end is written, too."""
+    """Give what a worker makes until it ends; what it made before its end is written, too."""
     try:
         yield from zip(sources, worker.explain([Sent.of(_with_content(each, limits)) for each in sources]), strict=True)
     except WorkerDied as death:
@@ -221,7 +221,7 @@ def _until_death(
 
 
 def _with_content(source: Source, limits: Limits) -> Source:
-    """Read stdin for a worker, which has another one: no more than shows that it is too large."""
+    """Read stdin for a worker, whose own stdin is another one; at most one byte more than the limit."""
     if not source.is_stdin:
         return source
     return replace(source, path="", content=sys.stdin.buffer.read(limits.max_file_bytes + 1))

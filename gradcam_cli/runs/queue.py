@@ -64,7 +64,7 @@ def queue_of(
 
 
 def _those(sources: Sequence[Source], folder: RunFolder, fits: Callable[[Source], bool]) -> list[Source]:
-    """Give the sources that fit; where each of them waits for a network, many are looked at at the same time."""
+    """Give the sources that fit; where each of them needs a request, many requests run at the same time."""
     at_once = FETCHES if any(source.stored for source in sources) else folder.calls_at_once
     with _each(sources, fits, at_once) as answers:
         return [source for source, fit in zip(sources, answers, strict=True) if fit]
@@ -72,7 +72,7 @@ def _those(sources: Sequence[Source], folder: RunFolder, fits: Callable[[Source]
 
 @contextmanager
 def _each(sources: Iterable[Source], work: Callable[[Source], Result], at_once: int) -> Iterator[Iterator[Result]]:
-    """Give what `work` gives for each source, in order, with so many threads ahead of who takes it."""
+    """Give what `work` gives for each source, in order, computed ahead by so many threads."""
     if at_once == 1:
         yield map(work, sources)
         return

@@ -1,8 +1,8 @@
-"""The images of a run in groups for workers: records come back in order, and what crashes a worker is found.
+"""The images of a run in groups for workers: records come back in order, and an image that crashes workers is found.
 
 A group is taken by one worker. Where the worker ends before the group does, the images without a record go to another
 one. After three such ends the group is halved, until the image that ends workers is alone. It has to end two of them
-alone: a node may go down while a harmless image is explained.
+alone: a node may fail while a harmless image is explained.
 """
 
 from collections import deque
@@ -86,7 +86,7 @@ class TaskLine:
             self._changed.notify_all()
 
     def crashed(self, task: Task) -> Task | None:
-        """Take the end of a worker: its images go to others, but for one that ends them alone.
+        """Take the end of a worker: other workers get its images, except for an image that crashes workers alone.
 
         Returns:
             The group of that one image; who called gives its record to `add`, and then calls `finish`.

@@ -17,7 +17,7 @@ SECONDS_TO_END = 2
 
 
 class WorkerDied(Exception):
-    """A worker ended while it had something to do; the text says how."""
+    """A worker ended before its work was done; the text says how."""
 
 
 class RemoteWorker(Protocol):
@@ -52,7 +52,7 @@ class WorkerPool(Protocol):
         """
 
     def close(self) -> None:
-        """End all workers, and give back what they ran on."""
+        """End all workers, and release the resources that they ran on."""
 
 
 def checked(message: Any) -> Any:
@@ -136,7 +136,7 @@ class LocalWorker:
             yield made
 
     def kill(self) -> None:
-        """End it, whatever it does; the thread that reads its answers meets their end then."""
+        """Kill it, whatever it does; the thread that reads its answers then reads their end."""
         self._process.kill()
         self._process.wait()
 
