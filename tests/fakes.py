@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward, Head, TargetLayer, probabilities_of
-from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.work import Work
 from gradcam_cli.evaluation.images import Study
 from gradcam_cli.evaluation.sanity import Stage
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS

@@ -16,7 +16,8 @@ from lxml import etree
 
 from gradcam_cli.cli import program
 from gradcam_cli.engines.protocol import RandomisedEngine
-from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES
 from gradcam_cli.evaluation.plot import Curves, curves_png

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import ImageFont
 
 from gradcam_cli import Explainer
-from gradcam_cli.engines.selection import Work
+from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import UsageError
 from gradcam_cli.imaging import lettering as lettering_module
 from gradcam_cli.imaging.figure import INK, PAPER, UNSEEN, FigurePlan, Words, plan_figure

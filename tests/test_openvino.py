@@ -17,14 +17,15 @@ import pytest
 from conftest import SAMPLES, Runner
 from nets import SIDE, classifier, crops, engine_at, flatten_dense, gap_dense, lite0
 
-from gradcam_cli.engines import cache, selection
+from gradcam_cli.engines import cache, plan_choice
 from gradcam_cli.engines.compiling import NotCompilableError, NotCompiledHereError, compile_plan
 from gradcam_cli.engines.devices import gpu_possible
 from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
-from gradcam_cli.engines.selection import ModelEngines, Work
+from gradcam_cli.engines.selection import ModelEngines
 from gradcam_cli.engines.streams import MOST_STREAMS, streams_for
+from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.methods import METHODS
@@ -215,15 +216,15 @@ def test_what_cannot_be_compiled_is_tried_once(kept: ModelRequest, monkeypatch: 
 
     monkeypatch.setattr("gradcam_cli.engines.compiling.compile_plan", counted)
     auto = EngineSettings()
-    first, again = (selection._compiled([kept], model, auto) for _ in range(2))
+    first, again = (plan_choice.compiled([kept], model, auto) for _ in range(2))
     assert first == again
     assert first.plans == ()
     assert first.reason.startswith("Layer 'last': There is no gradient for the operation ConvolutionBackpropData")
     assert "engine=" not in first.reason
     assert len(tried) == 1
     with pytest.raises(NotCompilableError):
-        selection._compiled([kept], model, EngineSettings(engine="openvino"))
-    assert "ConvolutionBackpropData" in selection._compiled([kept], model, EngineSettings(cache=False)).reason
+        plan_choice.compiled([kept], model, EngineSettings(engine="openvino"))
+    assert "ConvolutionBackpropData" in plan_choice.compiled([kept], model, EngineSettings(cache=False)).reason
     assert len(tried) == 3
 
 

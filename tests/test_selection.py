@@ -10,7 +10,8 @@ import pytest
 from keras import layers
 from nets import SIDE, classifier, convolutions, gap_dense
 
-from gradcam_cli.engines.selection import ModelEngines, Work, load_model
+from gradcam_cli.engines.selection import ModelEngines, load_model
+from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError
 from gradcam_cli.methods import METHODS
 from gradcam_cli.models.classifier import Classifier

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.engines.selection import Engines, openvino_installed
+from gradcam_cli.engines.plan_choice import openvino_installed
+from gradcam_cli.engines.selection import Engines
 from gradcam_cli.errors import GradcamError, first_line
 from gradcam_cli.explainer import Explainer
 from gradcam_cli.explanation import ClassExplanation

@@ -12,7 +12,7 @@ from typing import Any
 from gradcam_cli.cores import available_cores
 from gradcam_cli.engines.cache import cache_folder, cached_files
 from gradcam_cli.engines.devices import gpu_possible
-from gradcam_cli.engines.selection import openvino_installed
+from gradcam_cli.engines.plan_choice import openvino_installed
 from gradcam_cli.models.listed import listed_models
 from gradcam_cli.versions import installed_version, versions
 

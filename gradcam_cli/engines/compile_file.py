@@ -1,17 +1,13 @@
 """A model file becomes a plan's file."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from gradcam_cli.engines.plan import SUFFIX, Plan, write_plan
-from gradcam_cli.engines.selection import require_openvino
+from gradcam_cli.engines.plan_choice import require_openvino
+from gradcam_cli.engines.selection import Downloading
 from gradcam_cli.errors import EnvironmentStop, ModelError, UsageError
 from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.settings import ModelSettings
-
-Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
 
 
 def compile_file(settings: ModelSettings, output: Path, downloading: Downloading) -> Plan:

@@ -1,7 +1,8 @@
 """The layers of any model that can be explained."""
 
+from gradcam_cli.engines.plan_choice import require_openvino
 from gradcam_cli.engines.protocol import LayerInfo
-from gradcam_cli.engines.selection import Downloading, require_openvino
+from gradcam_cli.engines.selection import Downloading
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.request import locate_model
 from gradcam_cli.settings import ModelSettings

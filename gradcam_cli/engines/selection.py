@@ -5,23 +5,19 @@ TensorFlow on the CPU serves all other models.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
-from importlib.util import find_spec
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradcam_cli.engines.devices import HasGpu, gpu_usable
+from gradcam_cli.engines.plan_choice import compiled, plan_at_hand, require_openvino, serving, wants_plan
+from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError
-from gradcam_cli.extras import install_hint
 from gradcam_cli.models import keras_on_tensorflow
-from gradcam_cli.settings import EngineSettings, MethodOptions, ModelSettings, TargetSettings
+from gradcam_cli.settings import EngineSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.engines.protocol import Engine, RandomisedEngine
-    from gradcam_cli.methods import Method
     from gradcam_cli.models.classifier import Classifier
     from gradcam_cli.models.request import ModelRequest
 
@@ -30,30 +26,6 @@ if TYPE_CHECKING:
 Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
 # From so many images on, a pass that is a twelfth quicker has made up for two seconds of preparation.
 LONG_RUN = 1000
-
-
-@dataclass(frozen=True)
-class Work:
-    """What an engine is made for."""
-
-    targets: TargetSettings
-    methods: "tuple[Method, ...]"
-    options: MethodOptions
-    image_count: int
-    batch_size: int
-
-    @property
-    def batches(self) -> int:
-        """Batches of images at the least."""
-        return -(-self.image_count // self.batch_size)
-
-    def even_batch_size(self, streams: int) -> int:
-        """Choose the batch size: of the masked pictures, where a method makes many of each image."""
-        from gradcam_cli.engines.streams import even_batch_size
-
-        masked = any(method.masks_inputs for method in self.methods)
-        each = self.options.max_channels if masked else 1
-        return even_batch_size(self.image_count * each, self.batch_size, streams)
 
 
 class Engines:
@@ -186,15 +158,15 @@ class ModelEngines:
         choice = self._choice
         _refuse_impossible(request, choice)
         layers = _by_layer(request)
-        at_hand = [_plan_at_hand(each, choice, self._has_gpu, work) for each in layers]
+        at_hand = [plan_at_hand(each, choice, self._has_gpu, work) for each in layers]
         needed = bool(choice.engine == "openvino" or request.plan or request.exchange)
-        ready = _serving(at_hand, work, needed=needed)
+        ready = serving(at_hand, work, needed=needed)
         if not ready.plans:
             streams = self._prepare(work)
             classifier = classifier_of()
-            if _wants_plan(request, choice, self._has_gpu):
-                ready = _compiled(layers, classifier, choice)
-                ready = _serving(ready.plans, work, needed=needed) if ready.plans else ready
+            if wants_plan(request, choice, self._has_gpu):
+                ready = compiled(layers, classifier, choice)
+                ready = serving(ready.plans, work, needed=needed) if ready.plans else ready
             if not ready.plans:
                 if choice.precision != "float32":
                     raise ModelError(
@@ -220,21 +192,6 @@ class ModelEngines:
         return self._loaded
 
 
-def openvino_installed() -> bool:
-    """Whether the extra `gradcam-cli[openvino]` is there."""
-    return find_spec("openvino") is not None
-
-
-def require_openvino() -> None:
-    """Refuse to go on without OpenVINO.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    if not openvino_installed():
-        raise ModelError(f"OpenVINO is not installed. Install it: {install_hint('openvino')}")
-
-
 def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
     if choice.engine == "openvino" or request.plan or request.exchange:
         require_openvino()
@@ -252,155 +209,12 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
         raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
 
 
-def _wants_plan(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> bool:
-    """Whether a plan could serve, as far as it is known without the model, and is preferred."""
-    if choice.engine == "tensorflow" or request.inputs_vary or not openvino_installed():
-        return False
-    return _needs_plan(choice) or not has_gpu()
-
-
-def _needs_plan(choice: EngineSettings) -> bool:
-    """Whether nothing but a plan does what was asked for."""
-    return choice.engine == "openvino" or choice.precision != "float32"
-
-
-def _plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu, work: Work) -> "Plan | None":
-    """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
-    if request.plan:
-        return _given_plan(request, request.plan)
-    if request.exchange:
-        return _exchange_plan(request, choice, work)
-    if not choice.cache or not _wants_plan(request, choice, has_gpu):
-        return None
-    from gradcam_cli.engines.cache import cached_plan
-
-    return cached_plan(request)
-
-
-def _exchange_plan(request: "ModelRequest", choice: EngineSettings, work: Work) -> "Plan":
-    """Take the plan of a model that another framework wrote: from the cache, else made now and kept."""
-    from gradcam_cli.engines.cache import cached_plan, keep_plan
-
-    plan = cached_plan(request) if choice.cache else None
-    if plan is None:
-        from gradcam_cli.engines.exchange.compiling import compile_exchange
-
-        differentiated = any(method.differentiates for method in work.methods)
-        plan = compile_exchange(request, differentiated=differentiated)
-        # A plan that was not checked serves this run alone.
-        if choice.cache and differentiated:
-            keep_plan(request, plan)
-    return plan
-
-
-def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
-    """Read a plan that was named as the model; its layer and input are what they were compiled for."""
-    from gradcam_cli.engines.plan import read_plan
-    from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS
-    from gradcam_cli.models.request import open_source
-
-    settings = request.settings
-    with open_source(path, request) as file:
-        plan = read_plan(file)
-    if settings.layer not in {"auto", plan.layer.path}:
-        raise ModelError(f"{path}: compiled for the layer '{plan.layer.path}'. Compile the model for another.")
-    if settings.input_size not in {None, plan.input_shape[:2]}:
-        raise ModelError(f"{path}: compiled for {plan.input_shape[0]}x{plan.input_shape[1]} pictures.")
-    if settings.output_kind != "auto":
-        raise ModelError(f"{path}: what its output is was settled when it was compiled. Compile the model again.")
-    if settings.preprocess != "auto":
-        plan = replace(
-            plan,
-            preprocessing=PREPROCESSINGS[settings.preprocess],
-            preprocess_guessed=False,
-            preprocess_reason=ASKED_FOR,
-        )
-    if request.labels:
-        return replace(plan, labels=request.labels)
-    if len(plan.labels):
-        return plan
-    from gradcam_cli.labels.files import choose_beside
-
-    found, notes = choose_beside(request.labels_beside, plan.head.class_count)
-    return replace(plan, labels=found, notes=(*plan.notes, *notes))
-
-
 def _by_layer(request: "ModelRequest") -> "list[ModelRequest]":
     """One request for each layer whose maps are fused, or the request itself."""
     settings = request.settings
     if not settings.layers:
         return [request]
     return [replace(request, settings=replace(settings, layer=layer, layers=())) for layer in settings.layers]
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A plan for each layer; or none, and the `reason` why they do not serve, where there is more to say of it."""
-
-    plans: "tuple[Plan, ...]" = ()
-    reason: str = ""
-
-
-def _serving(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> _Ready:
-    """Take the plans where there is one for each layer, and they do what the methods ask for.
-
-    Raises:
-        ModelError: they do not, and a plan is `needed`.
-    """
-    found = tuple(plan for plan in plans if plan)
-    if len(found) < len(plans):
-        return _Ready()
-    needs = [method.name for method in work.methods if method.derives_pooled and work.options.score == "logit"]
-    if not needs or all(plan.head.linearity != "pooled" for plan in found):
-        return _Ready(found)
-    reason = f"`method={needs[0]}` takes third derivatives of this model's head: they need the engine tensorflow."
-    if needed:
-        raise ModelError(reason)
-    return _Ready(reason=reason)
-
-
-def _compiled(layers: "list[ModelRequest]", classifier: "Classifier", choice: EngineSettings) -> _Ready:
-    """Compile and keep a plan for each layer; give the reason where it is impossible for one of them."""
-    plans = []
-    for request in layers:
-        plan = _compiled_at(request, classifier, choice)
-        if isinstance(plan, str):
-            return _Ready(reason=plan)
-        plans.append(plan)
-    return _Ready(tuple(plans))
-
-
-def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | str":
-    """Compile and keep a plan for one layer; give the reason where it is impossible."""
-    from gradcam_cli.engines.cache import cached_plan, keep_plan, remember_unfit, unfit_reason
-    from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
-
-    needed = _needs_plan(choice)
-    known = unfit_reason(request) if choice.cache and not needed else None
-    if known is not None:
-        return known
-    kept = cached_plan(request) if choice.cache else None
-    if kept:
-        return kept
-    try:
-        plan = compile_plan(classifier, request.settings.layer, partial(_keep_layers, request, choice))
-    except NotCompilableError as error:
-        if needed:
-            raise
-        if choice.cache and error.lasting:
-            remember_unfit(request, classifier.name, error.reason)
-        return error.reason
-    if choice.cache:
-        keep_plan(request, plan)
-    return plan
-
-
-def _keep_layers(request: "ModelRequest", choice: EngineSettings, names: list[str]) -> None:
-    """Keep the names of a model's layers for the completion of a shell."""
-    from gradcam_cli.engines.layer_names import remember_layers
-
-    if choice.cache and request.network is None:
-        remember_layers(request.settings.model, names)
 
 
 def _openvino(plans: "Sequence[Plan]", choice: EngineSettings, work: Work) -> "Engine":
@@ -414,7 +228,7 @@ def _openvino(plans: "Sequence[Plan]", choice: EngineSettings, work: Work) -> "E
         streams=streams,
         precision=choice.precision,
         score=work.options.score,
-        gradients=any(method.differentiates for method in work.methods),
+        gradients=work.differentiates,
     )
 
     def at(plan: "Plan", others: "tuple[Engine, ...]" = ()) -> OpenVinoEngine:
@@ -434,7 +248,7 @@ def _tensorflow(
     settings = PassSettings(
         work.targets,
         work.even_batch_size(streams),
-        gradients=any(method.differentiates for method in work.methods),
+        gradients=work.differentiates,
         score=work.options.score,
         frozen=work.image_count >= LONG_RUN,
     )

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradcam_cli.engines.plan_choice import require_openvino
 from gradcam_cli.engines.protocol import Engine
-from gradcam_cli.engines.selection import Downloading, load_model, require_openvino
+from gradcam_cli.engines.selection import Downloading, load_model
 from gradcam_cli.errors import ImageError, ModelError, UsageError
 from gradcam_cli.evaluation.preprocess_check import (
     Predictions,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcam_cli.engines.protocol import Engine, map_layer
-from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.work import Work
 from gradcam_cli.extras import install_hint
 from gradcam_cli.imaging.lettering import Lettering, lettering_of
 from gradcam_cli.inputs.other_inputs import ExtrasReader

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gradcam_cli.engines.protocol import Engine, RandomisedEngine
-from gradcam_cli.engines.selection import Engines, Work
+from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.methods import METHODS
