@@ -16,20 +16,20 @@ from gradcam_cli.imaging.lettering import Lettering
 from gradcam_cli.imaging.overlay import colour_table
 from gradcam_cli.settings import Layout, OverlaySettings
 
-# Gaps and bands are light grey: they do not shine on a dark slide, and hardly show on a white page.
+# Gaps and bands are light grey: not too bright on a dark slide, and hardly visible on a white page.
 PAPER: Final = 242
 INK: Final = (32, 32, 32)
 QUIET_INK: Final = (96, 96, 96)
-# What the model did not see has no heat, neither hot nor cold.
+# The grey of pixels that the model did not see: they have no heat.
 UNSEEN: Final = 214
 PANELS: Final[dict[Layout, int]] = {"overlay": 1, "side-by-side": 2, "triptych": 3}
 # Smaller pictures are enlarged, each pixel to a square, until one more step would go beyond this size.
 SMALL_SIDE: Final = 240
 # Letters: their share of the picture's side (the root of its area), and their least size in pixels.
 LETTERS, LEAST_LETTERS = 0.042, 13
-# A caption of less than so many ems has two lines; no band is narrower than that of the second number.
+# In ems: a caption has one line where it is at least so wide, else two; the least width of a band.
 ONE_LINE, NARROWEST = 16, 9
-# Panels of pictures wider than so many times their height lie below each other.
+# Where a picture is wider than so many times its height, its panels are placed below each other.
 WIDE: Final = 2.0
 
 
@@ -110,7 +110,7 @@ def enlarge(pixels: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
 
 
 def empty_figure(plan: FigurePlan) -> NDArray[np.uint8]:
-    """Give the paper of a figure (H, W, 3) uint8; it is grey, so RGB and BGR are the same."""
+    """Give the background of a figure (H, W, 3) uint8; it is grey, so that RGB and BGR are the same."""
     return np.full((plan.size.height, plan.size.width, 3), PAPER, np.uint8)
 
 
@@ -126,7 +126,7 @@ def draw_bar(figure: NDArray[np.uint8], plan: FigurePlan, style: OverlaySettings
     left = bar.right + round(0.35 * letters)
     column = (slice(0, bar.top + bar.bottom), slice(left, plan.size.width))
     for text, share in shares.items():
-        # Digits are about 0.7 of an em high; they stand in the middle of what they name.
+        # Digits are about 0.7 of an em high; each is centred on its tick.
         baseline = round(bar.top + share * bar.size.height + 0.35 * letters)
         figure[column] = words.lettering.draw(figure[column], text, letters, (0, baseline), QUIET_INK)
 
@@ -142,7 +142,7 @@ def draw_caption(figure: NDArray[np.uint8], plan: FigurePlan, words: Words) -> N
     one_line = band.size.width >= ONE_LINE * letters
     baseline = round(1.35 * letters)
     score_width = lettering.width(words.score, letters)
-    # The probability ends with the panels: a colour bar stands above nothing.
+    # The probability ends where the panels end, so that no text is below the colour bar.
     right = min(band.right, max(plan.overlay.right, ONE_LINE * letters)) - margin
     label = lettering.shortened(words.label, letters, right - score_width - letters - margin if one_line else room)
     window = (slice(band.top, band.bottom), slice(band.left, band.right))

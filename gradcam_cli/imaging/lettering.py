@@ -21,12 +21,12 @@ from gradcam_cli.text import UNSAFE
 FONTS: Final = "manimgx_fonts"
 FONTS_CJK: Final = "manimgx_fonts_cjk"
 ELLIPSIS: Final = "…"
-# What every caption may need besides its label.
+# Characters that every caption may need besides its label.
 FIGURES: Final = "0123456789.,%<>-+e class" + ELLIPSIS
 # Joins letters, or keeps them apart, in Arabic and Indic scripts: the only invisible characters that matter.
 JOINERS: Final = "\u200c\u200d"
 INVISIBLE: Final = frozenset(f" {JOINERS}")
-# No font has this one: its picture is that of a missing character.
+# No font has this character: it is drawn as a missing one.
 NONCHARACTER: Final = "\U0010ffff"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 # Faces of the collection of Noto Sans CJK by language.
@@ -84,7 +84,7 @@ class Lettering:
         return all(self._face(cluster) is not None for cluster in _clusters(plain(text)))
 
     def _face(self, cluster: str, current: int = 0) -> int | None:
-        """The face of a letter and its marks: that of the one before, where it has them."""
+        """Give the face of a letter and its marks: the `current` one, where it has them; None where there is none."""
         needed = set(cluster) - INVISIBLE
         if needed <= self.characters[current]:
             return current
@@ -179,7 +179,7 @@ def _begins_right(text: str) -> bool:
 
 
 def lettering_of(labels: Iterable[str], font: Path | None = None) -> Lettering:
-    """Choose faces that have all characters of the labels, as far as there are such.
+    """Choose faces that have as many characters of the labels as possible.
 
     A face that has all of them comes first, so that the captions of a run look alike.
 

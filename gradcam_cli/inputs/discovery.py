@@ -92,9 +92,9 @@ def find_sources(
 
     A folder is walked by the rules and its tree mirrored; neither the output folder nor overlays are ever inputs. A
     file given by name is taken whatever it is called, and lands at the top. The photographs of a tar land below its
-    name; in folders, tars are no inputs. Paths of a list are mirrored as they are
-    written, without a leading `/` or `..`; folders among them are walked. URLs name an object of a store, or the prefix
-    of objects, which is walked as a folder is; in a list a prefix ends with a slash. They are opened by `stores`.
+    name; in folders, tars are no inputs. Paths of a list are mirrored as they are written, without a leading `/` or
+    `..`; folders among them are walked. URLs name an object of a store, or the prefix of objects, which is walked as a
+    folder is; in a list a prefix ends with a slash. They are opened by `stores`.
 
     Raises:
         UsageError: an argument does not exist, is a URL of another kind, or two sources would write the same files.

@@ -45,7 +45,7 @@ def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[Mod
         urls: dict[str, str] = {}
 
         def fetch(url: str, kind: str, most: int) -> Path:
-            # A folder for each file: a model must not find labels or weights that only happen to lie beside it.
+            # A folder for each file: a model must not find labels or weights that are beside it by chance.
             own = Path(folder, kind)
             own.mkdir()
             path = _fetch(stores.object(url), own, most, show)

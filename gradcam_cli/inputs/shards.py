@@ -69,7 +69,7 @@ def shard_of(numbers: tuple[int, int] | None) -> Shard | None:
 
 def index_of(place: str, count: int) -> int:
     """Give the index, 1 to `count`, of the shard that a place in the output tree belongs to."""
-    # Only here: help and completion must not wait for it.
+    # Imported here: help and completion must not wait for it.
     import hashlib
 
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()

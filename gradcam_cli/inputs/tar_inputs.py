@@ -45,7 +45,7 @@ class TarFiles:
         self._lock = Lock()
 
     def find(self, path: str, rules: Rules, left_out: LeftOut) -> Iterator[MetMember]:
-        """Give the photographs of a tar by the rules of a folder; of members of one name the last one counts.
+        """Give the photographs of a tar by the rules of a folder; of several members of one name the last is taken.
 
         A tar that is damaged gives what is before the damage, and then its own name without a photograph.
         """

@@ -235,7 +235,7 @@ def may_be_picture(name: str) -> bool:
 
 
 def says_picture(name: str) -> bool:
-    """Whether a name speaks of a picture, such as `cat.jpg.1`."""
+    """Whether a name contains a suffix that pictures may have, as in `cat.jpg.1`."""
     return _PICTURE_WORD.search(name.lower()) is not None
 
 
