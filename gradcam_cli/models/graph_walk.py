@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.models.placement import Factor, Placement, flat_picture, other, size_of, unknown
+from gradcam_cli.models.placement import Placement, picture_place, size_of, unknown
 from gradcam_cli.models.sliding import lost
 from gradcam_cli.models.static_values import StaticValues
 
@@ -146,10 +146,4 @@ def _function_graph(op: Any, attribute: Any) -> Any:
 def _picture(shape: list[int | None], channels_first: bool) -> Placement:
     batch, *sizes = shape
     channels, height, width = sizes if channels_first else (sizes[2], sizes[0], sizes[1])
-    height, width = height or 1, width or 1
-    row, column = flat_picture(height, width)
-    rows, columns = (Factor(height, "row", 1.0),), (Factor(width, "column", 1.0),)
-    first = (Factor(batch or 1, "batch"),)
-    colours = other(channels or 1)
-    axes = (first, colours, rows, columns) if channels_first else (first, rows, columns, colours)
-    return Placement(axes, row, column)
+    return picture_place(batch or 1, height or 1, width or 1, channels or 1, channels_first=channels_first)

@@ -12,8 +12,8 @@ from gradcam_cli.models.placement import (
     finer,
     is_spatial,
     merged,
-    moved,
     other,
+    reduced,
     regrouped,
     size_of,
 )
@@ -25,6 +25,7 @@ from gradcam_cli.models.sliding import (
     resized,
     resizing,
     reversed_axis,
+    rolled_along,
     sliced,
     slid,
     transposed_slide,
@@ -107,13 +108,7 @@ def _reduce(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
     place, axes = walk.inputs(op)[0], walk.values.integers(op.inputs[1])
     if axes is None:
         return None
-    gone = {axis % len(place.axes) for axis in axes}
-    kept = place
-    for index in gone:
-        kept = absorbed(kept, place.axes[index])
-    if op.get_attr("keep_dims"):
-        return replace(kept, axes=tuple(other(1) if i in gone else axis for i, axis in enumerate(place.axes)))
-    return replace(kept, axes=tuple(axis for i, axis in enumerate(place.axes) if i not in gone))
+    return reduced(place, axes, keep=bool(op.get_attr("keep_dims")))
 
 
 def _pad(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
@@ -328,16 +323,7 @@ def _roll(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
     shifts, axes = walk.values.integers(op.inputs[1]), walk.values.integers(op.inputs[2])
     if shifts is None or axes is None:
         return None
-    for shift, axis in zip(shifts, axes, strict=True):
-        found = one_side(place.axes[axis % len(place.axes)])
-        if found is None:
-            return None
-        side, cells = found
-        by = -shift * cells.step
-        down, across = place.turned
-        turned = (down + by, across) if side == "row" else (down, across + by)
-        place = replace(place.with_line(side, moved(place.lines[side], by)), turned=turned)
-    return place
+    return rolled_along(place, shifts, axes)
 
 
 PICTURE_OPS: dict[str, Handler] = {

@@ -181,6 +181,25 @@ def absorbed(place: Placement, axis: Axis) -> Placement:
     return place
 
 
+def reduced(place: Placement, axes: Iterable[int], *, keep: bool) -> Placement:
+    """Let cells be computed from the whole of some axes, which stay with size 1 (`keep`) or are gone."""
+    gone = {axis % len(place.axes) for axis in axes}
+    kept = place
+    for index in gone:
+        kept = absorbed(kept, place.axes[index])
+    if keep:
+        return replace(kept, axes=tuple(other(1) if i in gone else axis for i, axis in enumerate(place.axes)))
+    return replace(kept, axes=tuple(axis for i, axis in enumerate(place.axes) if i not in gone))
+
+
+def picture_place(batch: int, height: int, width: int, channels: int, *, channels_first: bool) -> Placement:
+    """Place the picture itself: (N, H, W, channels) or (N, channels, H, W)."""
+    rows, columns = (Factor(height, "row", 1.0),), (Factor(width, "column", 1.0),)
+    first, colours = (Factor(batch, "batch"),), other(channels)
+    axes = (first, colours, rows, columns) if channels_first else (first, rows, columns, colours)
+    return Placement(axes, *flat_picture(height, width))
+
+
 def regrouped(place: Placement, sizes: Sequence[int]) -> Placement | None:
     """Share the factors of all axes out among axes of other sizes, in the same order; None where one would break."""
     waiting = [factor for axis in place.axes for factor in axis]

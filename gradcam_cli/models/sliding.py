@@ -202,6 +202,28 @@ def reversed_axis(place: Placement, index: int) -> Placement:
     return place.with_axis(index, (replace(cells, step=-cells.step),)).with_line(side, line)
 
 
+def rolled(place: Placement, index: int, shift: int) -> Placement | None:
+    """Roll an axis by `shift` cells; None where the axis is not rows alone or columns alone."""
+    found = one_side(place.axes[index])
+    if found is None:
+        return None
+    side, cells = found
+    by = -shift * cells.step
+    down, across = place.turned
+    turned = (down + by, across) if side == "row" else (down, across + by)
+    return replace(place.with_line(side, moved(place.lines[side], by)), turned=turned)
+
+
+def rolled_along(place: Placement, shifts: list[int], axes: list[int]) -> Placement | None:
+    """Roll several axes, each by its shift; None where one of them cannot be followed."""
+    for shift, axis in zip(shifts, axes, strict=True):
+        found = rolled(place, axis % len(place.axes), shift)
+        if found is None:
+            return None
+        place = found
+    return place
+
+
 def lost(place: Placement, sides: set[Side] | None = None) -> Placement:
     """Forget where cells lie, and keep which axes they are on."""
     for side in sides if sides is not None else sides_in(tuple(f for axis in place.axes for f in axis)):

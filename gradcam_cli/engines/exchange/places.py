@@ -18,10 +18,10 @@ from gradcam_cli.models.placement import (
     Placement,
     absorbed,
     finer,
-    flat_picture,
     merged,
-    moved,
     other,
+    picture_place,
+    reduced,
     regrouped,
     size_of,
     unknown,
@@ -29,12 +29,13 @@ from gradcam_cli.models.placement import (
 from gradcam_cli.models.sliding import (
     Window,
     lost,
-    one_side,
     padded,
     picked,
     resized,
     resizing,
     reversed_axis,
+    rolled,
+    rolled_along,
     sliced,
     slid,
     transposed_slide,
@@ -77,8 +78,8 @@ class PlaceWalk:
         """Walk through the whole network."""
         self.attentions: list[Operands] = []
         self.mixtures: list[Any] = []
-        batch = shape_of(picture)[0]
-        self._known: dict[Key, Placement] = {key(picture): _picture(described, batch)}
+        first = picture_place(shape_of(picture)[0], *described.shape, channels_first=described.channels_first)
+        self._known: dict[Key, Placement] = {key(picture): first}
         for node in model.get_ordered_ops():
             self._visit(node)
 
@@ -113,13 +114,6 @@ class PlaceWalk:
 
 
 Handler = Callable[[PlaceWalk, Any, int], Placement | None]
-
-
-def _picture(described: PictureInput, batch: int) -> Placement:
-    rows, columns = (Factor(described.height, "row", 1.0),), (Factor(described.width, "column", 1.0),)
-    first, colours = (Factor(batch, "batch"),), other(described.channels)
-    axes = (first, colours, rows, columns) if described.channels_first else (first, rows, columns, colours)
-    return Placement(axes, *flat_picture(described.height, described.width))
 
 
 def _elementwise(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
@@ -174,13 +168,7 @@ def _reduce(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
     place, axes = _first(walk, node), whole_numbers(node.input_value(1))
     if place is None or axes is None:
         return None
-    gone = {axis % len(place.axes) for axis in axes}
-    kept = place
-    for index in gone:
-        kept = absorbed(kept, place.axes[index])
-    if node.get_attributes()["keep_dims"]:
-        return replace(kept, axes=tuple(other(1) if i in gone else axis for i, axis in enumerate(place.axes)))
-    return replace(kept, axes=tuple(axis for i, axis in enumerate(place.axes) if i not in gone))
+    return reduced(place, axes, keep=bool(node.get_attributes()["keep_dims"]))
 
 
 def _with_channels(place: Placement, node: Any) -> Placement:
@@ -377,7 +365,7 @@ def _rolled(place: Placement, at: int, found: list[int]) -> Placement | None:
     """Read indices that go round: the axis is rolled."""
     count = size_of(place.axes[at])
     turned = [(found[0] + i) % count for i in range(count)] == found
-    return _turned(place, at, -found[0]) if turned else place.with_axis(at, unknown(len(found)))
+    return rolled(place, at, -found[0]) if turned else place.with_axis(at, unknown(len(found)))
 
 
 def _roll(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
@@ -385,23 +373,7 @@ def _roll(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
     shifts, axes = (whole_numbers(node.input_value(i)) for i in (1, 2))
     if place is None or shifts is None or axes is None:
         return None
-    for shift, axis in zip(shifts, axes, strict=True):
-        rolled = _turned(place, axis % len(place.axes), shift)
-        if rolled is None:
-            return None
-        place = rolled
-    return place
-
-
-def _turned(place: Placement, at: int, shift: int) -> Placement | None:
-    found = one_side(place.axes[at])
-    if found is None:
-        return None
-    side, cells = found
-    by = -shift * cells.step
-    down, across = place.turned
-    turned = (down + by, across) if side == "row" else (down, across + by)
-    return replace(place.with_line(side, moved(place.lines[side], by)), turned=turned)
+    return rolled_along(place, shifts, axes)
 
 
 def _broadcast(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
