@@ -13,14 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from gradcam_cli.engines.exchange.outputs import Scores
-from gradcam_cli.engines.exchange.picture import PictureInput
+from gradcam_cli.engines.exchange.picture import PictureInput, picture_tensor
 from gradcam_cli.engines.exchange.places import PlaceWalk
 from gradcam_cli.engines.graph import Key, is_float, key, leading_to
 from gradcam_cli.engines.protocol import LayerInfo, TargetLayer
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.layout import Grid, Layout, layout_of_place
+from gradcam_cli.models.layout import Layout, layout_of_place
 from gradcam_cli.models.map_geometry import map_geometry
 from gradcam_cli.models.placement import Placement, is_spatial
+from gradcam_cli.models.request import ModelRequest
 
 AUTO = "auto"
 SUGGESTIONS = 3
@@ -75,38 +76,27 @@ class Target:
 class Layers:
     """The explainable tensors of a network whose shapes are static."""
 
-    def __init__(
-        self,
-        model: Any,
-        picture: Any,
-        described: PictureInput,
-        scores: Scores,
-        scopes: Mapping[str, tuple[str, ...]],
-        token_grid: Grid | None = None,
-        *,
-        all_named: bool = False,
-    ) -> None:
+    def __init__(self, model: Any, picture: PictureInput, scores: Scores, request: ModelRequest) -> None:
         """Walk through the network.
 
         Args:
             model: the network.
-            picture: the tensor that the picture goes in by.
-            described: its shape.
+            picture: the shape of its input.
             scores: the logits.
-            scopes: the modules of PyTorch around the node that made a tensor, by the tensor's name.
-            token_grid: height and width of tokens, as a person said.
-            all_named: whether the file has all names, so that none was made up when it was read.
+            request: the model's file, with the modules of PyTorch that are written in it, and the grid of tokens that
+                was asked for.
         """
-        self._all_named = all_named
-        self._walk = PlaceWalk(model, picture, described)
-        self._grid = token_grid
+        # A file in OpenVINO's format has the names of all nodes: none was made up when it was read.
+        self._all_named = request.exchange == "openvino"
+        self._walk = PlaceWalk(model, picture_tensor(model), picture)
+        self._grid = request.settings.token_grid
         self._leading = leading_to(scores.logits)
         self._order: dict[Key, int] = {}
         self.all: list[Candidate] = []
         for order, node in enumerate(model.get_ordered_ops()):
             for tensor in node.outputs():
                 self._order[key(tensor)] = order
-                if key(tensor) in self._leading and (found := self._candidate(tensor, scopes, order)):
+                if key(tensor) in self._leading and (found := self._candidate(tensor, request.scopes, order)):
                     self.all.append(found)
         self._own_last = {module: each for each in self.all for module in each.modules if each.makes_features}
 

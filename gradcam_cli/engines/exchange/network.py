@@ -57,11 +57,8 @@ def open_network(request: ModelRequest) -> Network:
     set_shape(analysed, picture, picture.batch or 1, name)
     fold_constants(analysed)
     scores = read_scores(analysed, name, settings.output_name, settings.output_kind)
-    tensor = picture_tensor(analysed)
-    layers = Layers(
-        analysed, tensor, picture, scores, request.scopes, settings.token_grid, all_named=request.exchange == "openvino"
-    )
-    numbers = choose_numbers(tensor, picture, scores.class_count, settings.preprocess, name)
+    layers = Layers(analysed, picture, scores, request)
+    numbers = choose_numbers(picture_tensor(analysed), picture, scores.class_count, settings.preprocess, name)
     labels, notes = _labels(request, scores.class_count)
     open_size = picture.open_size and settings.input_size is None
     size = f"its input size is open; {FALLBACK_SIDE} was taken. Say another with `input_size=HxW`."
