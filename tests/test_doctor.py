@@ -2,13 +2,15 @@
 
 import json
 import platform
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Invoke, Runner, invoked
+from conftest import ROOT, Invoke, Runner, invoked
 from fakes import FakeEngines
 
 from gradcam_cli import Explainer, explanation
@@ -40,6 +42,23 @@ def test_a_wrong_explanation_fails(invoke: Invoke) -> None:
     assert record["versions"]["python"] == platform.python_version()
     assert record["extras"]["openvino"].keys() == {"openvino"}
     assert record["configuration"] == {"file": None, "variables": ["GRADCAM_CLI_ISOLATED"]}
+
+
+def test_every_extra_of_the_project_is_shown(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata is that of pyproject.toml: an editable installation may have older metadata."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: needed for name, needed in project["optional-dependencies"].items() if name != "dev"}
+    requirements = [f'{each}; extra == "{name}"' for name, needed in extras.items() for each in needed]
+    monkeypatch.setattr(machine, "requires", lambda _: requirements)
+    found = json.loads(invoke("doctor", "--json", code=1).stdout)["extras"]
+    assert {name: set(packages) for name, packages in found.items()} == {
+        name: {re.split("[>=]", each)[0] for each in needed} for name, needed in extras.items()
+    }
+
+
+def test_an_extra_that_the_metadata_does_not_name_is_shown(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "requires", lambda _: ['openvino>=2025.0; extra == "openvino"'])
+    assert "  fonts     unknown: install the program again\n" in invoke("doctor", code=1).stdout
 
 
 class BrokenEngines(FakeEngines):

@@ -144,7 +144,8 @@ def _section(heading: str, rows: Mapping[str, str]) -> Iterator[str]:
 
 
 def _packages(found: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
+    versions = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
+    return versions or "unknown: install the program again"
 
 
 def _check_line(check: Mapping[str, Any]) -> str:

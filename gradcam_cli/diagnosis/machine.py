@@ -5,21 +5,21 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, metadata, requires
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gradcam_cli.cores import available_cores
 from gradcam_cli.engines.cache import cache_folder, cached_files
 from gradcam_cli.engines.devices import gpu_possible
 from gradcam_cli.engines.plan_choice import openvino_installed
+from gradcam_cli.extras import Extra
 from gradcam_cli.models.listed import listed_models
 from gradcam_cli.versions import installed_version, versions
 
 CPU_INFO = Path("/proc/cpuinfo")
 # Features of CPUs that decide how quickly a network runs: of x86, and of ARM.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "amx_tile", "bf16", "sve")
-DEVELOPMENT = "dev"
 
 
 def machine() -> dict[str, Any]:
@@ -46,13 +46,16 @@ def installed() -> dict[str, str]:
 
 
 def extras() -> dict[str, dict[str, str | None]]:
-    """Give each optional part of the program with the versions of its packages; None for those that are missing."""
+    """Give each optional part of the program with the versions of its packages; None for those that are missing.
+
+    An extra has no packages where the metadata of the installation does not name it, as after an update of the clone
+    behind an editable installation.
+    """
     try:
-        names = metadata("gradcam-cli").get_all("Provides-Extra") or []
         needed = requires("gradcam-cli") or []
     except PackageNotFoundError:
-        return {}
-    return {name: dict(_packages(name, needed)) for name in names if name != DEVELOPMENT}
+        needed = []
+    return {name: dict(_packages(name, needed)) for name in get_args(Extra)}
 
 
 def _packages(extra: str, needed: list[str]) -> Iterator[tuple[str, str | None]]:
