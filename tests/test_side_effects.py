@@ -99,3 +99,31 @@ def test_large_pictures_are_bounded_by_our_limit_alone() -> None:
     found = explainer.explain_one(np.zeros((30, 40, 3), np.uint8))
     assert found.error is not None
     assert found.error.reason == "too_many_pixels"
+
+
+INTERRUPTED_LATER = """
+import signal, threading
+import numpy as np
+from gradcam_cli.engines.compiled_network import CompiledNetwork
+from gradcam_cli.engines.runtime import openvino
+
+def network():
+    x = openvino.opset15.parameter([1, 3], np.float32)
+    return CompiledNetwork(openvino.Model([openvino.opset15.relu(x)], [x]))
+
+kept = [network()]
+thread = threading.Thread(target=kept.clear)
+thread.start()
+thread.join()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_handled_after_another_thread_released_the_last_network() -> None:
+    """OpenVINO leaves the main thread without the stack of its signal handlers, where the last `Core` goes."""
+    command = [sys.executable, "-c", INTERRUPTED_LATER]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

@@ -87,10 +87,10 @@ def _tensorflow_devices() -> list[str]:
 
 
 def _openvino_devices() -> list[str]:
-    import openvino
+    from gradcam_cli.engines.runtime import core
 
-    core = openvino.Core()
-    return [f"{device}: {core.get_property(device, 'FULL_DEVICE_NAME')}" for device in core.available_devices]
+    shared = core()
+    return [f"{device}: {shared.get_property(device, 'FULL_DEVICE_NAME')}" for device in shared.available_devices]
 
 
 def cache() -> dict[str, Any]:

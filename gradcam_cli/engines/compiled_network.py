@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.cores import core_limit
-from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.runtime import core
 from gradcam_cli.errors import first_line
 from gradcam_cli.settings import Precision
 
@@ -30,7 +30,7 @@ class CompiledNetwork:
         if share := core_limit():
             settings["INFERENCE_NUM_THREADS"] = share
         with _out_of_memory():
-            compiled = openvino.Core().compile_model(model, "CPU", settings)
+            compiled = core().compile_model(model, "CPU", settings)
             for _ in range(streams):
                 self._free.put(compiled.create_infer_request())
 

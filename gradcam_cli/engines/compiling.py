@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from gradcam_cli.engines.gradient import NoRuleError
 from gradcam_cli.engines.plan import Plan, SelfCheck
-from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.runtime import core, openvino
 from gradcam_cli.engines.self_check import PICTURES, WrongGradientError, check_pictures, checked, explained, slopes_of
 from gradcam_cli.engines.tensorflow import TensorFlowEngine
 from gradcam_cli.engines.tracing import LayerRun, PassSettings, run_at, trace_model
@@ -133,7 +133,7 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
         with tempfile.TemporaryDirectory() as folder, _room_for(2 * len(graph), Path(folder)):
             source, target = Path(folder) / "network.pb", Path(folder) / "network.xml"
             source.write_bytes(graph)
-            whole = openvino.Core().read_model(source)
+            whole = core().read_model(source)
             for output, name in names.items():
                 whole.output(output).get_tensor().set_names({name})
             # Without what else the graph ends in, such as the softmax behind the logits.

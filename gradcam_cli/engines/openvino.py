@@ -17,7 +17,7 @@ from gradcam_cli.engines.gradient import with_gradients
 from gradcam_cli.engines.gradient.cut import front_of, gradient_head, shifted_head
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward
-from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.runtime import core
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import Precision, Score, TargetSettings
 
@@ -239,7 +239,7 @@ class _Kept:
 
 def read_network(plan: Plan) -> Any:
     """Read a plan's network."""
-    return openvino.Core().read_model(plan.network, plan.weights)
+    return core().read_model(plan.network, plan.weights)
 
 
 def _batch_size(model: Any, wanted: int) -> int:

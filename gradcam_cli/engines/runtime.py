@@ -1,6 +1,8 @@
 """The one import of OpenVINO: with its telemetry disabled, and without its converter, which is not needed here."""
 
 import sys
+from functools import cache
+from typing import Any
 
 CONVERTER, TELEMETRY = "openvino.tools.ovc", "openvino_telemetry"
 
@@ -17,4 +19,16 @@ if "openvino" not in sys.modules:
 else:
     import openvino
 
-__all__ = ["openvino"]
+
+@cache
+def core() -> Any:
+    """Give the one `openvino.Core` of this process, for any thread.
+
+    OpenVINO (2026.4) gives the thread that first uses a processor memory for its signal handlers, and frees
+    it with the last `Core`. Where another thread releases that one, the next Ctrl-C ends the process by SIGSEGV. So the
+    processor's plugin is never unloaded, which also loads it only once.
+    """
+    return openvino.Core()
+
+
+__all__ = ["core", "openvino"]

@@ -16,7 +16,7 @@ from gradcam_cli.engines.gradient import NoRuleError
 from gradcam_cli.engines.gradient.shapes import RELAYING
 from gradcam_cli.engines.graph import key, kind, leading_to
 from gradcam_cli.engines.plan import Plan, SelfCheck
-from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.runtime import core, openvino
 from gradcam_cli.engines.self_check import WrongGradientError, checked_by_differences
 from gradcam_cli.errors import EnvironmentStop, ModelError, first_line
 from gradcam_cli.models.layout import Layout
@@ -144,7 +144,7 @@ def _keeps_pictures_apart(model: Any, shape: tuple[int, int, int]) -> bool:
     count = int(model.input(0).get_shape()[0])
     first, *others = np.random.default_rng(SEED).random((2 * count - 1, *shape), np.float32)
     try:
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         before = np.array(compiled([np.stack([first, *others[: count - 1]])])["logits"])
         after = np.array(compiled([np.stack([*others[count - 1 :], first])])["logits"])
     except RuntimeError:

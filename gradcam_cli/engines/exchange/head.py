@@ -13,7 +13,7 @@ from gradcam_cli.engines.exchange.layers import Target
 from gradcam_cli.engines.exchange.outputs import Scores
 from gradcam_cli.engines.graph import Key, depending_on, key, kind, leading_to, shape_of
 from gradcam_cli.engines.protocol import Floats, Linearity
-from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.runtime import core, openvino
 
 LINEAR = frozenset(
     """
@@ -105,8 +105,7 @@ def _head(model: Any, target: Any, logits: Any) -> Any:
     if others or kind(target) == "Parameter":
         return None
     whole = openvino.Model([logits], [given])
-    core = openvino.Core()
-    compiled = core.compile_model(whole, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(whole, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     batch = shape_of(target)[0]
 
     def run(maps: NDArray[np.float32]) -> Floats:

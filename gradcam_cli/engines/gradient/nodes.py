@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.graph import shape_of
-from gradcam_cli.engines.runtime import openvino
+from gradcam_cli.engines.runtime import core, openvino
 
 Node = Any
 # An output of a node.
@@ -186,7 +186,7 @@ def known_value(tensor: Tensor) -> Array | None:
 
 def evaluated(tensor: Tensor) -> Array:
     """Compute a tensor that depends on constants alone, in float32 whatever the machine prefers."""
-    compiled = openvino.Core().compile_model(openvino.Model([tensor], []), "CPU", FLOAT32)
+    compiled = core().compile_model(openvino.Model([tensor], []), "CPU", FLOAT32)
     return np.array(compiled([])[0])
 
 
