@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.engines.compiled_network import CompiledNetwork
-from gradcam_cli.engines.gradient import with_gradients
-from gradcam_cli.engines.gradient.cut import front_of, gradient_head, shifted_head
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forward
 from gradcam_cli.engines.runtime import core
@@ -190,6 +188,9 @@ class OpenVinoEngine:
 
     def _with_slopes(self, model: Any) -> CompiledNetwork:
         """The network with the gradients of all targets."""
+        # A head in closed form, which is the quickest to start, needs none of these modules.
+        from gradcam_cli.engines.gradient import with_gradients
+
         score, kind = self.options.score, self.head.kind
         return self._compiled(with_gradients(model, self.batch_size, self.target_count, score=score, kind=kind))
 
@@ -203,21 +204,29 @@ class OpenVinoEngine:
 
     @cached_property
     def _front(self) -> CompiledNetwork:
+        from gradcam_cli.engines.gradient.cut import front_of
+
         return self._compiled(front_of(read_network(self.plan), self.batch_size))
 
     @cached_property
     def _logit_head(self) -> CompiledNetwork:
+        from gradcam_cli.engines.gradient.cut import gradient_head
+
         return self._compiled(gradient_head(read_network(self.plan), self.batch_size, self.head.kind))
 
     @cached_property
     def _score_head(self) -> CompiledNetwork:
         if self.options.score == "logit":
             return self._logit_head
+        from gradcam_cli.engines.gradient.cut import gradient_head
+
         made = gradient_head(read_network(self.plan), self.batch_size, self.head.kind, self.options.score)
         return self._compiled(made)
 
     @cached_property
     def _shifted_head(self) -> CompiledNetwork:
+        from gradcam_cli.engines.gradient.cut import shifted_head
+
         return self._compiled(shifted_head(read_network(self.plan), self.batch_size, self.head.kind))
 
     def _compiled(self, model: Any) -> CompiledNetwork:

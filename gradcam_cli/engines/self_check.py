@@ -13,7 +13,6 @@ from gradcam_cli.engines.plan import Plan, SelfCheck
 from gradcam_cli.engines.protocol import Floats, Forward
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError
-from gradcam_cli.models.sample_pictures import sample_pictures
 from gradcam_cli.settings import TargetSettings
 
 # ReLUs whose input is next to 0 may open in one computation and stay closed in another.
@@ -33,6 +32,9 @@ class WrongGradientError(ModelError):
 
 def check_pictures(plan: Plan) -> Floats:
     """Make what a gradient is tried on: one picture like a photograph, and one of noise, as the network takes them."""
+    # Most plans are used without being checked again.
+    from gradcam_cli.models.sample_pictures import sample_pictures
+
     height, width, channels = plan.input_shape
     noise = np.random.default_rng(SEED).integers(0, 256, (height, width, channels), np.uint8)
     pictures = (sample_pictures(height, width, channels)[0], noise)

@@ -1,8 +1,13 @@
 """What an evaluation reports while it goes on."""
 
-from gradcam_cli.evaluation.rows import Row
+from typing import TYPE_CHECKING
+
 from gradcam_cli.runs.job import Unexplained
 from gradcam_cli.runs.observer import RunObserver
+
+if TYPE_CHECKING:
+    # The console's observer is of this class, and `explain` evaluates nothing.
+    from gradcam_cli.evaluation.rows import Row
 
 
 class StudyObserver(RunObserver):
@@ -20,7 +25,7 @@ class StudyObserver(RunObserver):
     def advanced(self, passes: int) -> None:
         """Receive that so many passes more are done; called from any thread."""
 
-    def row(self, row: Row) -> None:
+    def row(self, row: "Row") -> None:
         """Receive one row of `evaluation.jsonl`, also where no files are written."""
 
     def failed(self, image: Unexplained) -> None:

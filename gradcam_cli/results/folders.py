@@ -5,10 +5,7 @@ from pathlib import Path
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.requests import Format
 from gradcam_cli.results.local_folder import LocalFolder
-from gradcam_cli.results.packed_folder import PackedFolder
-from gradcam_cli.results.part_place import LocalParts
 from gradcam_cli.results.run_folder import RunFolder
-from gradcam_cli.results.stored_folder import StoredFolder
 from gradcam_cli.storage import Stores
 from gradcam_cli.urls import Url
 
@@ -32,6 +29,13 @@ def run_folder(
     Raises:
         UsageError: the library of the object store or of the format is not installed.
     """
+    if format == "files" and isinstance(root, Path):
+        # The usual case, which starts without the modules of all others.
+        return LocalFolder(root, shard)
+    from gradcam_cli.results.packed_folder import PackedFolder
+    from gradcam_cli.results.part_place import LocalParts
+    from gradcam_cli.results.stored_folder import StoredFolder
+
     packing = None if format == "files" else format
     if isinstance(root, Url):
         stored = StoredFolder(root, shard, stores, packing)
