@@ -56,8 +56,7 @@ class EvaluateCi:
         """Make the report of what was taken so far."""
         images = CaseList()
         for row in self.failed:
-            text = f"image: {row['file']}\nreason: {row['reason']}\n{row['message']}"
-            images.add(row["file"], "failure", kind=row["reason"], message=row["message"], text=text)
+            images.add_failed_image(row["file"], row["reason"], row["message"])
         failed = {row["file"] for row in self.failed}
         for file in self.files:
             if file not in failed:

@@ -41,9 +41,7 @@ def _images(comparison: Comparison) -> CaseList:
     """Make a case of each image: those that fail now have failed, those of only one of the runs are skipped."""
     cases = CaseList()
     for failure in comparison.failed_now:
-        text = f"image: {failure.path}\nreason: {failure.reason}\n{failure.message}"
-        kind, message = failure.reason or "", failure.message or ""
-        cases.add(failure.path, "failure", kind=kind, message=message, text=text)
+        cases.add_failed_image(failure.path, failure.reason or "", failure.message or "")
     for path, reason in _not_compared(comparison):
         cases.add(path, "skipped", kind="not_compared", message=reason)
     for change in comparison.images:

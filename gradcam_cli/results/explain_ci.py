@@ -38,9 +38,7 @@ class ExplainCi:
         self.statuses[record["status"]] += 1
         self.facts = f"Model {model['name']}, layer {model['layer']}, method {record['method']['name']}."
         if record["status"] == "error":
-            reason, message = record["reason"], record["message"]
-            text = f"image: {path}\nreason: {reason}\n{message}"
-            self.images.add(path, "failure", kind=reason, message=message, text=text)
+            self.images.add_failed_image(path, record["reason"], record["message"])
             return
         self.images.add(path)
         if record["classes"]:

@@ -84,6 +84,11 @@ class CaseList:
         elif outcome != "passed":
             self._rest[outcome] += 1
 
+    def add_failed_image(self, path: str, reason: str, message: str) -> None:
+        """Add an image that failed for a reason."""
+        text = f"image: {path}\nreason: {reason}\n{message}"
+        self.add(path, "failure", kind=reason, message=message, text=text)
+
     @property
     def failed(self) -> list[Case]:
         """The cases that failed, or ended in an error, as far as they are kept."""
