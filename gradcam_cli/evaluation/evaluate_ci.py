@@ -1,6 +1,5 @@
 """What `evaluate` reports to a CI system, gathered from the rows of its images."""
 
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.requests import Gate
 from gradcam_cli.results.ci_report import CiReport, gate_case
 from gradcam_cli.results.junit import Case, CaseList
-from gradcam_cli.results.markdown import MOST_ROWS, Table
+from gradcam_cli.results.markdown import Table, Worst
 from gradcam_cli.text import counted
 
 
@@ -32,9 +31,8 @@ class EvaluateCi:
     outcome: str = ""
     gates: tuple[Case, ...] = ()
     tables: tuple[Table, ...] = ()
-    # The worst rows by the first figure of an image, as (badness, -number, row): the first is the best of them.
-    _worst: list[tuple[float, int, Row]] = field(default_factory=list)
-    _rows: int = 0
+    # By the first figure of an image.
+    _worst: Worst[Row] = field(default_factory=Worst)
 
     def add(self, row: Row) -> None:
         """Take one row."""
@@ -66,18 +64,12 @@ class EvaluateCi:
 
     def _keep_worst(self, row: Row) -> None:
         measure = _first_measure(row)
-        if measure is None:
-            return
-        self._rows += 1
-        value = row[measure.name]
-        entry = (value if measure.better == "lower" else -value, -self._rows, row)
-        if len(self._worst) < MOST_ROWS:
-            heapq.heappush(self._worst, entry)
-        else:
-            heapq.heappushpop(self._worst, entry)
+        if measure is not None:
+            value = row[measure.name]
+            self._worst.add(value if measure.better == "lower" else -value, row)
 
     def _worst_table(self) -> list[Table]:
-        rows = [row for _, _, row in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
+        rows = self._worst.rows()
         measure = _first_measure(rows[0]) if rows else None
         if measure is None:
             return []
@@ -87,7 +79,7 @@ class EvaluateCi:
             for row in rows
             if measure.name in row
         ]
-        return [Table(f"Worst {measure.column}", head, tuple(cells), self._rows)]
+        return [Table(f"Worst {measure.column}", head, tuple(cells), self._worst.count)]
 
 
 def _first_measure(row: Row) -> Measure | None:

@@ -1,13 +1,12 @@
 """What `explain` reports to a CI system, gathered from the records of its images in bounded memory."""
 
-import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from gradcam_cli.results.ci_report import CiReport
 from gradcam_cli.results.junit import CaseList
-from gradcam_cli.results.markdown import MOST_ROWS, Table
+from gradcam_cli.results.markdown import Table, Worst
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.text import counted
 
@@ -29,8 +28,7 @@ class ExplainCi:
     statuses: Counter[str] = field(default_factory=Counter)
     facts: str = ""
     left: int = 0
-    # The least probable images, as (-probability, -number, row): the first is the most probable of them.
-    _least: list[tuple[float, int, tuple[str, ...]]] = field(default_factory=list)
+    _least: Worst[tuple[str, ...]] = field(default_factory=Worst)
 
     def add(self, record: Record) -> None:
         """Take the record of one image."""
@@ -46,22 +44,16 @@ class ExplainCi:
 
     def report(self) -> CiReport:
         """Make the report of what was taken so far."""
-        ranked = tuple(row for _, _, row in sorted(self._least, reverse=True))
-        table = Table("Least probable", HEAD, ranked, self.statuses.total() - self.statuses["error"])
+        table = Table("Least probable", HEAD, tuple(self._least.rows()), self.statuses.total() - self.statuses["error"])
         stop = f"Stopped: {counted(self.left, 'image')} not reached." if self.left else ""
         notes = (self.facts,) if self.facts else ()
         return CiReport("explain", self.images, self._outcome(), notes=notes, tables=(table,), stop=stop)
 
     def _keep_least(self, path: str, best: dict[str, Any]) -> None:
         probability = best["probability"]
-        if probability is None:
-            return
-        row = (path, str(best["label"] or best["index"]), f"{probability:.3f}", f"{best['area']:.3f}")
-        entry = (-probability, -self.statuses.total(), row)
-        if len(self._least) < MOST_ROWS:
-            heapq.heappush(self._least, entry)
-        else:
-            heapq.heappushpop(self._least, entry)
+        if probability is not None:
+            row = (path, str(best["label"] or best["index"]), f"{probability:.3f}", f"{best['area']:.3f}")
+            self._least.add(-probability, row)
 
     def _outcome(self) -> str:
         words = {"ok": "ok", "flat": "flat", "error": "failed"}

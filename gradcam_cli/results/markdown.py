@@ -1,8 +1,10 @@
 """A short summary as Markdown of GitHub's flavour, such as the summary of a job shows."""
 
+import heapq
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from gradcam_cli.text import counted, one_line
 
@@ -18,6 +20,7 @@ MARKUP = re.compile(
 )
 # What would make a line that stands alone a list, a quotation, a rule or a heading.
 NO_PARAGRAPH = re.compile(r"(?![A-Za-z0-9])|\d+[.)]")
+Kept = TypeVar("Kept")
 # A space without width. GitHub looks for mentions and addresses after it has read the entities: this ends them.
 NO_WIDTH = "&#8203;"
 
@@ -30,6 +33,32 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     total: int = 0
+
+
+@dataclass(eq=False)
+class Worst(Generic[Kept]):
+    """The `MOST_ROWS` worst of many rows, in bounded memory.
+
+    Attributes:
+        count: how many rows were added.
+    """
+
+    count: int = 0
+    # As (badness, -number, row): the first is the best of them.
+    _kept: list[tuple[float, int, Kept]] = field(default_factory=list)
+
+    def add(self, badness: float, row: Kept) -> None:
+        """Add a row; of rows that are equally bad the earlier ones are kept."""
+        self.count += 1
+        entry = (badness, -self.count, row)
+        if len(self._kept) < MOST_ROWS:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heappushpop(self._kept, entry)
+
+    def rows(self) -> list[Kept]:
+        """Give the rows, the worst first."""
+        return [row for _, _, row in sorted(self._kept, key=lambda entry: entry[:2], reverse=True)]
 
 
 @dataclass(frozen=True)
