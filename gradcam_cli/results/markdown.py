@@ -20,9 +20,10 @@ MARKUP = re.compile(
 )
 # What would make a line that stands alone a list, a quotation, a rule or a heading.
 NO_PARAGRAPH = re.compile(r"(?![A-Za-z0-9])|\d+[.)]")
-Kept = TypeVar("Kept")
 # A space without width. GitHub looks for mentions and addresses after it has read the entities: this ends them.
 NO_WIDTH = "&#8203;"
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
