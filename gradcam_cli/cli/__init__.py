@@ -103,7 +103,7 @@ class Program(Group):
 def program() -> None:
     """What did the image classifier look at?
 
-    Explains the predictions of Keras image classifiers with Grad-CAM++ and its family: overlays and JSON
+    Explains the predictions of Keras and ONNX image classifiers with Grad-CAM++ and its family: overlays and JSON
     sidecars for photographs, folders and pipes.
     """
     prepare_libraries()

@@ -25,8 +25,8 @@ from gradcam_cli.settings import ModelSettings
 def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
     """Compile MODEL at one layer to one file, which needs neither TensorFlow nor Keras.
 
-    The file goes to --model in an environment with OpenVINO. For models whose target layer is followed by global
-    average pooling and one dense layer.
+    Give the file to --model where OpenVINO is installed. A model that OpenVINO cannot convert, or whose gradient it
+    cannot compute, is refused.
     """
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.engines.compile_file import compile_file
