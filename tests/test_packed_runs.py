@@ -30,7 +30,7 @@ from gradcam_cli.results.part_index import FileEntry, PartEntry, lines_of, place
 from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.verification import verify_folder
-from gradcam_cli.runs.explain import run_explain
+from gradcam_cli.runs.explain import preview, run_explain
 from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.settings import Limits
 
@@ -405,3 +405,19 @@ def test_the_place_of_a_line_is_that_of_its_entry(place: str) -> None:
     line = written_index([PartEntry(place, 1, 2, (FileEntry('x,"size":"place":', 3, 4),), known)], 9, "")
     (_, only), *_ = lines_of(line)
     assert place_of_line(only) == read_entry(only).place == place
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_preview_names_the_folder_of_the_parts(album: Path, tmp_path: Path, packing: str) -> None:
+    """No sidecar of an image is a file of its own, and which part has it is not known before."""
+    output = tmp_path / "out"
+    # A preview finds nothing finished of a model whose weights are not at hand.
+    options: dict[str, Any] = {"format": packing, "model": "efficientnetlite0"}
+    request = explain_request([album], output, options)
+    before = preview(request, engines=FakeEngines())
+    assert {before.where(source) for source in before.pictures} == {str(output)}
+    assert not output.exists()
+    explained(album, output, **options)
+    again = preview(request, engines=FakeEngines())
+    assert [source.relative for source in again.pictures] == ["broken.png"]
+    assert again.done_before == len(before.pictures) - 1

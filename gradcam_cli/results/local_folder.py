@@ -54,6 +54,9 @@ class LocalFolder(OutputFolder):
         if os.path.lexists(path) and not (path.is_file() and is_made_of_runs(path.read_bytes())):
             raise UsageError(f"{path} exists already, and this program did not write it. Choose another folder.")
 
+    def close(self) -> None:
+        """See `RunFolder`: no file stays open."""
+
     def where(self, source: Source) -> str:
         """Give the path of a source's sidecar."""
         return os.fspath(self.sidecar_path(source))

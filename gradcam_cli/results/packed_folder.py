@@ -88,7 +88,11 @@ class PackedFolder:
                 yield self
             finally:
                 self._publish_rest()
-                self._parts.close()
+                self.close()
+
+    def close(self) -> None:
+        """See `RunFolder`."""
+        self._parts.close()
 
     def where(self, source: Source) -> str:
         """Give the folder: the part of an image is known only after it was written."""

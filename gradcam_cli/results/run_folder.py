@@ -46,6 +46,9 @@ class RunFolder(Protocol):
             UsageError: it cannot be written, another run has it, or it has a record that is not this program's.
         """
 
+    def close(self) -> None:
+        """Close the files that were opened to read; they are opened again when they are needed."""
+
     def where(self, source: Source) -> str:
         """Name the place of a source's sidecar, for people."""
 

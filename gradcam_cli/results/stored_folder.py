@@ -85,6 +85,9 @@ class StoredFolder:
         finally:
             self._lock.release()
 
+    def close(self) -> None:
+        """See `RunFolder`: no file stays open."""
+
     def where(self, source: Source) -> str:
         """Give the URL of a source's sidecar."""
         return str(self.root / _sidecar(source))

@@ -115,7 +115,7 @@ class Preview:
 
     left: list[Source]
     done_before: int
-    output: Path | Url | None
+    folder: RunFolder
 
     @property
     def pictures(self) -> list[Source]:
@@ -134,8 +134,8 @@ class Preview:
         return f"{counted(len(self.pictures), 'image')} would be explained{others}; nothing was written."
 
     def where(self, source: Source) -> str:
-        """Give the path or the URL of a source's sidecar."""
-        return run_folder(self.output or Path()).where(source)
+        """Give the path or the URL of a source's sidecar, or of the folder of files with many images."""
+        return self.folder.where(source)
 
 
 def preview(request: ExplainRequest, observer: RunObserver | None = None, *, engines: Engines | None = None) -> Preview:
@@ -151,8 +151,9 @@ def preview(request: ExplainRequest, observer: RunObserver | None = None, *, eng
     found = find_inputs(
         request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions, shard=shard
     )
-    left = _left(request, found, observer, engines)
-    return Preview(left, len(found.sources) - len(left), request.output)
+    with closing(_folder(request, request.output or Path())) as folder:
+        left = _left(request, found, folder, observer, engines) if request.output else found.sources
+        return Preview(left, len(found.sources) - len(left), folder)
 
 
 class NoFiles:
@@ -251,11 +252,12 @@ class _Execution:
             self.folder.settle(record)
 
 
-def _left(request: ExplainRequest, found: Found, observer: RunObserver, engines: Engines) -> list[Source]:
-    named = NAMED_MODELS.get(request.model.model.lower())
-    folder = _folder(request, request.output) if request.output else None
-    if folder is None or not folder.exists:
+def _left(
+    request: ExplainRequest, found: Found, folder: RunFolder, observer: RunObserver, engines: Engines
+) -> list[Source]:
+    if not folder.exists:
         return found.sources
+    named = NAMED_MODELS.get(request.model.model.lower())
     missing = named and not request.model.weights and not weights_at_hand(named)
     if missing or is_remote(request.model):
         # Nothing was finished without these weights, and a preview downloads nothing.
