@@ -10,6 +10,11 @@ import numpy as np
 from conftest import jpeg
 from numpy.typing import NDArray
 
+from gradcam_cli.imaging.figure import FigurePlan, plan_figure
+from gradcam_cli.imaging.geometry import Size
+from gradcam_cli.inputs.decoding import encode_jpeg
+from gradcam_cli.settings import OverlaySettings
+
 PHOTO = (60, 40)
 
 
@@ -95,3 +100,19 @@ def data_of(page: Path) -> Any:
     text = page.read_text(encoding="utf-8")
     begin = text.index('<script type="application/json" id="data">') + len('<script type="application/json" id="data">')
     return json.loads(text[begin : text.index("</script>", begin)])
+
+
+def write_run_of_a_figure(tmp_path: Path, style: OverlaySettings) -> tuple[Path, FigurePlan]:
+    """Write a run without photographs, whose one overlay is a figure with a red panel; and give its plan."""
+    plan = plan_figure(Size(240, 160), style)
+    assert plan is not None
+    figure = np.zeros((plan.size.height, plan.size.width, 3), np.uint8)
+    figure[plan.overlay.top : plan.overlay.bottom, plan.overlay.left : plan.overlay.right] = (200, 40, 40)
+    record = sidecar("a.jpg", [class_record("cat", spot(3, 3), overlay="a.jpg.overlay.jpg")])
+    record["input"] |= {"width": 240, "height": 160}
+    out = write_run(tmp_path, [record], photos=False)
+    run = json.loads((out / "run.json").read_text())
+    run["options"]["overlay"] |= {"layout": style.layout, "caption": style.caption, "colorbar": style.colorbar}
+    (out / "run.json").write_text(json.dumps(run))
+    (out / "a.jpg.overlay.jpg").write_bytes(encode_jpeg(figure, 95))
+    return out, plan

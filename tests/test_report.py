@@ -15,13 +15,12 @@ from click.testing import CliRunner
 from conftest import jpeg
 from fakes import FakeEngines
 from numpy.typing import NDArray
-from reports import class_record, data_of, failure, sidecar, spot, write_run
+from reports import class_record, data_of, failure, sidecar, spot, write_run, write_run_of_a_figure
 
 from gradcam_cli.cli import program
 from gradcam_cli.errors import UsageError
-from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import CellLine, Fit, MapGeometry, Size, map_to_source, plan_fit
-from gradcam_cli.inputs.decoding import decode, encode_jpeg
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.report.analysis import Flag, flag_of
 from gradcam_cli.report.charts import histogram
 from gradcam_cli.report.clusters import cluster
@@ -528,17 +527,7 @@ def test_a_list_of_thumbnails_that_is_damaged_or_foreign_removes_nothing(tmp_pat
 def test_of_a_figure_the_overlay_is_shown(tmp_path: Path, layout: Layout) -> None:
     """Without the photograph, the page shows the overlay: of a figure that panel alone, as its thumbnail too."""
     style = OverlaySettings(layout=layout, caption=True, colorbar=True)
-    plan = plan_figure(Size(240, 160), style)
-    assert plan is not None
-    figure = np.zeros((plan.size.height, plan.size.width, 3), np.uint8)
-    figure[plan.overlay.top : plan.overlay.bottom, plan.overlay.left : plan.overlay.right] = (200, 40, 40)
-    record = sidecar("a.jpg", [class_record("cat", spot(3, 3), overlay="a.jpg.overlay.jpg")])
-    record["input"] |= {"width": 240, "height": 160}
-    out = write_run(tmp_path, [record], photos=False)
-    run = json.loads((out / "run.json").read_text())
-    run["options"]["overlay"] |= {"layout": layout, "caption": True, "colorbar": True}
-    (out / "run.json").write_text(json.dumps(run))
-    (out / "a.jpg.overlay.jpg").write_bytes(encode_jpeg(figure, 95))
+    out, plan = write_run_of_a_figure(tmp_path, style)
     (image,) = data_of(write_report(ReportRequest(out)).path)["images"]
     width, height = plan.size.width, plan.size.height
     edges = (

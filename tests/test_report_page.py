@@ -1,6 +1,5 @@
 """The report in a browser: what people click, type and see. Skipped where Chromium or playwright is missing."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reports import PHOTO, class_record, failure, sidecar, spot, write_run
+from reports import PHOTO, class_record, failure, sidecar, spot, write_run, write_run_of_a_figure
 
-from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import Size, map_to_source
 from gradcam_cli.imaging.overlay import colour_table
-from gradcam_cli.inputs.decoding import decode, encode_jpeg
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.report.image_state import fit_of
 from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import ReportRequest
@@ -241,17 +239,7 @@ def test_a_touch_shows_no_preview(browser: Any, report: Path) -> None:
 
 def test_of_a_figure_the_large_view_shows_the_overlay(browser: Any, tmp_path: Path) -> None:
     """Without photographs: the panel of the overlay fills the stage, so that the marks lie where they should."""
-    plan = plan_figure(Size(240, 160), OverlaySettings(layout="triptych", caption=True))
-    assert plan is not None
-    figure = np.zeros((plan.size.height, plan.size.width, 3), np.uint8)
-    figure[plan.overlay.top : plan.overlay.bottom, plan.overlay.left : plan.overlay.right] = (200, 40, 40)
-    record = sidecar("a.jpg", [class_record("cat", spot(3, 3), overlay="a.jpg.overlay.jpg")])
-    record["input"] |= {"width": 240, "height": 160}
-    out = write_run(tmp_path, [record], photos=False)
-    run = json.loads((out / "run.json").read_text())
-    run["options"]["overlay"] |= {"layout": "triptych", "caption": True}
-    (out / "run.json").write_text(json.dumps(run))
-    (out / "a.jpg.overlay.jpg").write_bytes(encode_jpeg(figure, 95))
+    out, _ = write_run_of_a_figure(tmp_path, OverlaySettings(layout="triptych", caption=True))
     found = opened(browser, write_report(ReportRequest(out)).path)
     found.page.locator(".card").click()
     found.page.wait_for_function("document.querySelector('#stage img').complete")
