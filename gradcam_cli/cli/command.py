@@ -59,7 +59,7 @@ class Choice(click.Choice[str]):
 class Option(click.Option):
     """An option that has a group in help.
 
-    Its description speaks of arguments, as the library does: people at a shell read of options.
+    Its description names arguments, as the library does. The help shows the options in their place.
     """
 
     def __init__(self, *args: Any, group: OptionGroup, **kwargs: Any) -> None:

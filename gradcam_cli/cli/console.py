@@ -37,7 +37,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(message: str) -> None:
-    """Print a message for people on stderr; where it speaks of arguments, they read of options."""
+    """Print a message for people on stderr, with options in place of the arguments that it names."""
     click.echo(printable(as_options(message)), err=True)
 
 

@@ -113,7 +113,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
             self._progress.advance(passes)
 
     def row(self, row: Record) -> None:
-        """Pass it on; a message that speaks of arguments speaks of options then."""
+        """Pass it on, with the options in place of the arguments that its message names."""
         if self._receive:
             message = row.get("message")
             self._receive({**row, "message": as_options(message)} if message else row)

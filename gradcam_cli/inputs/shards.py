@@ -15,7 +15,7 @@ class Shard:
     """Shard `index` of `count`: of all pictures, those whose place in the output tree has this index.
 
     The index is SHA-256(place) mod count + 1, where the place is the path with `/`, as UTF-8 bytes, and the hash is an
-    integer, its first byte the most significant. Thus each picture is in one shard, and other pictures that are added
+    integer, its first byte the most significant. Each picture is in one shard, and other pictures that are added
     or removed do not change which.
 
     Raises:

@@ -77,7 +77,7 @@ class InProcess:
                 yield from records
         except MemoryError as error:
             raise EnvironmentStop(
-                f"Nor is there enough memory for batches of {engine.batch_size}: try a smaller `batch_size`. {STAYS}"
+                f"There is no memory for batches of {engine.batch_size} either: try a smaller `batch_size`. {STAYS}"
             ) from error
 
     def _engine_and_job(self) -> tuple[Engine, Job]:
