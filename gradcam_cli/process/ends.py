@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from gradcam_cli.errors import EnvironmentStop, GradcamError
+from gradcam_cli.errors import STAYS, EnvironmentStop, GradcamError
 from gradcam_cli.extras import install_hint
 from gradcam_cli.process.signals import PIPE_CLOSED
 
@@ -98,7 +98,7 @@ def _address_limit() -> int | None:
 def _message() -> str:
     limit = _address_limit()
     known = f" (this process may use {limit / 1e6:.0f} MB of address space: see ulimit -v)" if limit else ""
-    return f"There is not enough memory{known}. What was finished stays valid."
+    return f"There is not enough memory{known}. {STAYS}"
 
 
 def watched(run: Callable[[], int]) -> int:
