@@ -1,4 +1,4 @@
-"""A built-in picture explained with the embedded model, compared with what is known to be right."""
+"""A built-in picture explained with the embedded model, and compared with a stored result."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from gradcam_cli.settings import EngineName
 
 PICTURE = FOLDER / "doctor.jpg"
 METHOD = "gradcam"
-# Engines round in different ways, and versions of the JPEG decoder differ by a step of colour.
+# Engines round in different ways, and versions of the JPEG decoder differ by one level of colour.
 PROBABILITY_TOLERANCE = 0.02
 LEAST_CORRELATION = 0.995
 

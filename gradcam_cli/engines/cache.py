@@ -1,7 +1,7 @@
-"""Plans kept in the user's cache folder, so that the next one-liner imports neither TensorFlow nor Keras.
+"""Plans kept in the user's cache folder, so that the next command imports neither TensorFlow nor Keras.
 
-A plan is found by everything it depends on: the model's hash, the layer, the input, the labels, the format of plans,
-and the versions of what compiled it. Another version of any of them is another plan.
+The key of a plan is everything it depends on: the model's hash, the layer, the input, the labels, the format of plans,
+and the versions of what compiled it. A change of any of them makes another plan.
 """
 
 import hashlib

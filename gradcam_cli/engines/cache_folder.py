@@ -1,4 +1,4 @@
-"""Where this program keeps what it can make again, and who may write there. Nothing heavy is imported here."""
+"""The cache folder of this program, and who may write there. Nothing heavy is imported here."""
 
 import os
 import stat
@@ -10,21 +10,21 @@ PRIVATE = 0o700
 
 
 def cache_root() -> Path:
-    """Tell where everything is kept."""
+    """Give the path of the cache folder."""
     return user_cache_path("gradcam-cli")
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder of the cache that nobody else can look into."""
+    """Make a folder of the cache that no other user can open."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=PRIVATE, exist_ok=True)
-    # An older version of this program, or a lax umask, may have let others in.
+    # An older version of this program, or a permissive umask, may have given access to others.
     folder.chmod(PRIVATE)
 
 
 def is_private(path: Path) -> bool:
     """Whether a file of the cache belongs to this user, and nobody else can write it."""
-    if not hasattr(os, "getuid"):  # Windows keeps the profiles of its users apart
+    if not hasattr(os, "getuid"):  # On Windows no user can write into the profile of another
         return True
     file, folder = path.lstat(), path.parent.stat()
     if {file.st_uid, folder.st_uid} != {os.getuid()}:

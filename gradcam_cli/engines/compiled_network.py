@@ -44,7 +44,7 @@ class CompiledNetwork:
         try:
             with _out_of_memory():
                 request.infer(dict(enumerate(inputs)), share_inputs=True)
-            # The request's own memory is written again by the next pass.
+            # The next pass overwrites the request's own memory.
             return [np.array(tensor.data) for tensor in request.output_tensors]
         finally:
             self._free.put(request)
@@ -52,7 +52,7 @@ class CompiledNetwork:
 
 @contextmanager
 def _out_of_memory() -> Iterator[None]:
-    """Tell by its type what OpenVINO tells by its text alone."""
+    """Raise a MemoryError where only the text of OpenVINO's error says that memory ran out."""
     try:
         yield
     except RuntimeError as error:

@@ -14,7 +14,7 @@ FLOAT = ("f32", "f16", "f64", "bf16")
 
 
 def key(tensor: Any) -> Key:
-    """Tell a tensor from others."""
+    """Give a key that identifies a tensor."""
     return tensor.get_node().get_instance_id(), tensor.get_index()
 
 

@@ -1,7 +1,7 @@
 """Names of the layers of models that were looked at before, for the completion of a shell.
 
 They are kept in the cache, one small file for each model, so that completion needs no TensorFlow. What only the
-writing of them needs is imported there.
+function that writes them needs is imported there.
 """
 
 import json
@@ -50,7 +50,7 @@ def known_layers(model: str | Path) -> tuple[str, ...]:
 
 
 def _path(model: str | Path) -> Path:
-    # Two models of one sum take each other's place, which costs no more than the names of one.
+    # Two models with the same checksum share one file: only the names of the later one are kept.
     return layers_folder() / f"{zlib.crc32(os.fsencode(_key(model))):08x}.json"
 
 

@@ -1,6 +1,6 @@
 """The OpenVINO engine: neither TensorFlow nor Keras is imported.
 
-Where the head is GAP -> Dense the gradient is known in closed form, and a forward pass is all it takes. Elsewhere the
+Where the head is GAP -> Dense the gradient is known in closed form, and one forward pass is enough. Elsewhere the
 gradient is a part of the network that OpenVINO runs, see `gradcam_cli.engines.gradient`.
 """
 
@@ -19,10 +19,10 @@ from gradcam_cli.engines.runtime import core
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import Precision, Score, TargetSettings
 
-# In place of a class: the network's own choice.
+# Given instead of a class: the network chooses the class.
 OWN_CHOICE = -1
-# Each target has a part of its own in the network, which takes time to compile. More than these are taken by the head
-# alone, one after the other.
+# Each target has a part of its own in the network, which takes time to compile. Further targets are computed by
+# the head alone, one after the other.
 MOST_IN_NETWORK = 8
 
 
@@ -135,11 +135,11 @@ class OpenVinoEngine:
         return none, none
 
     def ablation_drops(self, forward: Forward) -> Floats:
-        """Give what each target's logit loses with each channel, through the head alone: (N, T, K)."""
+        """Give the drop of each target's logit when a channel is set to 0, through the head alone: (N, T, K)."""
         dense = self.head.dense_drops(forward.activations, forward.targets)
         if dense is not None:
             return dense
-        # The whole score comes out of the same computation as those it is compared with.
+        # The whole score is computed in the same way as those that it is compared with.
         whole = self.shifted_logits(forward, np.zeros_like(forward.activations))
         drops = []
         for channel in range(self.layer.channels):
@@ -176,7 +176,7 @@ class OpenVinoEngine:
         return np.concatenate([-logits, logits], axis=1) if self.head.kind == "binary" else logits
 
     def _own_choice(self, count: int) -> NDArray[np.intp]:
-        """Leave the first classes to the network; values are no candidates, and keep their order: (N, T)."""
+        """Let the network choose the first classes; values are not ranked, and keep their order: (N, T)."""
         first = np.arange(self._top_k) if self.head.kind == "value" else np.full(self._top_k, OWN_CHOICE)
         return np.tile(np.concatenate([first, self._asked]), (count, 1))
 

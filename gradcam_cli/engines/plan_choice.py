@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def openvino_installed() -> bool:
-    """Whether the extra `gradcam-cli[openvino]` is there."""
+    """Whether the extra `gradcam-cli[openvino]` is installed."""
     return find_spec("openvino") is not None
 
 
@@ -36,14 +36,14 @@ def require_openvino() -> None:
 
 
 def wants_plan(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> bool:
-    """Whether a plan could serve, as far as it is known without the model, and is preferred."""
+    """Whether a plan is preferred, and possible as far as this is known without the model."""
     if choice.engine == "tensorflow" or request.inputs_vary or not openvino_installed():
         return False
     return _needs_plan(choice) or not has_gpu()
 
 
 def _needs_plan(choice: EngineSettings) -> bool:
-    """Whether nothing but a plan does what was asked for."""
+    """Whether only a plan does what was asked for."""
     return choice.engine == "openvino" or choice.precision != "float32"
 
 

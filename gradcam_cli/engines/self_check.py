@@ -1,4 +1,4 @@
-"""Whether the gradient that a plan's network computes is the right one: faults of a compiler are silent.
+"""Whether the gradient that a plan's network computes is the right one: a fault of a compiler raises no error.
 
 A plan is checked when it is made, and again where it meets another version of OpenVINO.
 """
@@ -15,7 +15,7 @@ from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import TargetSettings
 
-# ReLUs whose input is next to 0 may open in one computation and stay closed in another.
+# ReLUs whose input is next to 0 may be active in one computation and inactive in another.
 LEAST_CORRELATION = 0.999
 MOST_STRETCHED = 0.05
 PICTURES = 2
@@ -91,7 +91,7 @@ def _correlation(a: Floats, b: Floats) -> float:
 def checked_by_differences(plan: Plan) -> SelfCheck:
     """Compare a plan's gradient with central differences of its logits along random directions, through the head.
 
-    For a direction D of the activations: `(S(A + D) - S(A - D)) / 2` is `sum(g D)` but for terms of the third order.
+    For a direction D of the activations: `(S(A + D) - S(A - D)) / 2` is `sum(g D)` up to terms of third order.
 
     Raises:
         WrongGradientError: they do not agree.

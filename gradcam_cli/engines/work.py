@@ -21,7 +21,7 @@ class Work:
 
     @property
     def batches(self) -> int:
-        """Batches of images at the least."""
+        """The least number of batches of images."""
         return -(-self.image_count // self.batch_size)
 
     @property

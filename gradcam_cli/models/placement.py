@@ -182,7 +182,7 @@ def absorbed(place: Placement, axis: Axis) -> Placement:
 
 
 def reduced(place: Placement, axes: Iterable[int], *, keep: bool) -> Placement:
-    """Let cells be computed from the whole of some axes, which stay with size 1 (`keep`) or are gone."""
+    """Place cells that are computed from whole axes; these are kept with size 1 (`keep`) or removed."""
     gone = {axis % len(place.axes) for axis in axes}
     kept = place
     for index in gone:

@@ -1,6 +1,6 @@
 """Read objects of a store ahead of the decoder: each read waits for the network, so that many wait at the same time.
 
-Bounded by bytes: the objects that are being read, or wait for the decoder, are no more than `BYTES_AHEAD`, or one.
+The objects that are being read or wait for the decoder have at most `BYTES_AHEAD` bytes together, or are only one.
 """
 
 from collections.abc import Iterable, Iterator

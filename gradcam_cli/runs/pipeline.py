@@ -39,7 +39,7 @@ def explain_sources(
     """Explain every source, in order: write its files, then yield its record.
 
     Where the sink waits for a network, `calls_at_once` threads paint and write. An image that fails yields a record of
-    status `error`; its neighbours are not touched by it.
+    status `error`; other images are not affected.
 
     Raises:
         EnvironmentStop: nothing can be written any more; what was finished stays valid.

@@ -147,7 +147,7 @@ class TaskLine:
 
 
 def _counted(sources: Sequence[Source], task: Task, crashes: int) -> int:
-    """Give what a group has of the crashes of the one that it comes from: a larger one is halved at its next one."""
+    """Count the crashes of images of `task`: fewer images get one more attempt at least, a single one gets two."""
     if len(sources) == len(task.sources):
         return crashes
     return min(crashes, MOST_CRASHES - (2 if len(sources) == 1 else 1))

@@ -55,7 +55,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Sent:
-    """A source on its way to a worker, which opens object stores by itself."""
+    """A source as it is sent to a worker, which opens object stores itself."""
 
     source: Source
     url: str | None

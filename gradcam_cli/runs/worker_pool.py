@@ -65,7 +65,7 @@ def checked(message: Any) -> Any:
     if isinstance(message, GradcamError):
         raise message
     if isinstance(message, Fault):
-        raise RuntimeError(f"in a worker:\n{message.text}")  # noqa: TRY004 - what it had raised is in the text
+        raise RuntimeError(f"in a worker:\n{message.text}")  # noqa: TRY004 - the text has the type of the error
     return message
 
 
@@ -99,7 +99,7 @@ class LocalPool:
         return worker
 
     def close(self) -> None:
-        """End all of them, those that are loading the model too."""
+        """End all workers, also those that are loading the model."""
         with self._lock:
             self._closed = True
             for worker in self._started:

@@ -1,6 +1,6 @@
 """A worker as a program: takes pickles from stdin, and answers on stdout.
 
-First comes the `EngineFactory` of the run, then one group of images after the other.
+The first pickle is the `EngineFactory` of the run; each further one is a group of images.
 """
 
 import os
@@ -32,7 +32,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """Be a worker until stdin ends."""
+    """Run as a worker until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides when it ends
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)

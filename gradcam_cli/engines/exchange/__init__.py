@@ -1,12 +1,12 @@
 """Models that another framework wrote, in a format made for exchange: ONNX, and OpenVINO's own.
 
     reading.py    the file as OpenVINO's network, of the bytes that were hashed
-    picture.py    its input: where the picture goes in, how it is laid out
-    outputs.py    its output: what is a logit, what becomes of it
+    picture.py    its input: the shape of the picture, the order of its axes
+    outputs.py    its output: the logits, how probabilities follow from them
     places.py     where the cells of every tensor lie in the picture
     layers.py     the tensors that can be explained, their names, and `auto`
     head.py       the weights of a head that is global average pooling and one dense layer
-    compiling.py  all that as a plan
+    compiling.py  the plan, made from all of these
 
 Nothing here needs TensorFlow, Keras, or the package onnx.
 """

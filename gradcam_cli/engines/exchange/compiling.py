@@ -25,7 +25,7 @@ from gradcam_cli.models.request import ModelRequest
 op = openvino.opset15
 OPEN = -1
 SEED = 0
-# Numbers that are the same up to the order of sums.
+# The tolerance for numbers that differ only by the order of sums.
 SAME = 1e-3
 TINY = 1e-12
 
@@ -35,8 +35,8 @@ def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> P
 
     Args:
         request: the model.
-        differentiated: whether its gradient is built and checked. A plan without serves methods that take none, and
-            cannot be kept.
+        differentiated: whether its gradient is built and checked. A plan without a gradient serves only methods
+            that take none, and cannot be kept.
 
     Raises:
         ModelError: the model cannot be read or explained, has no such layer, or its gradient is missing or wrong.
@@ -75,10 +75,10 @@ def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> P
 
 
 def _refuse_one_of_several_ways(network: Network, target: Target) -> None:
-    """Refuse a layer that only lays out or cuts a tensor which other ways to the logits start from as well.
+    """Refuse a layer that only reshapes or slices a tensor where other ways to the logits start, too.
 
-    The gradient is taken along all ways behind a layer, and after OpenVINO has shared such an operation between a
-    layer and what reads it, nothing tells these ways from those that start before the layer.
+    The gradient is taken along all ways that start at a layer. Where OpenVINO has shared such an operation between a
+    layer and what reads it, these ways cannot be told from those that start before the layer.
 
     Raises:
         ModelError: the layer is of that kind.
@@ -140,7 +140,7 @@ def _of_batch(model: Any, count: int, network: Network) -> Any:
 
 
 def _keeps_pictures_apart(model: Any, shape: tuple[int, int, int]) -> bool:
-    """Whether a network for several pictures gives for each what depends neither on its place nor on the others."""
+    """Whether the result for a picture of a batch depends neither on its position nor on the other pictures."""
     count = int(model.input(0).get_shape()[0])
     first, *others = np.random.default_rng(SEED).random((2 * count - 1, *shape), np.float32)
     try:
@@ -169,7 +169,7 @@ def _planned(network: Network, target: Target, batch: int) -> Any:
     raw, logits = (_again(numbered, tensor) for tensor in (target.tensor, network.scores.logits))
     activations = _folded(raw, target.layout)
     scores = op.reshape(_float(logits), np.asarray([0, network.scores.units]), special_zero=True)
-    # A name of its own: a tensor that has one already would have two.
+    # Each result replaces the names of its tensor: with a further name, the tensor would have two.
     outputs = [op.result(each, name=name) for each, name in ((activations, "activations"), (scores, "logits"))]
     for result, name in zip(outputs, ("activations", "logits"), strict=True):
         result.input_value(0).get_tensor().set_names({name})
@@ -193,7 +193,7 @@ def _float(tensor: Any) -> Any:
 
 
 def _folded(raw: Any, layout: Layout) -> Any:
-    """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only; see `models.layout.fold`."""
+    """Turn a raw output into a map (N, h, w, K); only tokens of the picture are kept, see `models.layout.fold`."""
     laid = op.transpose(_float(raw), np.asarray([0, *layout.axes]))
     if layout.kind != "tokens":
         return laid

@@ -1,7 +1,7 @@
 """What follows the target: whether it is linear, and the weights of global average pooling and one dense layer.
 
 Where every operation between the target and the logits is linear, the head is `S = sum_ijk V_ijk A_ijk + b`. Whether it
-sees the means alone, `V_ijk = W_k / Z`, is tried: it is run on the unit vectors, which gives W, and on random maps.
+uses only the means, `V_ijk = W_k / Z`, is tested: it is run on the unit vectors, which gives W, and on random maps.
 """
 
 from typing import Any
@@ -96,7 +96,7 @@ def _is_linear(node: Any, between: set[Key]) -> bool:
 
 
 def _head(model: Any, target: Any, logits: Any) -> Any:
-    """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None where more goes in."""
+    """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None where it has further inputs."""
     given = openvino.opset15.parameter(shape_of(target), np.float32)
     for reader in list(target.get_target_inputs()):
         if reader.get_node().get_type_name() != "Result":

@@ -25,20 +25,20 @@ from gradcam_cli.models.request import ModelRequest
 
 AUTO = "auto"
 SUGGESTIONS = 3
-# These move numbers, or repeat and blend neighbours: they make no features.
+# These move, repeat or interpolate numbers: they make no features.
 MOVING = frozenset(
     """
     Broadcast Concat Convert DepthToSpace Gather Identity Interpolate Pad Parameter Reshape Roll Slice SpaceToDepth
     Split Squeeze StridedSlice Tile Transpose Unsqueeze VariadicSplit
     """.split()  # noqa: SIM905 - as in places
 )
-# What concatenation lays side by side are features of several branches.
+# A concatenation holds the features of several branches.
 JOINING = "Concat"
 QUERY_KEY_VALUE = 3
 SMALL = 3
-# Where a fused operation adds its bias, the tensor before it has a name of OpenVINO's own.
+# OpenVINO names the tensor to which a fused operation adds its bias.
 INNER = "/WithoutBiases"
-# What ONNX's shape operations, and operations that were taken apart, leave behind.
+# Names that OpenVINO gives to nodes made from ONNX's shape operations or from parts of an operation.
 UNNAMED = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
 
@@ -247,7 +247,7 @@ class Layers:
 
 
 def _note(candidate: Candidate, chosen: Candidate | None) -> str:
-    """What `auto` thinks of a layer."""
+    """Say where a layer lies relative to the one that `auto` chooses."""
     if candidate is chosen:
         return "chosen"
     if candidate.layout.kind == "tokens":

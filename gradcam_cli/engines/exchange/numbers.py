@@ -28,7 +28,7 @@ class Numbers:
 
 
 def choose_numbers(tensor: Any, picture: PictureInput, classes: int, wanted: str, name: str) -> Numbers:
-    """Choose the preprocessing of a network whose picture goes in by a tensor.
+    """Choose the preprocessing of a network from its input tensor.
 
     Args:
         tensor: the network's input.

@@ -1,4 +1,4 @@
-"""What comes out of a network: which tensor holds the logits, and what becomes of them."""
+"""The output of a network: which tensor holds the logits, and how probabilities follow from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,10 +35,10 @@ def read_scores(model: Any, name: str, output: str | None, said: OutputKind) -> 
         model: the network.
         name: of the model, for messages.
         output: the name of the output to explain; None: the only one that has a number for each class.
-        said: what a person says of the output.
+        said: what the user says that the output is.
 
     Raises:
-        ModelError: there is no such output, or it is no scores for classes, or several are.
+        ModelError: there is no such output, or no output has one score for each class, or several have.
     """
     tensor = _chosen(model, name, output)
     units = max(shape_of(tensor)[1:])
@@ -91,7 +91,7 @@ def _softmax_by_hand(tensor: Any, units: int) -> Scores | None:
 
 
 def _origin(tensor: Any) -> Any:
-    """Step back over what hands the numbers on in their order."""
+    """Step back over operations that give the numbers of their input in the same order."""
     while kind(tensor) in SAME_NUMBERS:
         tensor = tensor.get_node().input_value(0)
     return tensor

@@ -1,4 +1,4 @@
-"""Where the picture goes into a network, and how it is laid out there."""
+"""The input of a network: the shape of the picture, and the order of its axes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +39,10 @@ class PictureInput:
 
 
 def picture_input(model: Any, name: str, wanted: tuple[int, int] | None) -> PictureInput:
-    """Find the picture that goes into a network, of height and width as `wanted` where these are open.
+    """Find the input for the picture; its height and width are as `wanted` where the network leaves them open.
 
     Raises:
-        ModelError: the network has several inputs, or no picture goes in, or it has another size.
+        ModelError: the network has several inputs, or its input is no picture, or has another size.
     """
     used = [parameter for parameter in model.get_parameters() if parameter.output(0).get_target_inputs()]
     if len(used) != 1:
@@ -87,14 +87,14 @@ def _parameter(model: Any) -> Any:
 
 
 def picture_tensor(model: Any) -> Any:
-    """Give the tensor that the picture goes in by."""
+    """Give the input tensor of a network."""
     return _parameter(model).output(0)
 
 
 def _channels_first(tensor: Any, known: list[int | None]) -> bool:
-    """Decide by the axis that has the channels of a picture, then by how the first convolution is reached.
+    """Whether axis 1 holds the channels: by the sizes of the axes, else by the way to the first convolution.
 
-    OpenVINO's convolutions take (N, channels, H, W) alone: a network whose input is transposed before has them last.
+    OpenVINO's convolutions take only (N, channels, H, W): where the input is transposed before, its channels are last.
     """
     first, last = known[1] in CHANNELS, known[3] in CHANNELS
     if first != last:

@@ -1,7 +1,7 @@
 """Where the cells of every tensor lie in the picture: a walk through a network of OpenVINO whose shapes are static.
 
-The arithmetic is that of `models.placement`, `models.sliding` and `models.token_ops`; here stands what each operation
-of OpenVINO (https://docs.openvino.ai, operation sets) does by it.
+The arithmetic is that of `models.placement`, `models.sliding` and `models.token_ops`; this module applies it to
+the operations of OpenVINO (https://docs.openvino.ai, operation sets).
 """
 
 import math
@@ -44,7 +44,7 @@ from gradcam_cli.models.token_ops import concatenated, contracted
 
 PICTURE_RANK = 4
 LETTERS = "abcdefgh"
-# Each number by itself, or together with those of the same place.
+# Operations on each number alone, or together with those of the same place.
 ELEMENTWISE = frozenset(
     """
     Abs Add BatchNormInference Ceiling Clamp Convert Cos Divide Elu Equal Erf Exp FakeQuantize Floor FloorMod Gelu
@@ -53,7 +53,7 @@ ELEMENTWISE = frozenset(
     Relu Round Select Selu Sigmoid Sign Sin Softmax SoftPlus SoftSign Sqrt SquaredDifference Subtract Swish Tan Tanh
     """.split()  # noqa: SIM905 - a list of strings would be four times as long
 )
-# Of these the first input is the picture's; the others only say how.
+# Only the first input comes from the picture; the others are parameters.
 UNARY = frozenset({"BatchNormInference", "Clamp", "FakeQuantize", "HardSigmoid", "LRN", "MVN", "NormalizeL2", "PRelu"})
 REDUCTIONS = frozenset({f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogicalOr")})
 SHAPES = frozenset({"ShapeOf"})
@@ -104,7 +104,7 @@ class PlaceWalk:
             self._known[key(output)] = found
 
     def _unfollowed(self, node: Any, output: Any) -> Placement:
-        """Place what an operation that is not known here has made: axes of an input of the same sizes are kept."""
+        """Place the output of an unknown operation: the axes of an input of the same shape are kept."""
         places = [place for place in map(self.place, node.input_values()) if place]
         wanted = shape_of(output)
         same = next((place for place in places if [size_of(axis) for axis in place.axes] == wanted), None)
@@ -172,7 +172,7 @@ def _reduce(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
 
 
 def _with_channels(place: Placement, node: Any) -> Placement:
-    """Take the channels for what an operation has made of all of them."""
+    """Place an output whose channels are computed from all channels of the input."""
     return absorbed(place, place.axes[1]).with_axis(1, other(shape_of(node.output(0))[1]))
 
 
@@ -362,7 +362,7 @@ def _gather(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
 
 
 def _rolled(place: Placement, at: int, found: list[int]) -> Placement | None:
-    """Read indices that go round: the axis is rolled."""
+    """Roll an axis where the indices are those of a roll; any other order cannot be followed."""
     count = size_of(place.axes[at])
     turned = [(found[0] + i) % count for i in range(count)] == found
     return rolled(place, at, -found[0]) if turned else place.with_axis(at, unknown(len(found)))

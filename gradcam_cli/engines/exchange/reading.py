@@ -18,7 +18,7 @@ def read_network(request: ModelRequest) -> Any:
     """
     assert request.source is not None  # noqa: S101 - a model in an exchange format is a file
     core = openvino.Core()
-    # Weights that stay mapped from the file would change with it.
+    # Weights that are mapped from the file would change when the file changes.
     core.set_property({"ENABLE_MMAP": False})
     with ExitStack() as files:
         links = [files.enter_context(held(file)).link for file in (request.source, *request.beside)]
@@ -30,7 +30,7 @@ def read_network(request: ModelRequest) -> Any:
             # OpenVINO follows no link from an ONNX file to its weights.
             model = core.read_model(paths[0] if request.beside else links[0])
         except Exception as error:
-            # Its frontends raise types of their own for what they do not know.
+            # Its frontends raise their own types of errors for what they do not know.
             raise ModelError(f"{request.file}: OpenVINO cannot read this network ({_reason(error)}).") from error
         if [_stamp(file) for file in request.beside] != before:
             raise ModelError(f"{request.file}: its weights were changed while they were read. Run the command again.")
@@ -43,7 +43,7 @@ def _stamp(file: HashedFile) -> tuple[int, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """Take the lines that name an operation, and not those that name OpenVINO's source files."""
+    """Keep the lines that name an operation, without those that name OpenVINO's source files."""
     lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines() if line.strip()]
     unknown = [line for line in lines if line.startswith("No conversion rule")]
     told = unknown or [line for line in lines if not line.startswith(("Exception from", "Check '", "Loading input"))]

@@ -75,11 +75,11 @@ def _transposed_convolution(
 ) -> Tensor:
     """The gradient (N, in, size) of a convolution's input, from g (N, out, ...) and the kernel ((groups,) out, in, k).
 
-    `dx_i = sum_j w_(i - stride j + begin) g_j`: a convolution of stride 1 of g, with zeros between its cells, and the
-    kernel turned round.
+    `dx_i = sum_j w_(i - stride j + begin) g_j`: a convolution with stride 1 of g, with zeros between its cells, and the
+    flipped kernel.
 
-    ConvolutionBackpropData is avoided: OpenVINO runs it in float32 whatever the hint, takes a square kernel that a
-    GroupConvolution reads too for the same operand, and refuses some groups.
+    ConvolutionBackpropData is avoided: OpenVINO runs it in float32 whatever the hint, treats a square kernel that a
+    GroupConvolution reads too as the same operand, and refuses some groups.
     """
     count = len(windows.kernel)
     axes = (0, 2, 1) if grouped else (1, 0)
@@ -105,7 +105,7 @@ def _transposed_convolution(
 
 
 def _convolution(step: Step) -> Gradients:
-    """Of `y_j = sum_i w_i x_(stride j - begin + dilation i)`, for a constant kernel w."""
+    """Gradient of `y_j = sum_i w_i x_(stride j - begin + dilation i)`, for a constant kernel w."""
     grouped = step.type == "GroupConvolution"
     kernel = step.value(1)
     windows = _windows(step, kernel.shape[3 if grouped else 2 :])
@@ -113,7 +113,7 @@ def _convolution(step: Step) -> Gradients:
 
 
 def _average(step: Step) -> Gradients:
-    """Of the mean of each window: g over the number of its cells, spread over them."""
+    """Gradient of the mean of each window: g over the number of its cells, spread over them."""
     x, y = step.x_shape, step.y_shape
     windows = _windows(step, _listed(step, "kernel", len(x) - 2))
     excluded = bool(step.attribute("exclude-pad", step.attribute("exclude_pad", default=False)))
@@ -136,7 +136,7 @@ def _cells_in_windows(windows: Windows, x: Sequence[int], y: Sequence[int], *, e
 
 
 def _maximum(step: Step) -> Gradients:
-    """Of the largest cell of each window: g goes to that cell; of equal ones to the first, as in TensorFlow."""
+    """Gradient of the largest cell of each window: g goes to it; of equal cells to the first, as in TensorFlow."""
     x, y = step.x_shape, step.y_shape
     windows = _windows(step, _listed(step, "kernel", len(x) - 2))
     if any(d != 1 for d in windows.dilations):

@@ -1,4 +1,4 @@
-"""A network cut in two at its target layer: what runs its head alone, from kept tensors on.
+"""A network that is cut at its target layer, so that its head can be run alone on kept tensors.
 
 The front gives the target layer's tensor and all other tensors that the head reads, such as those of a shortcut around
 the layer. The head takes them in the same order.
@@ -65,7 +65,7 @@ def shifted_head(model: Any, batch: int, kind: HeadKind) -> Any:
 
 
 def _detached(model: Any) -> tuple[Passage, list[Node]]:
-    """Put inputs in the place of all tensors that the head reads, and give its passage and these inputs."""
+    """Replace all tensors that the head reads by inputs, and give its passage and these inputs."""
     way = passage(model)
     tensors = _read_by_head(model, way)
     given = [op.parameter(shape_of(tensor), tensor.get_element_type()) for tensor in tensors]

@@ -114,7 +114,7 @@ def expanded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def transposed(tensor: Tensor, order: Sequence[int]) -> Tensor:
-    """Put the axes in another order."""
+    """Permute the axes of a tensor."""
     return output(op.transpose(tensor, integers(order)))
 
 
@@ -129,7 +129,7 @@ def zeros(shape: Sequence[int]) -> Tensor:
 
 
 def sum_over(tensor: Tensor, axes: Sequence[int], *, keep: bool = True) -> Tensor:
-    """Sum over axes, which stay with size 1 or vanish."""
+    """Sum over axes, which are kept with size 1 or removed."""
     return output(op.reduce_sum(tensor, integers(axes), keep)) if len(axes) else tensor
 
 
@@ -174,7 +174,7 @@ def times_matrix(tensor: Tensor, matrix: Array, axis: int) -> Tensor:
 
 
 def known_value(tensor: Tensor) -> Array | None:
-    """Give the value of a constant, or of what only hands constants on; None of anything else."""
+    """Give the value of a constant, or of operations that pass a constant on; None of anything else."""
     node = tensor.get_node()
     name = node.get_type_name()
     if name == "Constant":
@@ -193,7 +193,7 @@ def evaluated(tensor: Tensor) -> Array:
 def own_copy(tensor: Tensor, *, always: bool = False) -> Tensor:
     """Copy a square constant, or `always` any constant, for a product of the gradient.
 
-    OpenVINO (2025.2 to 2026.4, float32) takes a square constant that two products read, one of them transposed, for
+    OpenVINO (2025.2 to 2026.4, float32) treats a square constant that two products read, one of them transposed, as
     the same operand in both, and gives wrong results. Other constants are shared: copies of all cost time and memory.
     """
     shape = shape_of(tensor)

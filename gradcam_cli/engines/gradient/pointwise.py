@@ -125,14 +125,14 @@ def _prelu(step: Step) -> Tensor:
 
 
 def _swish(step: Step) -> Tensor:
-    """Of `x s(b x)`: `s + b x s (1 - s)`, s the sigmoid."""
+    """Derivative of `x s(b x)`: `s + b x s (1 - s)`, s the sigmoid."""
     bx = step.x if len(step.inputs) == 1 else multiply(step.x, step.inputs[1])
     s = sigmoid(bx)
     return add(s, multiply(multiply(bx, s), one_minus(s)))
 
 
 def _gelu(step: Step) -> Tensor:
-    """Of `x P(x)`, P the normal distribution: `P + x p`; or of its approximation by tanh."""
+    """Derivative of `x P(x)`, P the normal distribution: `P + x p`; or of its approximation by tanh."""
     x = step.x
     if str(step.attribute("approximation_mode", "ERF")).upper() != "ERF":
         return _gelu_by_tanh(x)
@@ -142,7 +142,7 @@ def _gelu(step: Step) -> Tensor:
 
 
 def _gelu_by_tanh(x: Tensor) -> Tensor:
-    """Of `x (1 + t) / 2` with `t = tanh(c (x + 0.044715 x^3))`, `c = sqrt(2 / pi)`.
+    """Derivative of `x (1 + t) / 2` with `t = tanh(c (x + 0.044715 x^3))`, `c = sqrt(2 / pi)`.
 
     `(1 + t) / 2 + x (1 - t^2) c (1 + 3 0.044715 x^2) / 2`.
     """
@@ -154,20 +154,20 @@ def _gelu_by_tanh(x: Tensor) -> Tensor:
 
 
 def _mish(step: Step) -> Tensor:
-    """Of `x t` with `t = tanh(ln(1 + exp(x)))`: `t + x s (1 - t^2)`, s the sigmoid."""
+    """Derivative of `x t` with `t = tanh(ln(1 + exp(x)))`: `t + x s (1 - t^2)`, s the sigmoid."""
     t = output(op.tanh(op.softplus(step.x)))
     return add(t, multiply(multiply(step.x, sigmoid(step.x)), one_minus(multiply(t, t))))
 
 
 def _hard_swish(step: Step) -> Tensor:
-    """Of `x h` with `h = min(max(x / 6 + 1/2, 0), 1)`: `h + x / 6 where -3 < x < 3`."""
+    """Derivative of `x h` with `h = min(max(x / 6 + 1/2, 0), 1)`: `h + x / 6 where -3 < x < 3`."""
     sixth = multiply(step.x, 1 / 6)
     h = output(op.clamp(plus(sixth, 0.5), 0.0, 1.0))
     return add(h, where(between(step.x, -3.0, 3.0), sixth))
 
 
 def _hard_sigmoid(step: Step) -> Tensor:
-    """Of `min(max(a x + b, 0), 1)`: a where the value is inside."""
+    """Derivative of `min(max(a x + b, 0), 1)`: a where the value is inside."""
     return where(between(step.y, 0.0, 1.0), step.inputs[1])
 
 
@@ -177,7 +177,7 @@ def _erf(step: Step) -> Tensor:
 
 
 def _softsign(step: Step) -> Tensor:
-    """Of `x / (1 + |x|)`: `(1 + |x|)^-2`."""
+    """Derivative of `x / (1 + |x|)`: `(1 + |x|)^-2`."""
     return power(plus(output(op.abs(step.x)), 1.0), -2.0)
 
 

@@ -31,7 +31,7 @@ def _product(a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> T
 
 
 def _matmul(step: Step) -> Gradients:
-    """Of `Y = A B`: `dA = G B^T` and `dB = A^T G`, transposed where the operand was; batch axes are broadcast."""
+    """Gradient of `Y = A B`: `dA = G B^T`, `dB = A^T G`, transposed where the operand was; batch axes are broadcast."""
     a, b = (own_copy(value) for value in step.inputs)
     if min(len(shape_of(a)), len(shape_of(b))) < 2:
         raise step.refused("it multiplies a vector")
@@ -49,9 +49,9 @@ def _matmul(step: Step) -> Gradients:
 
 
 def _einsum(step: Step) -> Gradients:
-    """Of a sum of products of terms: the gradient of one term is the sum of products of g and the other terms.
+    """Gradient of a sum of products of terms: the gradient of one term is the sum of products of g and the other terms.
 
-    A letter that stands in one term alone is summed over, so that its gradient is the same along that axis.
+    A letter that only one term has is summed over, so that its gradient is the same along that axis.
     """
     equation = str(step.attribute("equation")).replace(" ", "")
     left, _, right = equation.partition("->")
@@ -78,7 +78,7 @@ def _reduced_axes(step: Step) -> list[int]:
 
 
 def _with_axes(step: Step, reduced: Tensor) -> Tensor:
-    """Put the axes back, with size 1, that a reduction has taken away."""
+    """Restore the axes that a reduction has removed, with size 1."""
     axes = _reduced_axes(step)
     return reshaped(reduced, [1 if i in axes else size for i, size in enumerate(step.x_shape)])
 
@@ -95,14 +95,14 @@ def _mean(step: Step) -> Gradients:
 
 
 def _extreme(step: Step) -> Gradients:
-    """Of the largest or smallest cell: g goes to it; equal cells share it, as in TensorFlow."""
+    """Gradient of the largest or smallest cell: g goes to it; equal cells share it, as in TensorFlow."""
     equal = output(op.convert(op.equal(step.x, _with_axes(step, step.y)), "f32"))
     share = divide(_with_axes(step, step.g), sum_over(equal, _reduced_axes(step)))
     return step.only(multiply(equal, share))
 
 
 def _length(step: Step) -> Gradients:
-    """Of `y = sqrt(sum x^2)`: `dx = g x / y`."""
+    """Gradient of `y = sqrt(sum x^2)`: `dx = g x / y`."""
     return step.only(multiply(step.x, divide(_with_axes(step, step.g), _with_axes(step, step.y))))
 
 
@@ -121,7 +121,7 @@ def _log_softmax(step: Step) -> Gradients:
 
 
 def _normalised(step: Step) -> Gradients:
-    """Of `y = (x - mean x) / s`, s = sqrt(var x + eps): `dx = (g - mean g - y mean(g y)) / s`."""
+    """Gradient of `y = (x - mean x) / s`, s = sqrt(var x + eps): `dx = (g - mean g - y mean(g y)) / s`."""
     axes = step.numbers(1)
     if not step.attribute("normalize_variance"):
         return step.only(subtract(step.g, _mean_of(step.g, axes)))
@@ -139,7 +139,7 @@ def _mean_of(tensor: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def _batch_norm(step: Step) -> Gradients:
-    """Of `y = gamma (x - mean) / sqrt(var + eps) + beta`, all constant: `dx = g gamma / sqrt(var + eps)`."""
+    """Gradient of `y = gamma (x - mean) / sqrt(var + eps) + beta`, all constant: `dx = g gamma / sqrt(var + eps)`."""
     gamma, variance = step.inputs[1], step.inputs[4]
     epsilon = constant(float(str(step.attribute("epsilon"))))
     scale = multiply(gamma, power(add(variance, epsilon), -0.5))

@@ -65,7 +65,7 @@ def _concat(step: Step) -> Gradients:
 
 
 def _split(step: Step) -> Gradients:
-    """`dx` is the parts' gradients side by side, 0 for a part that the score does not depend on."""
+    """`dx` is the concatenation of the parts' gradients, 0 for a part that the score does not depend on."""
     parts = [
         zeros(shape_of(out)) if g is None else g for g, out in zip(step.gradients, step.node.outputs(), strict=True)
     ]
@@ -142,7 +142,7 @@ def _pad(step: Step) -> Gradients:
 
 
 def _depth_space(step: Step) -> Gradients:
-    """`dx` is g moved back: each of the two undoes the other."""
+    """`dx` is g moved back: SpaceToDepth and DepthToSpace are inverses of each other."""
     back = op.space_to_depth if step.type == "DepthToSpace" else op.depth_to_space
     return [output(back(step.g, str(step.attribute("mode")), int(str(step.attribute("block_size")))))]
 
@@ -168,7 +168,7 @@ def _resizing(step: Step, before: int, after: int) -> Any:
 
 
 def _convert(step: Step) -> Gradients:
-    """A conversion to float32 of what is float32."""
+    """`dx` is g: the input and the output are float32."""
     return step.only(step.g)
 
 
@@ -208,5 +208,5 @@ def laid_again(node: Any, tensor: Tensor) -> Tensor:
     return tensor
 
 
-# Operations that only lay cells of a tensor out in another way.
+# Operations that only rearrange or select cells of a tensor.
 RELAYING = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Convert", "StridedSlice", "Slice"})

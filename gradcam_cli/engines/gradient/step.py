@@ -17,7 +17,7 @@ class NoRuleError(ModelError):
     """
 
     def __init__(self, operation: str, node: str, reason: str) -> None:
-        """Keep the operation and the node beside the sentence for people."""
+        """Make the message, and keep the operation and the node."""
         super().__init__(f"There is no gradient for the operation {operation} ('{node}'): {reason}.")
         self.operation = operation
         self.node = node
@@ -105,7 +105,7 @@ class Step:
         return no_rule(self.node, reason)
 
     def only(self, gradient: Tensor) -> "Gradients":
-        """Give the gradient of the first input, of which alone the score depends."""
+        """Give the gradient of the first input, the only one that needs a gradient."""
         return [gradient, *[None] * (len(self.needed) - 1)]
 
 

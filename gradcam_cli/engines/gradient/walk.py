@@ -110,7 +110,7 @@ def passage(model: Any, marked: str = "activations", logits: str = "logits") -> 
 
 
 def _relays_before(tensor: Tensor) -> list[Node]:
-    """The operations that do nothing but lay out what a tensor is made of, the last one first."""
+    """The operations before a tensor that only rearrange or select cells, the last one first."""
     found: list[Node] = []
     while tensor.get_node().get_type_name() in RELAYING:
         found.append(tensor.get_node())

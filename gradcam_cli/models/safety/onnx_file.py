@@ -72,7 +72,7 @@ def check_onnx(path: Path) -> OnnxFile:
     seen = _Seen(path, size)
     try:
         with path.open("rb") as file:
-            # It is closed when its last part is forgotten: parts live in the frames of an error, too.
+            # It is closed when no part of it is referenced: the frames of an error reference parts, too.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         _check_model(memoryview(mapped), seen)
     except ModelError:

@@ -1,7 +1,7 @@
 """Read the wire format of Protocol Buffers: fields by their numbers, without copies and without a schema.
 
-ONNX files are protobuf messages, https://protobuf.dev/programming-guides/encoding/. To look through one takes no more
-than this, so neither the package onnx nor its native code is needed for that.
+ONNX files are protobuf messages, https://protobuf.dev/programming-guides/encoding/. This is enough to check one:
+neither the package onnx nor its native code is needed for that.
 """
 
 from collections.abc import Iterator
