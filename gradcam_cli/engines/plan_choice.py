@@ -89,7 +89,7 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     if settings.input_size not in {None, plan.input_shape[:2]}:
         raise ModelError(f"{path}: compiled for {plan.input_shape[0]}x{plan.input_shape[1]} pictures.")
     if settings.output_kind != "auto":
-        raise ModelError(f"{path}: what its output is was settled when it was compiled. Compile the model again.")
+        raise ModelError(f"{path}: the kind of its output was fixed when it was compiled. Compile the model again.")
     if settings.preprocess != "auto":
         plan = replace(
             plan,
