@@ -59,6 +59,13 @@ def test_where_nothing_goes_to_stdout_it_may_be_closed(photos: Path, tmp_path: P
     assert shell(f"{sys.executable} {FAKE} explain photos/0.jpg -o out >&-", tmp_path).returncode == 0
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_programs_own_help_ends_as_a_command_does(tmp_path: Path, option: str) -> None:
+    ended = [shell(f"{sys.executable} {FAKE} {option} {stdout}", tmp_path) for stdout in (">&-", ">/dev/full")]
+    assert [done.returncode for done in ended] == [141, 4]
+    assert [done.stderr for done in ended] == [b"", b"Error: No space left on device.\n"]
+
+
 def interrupted(folder: Path, seconds_a_pass: str, *options: str) -> tuple[int, float, str]:
     """Run, send Ctrl-C once something was written, and give the exit code, the seconds it took, and stderr."""
     command = [sys.executable, str(FAKE), "explain", "photos", "-o", "out", *options]

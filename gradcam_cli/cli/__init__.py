@@ -71,15 +71,33 @@ class Program(Group):
             say("Interrupted.")
             ctx.exit(INTERRUPTED)
         except Exception as error:
-            from gradcam_cli.process.ends import stop_of
-
-            stop = stop_of(error)
-            if stop is None:
+            code = _reported(error)
+            if code is None:
                 raise
-            code, message = stop
-            if message:
-                say(f"Error: {message}")
             ctx.exit(code)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments; where stdout cannot take `--help` or `--version`, end as a command does."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except OSError as error:
+            code = _reported(error)
+            if code is None:
+                raise
+            raise click.exceptions.Exit(code) from error
+
+
+def _reported(error: Exception) -> int | None:
+    """Report an error that has a known cause in one line, and give its exit code; None for a bug."""
+    from gradcam_cli.process.ends import stop_of
+
+    stop = stop_of(error)
+    if stop is None:
+        return None
+    code, message = stop
+    if message:
+        say(f"Error: {message}")
+    return code
 
 
 @click.group(
