@@ -1,6 +1,7 @@
 """The report of a run, without a browser: its analysis, its data, its links, and what it never replaces."""
 
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -389,6 +390,15 @@ def test_a_page_of_somebody_else_stays(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did not write it"):
         write_report(ReportRequest(out))
     assert (out / "index.html").read_text() == "<h1>mine</h1>"
+
+
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path: Path) -> None:
+    out = write_run(tmp_path, three_and_a_failure())
+    os.mkfifo(tmp_path / "page.html")
+    for place in (tmp_path / "page.html", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(UsageError, match="did not write it"):
+            write_report(ReportRequest(out, place))
+        assert not place.is_file()
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:

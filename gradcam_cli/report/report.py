@@ -1,6 +1,7 @@
 """From an output folder to its page."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -90,13 +91,20 @@ def refuse_foreign(path: Path, mark: str = MARK) -> None:
         UsageError: there is such a file, or what is there cannot be read.
     """
     try:
-        start = path.read_bytes()[: len(mark)]
+        # A device would be replaced by the page, and reading a pipe would never end.
+        foreign = not stat.S_ISREG(path.stat().st_mode) or _begins_otherwise(path, mark.encode())
     except FileNotFoundError:
         return
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. Name another file by `output`.") from error
-    if start and start != mark.encode():
+    if foreign:
         raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
+
+
+def _begins_otherwise(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        start = file.read(len(mark))
+    return start not in {b"", mark}
 
 
 def _thumbnail_maker(run: Run, request: ReportRequest, style: OverlaySettings, files: RunFiles) -> ThumbnailMaker:
