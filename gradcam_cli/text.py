@@ -9,8 +9,9 @@ UNITS = ("B", "kB", "MB", "GB")
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number and its noun: `1 image`, `3 images`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Write a number and its noun: `1 image`, `3 images`, `2 passes`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def printable(text: str) -> str:

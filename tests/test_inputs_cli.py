@@ -145,6 +145,7 @@ def test_help_has_no_escapes() -> None:
 
 def test_counts_have_their_nouns() -> None:
     assert [counted(count, "image") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [counted(count, "pass") for count in (0, 1, 2)] == ["0 passes", "1 pass", "2 passes"]
 
 
 UNREADABLE = """

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from gradcam_cli.cli.wording import as_options
-from gradcam_cli.text import printable
+from gradcam_cli.text import counted, printable
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ class Progress:
                 self._bar.update(count)
             elif self._lines and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
                 self._last = time.monotonic()
-                unit = f"{self._unit}es" if self._unit.endswith("s") else f"{self._unit}s"
-                say(f"{self._done} of {self._total} {unit}")
+                say(f"{self._done} of {counted(self._total, self._unit)}")
 
     def say(self, message: str) -> None:
         """Print a line without breaking the bar."""

@@ -17,6 +17,7 @@ from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.labels.class_labels import Labels, folded
 from gradcam_cli.settings import FitMode, Limits
+from gradcam_cli.text import counted
 
 # These give numbers that differ by 0.4 %.
 ALIKE = frozenset({"tf", "lite"})
@@ -103,7 +104,7 @@ def truth_from_folders(sources: Sequence[Source], labels: Labels, class_count: i
         return tuple(folders.index(name) for name in names)
     unknown = [name for name in folders if folded(name) not in by_name]
     raise UsageError(
-        f"The folders do not name the model's {class_count} classes: {', '.join(unknown[:5])}. "
+        f"The folders do not name the model's {counted(class_count, 'class')}: {', '.join(unknown[:5])}. "
         "Call each folder as its class is called, or give the names: `labels=FILE` or `labels_from=FOLDER`."
     )
 

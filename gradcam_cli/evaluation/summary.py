@@ -17,6 +17,7 @@ from gradcam_cli.methods import METHODS
 from gradcam_cli.requests import Gate, StudySettings
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, ModelCard
 from gradcam_cli.settings import SampleRange
+from gradcam_cli.text import counted
 
 DIGITS = 6
 
@@ -117,14 +118,14 @@ class StudySummary:
         """Say how fast images were measured, and how many inputs the network took for them."""
         images = max((line.images for line in self.lines.values()), default=0)
         layers, methods = len(self.layers()), len(self.methods())
-        plural = "" if images == 1 else "s"
-        what = f"{images} image{plural} x {methods} methods" + (f" x {layers} layers" if layers > 1 else "")
+        what = f"{counted(images, 'image')} x {counted(methods, 'method')}"
+        what += f" x {layers} layers" if layers > 1 else ""
         seconds = max(seconds, 1e-9)
         masking = [name for name in self.methods() if METHODS[name].masks_inputs]
         own = f" ({', '.join(masking)}'s own not counted)" if masking else ""
         return (
             f"{what} in {seconds:.1f} s: {images * layers / seconds:.1f} images/s; "
-            f"{self.passes} inputs through the network{own}, {self.passes / seconds:.1f} a second"
+            f"{counted(self.passes, 'input')} through the network{own}, {self.passes / seconds:.1f} a second"
         )
 
     def layers(self) -> list[str]:

@@ -4,6 +4,7 @@ import codecs
 import os
 
 from gradcam_cli.errors import UsageError
+from gradcam_cli.text import counted
 
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -40,7 +41,7 @@ def _utf8(data: bytes) -> bytes:
 def _split_at_nul(data: bytes) -> list[str]:
     text = os.fsdecode(data)
     if "\0" not in text and "\n" in text and not os.path.lexists(text):
-        raise UsageError(f"The list has {len(text.splitlines())} lines and no NUL bytes: leave out -0.")
+        raise UsageError(f"The list has {counted(len(text.splitlines()), 'line')} and no NUL bytes: leave out -0.")
     # What `echo` leaves behind the last NUL is no path.
     return [path for path in text.split("\0") if path.strip("\r\n")]
 

@@ -9,6 +9,7 @@ from functools import cache
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.package_data import data_text
+from gradcam_cli.text import counted
 
 SUGGESTIONS = 3
 
@@ -47,7 +48,8 @@ class Labels:
         """
         if len(self.entries) not in {0, class_count}:
             where = self.source or "the list of labels"
-            raise ModelError(f"{model} has {class_count} classes, but {where} has {len(self.entries)} labels.")
+            classes, names = counted(class_count, "class"), counted(len(self.entries), "label")
+            raise ModelError(f"{model} has {classes}, but {where} has {names}.")
 
     def find(self, wanted: str, class_count: int) -> int:
         """Give the index of the class that `wanted` describes: an index, a name or a WordNet id.

@@ -13,6 +13,7 @@ from typing import Any
 from gradcam_cli.errors import ModelError
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.labels.tables import in_order, is_table_header, parse_table, permutation
+from gradcam_cli.text import counted
 
 MOST_BYTES = 16 * 2**20
 # What files of labels beside a model are usually called.
@@ -127,8 +128,8 @@ def choose_beside(found: Sequence[Labels], class_count: int | None) -> tuple[Lab
     fitting = [labels for labels in found if len(labels) == class_count]
     if not fitting:
         counts = ", ".join(f"{_name(labels)} has {len(labels)}" for labels in found)
-        classes = "an unknown number of" if class_count is None else class_count
-        note = f"labels beside the model are not used: the model has {classes} classes, but {counts}"
+        classes = "an unknown number of classes" if class_count is None else counted(class_count, "class")
+        note = f"labels beside the model are not used: the model has {classes}, but {counts}"
         return Labels(), (note,) if found else ()
     chosen = fitting[0]
     differing = [_name(labels) for labels in fitting if labels.entries != chosen.entries]

@@ -100,7 +100,7 @@ class CaseList:
 
     def _summed_rest(self) -> Iterator[Case]:
         for outcome, number in self._rest.items():
-            name = f"{number} more {self.noun}s {SUMMED[outcome]}"
+            name = f"{counted(number, f'more {self.noun}')} {SUMMED[outcome]}"
             yield Case(name, self.group, outcome, "summed", name, f"The first {MOST_CASES} are listed one by one.")
 
     def _listed_passed(self) -> list[Case]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradcam_cli.text import counted
+
 OK, FAILED = 0, 1
 
 
@@ -58,7 +60,6 @@ class Tally:
 
     def summary(self) -> str:
         """The run in one line."""
-        noun = "image" if self.total == 1 else "images"
         parts = [f"{self.counts['ok']} ok"]
         parts += [
             f"{self.counts[key]} {word}" for key, word in (("flat", "flat"), ("error", "failed")) if self.counts[key]
@@ -66,11 +67,11 @@ class Tally:
         if not self.asked:
             return "no images"
         if not self.total:
-            return f"none of {self.asked} images was explained"
+            return f"none of {counted(self.asked, 'image')} was explained"
         if self.before == self.total == self.asked:
-            return f"{self.total} {noun}: {', '.join(parts)}; all were done before"
+            return f"{counted(self.total, 'image')}: {', '.join(parts)}; all were done before"
         parts += [f"{self.before} of them before"] if self.before else []
-        return f"{self.total} {noun}: {', '.join(parts)} ({self.images_per_second:.1f} images/s)"
+        return f"{counted(self.total, 'image')}: {', '.join(parts)} ({self.images_per_second:.1f} images/s)"
 
     def as_record(self) -> dict[str, int]:
         """The counts for `run.json`."""

@@ -87,7 +87,7 @@ class TextObserver(RunObserver):
             self._write(f"Stopped after {failures}: {counted(tally.left, 'image')} not reached.")
         if tally.nothing_likely and isinstance(self._request, ExplainRequest):
             lowest = f"`min_score={self._request.run.min_score:g}`"
-            images = f"{tally.nothing_likely} of {tally.total} images"
+            images = f"{tally.nothing_likely} of {counted(tally.total, 'image')}"
             self._write(f"In {images} no class reaches {lowest}: they have no overlay.")
         if not isinstance(interruption, BrokenPipeError):
             self.note(f"{tally.summary()}{f' -> {self._request.output}' if self._request.output else ''}")
