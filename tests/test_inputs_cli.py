@@ -1,15 +1,18 @@
 """What a shell user sees of inputs: what was left out, what is refused, and records of what cannot be read."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nets
 import pytest
 from click.testing import CliRunner
-from conftest import Runner, jpeg
+from conftest import Invoke, Runner, jpeg
 
 from gradcam_cli.cli import program
 from gradcam_cli.text import counted
@@ -184,3 +187,29 @@ def test_what_cannot_be_read_has_a_record(run: Runner, here: Path) -> None:
     record = json.loads(Path("out/run.json").read_text())
     assert record["counts"]["error"] == 2
     assert record["left_out"] == {"files": {"other": {".txt": 1}}, "folders": {}}
+
+
+def test_an_input_below_a_folder_that_cannot_be_searched(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    """Nobody knows whether it exists, so that it has a record. Root may search every folder: the refusal is played."""
+
+    def refused(path: Any, *_: Any, **__: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    put("in/a.jpg")
+    for given in ("in/secret/b.jpg", "in/secret"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "lstat", _only_below("in/secret", os.lstat, refused))
+            patched.setattr(os, "open", _only_below("in/secret", os.open, refused))
+            result = invoke("explain", given, "-o", "out", code=1)
+        assert "permission: cannot be read: Permission denied" in result.stderr
+    assert "there is no such file" in invoke("explain", "in/none.jpg", "-o", "out", code=2).stderr
+    assert "there is no such file" in invoke("explain", "in/a.jpg/b.jpg", "-o", "out", code=2).stderr
+
+
+def _only_below(folder: str, real: Callable[..., Any], instead: Callable[..., Any]) -> Callable[..., Any]:
+    def called(path: Any, *args: Any, **options: Any) -> Any:
+        return (instead if str(path).startswith(folder) else real)(path, *args, **options)
+
+    return called

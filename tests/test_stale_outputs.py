@@ -1,6 +1,8 @@
 """Outputs of another run, or of inputs that are gone: named by verify, and removed by verify --prune."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -52,6 +54,26 @@ def test_inputs_that_cannot_be_found_are_not_gone(
     assert "3 sidecars, 3 files: no problems" in result.stdout
     (tmp_path / "moved/b.jpg").unlink()
     assert problems(invoke, "--inputs", "moved") == {"b.jpg.json": "its input is gone"}
+
+
+def test_a_folder_that_cannot_be_searched_takes_no_outputs_away(
+    invoke: Invoke, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Root may search every folder, so that the refusal of the system is played."""
+    real = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        if "photos/sub/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    invoke("explain", "photos", "-o", "out")
+    (photos / "b.jpg").unlink()
+    monkeypatch.setattr(os, "lstat", lstat)
+    told = "its input cannot be looked for: the folder of the input cannot be searched"
+    assert problems(invoke) == {"b.jpg.json": "its input is gone", "sub/a.jpg.json": told}
+    assert problems(invoke, "--prune") == {"sub/a.jpg.json": told}
+    assert sorted(path.name for path in (tmp_path / "out/sub").iterdir()) == ["a.jpg.json", "a.jpg.overlay.jpg"]
 
 
 def test_a_list_says_nothing_about_what_is_gone(invoke: Invoke, photos: Path, tmp_path: Path) -> None:

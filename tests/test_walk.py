@@ -112,6 +112,7 @@ def test_every_file_is_an_input_or_counted(
         ),
         *("a.jpg.1", "a.jpg!d", "a.jpg?w=100", "IMG_2023.01.02", "sha256abc", "a.jpg ", "a.webp-small"),
         *("photo v1.2", "Mr. Smith at home", "a.orig.jpeg_old", "a.PNG;1", "a.", "a.jpg.~1~", "a.apng"),
+        *("a.MPO", "a.thm"),
     ],
 )
 def test_pictures_with_an_odd_suffix_or_none_are_taken(name: str, tmp_path: Path) -> None:
@@ -244,3 +245,13 @@ def test_a_folder_that_cannot_be_listed_is_met(tmp_path: Path, monkeypatch: pyte
         Met("x/b.jpg", f"{tmp_path}/x/b.jpg"),
         Met("x/secret", f"{tmp_path}/x/secret", 13),
     ]
+
+
+@NEEDS_LINKS
+def test_a_file_whose_name_says_nothing_and_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    (tmp_path / "blob").symlink_to("nowhere")
+    (tmp_path / "photo.jpg_large").symlink_to("nowhere")
+    sources, left_out = walked(tmp_path)
+    assert sources == ["a.jpg", "photo.jpg_large"]
+    assert left_out.as_record() == {"files": {"unreadable": {"": 1}}, "folders": {}}

@@ -124,7 +124,7 @@ class _Finding:
         if is_url(given):
             yield from self._objects(given, "")
             return
-        if not os.path.lexists(given):
+        if _is_absent(given):
             raise UsageError(f"{given}: there is no such file or folder.")
         if os.path.isdir(given):  # noqa: PTH112 - names that are not UTF-8 stay str
             name = os.path.basename(os.path.abspath(given)) or "root"  # noqa: PTH100, PTH119 - as above
@@ -177,6 +177,15 @@ class _Finding:
         output = os.fspath(self.output) if isinstance(self.output, Path) else None
         for met in walk(root, self.rules, self.left_out, output):
             yield Source(prefix + met.relative if met.relative else name, met.path, met.errno)
+
+
+def _is_absent(path: str) -> bool:
+    """Whether nothing has this path. What cannot be looked for, for want of a permission, gets a record as a file."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+    return False
 
 
 def _mirrored(path: str) -> str:

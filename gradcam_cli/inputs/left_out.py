@@ -24,6 +24,7 @@ class Why(StrEnum):
     HIDDEN = "hidden"
     EXCLUDED = "excluded"
     NOT_INCLUDED = "not_included"
+    UNREADABLE = "unreadable"
     OUTPUT = "output"
     LINK_TARGET = "link_target"
     LINK_TO_FOLDER = "link_to_folder"
@@ -107,9 +108,10 @@ def left_out_lines(left_out: LeftOut) -> Iterator[str]:
         (Why.EXCLUDED, "file", "folder", " by `exclude`"),
         (Why.NOT_INCLUDED, "file", "", " by `include`"),
         (Why.OUTPUT, "output file of an earlier run", "output folder", ""),
-        (Why.LINK_TARGET, "file", "", " because a link to it is taken"),
+        (Why.UNREADABLE, "file", "", ": no suffix says what it is, and its first bytes cannot be read"),
+        (Why.LINK_TARGET, "file", "", " in favour of links that lead there"),
         (Why.LINK_TO_FOLDER, "", "link to a folder", " (`follow_links=True` walks them)"),
-        (Why.WALKED_BEFORE, "", "folder", " because it was walked already"),
+        (Why.WALKED_BEFORE, "", "folder", ": walked already by another path"),
         (Why.NOT_RECURSIVE, "", "sub-folder", " by `recursive=False`"),
         (Why.TAR_MEMBER, "member", "", " of tars: links, devices, sparse files, or names that lead out of the tar"),
     ):

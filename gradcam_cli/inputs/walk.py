@@ -44,7 +44,7 @@ _NEVER: Final = frozenset(
 )
 _PICTURE_WORD: Final = re.compile(
     r"\.(?:jpe?g|jpe|jpg|jfif|jif|pjp|a?png|webp|tiff?|bmp|dib|gif|p[bgpn]m|jp2|j2[kc]|jp[cfhx]|avif|hei[cf]|hif|jxl|jxr"
-    r"|img|image|pic|photo|thumb|dcm|dicom|svg|psd|exr|hdr|ico|tga|pcx|qoi|pdf|eps|dng|cr[23w]|nef|arw|raf|orf|rw2)"
+    r"|mpo|thm|btf|tf[28]|pam|pfm|p7|img|image|pic|photo|thumb|dcm|dicom|svg|psd|exr|hdr|ico|tga|pcx|qoi|pdf|eps|dng|cr[23w]|nef|arw|raf|orf|rw2)"
 )
 _PLAIN_SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]*\Z")
 
@@ -205,7 +205,7 @@ class _Walk:
             if says_picture(entry.name):
                 yield self._taken(entry, prefix)
             else:
-                others.append((entry.name, entry.path, None))
+                self.left_out.add_file(Why.UNREADABLE, entry.path)
             return
         if format_name not in self.rules.formats:
             others.append((entry.name, entry.path, format_name))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from gradcam_cli.inputs.discovery import STDIN
@@ -12,6 +13,14 @@ from gradcam_cli.results.output import SIDECAR_SUFFIX
 from gradcam_cli.results.sidecar import Record
 
 
+class Presence(Enum):
+    """Whether an input is where its run has found it; `UNKNOWN` where a folder on the way there cannot be searched."""
+
+    THERE = auto()
+    GONE = auto()
+    UNKNOWN = auto()
+
+
 @dataclass(frozen=True)
 class Places:
     """Where the inputs of a run are: folders, and the names of files that were given one by one."""
@@ -19,13 +28,29 @@ class Places:
     folders: tuple[str, ...]
     files: frozenset[str]
 
-    def has(self, relative: str) -> bool:
-        """Whether the input with this place in the output tree is there."""
+    def look_for(self, relative: str) -> Presence:
+        """Look for the input with this place in the output tree."""
         # Photographs of a tar are below its name.
         if relative in self.files or any(relative.startswith(f"{name}/") for name in self.files):
-            return True
+            return Presence.THERE
         # Names that are not UTF-8 stay str.
-        return any(os.path.lexists(os.path.join(folder, relative)) for folder in self.folders)  # noqa: PTH118
+        return _summed_up(_presence(os.path.join(folder, relative)) for folder in self.folders)  # noqa: PTH118
+
+
+def _presence(path: str) -> Presence:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Presence.GONE
+    except OSError:
+        return Presence.UNKNOWN
+    return Presence.THERE
+
+
+def _summed_up(found: Iterable[Presence]) -> Presence:
+    """An input is there where one place has it, and gone where no place can have it."""
+    seen = set(found)
+    return next((presence for presence in (Presence.THERE, Presence.UNKNOWN) if presence in seen), Presence.GONE)
 
 
 @dataclass(frozen=True)
@@ -82,10 +107,13 @@ class Runs:
         _, runs = self._of(relative)
         return bool(runs) and record["options_sha256"] not in {run.options_sha256 for run in runs}
 
-    def input_is_gone(self, relative: str) -> bool:
-        """Whether the input of a sidecar was looked for and is not there; never where its shard has no record yet."""
+    def look_for_input(self, relative: str) -> Presence:
+        """Look for the input of a sidecar; it is THERE where its run, or its shard, does not say where to look."""
         image, runs = self._of(relative)
-        return bool(runs) and not any(run.places is None or run.places.has(image) for run in runs)
+        places = [run.places for run in runs]
+        if not places or None in places:
+            return Presence.THERE
+        return _summed_up(place.look_for(image) for place in places if place)
 
     def _of(self, relative: str) -> tuple[str, list[_Recorded]]:
         """Give the place of a sidecar's image in its folder, and the runs there that have it: of all, or its shard."""

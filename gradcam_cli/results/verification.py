@@ -29,7 +29,7 @@ from gradcam_cli.results.part_index import PartEntry
 from gradcam_cli.results.part_names import PartName, part_name
 from gradcam_cli.results.part_place import LocalParts
 from gradcam_cli.results.parts import Parts
-from gradcam_cli.results.runs_found import Runs
+from gradcam_cli.results.runs_found import Presence, Runs
 from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
 from gradcam_cli.settings import Limits
 from gradcam_cli.text import counted, printable
@@ -323,9 +323,13 @@ def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -
         return
     if runs.has_other_options(relative, record):
         _blame(findings, relative, f"its options differ from those in {RUN_RECORD}: an earlier run made it")
-    if runs.input_is_gone(relative):
+    presence = runs.look_for_input(relative)
+    if presence is Presence.GONE:
         findings.gone.append(relative)
         _blame(findings, relative, "its input is gone")
+    elif presence is Presence.UNKNOWN:
+        # Nothing is removed because of a folder without permission.
+        _blame(findings, relative, "its input cannot be looked for: the folder of the input cannot be searched")
 
 
 def _sums_up(record: Record) -> bool:
