@@ -59,7 +59,7 @@ class Backoff:
 
 
 class ObjectReader(Protocol):
-    """Reads objects: a store, or a tar file whose members are its objects."""
+    """Reads objects: a store, or a tar file whose members are objects at an offset."""
 
     def stat(self, url: str) -> Stat:
         """Give the size of an object, and what shows that it changed."""
@@ -73,11 +73,15 @@ class ObjectReader(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """One object: its store, its URL, and what a listing said of it, if it was listed."""
+    """One object: its store, its URL, and what a listing said of it, if it was listed.
+
+    A member of a tar was listed, and has the offset `at` of its bytes within the tar.
+    """
 
     store: ObjectReader
     url: str
     listed: Stat | None = None
+    at: int | None = None
 
     def stat(self) -> Stat:
         """Give its size and ETag. An object that was listed needs no request.
@@ -93,7 +97,9 @@ class Stored:
         Raises:
             StorageError: it is not there, or the store does not answer.
         """
-        return self.store.read(self.url)
+        if self.at is None or self.listed is None:
+            return self.store.read(self.url)
+        return self.store.read(self.url, self.at, self.at + self.listed.size)
 
 
 @dataclass(frozen=True, eq=False)

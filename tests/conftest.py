@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from gradcam_cli.cli import program
 from gradcam_cli.engines.selection import Engines
 from gradcam_cli.inputs.decoding import encode_jpeg
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.image_containers import PNG_MAGIC
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.storage import Stores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

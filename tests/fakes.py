@@ -16,7 +16,7 @@ from gradcam_cli.engines.work import Work
 from gradcam_cli.evaluation.images import Study
 from gradcam_cli.evaluation.sanity import Stage
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.requests import StudySettings

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "gradcam_cli"
 # an engine, which comes before both.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "disk_table": set(),
     "extras": set(),
     "package_data": set(),
     "atomic": set(),

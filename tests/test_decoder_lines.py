@@ -12,7 +12,7 @@ from fakes import job
 from gradcam_cli.cli.console import say
 from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.inputs.decoding import decode
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.process.decoder_lines import MOST_LINES, DecoderLines
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.runs.job import Fitted

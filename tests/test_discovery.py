@@ -7,7 +7,8 @@ import pytest
 
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.inputs.decoding import SUFFIXES, read_file
-from gradcam_cli.inputs.discovery import Source, find_sources
+from gradcam_cli.inputs.discovery import find_sources
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.walk import Rules
 from gradcam_cli.settings import Limits
 
@@ -96,7 +97,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_a_list_is_mirrored_as_it_is_written(listed: str, relative: str) -> None:
-    assert find_sources([], [listed], rules=Rules(SUFFIXES)).sources == [Source(relative, listed)]
+    assert list(find_sources([], [listed], rules=Rules(SUFFIXES)).sources) == [Source(relative, listed)]
 
 
 @pytest.mark.parametrize("listed", [".", "./", "..", "sub/..", "sub/../"])

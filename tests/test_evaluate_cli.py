@@ -21,7 +21,7 @@ from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES
 from gradcam_cli.evaluation.plot import Curves, curves_png
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import RunCard

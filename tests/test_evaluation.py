@@ -23,7 +23,7 @@ from gradcam_cli.evaluation.sanity import BaselineMaps, Change, Stage, measure_s
 from gradcam_cli.evaluation.summary import Figure, StudySummary, evaluation_record
 from gradcam_cli.imaging.heatmap import scale
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.methods import METHODS
 from gradcam_cli.methods.method import Batch, Method, RawMaps
 from gradcam_cli.requests import Gate

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gradcam_cli.errors import ImageError, Reason, StorageError
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.runs.fetching import Fetches, fetching
 from gradcam_cli.settings import Limits
 from gradcam_cli.storage import Backoff, Stat, Store, Stored

@@ -1,5 +1,6 @@
 """Names that are legal on disk and nowhere else: found, mirrored, explained, and never mixed up."""
 
+import io
 import json
 import os
 import sys
@@ -11,8 +12,9 @@ import pytest
 from conftest import Runner, jpeg
 
 from gradcam_cli.inputs.decoding import SUFFIXES
-from gradcam_cli.inputs.discovery import Source, find_sources
+from gradcam_cli.inputs.discovery import find_sources
 from gradcam_cli.inputs.path_list import read_list
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.walk import Rules
 from gradcam_cli.results.output import Names
 
@@ -76,7 +78,7 @@ def test_twins_of_normalization_and_case_do_not_collide(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ODD)
 def test_names_of_a_list_keep_their_bytes(name: bytes) -> None:
-    (listed,) = read_list(name + b"\0", null_separated=True)
+    (listed,) = read_list(io.BytesIO(name + b"\0"), null_separated=True)
     (source,) = find_sources([], [listed], rules=RULES).sources
     assert source == Source(listed, listed)
     assert os.fsencode(source.path) == name

@@ -12,7 +12,7 @@ import pytest
 
 from gradcam_cli.atomic import atomically
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names, OutputFolder, npy_bytes
 from gradcam_cli.results.sidecar import to_json
 

@@ -420,4 +420,4 @@ def test_a_preview_names_the_folder_of_the_parts(album: Path, tmp_path: Path, pa
     explained(album, output, **options)
     again = preview(request, engines=FakeEngines())
     assert [source.relative for source in again.pictures] == ["broken.png"]
-    assert again.done_before == len(before.pictures) - 1
+    assert again.done_before == len(before.left) - 1

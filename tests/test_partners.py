@@ -11,8 +11,8 @@ import tifffile
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.inputs.decoding import decode
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.other_inputs import ExtrasReader, GivenInput, OtherInput
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.settings import Limits, SampleRange
 
 GIVEN = GivenInput("second", "pairs.csv", "0" * 64, partners={"a.png": "b.tif"})

@@ -1,5 +1,6 @@
 """Lists of paths: what separates them, how they are encoded, and lists that were made for the other option."""
 
+import io
 import os
 from pathlib import Path
 
@@ -8,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.path_list import read_list
+from gradcam_cli.inputs import path_list
+
+
+def read_list(data: bytes, *, null_separated: bool) -> list[str]:
+    return list(path_list.read_list(io.BytesIO(data), null_separated=null_separated))
+
 
 MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 NAME = st.binary(min_size=1, max_size=12).filter(

@@ -19,7 +19,7 @@ from gradcam_cli.engines.streams import even_batch_size
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.job import Fitted

@@ -16,7 +16,7 @@ from gradcam_cli.evaluation.preprocess_check import (
     table,
     truth_from_folders,
 )
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.labels.class_labels import Label, Labels
 
 TRUTH = (0, 1, 2, 0, 1, 2, 0, 1)

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcam_cli.cli import observer
-from gradcam_cli.inputs.discovery import Source, as_text, from_text
+from gradcam_cli.inputs.discovery import as_text, from_text
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.process.signals import PIPE_CLOSED
 from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.runs.pipeline import explain_sources

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.runs.task_line import Task, TaskLine
 
 

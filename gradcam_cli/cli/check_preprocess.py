@@ -16,7 +16,7 @@ from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.settings import InputSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from gradcam_cli.inputs.discovery import Source
+    from gradcam_cli.inputs.sources import Source
     from gradcam_cli.settings import FitChoice
 
 

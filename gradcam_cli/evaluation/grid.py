@@ -13,7 +13,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.evaluation.maps import method_maps, over_input
 from gradcam_cli.evaluation.metrics import share_inside
 from gradcam_cli.imaging.heatmap import scale
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import through
 

@@ -24,7 +24,7 @@ from gradcam_cli.evaluation.metrics import (
 )
 from gradcam_cli.imaging.geometry import Box, MapGeometry, map_to_source
 from gradcam_cli.imaging.heatmap import scale, summarise
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.methods import METHODS
 from gradcam_cli.requests import StudySettings
 from gradcam_cli.runs.job import Fitted, Job, Unexplained

@@ -13,8 +13,8 @@ from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.imaging.geometry import Size, apply_fit, plan_fit
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, other_order
 from gradcam_cli.inputs.decoding import decode
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import read_source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.labels.class_labels import Labels, folded
 from gradcam_cli.settings import FitMode, Limits
 from gradcam_cli.text import counted

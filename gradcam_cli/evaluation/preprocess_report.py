@@ -22,7 +22,7 @@ from gradcam_cli.evaluation.preprocess_check import (
 )
 from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.models.request import ModelRequest, locate_model
 from gradcam_cli.runs.engine_factory import chosen_fit
 from gradcam_cli.settings import FitChoice, ModelSettings, RunSettings, TargetSettings

@@ -17,8 +17,9 @@ from gradcam_cli.evaluation.sanity import BaselineMaps, Stage, measure_stage
 from gradcam_cli.evaluation.study import LayerStudy, boxes_of, open_layers
 from gradcam_cli.evaluation.summary import StudySummary, evaluation_record
 from gradcam_cli.extras import install_hint
-from gradcam_cli.inputs.discovery import Found, Source, as_text
+from gradcam_cli.inputs.discovery import Found, as_text
 from gradcam_cli.inputs.finding import find_inputs
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.requests import EvaluateRequest, Gate
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.runs_found import as_given
@@ -78,13 +79,15 @@ def run_evaluate(
     """
     observer = observer or StudyObserver()
     found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
-    boxes = boxes_of(request.boxes_csv, found.sources)
+    # An evaluation keeps more of each image than its name.
+    sources = list(found.sources)
+    boxes = boxes_of(request.boxes_csv, sources)
     with OutputFolder(request.output).held(RECORD, ROWS) if request.output else nullcontext() as folder:
         try:
-            engines = open_engines(request, len(found.sources), observer)
+            engines = open_engines(request, len(sources), observer)
             layers = open_layers(request, engines, boxes)
             with folder.rows(ROWS) if folder else nullcontext() as lines:
-                measuring = _Measuring(request, observer, engines, layers, found.sources, lines)
+                measuring = _Measuring(request, observer, engines, layers, sources, lines)
                 measuring.measure_all()
         except MemoryError as error:
             raise EnvironmentStop("There is not enough memory for such batches: try a smaller `batch_size`.") from error

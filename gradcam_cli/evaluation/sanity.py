@@ -11,7 +11,7 @@ import numpy as np
 from gradcam_cli.engines.protocol import Engine, Floats
 from gradcam_cli.evaluation.maps import method_maps
 from gradcam_cli.evaluation.metrics import spearman
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import stacked_extras, through
 

@@ -7,7 +7,7 @@ from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.ground_truth import Boxes, read_boxes
 from gradcam_cli.evaluation.images import Study
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.requests import EvaluateRequest
 from gradcam_cli.runs.study_engines import StudyEngines
 

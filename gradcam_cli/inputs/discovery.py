@@ -8,48 +8,18 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.left_out import LeftOut
 from gradcam_cli.inputs.objects import find_objects
 from gradcam_cli.inputs.shards import is_run_record
+from gradcam_cli.inputs.sources import STDIN, Source, Sources
 from gradcam_cli.inputs.tar_inputs import TarFiles, is_tar
 from gradcam_cli.inputs.walk import Rules, walk
-from gradcam_cli.storage import Stored, Stores
+from gradcam_cli.storage import Stores
 from gradcam_cli.urls import Url, is_url
-
-STDIN = "-"
-
-
-@dataclass(frozen=True, order=True)
-class Source:
-    """One input: where it is, and its place in the output tree (relative, POSIX).
-
-    With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files. `content`
-    is that of a picture in memory: then `path` is empty. `stored` is an object of a store: then `path` is its URL.
-    """
-
-    relative: str
-    path: str
-    errno: int | None = field(default=None, compare=False)
-    content: bytes | None = field(default=None, compare=False, repr=False)
-    stored: Stored | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def is_stdin(self) -> bool:
-        """Whether the picture comes through a pipe."""
-        return self.path == STDIN
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a file of this machine."""
-        return self.content is None and self.stored is None and not self.is_stdin
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether it can be read again: it is a file, or an object of a store."""
-        return self.content is None and not self.is_stdin
 
 
 def as_text(path: str) -> str:
@@ -75,7 +45,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 class Found:
     """The sources, sorted by their place in the output, and what was left out of the folders."""
 
-    sources: list[Source]
+    sources: Sources
     left_out: LeftOut
 
 
@@ -101,12 +71,10 @@ def find_sources(
         StorageError: a store does not answer.
     """
     finding = _Finding(rules, LeftOut(keep_omissions), output, stores or Stores())
-    found: list[Source] = []
-    for given in inputs:
-        found.extend(finding.from_argument(given))
-    for path in listed:
-        found.extend(finding.from_list(path))
-    return Found(_without_collisions(sorted(set(found))), finding.left_out)
+    given = chain.from_iterable(map(finding.from_argument, inputs))
+    found = Sources(map(_placed, chain(given, chain.from_iterable(map(finding.from_list, listed)))))
+    _refuse_collisions(found)
+    return Found(found, finding.left_out)
 
 
 @dataclass(frozen=True)
@@ -198,22 +166,26 @@ def _posix(path: str) -> str:
     return path.replace(os.sep, "/")
 
 
-def _without_collisions(sources: list[Source]) -> list[Source]:
-    """Refuse inputs that share a place in the output or have that of a run's record; drop other spellings of a path."""
-    kept: list[Source] = []
-    for source in sources:
-        if kept and kept[-1].relative == source.relative and source.errno is kept[-1].errno is None:
-            if _absolute(kept[-1]) == _absolute(source):
-                continue
-            raise UsageError(
-                f"{kept[-1].path} and {source.path} would both be written as {source.relative}: give the folder "
-                "above them as INPUT, or their paths by `files_from`, and the tree is mirrored."
-            )
-        sidecar = f"{source.relative}.json"
-        if is_run_record(sidecar) and source.errno is None:
-            raise UsageError(f"{source.path}: its sidecar would be {sidecar}, which is a run's own record.")
-        kept.append(source)
-    return kept
+def _placed(source: Source) -> Source:
+    """Refuse an input whose sidecar would have the place of a run's record."""
+    sidecar = f"{source.relative}.json"
+    if is_run_record(sidecar) and source.errno is None:
+        raise UsageError(f"{source.path}: its sidecar would be {sidecar}, which is a run's own record.")
+    return source
+
+
+def _refuse_collisions(sources: Sources) -> None:
+    """Refuse inputs that share a place in the output; drop other spellings of a path."""
+    for sharing in sources.sharing_places():
+        files = [source for source in sharing if source.errno is None]
+        for other in files[1:]:
+            first = files[0]
+            if _absolute(first) != _absolute(other):
+                raise UsageError(
+                    f"{first.path} and {other.path} would both be written as {first.relative}: give the folder "
+                    "above them as INPUT, or their paths by `files_from`, and the tree is mirrored."
+                )
+            sources.remove(other)
 
 
 def _absolute(source: Source) -> str:

@@ -1,17 +1,22 @@
 """The inputs of a run: settings become rules of a walk, and a list of paths is read."""
 
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from gradcam_cli.errors import StorageError, UsageError
 from gradcam_cli.inputs.decoding import SUFFIXES
-from gradcam_cli.inputs.discovery import STDIN, Found, Source, find_sources
+from gradcam_cli.inputs.discovery import Found, find_sources
 from gradcam_cli.inputs.formats import PICTURES
 from gradcam_cli.inputs.left_out import left_out_lines
 from gradcam_cli.inputs.path_list import read_list
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.inputs.sources import STDIN, Source, Sources
 from gradcam_cli.inputs.walk import Rules, patterns
 from gradcam_cli.settings import InputSettings
 from gradcam_cli.storage import Stores
@@ -52,10 +57,13 @@ def find_inputs(
         keep_omissions=keep_omissions,
         stores=stores,
     )
-    taken = found.sources[: settings.limit]
-    found = replace(found, sources=[source for source in taken if shard is None or shard.has(source.relative)])
+    is_empty = not len(found.sources)
+    if settings.limit is not None and settings.limit < len(found.sources):
+        found = replace(found, sources=Sources(islice(found.sources, settings.limit)))
+    if shard is not None:
+        found = replace(found, sources=Sources(each for each in found.sources if shard.has(each.relative)))
     report(found)
-    if not taken:
+    if is_empty:
         raise UsageError("There is nothing to do: no pictures were found in what was given.")
     return found
 
@@ -78,7 +86,7 @@ def find_pictures(
         for line in left_out_lines(found.left_out):
             write(line)
 
-    return find_inputs(settings, report, keep_omissions=keep_omissions).sources
+    return list(find_inputs(settings, report, keep_omissions=keep_omissions).sources)
 
 
 def _rules(settings: InputSettings) -> Rules:
@@ -94,21 +102,20 @@ def _rules(settings: InputSettings) -> Rules:
     )
 
 
-def _listed(settings: InputSettings, stores: Stores) -> list[str]:
-    if settings.files_from is None:
-        return []
-    return read_list(_list_bytes(settings.files_from, stores), null_separated=settings.null_separated)
-
-
-def _list_bytes(name: str, stores: Stores) -> bytes:
-    if name == STDIN:
-        return sys.stdin.buffer.read()
-    if is_url(name):
-        try:
-            return stores.object(name).read()
-        except StorageError as error:
-            raise refusal(error) from None
+def _listed(settings: InputSettings, stores: Stores) -> Iterator[str]:
+    name = settings.files_from
+    if name is None:
+        return
     try:
-        return Path(name).read_bytes()
+        with _list_file(name, stores) as file:
+            yield from read_list(file, null_separated=settings.null_separated)
+    except StorageError as error:
+        raise refusal(error) from None
     except OSError as error:
         raise UsageError(f"{name}: the list cannot be read: {error.strerror}.") from error
+
+
+def _list_file(name: str, stores: Stores) -> AbstractContextManager[BinaryIO]:
+    if name == STDIN:
+        return nullcontext(sys.stdin.buffer)
+    return io.BytesIO(stores.object(name).read()) if is_url(name) else Path(name).open("rb")

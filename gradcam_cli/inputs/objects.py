@@ -12,10 +12,9 @@ from typing import Final, NamedTuple
 from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.inputs.formats import HEAD_BYTES, format_of, is_picture
 from gradcam_cli.inputs.left_out import LeftOut, Why
+from gradcam_cli.inputs.other_files import Others
 from gradcam_cli.inputs.walk import (
-    Others,
     Rules,
-    count_others,
     has_suffix,
     is_hidden,
     may_be_picture,
@@ -69,12 +68,11 @@ def _object(store: Store, url: str) -> Stored | None:
 
 @dataclass
 class _Folder:
-    """A folder that is open: its prefix with a `/`, why all below it is left out, and what was met right in it."""
+    """A folder that is open: its prefix with a `/`, its other files, and why all of it is left out."""
 
     prefix: str
+    others: Others
     why: Why | None = None
-    taken: set[str] = field(default_factory=set)
-    others: Others = field(default_factory=list)
 
 
 @dataclass
@@ -84,7 +82,10 @@ class _Walk:
     left_out: LeftOut
     output: str | None
     met: int = 0
-    open: list[_Folder] = field(default_factory=lambda: [_Folder("")])
+    open: list[_Folder] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.open.append(_Folder("", Others(self.left_out)))
 
     def run(self, url: str) -> Iterator[MetObject]:
         """Give the inputs.
@@ -103,23 +104,23 @@ class _Walk:
                     if folder.why is None:
                         self.left_out.add_file(why, stored.url)
                 elif has_suffix(name, self.rules.suffixes):
-                    folder.taken.add(name)
+                    folder.others.taken(name)
                     yield MetObject(relative, stored)
                 elif may_be_picture(name):
                     looks.append((MetObject(relative, stored), pool.submit(_format, stored)))
                     if len(looks) > 2 * LOOKS:
                         yield from self._looked(*looks.popleft())
                 else:
-                    folder.others.append((name, stored.url, None))
+                    folder.others.add(name, stored.url)
             for look in looks:
                 yield from self._looked(*look)
         while self.open:
-            self._close()
+            self.open.pop().others.close()
 
     def _folder(self, prefix: str, root: str) -> _Folder:
         """Open the folders of an object, and close those of the object before it."""
         while not prefix.startswith(self.open[-1].prefix):
-            self._close()
+            self.open.pop().others.close()
         while self.open[-1].prefix != prefix:
             above = self.open[-1]
             inner = prefix[: prefix.index("/", len(above.prefix)) + 1]
@@ -128,7 +129,7 @@ class _Walk:
                 why = self._why_not(inner, root)
                 if why is not None:
                     self.left_out.add_folder(why, f"{root}{inner}"[:-1])
-            self.open.append(_Folder(inner, why))
+            self.open.append(_Folder(inner, Others(self.left_out), why))
         return self.open[-1]
 
     def _why_not(self, prefix: str, root: str) -> Why | None:
@@ -139,10 +140,6 @@ class _Walk:
         if self.output is not None and f"{root}{prefix}".rstrip("/") == self.output:
             return Why.OUTPUT
         return None if self.rules.recursive else Why.NOT_RECURSIVE
-
-    def _close(self) -> None:
-        folder = self.open.pop()
-        count_others(self.left_out, folder.others, folder.taken)
 
     def _looked(self, met: MetObject, look: "Future[str | None]") -> Iterator[MetObject]:
         try:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.opencv_codec import encode_png
+from gradcam_cli.inputs.sources import Source
 
 if TYPE_CHECKING:
     from PIL import Image

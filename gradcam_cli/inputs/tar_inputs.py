@@ -7,16 +7,18 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
 
+from gradcam_cli.disk_table import DiskTable, Row, Value, key_of, text_of
 from gradcam_cli.errors import Reason, StorageError
 from gradcam_cli.inputs.gzip_reader import GzipError, GzipReader
 from gradcam_cli.inputs.left_out import LeftOut, Why
-from gradcam_cli.inputs.tar_reader import TarError, TarMember, members
-from gradcam_cli.inputs.walk import Rules, count_others, has_suffix, is_hidden, why_not
+from gradcam_cli.inputs.other_files import Others
+from gradcam_cli.inputs.tar_reader import TarError, members
+from gradcam_cli.inputs.walk import Rules, has_suffix, is_hidden, why_not
 from gradcam_cli.storage import Stat, Stored
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
@@ -42,6 +44,7 @@ class TarFiles:
     def __init__(self) -> None:
         """Open nothing yet."""
         self._gzips: OrderedDict[str, GzipReader] = OrderedDict()
+        self._archives: dict[str, TarArchive] = {}
         self._lock = Lock()
 
     def find(self, path: str, rules: Rules, left_out: LeftOut) -> Iterator[MetMember]:
@@ -50,28 +53,37 @@ class TarFiles:
         A tar that is damaged gives what is before the damage, and then its own name without a photograph.
         """
         archive = TarArchive(self, path, _identity(path))
-        found: dict[str, TarMember] = {}
-        others: list[tuple[str, str, str | None]] = []
+        # A tar may have a million members, in any order.
+        table = DiskTable()
         is_damaged = False
         try:
-            for member in members(archive.bytes_at):
-                name = member.name.removeprefix("./")
-                why = _why_not(rules, name) if member.is_plain else Why.TAR_MEMBER
-                if why is not None:
-                    left_out.add_file(why, f"{path}/{name}")
-                elif has_suffix(name, rules.suffixes):
-                    found[name] = member
-                else:
-                    others.append((name, f"{path}/{name}", None))
+            table.put(_rows(archive, rules, left_out))
         except (TarError, GzipError, OSError):
             is_damaged = True
-        count_others(left_out, others, set(found))
-        for name, member in found.items():
-            archive.kept[f"{path}/{name}"] = member
-            stat = Stat(member.size, None, archive.identity.mtime_ns)
-            yield MetMember(name, Stored(archive, f"{path}/{name}", stat))
+        others = Others(left_out)
+        for key, _, span in table.rows():
+            name = text_of(key)
+            url = f"{path}/{name}"
+            if has_suffix(name, rules.suffixes):
+                others.taken(name)
+                at, size = _span(span)
+                # Many writers give all members the time 0: the tar has one.
+                yield MetMember(name, Stored(archive, url, Stat(size, None, archive.identity.mtime_ns), at))
+            else:
+                others.add(name, url)
+        others.close()
         if is_damaged:
             yield MetMember("", None)
+
+    def archive(self, path: str, like: "Identity") -> "TarArchive":
+        """Give a tar that another process has found, perhaps on another machine, where only size and time agree.
+
+        Where they do not, reading it fails.
+        """
+        with self._lock:
+            if path not in self._archives:
+                self._archives[path] = TarArchive(self, path, _here(path, like))
+            return self._archives[path]
 
     def gzip(self, archive: "TarArchive") -> GzipReader:
         """Give the reader of a compressed tar. The readers that were used last are kept."""
@@ -82,6 +94,23 @@ class TarFiles:
                     self._gzips.popitem(last=False)
             self._gzips.move_to_end(archive.path)
             return self._gzips[archive.path]
+
+
+def _rows(archive: "TarArchive", rules: Rules, left_out: LeftOut) -> Iterator[Row]:
+    """Give the rows of the members that may be inputs: their names, and where their bytes are."""
+    for member in members(archive.bytes_at):
+        name = member.name.removeprefix("./")
+        why = _why_not(rules, name) if member.is_plain else Why.TAR_MEMBER
+        if why is None:
+            yield key_of(name), b"", f"{member.at} {member.size}".encode("ascii")
+        else:
+            left_out.add_file(why, f"{archive.path}/{name}")
+
+
+def _span(value: Value) -> tuple[int, int]:
+    assert isinstance(value, bytes)  # noqa: S101 - `_row` made it
+    at, size = map(int, value.split())
+    return at, size
 
 
 def _why_not(rules: Rules, name: str) -> Why | None:
@@ -102,27 +131,26 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TarArchive:
-    """One tar as the store of its photographs; `kept` are its members by their URLs: the tar's path and their names."""
+    """One tar as the store of its photographs, whose URLs are the tar's path and their names."""
 
     files: TarFiles
     path: str
     identity: Identity
-    kept: dict[str, TarMember] = field(default_factory=dict)
 
     def stat(self, url: str) -> Stat:
-        """Give the size of a member, and the time of the tar: many writers give all members the time 0."""
-        return Stat(self.kept[url].size, None, self.identity.mtime_ns)
+        """Give the size and the time of the tar."""
+        del url
+        return Stat(self.identity.size, None, self.identity.mtime_ns)
 
     def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Read a member, or a range of its bytes.
+        """Read the bytes of the member with this URL: a range of those of the tar itself, decompressed.
 
         Raises:
             StorageError: the tar is damaged, cut off, or was changed.
         """
-        member = self.kept[url]
-        first, last = start or 0, member.size if end is None else min(end, member.size)
+        first, last = start or 0, self.identity.size if end is None else end
         try:
-            data = self.bytes_at(member.at + first, last - first)
+            data = self.bytes_at(first, last - first)
         except (GzipError, OSError) as error:
             raise StorageError(Reason.UNREADABLE, f"{url}: the tar cannot be read: {error}") from None
         if len(data) < last - first:
@@ -155,6 +183,15 @@ class TarArchive:
 
 def _identity(path: str) -> Identity:
     return _identity_of(os.stat(path))  # noqa: PTH116 - names that are not UTF-8 stay str
+
+
+def _here(path: str, like: Identity) -> Identity:
+    """Give the identity that a file has on this machine; `like` where it is another file."""
+    try:
+        found = _identity(path)
+    except OSError:
+        return like
+    return found if (found.size, found.mtime_ns) == (like.size, like.mtime_ns) else like
 
 
 def _identity_of(found: os.stat_result) -> Identity:

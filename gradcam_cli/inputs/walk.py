@@ -10,18 +10,19 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
+from gradcam_cli.disk_table import DiskTable, Row, key_of, text_of
 from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of, is_picture
+from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of
 from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
-from gradcam_cli.inputs.shards import is_run_record
+from gradcam_cli.inputs.other_files import Others
 
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
 # Small pictures that a report makes: like overlays, they are never inputs.
 THUMBNAIL_SUFFIX: Final = ".gradcam-thumbnail.jpg"
-SIDECAR_SUFFIX: Final = ".json"
 # Files and folders that systems and devices make for themselves; compared in lower case.
 SYSTEM_NAMES: Final = frozenset(
     {
@@ -51,8 +52,8 @@ _PLAIN_SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]*\Z")
 Match = Callable[[str], bool]
 # Device and inode.
 Identity = tuple[int, int]
-# Name, path, and the format of what is no input.
-Others = list[tuple[str, str, str | None]]
+# Larger folders are sorted on a disk.
+SORTED_IN_MEMORY: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ class Rules:
     hidden: bool = False
     excluded: Match | None = None
     included: Match | None = None
+
+
+class Entry(NamedTuple):
+    """What the listing of a folder says of a file or a folder in it."""
+
+    name: str
+    path: str
+    inode: int
+    is_folder: bool
+    is_link: bool
 
 
 class Met(NamedTuple):
@@ -146,35 +157,33 @@ class _Walk:
 
     def _folder(self, prefix: str, path: str) -> Iterator[Met]:
         try:
-            with os.scandir(path) as listing:
-                entries = sorted(listing, key=_name)
+            entries = _listed(path)
         except OSError as error:
             yield Met(prefix.rstrip("/"), path, error.errno or 0)
             return
-        taken: set[str] = set()
-        others: Others = []
+        others = Others(self.left_out)
         for entry in entries:
-            if _is_folder(entry):
+            if entry.is_folder:
                 self._meet_folder(entry, prefix)
                 continue
             why = why_not(self.rules, prefix, entry.name)
             if why is not None:
                 self.left_out.add_file(why, entry.path)
             elif has_suffix(entry.name, self.rules.suffixes):
-                taken.add(entry.name)
+                others.taken(entry.name)
                 yield self._taken(entry, prefix)
             else:
                 yield from self._meet_odd(entry, prefix, others)
-        count_others(self.left_out, others, taken)
+        others.close()
 
-    def _meet_folder(self, entry: os.DirEntry[str], prefix: str) -> None:
-        link = entry.is_symlink()
+    def _meet_folder(self, entry: Entry, prefix: str) -> None:
+        link = entry.is_link
         relative = prefix + entry.name
         if not self.rules.hidden and is_hidden(entry.name):
             why = Why.HIDDEN
         elif self.rules.excluded and self.rules.excluded(f"{relative}/"):
             why = Why.EXCLUDED
-        elif self.output and (link or entry.inode() == self.output[1]) and _identity(entry.path) == self.output:
+        elif self.output and (link or entry.inode == self.output[1]) and _identity(entry.path) == self.output:
             why = Why.OUTPUT
         elif not self.rules.recursive:
             why = Why.NOT_RECURSIVE
@@ -185,21 +194,21 @@ class _Walk:
             return
         self.left_out.add_folder(why, entry.path)
 
-    def _taken(self, entry: os.DirEntry[str], prefix: str) -> Met:
+    def _taken(self, entry: Entry, prefix: str) -> Met:
         """Take a file, and remember where it is if it is a link."""
-        if entry.is_symlink():
+        if entry.is_link:
             target = _identity(entry.path)
             if target is not None:
                 self.targets.add(target)
         return Met(prefix + entry.name, entry.path)
 
-    def _meet_odd(self, entry: os.DirEntry[str], prefix: str, others: Others) -> Iterator[Met]:
+    def _meet_odd(self, entry: Entry, prefix: str, others: Others) -> Iterator[Met]:
         """Look into a file whose name does not say that it is a picture, where the name leaves it open."""
         if not may_be_picture(entry.name):
-            others.append((entry.name, entry.path, None))
+            others.add(entry.name, entry.path)
             return
         try:
-            identity, format_name = _first_bytes(entry)
+            identity, format_name = _first_bytes(entry.path)
         except OSError:
             # A name that speaks of a picture gets a record that says why it cannot be read.
             if says_picture(entry.name):
@@ -208,8 +217,8 @@ class _Walk:
                 self.left_out.add_file(Why.UNREADABLE, entry.path)
             return
         if format_name not in self.rules.formats:
-            others.append((entry.name, entry.path, format_name))
-        elif entry.is_symlink():
+            others.add(entry.name, entry.path, format_name)
+        elif entry.is_link:
             yield self._taken(entry, prefix)
         else:
             self.odd.append((identity, Met(prefix + entry.name, entry.path)))
@@ -239,25 +248,42 @@ def says_picture(name: str) -> bool:
     return _PICTURE_WORD.search(name.lower()) is not None
 
 
-def count_others(left_out: LeftOut, others: Others, taken: set[str]) -> None:
-    """Count the files of one folder that are no inputs; the sidecars of those that are `taken` are outputs."""
-    sidecars = {name + SIDECAR_SUFFIX for name in taken} & {name for name, _, _ in others}
-    for name, path, format_name in others:
-        if name in sidecars or (sidecars and is_run_record(name)):
-            left_out.add_file(Why.OUTPUT, path)
-            continue
-        left_out.add_file(Why.OTHER, path, format_name)
-        if format_name is not None and is_picture(format_name):
-            left_out.pictures[format_name] += 1
-
-
 def is_hidden(name: str) -> bool:
     """Whether a name begins with a dot, or is one that systems make for themselves."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+def _listed(path: str) -> Iterator[Entry]:
+    """List a folder in the order of names, before the first one is given.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    with os.scandir(path) as listing:
+        found = map(_entry, listing)
+        entries = sorted(islice(found, SORTED_IN_MEMORY))
+        if len(entries) < SORTED_IN_MEMORY:
+            return iter(entries)
+        # A file of such a folder would take some 300 bytes of memory.
+        table = DiskTable()
+        table.put(map(_row, chain(entries, found)))
+    return (_entry_of(path, row) for row in table.rows())
+
+
+def _entry(entry: os.DirEntry[str]) -> Entry:
+    return Entry(entry.name, entry.path, entry.inode(), _is_folder(entry), entry.is_symlink())
+
+
+def _row(entry: Entry) -> Row:
+    # Flags of inode numbers, which have 64 bits, would not fit into one integer of the table.
+    return key_of(entry.name), b"", f"{entry.inode} {entry.is_folder:d} {entry.is_link:d}".encode("ascii")
+
+
+def _entry_of(folder: str, row: Row) -> Entry:
+    name, value = text_of(row[0]), row[2]
+    assert isinstance(value, bytes)  # noqa: S101 - `_row` made it
+    inode, is_folder, is_link = map(int, value.split())
+    return Entry(name, os.path.join(folder, name), inode, bool(is_folder), bool(is_link))  # noqa: PTH118 - names that are not UTF-8 stay str
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -286,16 +312,16 @@ def _leaves_it_open(name: str) -> bool:
     return _PLAIN_SUFFIX.search(suffix_of(name)) is None
 
 
-def _first_bytes(entry: os.DirEntry[str]) -> tuple[Identity, str | None]:
+def _first_bytes(path: str) -> tuple[Identity, str | None]:
     """Name the format of a regular file; a FIFO or a device is not opened, since that alone may disturb others.
 
     Raises:
         OSError: it is a broken link, or cannot be opened or read.
     """
-    status = os.stat(entry.path)  # noqa: PTH116 - names that are not UTF-8 stay str
+    status = os.stat(path)  # noqa: PTH116 - names that are not UTF-8 stay str
     if not stat.S_ISREG(status.st_mode):
         return (status.st_dev, status.st_ino), None
-    descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         head = os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b""

@@ -19,8 +19,9 @@ from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import Size, resize
 from gradcam_cli.imaging.opencv import quiet_single_thread
 from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, file_size, read_file
-from gradcam_cli.inputs.discovery import STDIN, from_text
+from gradcam_cli.inputs.discovery import from_text
 from gradcam_cli.inputs.image_header import inspect
+from gradcam_cli.inputs.sources import STDIN
 from gradcam_cli.inputs.walk import THUMBNAIL_SUFFIX
 from gradcam_cli.report.entries import Entry, Window
 from gradcam_cli.runs.preparing import shown_size

@@ -1,16 +1,16 @@
 """What an output folder holds of an earlier run, and what of it a run with other options would replace."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.shards import RUN_RECORD
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
+from gradcam_cli.inputs.sources import SourceList
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, is_sidecar_name
 from gradcam_cli.results.ownership import is_record, parsed
 from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import Record
@@ -37,7 +37,7 @@ def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
 
 
 def replacement(
-    folder: RunFolder, left: Sequence[Source], options: Mapping[str, Any], options_sha256: str
+    folder: RunFolder, left: SourceList, options: Mapping[str, Any], options_sha256: str
 ) -> Replacement | None:
     """Tell what this run replaces of a run with other options; None where the options agree or nothing is there.
 
@@ -52,13 +52,18 @@ def replacement(
     before = record_before(folder)
     if before is None or before["options_sha256"] == options_sha256:
         return None
-    replaced = {f"{source.relative}{SIDECAR_SUFFIX}" for source in left if folder.has_sidecar(source)}
-    others = sum(place not in replaced for place in folder.sidecars() if _is_in_shard(place, folder))
+    replaced = listed = 0
+    for source in left:
+        if folder.has_sidecar(source):
+            replaced += 1
+            listed += is_sidecar_name(f"{source.relative}{SIDECAR_SUFFIX}")
+    there = sum(is_sidecar_name(place) and _is_in_shard(place, folder) for place in folder.sidecars())
+    others = there - listed
     if not replaced and not others:
         return None
     recorded = {**before["options"], "model": before.get("model", {}).get("name")}
     found = changes({name: recorded.get(name) for name in options}, options)
-    return Replacement(tuple(found), len(replaced), others)
+    return Replacement(tuple(found), replaced, others)
 
 
 def record_before(folder: RunFolder) -> Record | None:

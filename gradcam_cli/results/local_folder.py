@@ -8,8 +8,8 @@ from typing import Any
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.decoding import read_file
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import OutputFolder

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.inputs.discovery import Source, as_text
+from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.folder_lock import FolderLock
 from gradcam_cli.results.output import Names, OutputFolder

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import read_file
-from gradcam_cli.inputs.discovery import Source
-from gradcam_cli.inputs.shards import RUN_RECORD, Shard
+from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
 from gradcam_cli.results.folder_lock import LOCK_SUFFIX, FolderLock
 from gradcam_cli.results.ownership import are_rows, belongs_to, is_ours
@@ -275,6 +275,14 @@ class OutputFolder:
             if parent == self.root or parent in self._made or self.root not in parent.parents:
                 continue
             parent.mkdir(exist_ok=True)
+
+
+def is_sidecar_name(place: str) -> bool:
+    """Whether a file with this place may be a sidecar; JSON files with other names are not of this program."""
+    name = place.rsplit("/", 1)[-1]
+    # An overlay beside it, or a failure.
+    is_named = name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX)
+    return is_named and not is_run_record(name)
 
 
 def is_left_behind(name: str) -> bool:

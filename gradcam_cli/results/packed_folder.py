@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import EnvironmentStop, ImageError
-from gradcam_cli.inputs.discovery import Source, as_text
+from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.results.output import SIDECAR_SUFFIX, Names, translated
 from gradcam_cli.results.ownership import is_made_of_runs

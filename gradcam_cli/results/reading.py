@@ -7,8 +7,7 @@ from pathlib import Path
 
 from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file
-from gradcam_cli.inputs.shards import is_run_record
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
+from gradcam_cli.results.output import SIDECAR_LIMITS, is_sidecar_name
 from gradcam_cli.results.ownership import is_record, parsed
 from gradcam_cli.results.packed_reading import below, packed_records
 from gradcam_cli.results.part_place import LocalParts
@@ -45,7 +44,5 @@ def sidecars_below(root: Path) -> Iterator[str]:
     """Give the path of each file below a folder that has the name of a sidecar."""
     for parent, _, files in os.walk(root):
         for name in files:
-            # An overlay beside it, or a failure: what else ends in .json is not of this program.
-            is_sidecar = name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX)
-            if is_sidecar and not is_run_record(name):
+            if is_sidecar_name(name):
                 yield os.path.join(parent, name)  # noqa: PTH118 - names that are not UTF-8 stay str

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.shards import Shard
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.urls import Url

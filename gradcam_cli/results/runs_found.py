@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from gradcam_cli.inputs.discovery import STDIN
 from gradcam_cli.inputs.shards import Shard, is_run_record, shard_of_record
+from gradcam_cli.inputs.sources import STDIN
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.output import SIDECAR_SUFFIX
 from gradcam_cli.results.sidecar import Record

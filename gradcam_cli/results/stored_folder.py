@@ -4,15 +4,17 @@ What is below the prefix is listed once, when the run has the lock. From then on
 knows without a request what is there, and an image that is new takes no more requests than it has files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from gradcam_cli.disk_table import DiskTable, key_of, text_of
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, StorageError, UsageError
-from gradcam_cli.inputs.discovery import Source, as_text
-from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
+from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.shards import RUN_RECORD, Shard
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.other_format import refuse_other_format
-from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, TOO_LONG, Names
+from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, TOO_LONG, Names, is_sidecar_name
 from gradcam_cli.results.ownership import belongs_to, is_made_of_runs, is_ours, is_record, parsed
 from gradcam_cli.results.packed_reading import packed_records
 from gradcam_cli.results.part_names import Packing, manifest_name
@@ -49,12 +51,12 @@ class StoredFolder:
         self._packing = packing
         self._store = (stores or Stores()).of(root.text)
         self._lock = StoredLock(self._store, root, shard)
-        self._listed: dict[str, int] | None = None
+        self._listed: Sizes | None = None
 
     @property
     def exists(self) -> bool:
         """Whether anything is below the prefix."""
-        return bool(self._sizes)
+        return next(iter(self._sizes), None) is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -94,11 +96,7 @@ class StoredFolder:
 
     def sidecars(self) -> Iterator[str]:
         """Give the places of all sidecars, relative to the prefix."""
-        for place in sorted(self._sizes):
-            name = place.rsplit("/", 1)[-1]
-            is_sidecar = name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX)
-            if is_sidecar and not is_run_record(name):
-                yield place
+        return filter(is_sidecar_name, self._sizes)
 
     def records(self) -> Iterator[Record]:
         """Read every sidecar, sorted by its place; those in part files too."""
@@ -177,19 +175,19 @@ class StoredFolder:
             raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} exists already, and this program did not write it")
 
     @property
-    def _sizes(self) -> dict[str, int]:
+    def _sizes(self) -> "Sizes":
         """The bytes of each object below the prefix, by its relative name."""
         if self._listed is None:
             listed = self._store.list(self.root.text)
-            self._listed = {
-                place: stored.listed.size
+            self._listed = Sizes(
+                (place, stored.listed.size)
                 for place, stored in listed
                 if stored.listed is not None and not place.startswith(LOCKS)
-            }
+            )
         return self._listed
 
     def _read(self, place: str) -> Record | None:
-        if not 0 < self._sizes.get(place, 0) <= SIDECAR_LIMITS.max_file_bytes:
+        if not 0 < (self._sizes.get(place) or 0) <= SIDECAR_LIMITS.max_file_bytes:
             return None
         try:
             record = parsed(self._store.read((self.root / place).text))
@@ -203,7 +201,7 @@ class StoredFolder:
 
     def _refuse_foreign(self, place: str) -> bytes:
         """Give the bytes of an object of this program, none where there is no object, and refuse every other one."""
-        size = self._sizes.get(place, 0)
+        size = self._sizes.get(place) or 0
         name = place.rsplit("/", 1)[-1]
         if not size:
             return b""
@@ -218,7 +216,7 @@ class StoredFolder:
             self._store.put((self.root / place).text, data)
         except StorageError as error:
             raise _translated(error) from None
-        self._sizes[place] = len(data)
+        self._sizes.put(place, len(data))
 
     def _remove(self, place: str) -> None:
         self._lock.check()
@@ -226,7 +224,37 @@ class StoredFolder:
             self._store.remove((self.root / place).text)
         except StorageError as error:
             raise _translated(error) from None
-        self._sizes.pop(place, None)
+        self._sizes.remove(place)
+
+
+class Sizes:
+    """Names of objects in their order, and the bytes of each, on a disk: there may be millions. For any thread."""
+
+    def __init__(self, sizes: Iterable[tuple[str, int]]) -> None:
+        """Take what is there."""
+        self._table = DiskTable()
+        self._table.put((key_of(place), b"", size) for place, size in sizes)
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names."""
+        return (text_of(key) for key, _, _ in self._table.rows())
+
+    def __contains__(self, place: str) -> bool:
+        """Whether there is an object of this name."""
+        return self.get(place) is not None
+
+    def get(self, place: str) -> int | None:
+        """Give the bytes of an object; None where there is none."""
+        size = self._table.get(key_of(place))
+        return size if isinstance(size, int) else None
+
+    def put(self, place: str, size: int) -> None:
+        """Add an object, or give it another size."""
+        self._table.put([(key_of(place), b"", size)])
+
+    def remove(self, place: str) -> None:
+        """Remove an object."""
+        self._table.remove(key_of(place))
 
 
 def _sidecar(source: Source) -> str:

@@ -4,17 +4,18 @@ This is what the command line, a notebook and a worker call.
 """
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradcam_cli.engines.selection import Engines
 from gradcam_cli.errors import EnvironmentStop, UsageError
-from gradcam_cli.inputs.discovery import Found, Source
+from gradcam_cli.inputs.discovery import Found
 from gradcam_cli.inputs.fetched_model import fetched, is_remote
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.shards import Shard, shard_of
+from gradcam_cli.inputs.sources import Source, SourceList
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import chosen_method
@@ -113,14 +114,14 @@ def _explaining(factory: EngineFactory, images: int, calls_at_once: int) -> Expl
 class Preview:
     """What a run would do: the sources that are left to explain, where their sidecars go, and how many are done."""
 
-    left: list[Source]
+    left: SourceList
     done_before: int
     folder: RunFolder
 
     @property
-    def pictures(self) -> list[Source]:
+    def pictures(self) -> Iterator[Source]:
         """What would be explained: without the folders that cannot be listed."""
-        return [source for source in self.left if source.errno is None]
+        return (source for source in self.left if source.errno is None)
 
     @property
     def unlisted(self) -> list[str]:
@@ -131,7 +132,7 @@ class Preview:
     def summary(self) -> str:
         """The preview in one line."""
         others = f", {self.done_before} were done before" if self.done_before else ""
-        return f"{counted(len(self.pictures), 'image')} would be explained{others}; nothing was written."
+        return f"{counted(sum(1 for _ in self.pictures), 'image')} would be explained{others}; nothing was written."
 
     def where(self, source: Source) -> str:
         """Give the path or the URL of a source's sidecar, or of the folder of files with many images."""
@@ -254,7 +255,7 @@ class _Execution:
 
 def _left(
     request: ExplainRequest, found: Found, folder: RunFolder, observer: RunObserver, engines: Engines
-) -> list[Source]:
+) -> SourceList:
     if not folder.exists:
         return found.sources
     named = NAMED_MODELS.get(request.model.model.lower())
@@ -309,12 +310,12 @@ def _finished(
 ) -> Run | None:
     """Give the run where nothing is left to do, which takes no model; None where a model has to be loaded."""
     shard = shard_of(request.shard)
-    if not queue.sources and not shard:
+    if not len(queue.sources) and not shard:
         observer.warn("Nothing has failed before; there is nothing to do again.")
         return _run(folder, Tally())
-    if not queue.sources:
+    if not len(queue.sources):
         observer.note(f"Shard {shard} has no images: there is nothing to explain.")
-    if queue.left or (queue.sources and not (folder and _is_known(folder, card))):
+    if len(queue.left) or (len(queue.sources) and not (folder and _is_known(folder, card))):
         return None
     return _tell_finished(request, queue, folder, card, observer)
 

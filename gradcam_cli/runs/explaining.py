@@ -1,13 +1,14 @@
 """From sources to records: what a run, and a worker of one, does once its queue is known."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import islice
 from typing import Protocol
 
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import STAYS, EnvironmentStop
 from gradcam_cli.inputs.decoding import decode
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import SourceList
 from gradcam_cli.inputs.subprocess_decoder import Decoders
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs import pipeline
@@ -27,7 +28,7 @@ class Explaining(Protocol):
             ModelError: the model cannot be explained so.
         """
 
-    def records(self, left: Sequence[Source], sink: Sink) -> Generator[Record]:
+    def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
         """Explain every source: write its files, then yield its record, in order.
 
         Raises:
@@ -53,7 +54,7 @@ class InProcess:
         """Load the model; where memory does not suffice, for half the batch."""
         return origin_of_job(self._factory.request, self.job)
 
-    def records(self, left: Sequence[Source], sink: Sink) -> Generator[Record]:
+    def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
         """Explain; where memory runs out, go on from there with half the batch, once."""
         engine, job = self._engine_and_job()
         done = 0
@@ -72,8 +73,9 @@ class InProcess:
             f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}."
         )
         engine, job = self._opened = self._factory.open(half, again=True)
+        rest = islice(left, done, None)
         try:
-            with closing(pipeline.explain_sources(left[done:], job, engine, sink, self._calls_at_once)) as records:
+            with closing(pipeline.explain_sources(rest, job, engine, sink, self._calls_at_once)) as records:
                 yield from records
         except MemoryError as error:
             raise EnvironmentStop(

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import Final
 
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import Content, fetch
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.settings import Limits
 from gradcam_cli.storage import Stored
 

@@ -10,8 +10,8 @@ from gradcam_cli.imaging.figure import Words
 from gradcam_cli.imaging.geometry import resize
 from gradcam_cli.imaging.heatmap import scale, small
 from gradcam_cli.inputs.decoding import sha256
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import read_source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names, npy_bytes
 from gradcam_cli.results.sidecar import ClassResult, FileCard, InputCard, MethodCard, Record, explained, failed
 from gradcam_cli.runs.job import Explained, Fitted, Job, Sink, Unexplained

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.engines.protocol import Engine, Extras, Floats, probabilities_of
 from gradcam_cli.imaging.geometry import Size
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.methods.method_runner import explain_inputs
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.fetching import fetching

@@ -17,7 +17,8 @@ from typing import Final
 from gradcam_cli.cores import available_cores
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import decode, modified_ns
-from gradcam_cli.inputs.discovery import Source, as_text
+from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.sources import Source, SourceList
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import InputCard, Record, input_record
 from gradcam_cli.runs.engine_factory import EngineFactory
@@ -100,7 +101,7 @@ class Pooled:
             observer.note(note)
         return opened.origin
 
-    def records(self, left: Sequence[Source], sink: Sink) -> Generator[Record]:
+    def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
         """Explain every source; see `Explaining`."""
         size = max(1, min(MOST_IMAGES, -(-len(left) // (GROUPS_AHEAD * self._pool.size))))
         line = TaskLine(left, size, GROUPS_AHEAD * self._pool.size, self._pool.least)

@@ -1,13 +1,14 @@
 """The queue of a run: its sources in order, those that an earlier run has finished, and what a new run replaces."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from gradcam_cli.errors import Reason
-from gradcam_cli.inputs.discovery import Found, Source, as_text
+from gradcam_cli.inputs.discovery import Found, as_text
+from gradcam_cli.inputs.sources import Source, SourceList
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.earlier_run import Replacement, replacement
@@ -21,27 +22,47 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Queue:
-    """The inputs of a run, in order, those that an earlier run has finished, and counts of what was left out."""
+class Flagged:
+    """Those of a run's inputs whose flag is `flag`; there is one flag, a byte of 0 or 1, for each input."""
 
-    sources: list[Source]
-    finished: frozenset[Source] = frozenset()
+    sources: SourceList
+    flags: bytes
+    flag: int
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self.flags.count(self.flag)
+
+    def __iter__(self) -> Iterator[Source]:
+        """Give them in order."""
+        return (source for source, flag in zip(self.sources, self.flags, strict=True) if flag == self.flag)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The inputs of a run, in order, and counts of what was left out.
+
+    `finished` has a byte for each input: 1 where an earlier run has finished it, else 0.
+    """
+
+    sources: SourceList
+    finished: bytes
     left_out: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def left(self) -> list[Source]:
+    def left(self) -> SourceList:
         """What is to be explained."""
-        return [source for source in self.sources if source not in self.finished]
+        return Flagged(self.sources, self.finished, 0)
 
     def in_line(self, folder: RunFolder | None, explained: Iterator[Record]) -> Iterator[tuple[Record, bool]]:
         """Give the records of all sources in order, and whether an earlier run has made each of them."""
-        finished = (source for source in self.sources if source in self.finished)
+        finished = Flagged(self.sources, self.finished, 1)
         reading: AbstractContextManager[Iterator[Record | None]] = nullcontext(iter(()))
         if folder:
             reading = _each(finished, folder.read_sidecar, folder.calls_at_once)
         with reading as records:
-            for source in self.sources:
-                if source in self.finished and folder:
+            for source, is_finished in zip(self.sources, self.finished, strict=True):
+                if is_finished and folder:
                     record = next(records)
                     # Something removed the sidecar after it was looked at: the next run explains this image.
                     yield (_vanished(source) if record is None else record), record is not None
@@ -55,19 +76,19 @@ def queue_of(
     """Leave out what an earlier run has finished, or all but what it could not explain, as the request says."""
     sources, left_out = found.sources, found.left_out.as_record()
     if folder is None or request.resume == "overwrite":
-        return Queue(sources, left_out=left_out)
+        return Queue(sources, bytes(len(sources)), left_out)
     if request.resume == "retry-failed":
-        return Queue(_those(sources, folder, lambda source: has_failed(folder, source)), left_out=left_out)
+        failed = Flagged(sources, _flags(found, folder, lambda source: has_failed(folder, source)), 1)
+        return Queue(failed, bytes(len(failed)), left_out)
     wanted = Wanted(digest, _model_sha256(model), verify=request.resume == "verify")
-    finished = _those(sources, folder, lambda source: is_finished(folder, source, wanted))
-    return Queue(sources, frozenset(finished), left_out)
+    return Queue(sources, _flags(found, folder, lambda source: is_finished(folder, source, wanted)), left_out)
 
 
-def _those(sources: Sequence[Source], folder: RunFolder, fits: Callable[[Source], bool]) -> list[Source]:
-    """Give the sources that fit; where each of them needs a request, many requests run at the same time."""
-    at_once = FETCHES if any(source.stored for source in sources) else folder.calls_at_once
-    with _each(sources, fits, at_once) as answers:
-        return [source for source, fit in zip(sources, answers, strict=True) if fit]
+def _flags(found: Found, folder: RunFolder, fits: Callable[[Source], bool]) -> bytes:
+    """Say of each source whether it fits; where each of them needs a request, many requests run at the same time."""
+    at_once = FETCHES if found.sources.have_objects else folder.calls_at_once
+    with _each(found.sources, fits, at_once) as answers:
+        return bytes(answers)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file, sha256
-from gradcam_cli.inputs.discovery import Source
 from gradcam_cli.inputs.reading import fetch
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import EXPLAINED, SCHEMA_VERSION, Record, name_on_disk
 from gradcam_cli.settings import Limits

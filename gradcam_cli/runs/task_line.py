@@ -8,10 +8,11 @@ alone: a node may fail while a harmless image is explained.
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Condition
 from typing import Final
 
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source, SourceList
 from gradcam_cli.results.sidecar import Record
 
 MOST_CRASHES: Final = 3
@@ -35,9 +36,10 @@ class TaskLine:
     out before `servers` threads have joined.
     """
 
-    def __init__(self, sources: Sequence[Source], size: int, ahead: int, servers: int = 1) -> None:
+    def __init__(self, sources: SourceList, size: int, ahead: int, servers: int = 1) -> None:
         """Hand out nothing yet."""
-        self._sources = sources
+        self._sources = iter(sources)
+        self._count = len(sources)
         self._size = size
         self._ahead = ahead
         self._missing = servers
@@ -67,7 +69,7 @@ class TaskLine:
                 return None
             if self._again:
                 return self._again.popleft()
-            task = Task(self._sources[self._begun : self._begun + self._size])
+            task = Task(list(islice(self._sources, self._size)))
             self._begun += len(task.sources)
             self._line.append(task)
             return task
@@ -136,13 +138,13 @@ class TaskLine:
             yield from ready
 
     def _is_through(self) -> bool:
-        return self._begun == len(self._sources) and not self._line
+        return self._begun == self._count and not self._line
 
     def _is_ready(self) -> bool:
         return bool(self._line) and (bool(self._line[0].records) or self._line[0].is_finished)
 
     def _has_task(self) -> bool:
-        is_new = self._begun < len(self._sources) and len(self._line) < self._ahead
+        is_new = self._begun < self._count and len(self._line) < self._ahead
         return self._missing <= 0 and (bool(self._again) or is_new)
 
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gradcam_cli.errors import EnvironmentStop, GradcamError, ImageError, Reason
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.subprocess_decoder import decoders
+from gradcam_cli.inputs.tar_inputs import Identity, TarArchive, TarFiles
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import InputCard, Record, failed
 from gradcam_cli.runs.engine_factory import EngineFactory
 from gradcam_cli.runs.explaining import InProcess, decoder
 from gradcam_cli.runs.finishing import method_card
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
-from gradcam_cli.storage import Stat, Stores
+from gradcam_cli.storage import ObjectReader, Stat, Stored, Stores
 from gradcam_cli.versions import versions
 
 OTHER_VERSIONS: Final = "A worker has other versions than this machine ({differ}): install the same ones everywhere."
@@ -58,22 +59,26 @@ class Sent:
     """A source as it is sent to a worker, which opens object stores itself."""
 
     source: Source
-    url: str | None
-    listed: Stat | None
+    listed: Stat | None = None
+    at: int | None = None
+    tar: tuple[str, Identity] | None = None
+    is_stored: bool = False
 
     @classmethod
     def of(cls, source: Source) -> "Sent":
         """Prepare a source."""
         stored = source.stored
         if stored is None:
-            return cls(source, None, None)
-        return cls(replace(source, stored=None), stored.url, stored.listed)
+            return cls(source)
+        tar = (stored.store.path, stored.store.identity) if isinstance(stored.store, TarArchive) else None
+        return cls(replace(source, stored=None), stored.listed, stored.at, tar, is_stored=True)
 
-    def received(self, stores: Stores) -> Source:
+    def received(self, stores: Stores, tars: TarFiles) -> Source:
         """Give the source again."""
-        if self.url is None:
+        if not self.is_stored:
             return self.source
-        return replace(self.source, stored=replace(stores.object(self.url), listed=self.listed))
+        store: ObjectReader = tars.archive(*self.tar) if self.tar else stores.of(self.source.path)
+        return replace(self.source, stored=Stored(store, self.source.path, self.listed, self.at))
 
 
 class Outbox:
@@ -110,7 +115,7 @@ class Worker:
         decode = self._resources.enter_context(decoder(decoders if factory.request.isolate_decoder else None))
         collector = _Collector()
         self._explaining = InProcess(replace(factory, decode=decode, observer=collector))
-        self._stores = Stores()
+        self._stores, self._tars = Stores(), TarFiles()
         origin, job = self._explaining.open(), self._explaining.job
         nameless = ImageError(Reason.CRASHED, "")
         failure = failed(InputCard(""), job.model, method_card(job), job.run, nameless)
@@ -120,7 +125,7 @@ class Worker:
     def explain(self, sent: Sequence[Sent]) -> Iterator[Made]:
         """Explain a group of images, in order."""
         outbox = Outbox()
-        sources = [each.received(self._stores) for each in sent]
+        sources = [each.received(self._stores, self._tars) for each in sent]
         for source, record in zip(sources, self._explaining.records(sources, outbox), strict=True):
             yield outbox.made(source, record)
 

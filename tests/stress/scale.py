@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gradcam_cli.inputs.discovery import Source
+from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.folders import run_folder
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.reading import records_below

@@ -1,0 +1,124 @@
+"""Rows on a disk, sorted by their keys: of what a run may have millions, so that memory does not grow with them.
+
+SQLite, which comes with Python, sorts them, finds one, and gives them page by page to any thread. A temporary database
+stays in memory until it has `CACHE_KIB`. Then it goes to a file without a name in the folder for temporary files
+(`SQLITE_TMPDIR`, else `TMPDIR`, else `/var/tmp` or `/tmp`), which ends with the process, also where that is killed. A
+merge sort over files of our own would need a format, and could not look a row up.
+"""
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from gradcam_cli.errors import EnvironmentStop
+
+CACHE_KIB: Final = 8 * 1024
+PAGE: Final = 1_000
+
+# What a row has besides its two keys.
+Value = bytes | int | None
+Row = tuple[bytes, bytes, Value]
+
+_SETTINGS: Final = (
+    f"PRAGMA cache_size = -{CACHE_KIB}",
+    # Nothing survives the process, so that nothing has to be undone or waited for.
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE rows (key BLOB, second BLOB, value, PRIMARY KEY (key, second)) WITHOUT ROWID",
+)
+_PUT: Final = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)"
+_GET: Final = "SELECT value FROM rows WHERE key = ? AND second = ?"
+_REMOVE: Final = "DELETE FROM rows WHERE key = ? AND second = ?"
+_COUNT: Final = "SELECT count(*) FROM rows"
+_AFTER: Final = "SELECT * FROM rows WHERE (key, second) > (?, ?) ORDER BY key, second LIMIT ?"
+_SHARED: Final = "SELECT key FROM rows WHERE key > ? GROUP BY key HAVING count(*) > 1 LIMIT ?"
+_OF_KEY: Final = "SELECT * FROM rows WHERE key = ? ORDER BY second"
+
+
+class DiskTable:
+    """Rows of a key, a second key, and a value; no two have both keys in common.
+
+    Errors of all calls are `EnvironmentStop`: the folder for temporary files is full, or cannot be written.
+    """
+
+    def __init__(self) -> None:
+        """Make an empty table."""
+        # Imported here: help and completion must not wait for it.
+        import sqlite3
+
+        self._error = sqlite3.Error
+        self._lock = threading.Lock()
+        # An empty name is a temporary database.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._database.close)
+        for statement in _SETTINGS:
+            self._all(statement)
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Put rows, each in place of one with the same two keys.
+
+        They may be made as they are put; those before an exception are kept.
+        """
+        try:
+            with self._lock:
+                self._database.execute("BEGIN")
+                try:
+                    self._database.executemany(_PUT, rows)
+                finally:
+                    self._database.execute("COMMIT")
+        except self._error as error:
+            raise _stopped(error) from None
+
+    def get(self, key: bytes, second: bytes = b"") -> Value:
+        """Give the value of a row; None where there is none."""
+        found = self._all(_GET, key, second)
+        value: Value = found[0][0] if found else None
+        return value
+
+    def remove(self, key: bytes, second: bytes = b"") -> None:
+        """Remove a row; it is no error where there is none."""
+        self._all(_REMOVE, key, second)
+
+    def rows(self) -> Iterator[Row]:
+        """Give all rows in the order of their bytes. Rows that were given before may be removed meanwhile."""
+        after: tuple[bytes, bytes] = (b"", b"")
+        while page := self._all(_AFTER, *after, PAGE):
+            yield from page
+            after = page[-1][:2]
+
+    def sharing(self) -> Iterator[list[Row]]:
+        """Give the rows of each key that several rows have; they may be removed meanwhile."""
+        after = b""
+        while page := self._all(_SHARED, after, PAGE):
+            for (key,) in page:
+                yield self._all(_OF_KEY, key)
+            after = page[-1][0]
+
+    def __len__(self) -> int:
+        """How many rows there are; this takes a pass over all of them."""
+        return int(self._all(_COUNT)[0][0])
+
+    def _all(self, statement: str, *values: Value) -> list[Any]:
+        try:
+            with self._lock:
+                return self._database.execute(statement, values).fetchall()
+        except self._error as error:
+            raise _stopped(error) from None
+
+
+def key_of(text: str) -> bytes:
+    """Give the key of a text: bytes whose order is that of texts. Names that are not UTF-8 have keys as well."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def text_of(key: bytes) -> str:
+    """Give the text of a key."""
+    return key.decode("utf-8", "surrogatepass")
+
+
+def _stopped(error: Exception) -> EnvironmentStop:
+    return EnvironmentStop(
+        f"The folder for temporary files cannot hold the list of a run's files ({error}). The environment variable "
+        "TMPDIR names another folder."
+    )
