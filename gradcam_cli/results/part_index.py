@@ -4,7 +4,6 @@ The index is written before its part takes its name, and names the part's size a
 of another file, it is made anew from the part.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -134,9 +133,3 @@ def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = data.find(b"\n", at) + 1 or len(data)
         yield at, data[at:end]
         at = end
-
-
-def hash_of(place: str) -> int:
-    """Give the 64 bits by which a place is looked up among millions."""
-    data = place.encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")

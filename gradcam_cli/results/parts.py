@@ -6,11 +6,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import chain
 from typing import Any, BinaryIO, Final, Protocol
 
-import numpy as np
-
+from gradcam_cli.disk_table import DiskTable, Row, key_of
 from gradcam_cli.errors import ImageError, Reason, StorageError
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.results.ownership import MANIFEST_MARK
@@ -18,7 +16,6 @@ from gradcam_cli.results.parquet_part import ParquetPart, ParquetWriter
 from gradcam_cli.results.part_index import (
     PartEntry,
     PartSummary,
-    hash_of,
     lines_of,
     place_of_line,
     read_entry,
@@ -114,7 +111,7 @@ class OpenPart:
 class Parts:
     """All parts of a folder, or those of a shard, as they are at the first read.
 
-    Places are looked up by 64-bit hashes, so that a million images take some 20 MB of memory. Any thread may look.
+    The places of images, which may be millions, are looked up on a disk. Any thread may look.
     """
 
     def __init__(self, place: PartPlace, shard: Shard | None = None) -> None:
@@ -123,7 +120,7 @@ class Parts:
         self._shard = shard
         self._lock = threading.RLock()
         self._names: list[PartName] | None = None
-        self._table: tuple[Any, Any] | None = None
+        self._table: DiskTable | None = None
         self._summaries: dict[PartName, PartSummary] = {}
         self._files: OrderedDict[PartName, tuple[BinaryIO, Part]] = OrderedDict()
         self._indexes: OrderedDict[PartName, BinaryIO] = OrderedDict()
@@ -156,18 +153,13 @@ class Parts:
     def find(self, place: str) -> tuple[PartName, PartEntry] | None:
         """Find an image."""
         with self._lock:
-            hashes, lines = self._looked_up()
-            wanted = np.uint64(hash_of(place))
-            at = int(np.searchsorted(hashes, wanted))
-            while at < len(hashes) and hashes[at] == wanted:
-                number, offset = divmod(int(lines[at]), OFFSETS)
-                index = self._index(self.names[number])
-                index.seek(offset)
-                entry = read_entry(index.readline())
-                if entry.place == place:
-                    return self.names[number], entry
-                at += 1
-        return None
+            line = self._looked_up().get(key_of(place))
+            if not isinstance(line, int):
+                return None
+            number, offset = divmod(line, OFFSETS)
+            index = self._index(self.names[number])
+            index.seek(offset)
+            return self.names[number], read_entry(index.readline())
 
     def sidecar(self, name: PartName, entry: PartEntry) -> Record:
         """Read the sidecar of an image.
@@ -235,7 +227,7 @@ class Parts:
                 gone.setdefault(found[0], set()).add(place)
         for name, dropped in gone.items():
             self._rewrite(name, dropped, owner)
-            self._renew(name)
+            self._renew(name, dropped)
 
     def _rewrite(self, name: PartName, dropped: set[str], owner: str) -> None:
         left = [entry for entry in self.entries(name) if entry.place not in dropped]
@@ -252,34 +244,29 @@ class Parts:
         finally:
             part.discard()
 
-    def _renew(self, name: PartName) -> None:
-        """Read one part again; the numbers of the parts do not change."""
+    def _renew(self, name: PartName, dropped: Iterable[str]) -> None:
+        """Read one part again, which no longer has the dropped images; the numbers of the parts do not change."""
         with self._lock:
-            hashes, lines = self._looked_up()
-            number = self.names.index(name)
+            table = self._looked_up()
             self.close()
             self._summaries.pop(name, None)
-            others = lines // OFFSETS != number
-            new = list(self._rows(number)) if str(name) in self.place.sizes() else []
-            self._table = _sorted(
-                np.concatenate([hashes[others], np.array([row[0] for row in new], np.uint64)]),
-                np.concatenate([lines[others], np.array([row[1] for row in new], np.uint64)]),
-            )
+            for place in dropped:
+                table.remove(key_of(place))
+            if str(name) in self.place.sizes():
+                table.put(self._rows(self.names.index(name)))
 
-    def _looked_up(self) -> tuple[Any, Any]:
-        """Give the hashes of all places in order, and for each the part and the offset of its line in the index."""
+    def _looked_up(self) -> DiskTable:
+        """Give, for each place, the part and the offset of its line in the index."""
         if self._table is None:
-            count = sum(self.summary(name).images for name in self.names)
-            hashes, lines = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
-            rows = chain.from_iterable(self._rows(number) for number in range(len(self.names)))
-            for i, (hashed, line) in enumerate(rows):
-                hashes[i], lines[i] = hashed, line
-            self._table = _sorted(hashes, lines)
+            table = DiskTable()
+            for number in range(len(self.names)):
+                table.put(self._rows(number))
+            self._table = table
         return self._table
 
-    def _rows(self, number: int) -> Iterator[tuple[int, int]]:
+    def _rows(self, number: int) -> Iterator[Row]:
         for offset, line in self._lines(self.names[number]):
-            yield hash_of(place_of_line(line)), number * OFFSETS + offset
+            yield key_of(place_of_line(line)), b"", number * OFFSETS + offset
 
     def _lines(self, name: PartName) -> Iterator[tuple[int, bytes]]:
         with self._lock:
@@ -394,9 +381,3 @@ class _Hashed(io.RawIOBase):
     def flush(self) -> None:
         if not self._into.closed:
             self._into.flush()
-
-
-def _sorted(hashes: Any, lines: Any) -> tuple[Any, Any]:
-    order = np.argsort(hashes, kind="stable")
-    hashes.sort()
-    return hashes, lines[order]
