@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,18 @@ def test_the_command_reads_stdin_and_lists_for_its_workers(pictures: Path, tmp_p
     )
     invoked(FakeEngines(), "explain", "-", "-o", str(tmp_path / "plain"), stdin=jpeg(seed=5))
     assert (out / "stdin.json").read_bytes() == (tmp_path / "plain" / "stdin.json").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_workers_read_photographs_in_tars(pictures: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"shard{suffix}"
+    with tarfile.open(path, "w:gz" if suffix == ".tar.gz" else "w") as tar:
+        for photo in sorted(pictures.iterdir()):
+            tar.add(photo, photo.name)
+    for name, workers in (("one", None), ("two", 2)):
+        request = explain_request([path], tmp_path / name, {"workers": workers, "batch_size": 1})
+        assert run_explain(request, engines=FakeEngines()).counts["ok"] == 20
+    assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
 def test_options_of_actors_need_a_cluster(pictures: Path) -> None:
