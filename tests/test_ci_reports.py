@@ -184,7 +184,9 @@ def test_files_that_cannot_be_meant(photos: Path, invoke: Invoke, args: Any, mes
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_writes_what_it_has(photos: Path, number: int, code: int) -> None:
     for i in range(20):
         (photos / f"x{i}.jpg").write_bytes(jpeg(seed=i))

@@ -16,6 +16,7 @@ from conftest import jpeg
 
 from gradcam_cli.errors import EnvironmentStop, UsageError
 from gradcam_cli.process.ends import memory_stop
+from gradcam_cli.process.signals import Stopped, exit_code_of, interruption_of
 from gradcam_cli.text import printable
 
 # The command with the fake engine, in a process of its own.
@@ -64,6 +65,22 @@ def test_the_programs_own_help_ends_as_a_command_does(tmp_path: Path, option: st
     ended = [shell(f"{sys.executable} {FAKE} {option} {stdout}", tmp_path) for stdout in (">&-", ">/dev/full")]
     assert [done.returncode for done in ended] == [141, 4]
     assert [done.stderr for done in ended] == [b"", b"Error: No space left on device.\n"]
+
+
+def test_a_signal_during_a_native_import_is_an_interruption() -> None:
+    def raised(cause: BaseException, error: BaseException) -> BaseException:
+        error.__cause__ = cause
+        return error
+
+    native = raised(KeyboardInterrupt(), ImportError("initialization failed"))
+    assert interruption_of(native) is native.__cause__
+    told = raised(raised(Stopped(signal.SIGTERM), ImportError()), EnvironmentStop("cannot be imported"))
+    stop = interruption_of(told)
+    assert stop
+    assert exit_code_of(stop) == 143
+    # A disk that is full while an interrupted run ends is said.
+    assert interruption_of(raised(KeyboardInterrupt(), EnvironmentStop("No space left on device."))) is None
+    assert interruption_of(ImportError("no module")) is None
 
 
 def interrupted(folder: Path, seconds_a_pass: str, *options: str) -> tuple[int, float, str]:

@@ -356,6 +356,24 @@ def test_a_second_signal_ends_at_once() -> None:
     assert (done.stdout, done.returncode) == ("unwinding\n", 128 + signal.SIGINT)
 
 
+def test_a_closed_terminal_stops_a_run_unless_that_is_ignored() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from gradcam_cli.process.signals import exit_code_of, stopped_by_signals\n"
+        "signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]))\n"
+        "try:\n"
+        "    with stopped_by_signals():\n"
+        "        os.kill(os.getpid(), signal.SIGHUP)\n"
+        "except KeyboardInterrupt as stop:\n"
+        "    sys.exit(exit_code_of(stop))\n"
+    )
+    ended = [
+        subprocess.run([sys.executable, "-c", code, handler], check=False, cwd=ROOT).returncode
+        for handler in ("SIG_DFL", "SIG_IGN")
+    ]
+    assert ended == [128 + signal.SIGHUP, 0]
+
+
 def test_verify_names_every_problem(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     invoke("explain", "photos", "-o", "out", "--save-maps")

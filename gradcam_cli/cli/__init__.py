@@ -13,7 +13,7 @@ from gradcam_cli.cli.command import Commands, Group
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import examples
 from gradcam_cli.process.environment import prepare_libraries
-from gradcam_cli.process.signals import INTERRUPTED
+from gradcam_cli.process.signals import exit_code_of, interruption_of
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -67,10 +67,11 @@ class Program(Group):
         """Run the command; an error that has a known cause shows no traceback."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say("Interrupted.")
-            ctx.exit(INTERRUPTED)
-        except Exception as error:
+        except (KeyboardInterrupt, Exception) as error:
+            stop = interruption_of(error)
+            if stop is not None:
+                say("Interrupted.")
+                ctx.exit(exit_code_of(stop))
             code = _reported(error)
             if code is None:
                 raise
@@ -87,7 +88,7 @@ class Program(Group):
             raise click.exceptions.Exit(code) from error
 
 
-def _reported(error: Exception) -> int | None:
+def _reported(error: BaseException) -> int | None:
     """Report an error that has a known cause in one line, and give its exit code; None for a bug."""
     from gradcam_cli.process.ends import stop_of
 

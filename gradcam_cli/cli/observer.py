@@ -12,7 +12,7 @@ from gradcam_cli.cli.wording import as_options
 from gradcam_cli.errors import UsageError
 from gradcam_cli.evaluation.observer import StudyObserver
 from gradcam_cli.process.decoder_lines import DecoderLines
-from gradcam_cli.process.signals import INTERRUPTED, TERMINATED, Terminated, stopped_by_signals
+from gradcam_cli.process.signals import exit_code_of, interruption_of, stopped_by_signals
 from gradcam_cli.requests import EvaluateRequest, ExplainRequest
 from gradcam_cli.results.records import lines_to, write_line
 from gradcam_cli.results.sidecar import Record
@@ -136,7 +136,10 @@ def stoppable(observer: ConsoleObserver) -> Iterator[None]:
     try:
         with stopped_by_signals(), closing(observer):
             yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Exception) as error:
+        stop = interruption_of(error)
+        if stop is None:
+            raise
         if observer.interruption:
             say(observer.interruption)
-        raise click.exceptions.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
+        raise click.exceptions.Exit(exit_code_of(stop)) from None

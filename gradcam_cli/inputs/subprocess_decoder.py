@@ -182,6 +182,8 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 def _serve() -> None:
     """Be the child: decode until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when a run ends
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):

@@ -12,7 +12,7 @@ from types import FrameType
 
 from gradcam_cli.errors import STAYS, EnvironmentStop, GradcamError
 from gradcam_cli.extras import install_hint
-from gradcam_cli.process.signals import PIPE_CLOSED
+from gradcam_cli.process.signals import PIPE_CLOSED, STOPPING
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
@@ -28,11 +28,11 @@ OUT_OF_MEMORY_TEXTS = (
 OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError",)
 # How a native library ends the process when memory cannot be had.
 DEADLY = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL})
-# A second Ctrl-C or SIGTERM ends the process at once.
-STOPPED = frozenset({130, 143})
+# A second signal ends the process at once.
+STOPPED = frozenset(128 + number for number in STOPPING)
 
 
-def stop_of(error: Exception) -> tuple[int, str] | None:
+def stop_of(error: BaseException) -> tuple[int, str] | None:
     """Give the exit code and the message of an error that can happen to every user; None for a bug."""
     stop = memory_stop(error)
     if stop:
@@ -123,9 +123,9 @@ def _wait(child: int, reading: int) -> int:
     def forward(number: int, _frame: FrameType | None) -> None:
         os.kill(child, number)
 
-    signal.signal(signal.SIGTERM, forward)
-    # A terminal sends Ctrl-C to the child as well.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in STOPPING:
+        # A terminal sends Ctrl-C to the child as well.
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else forward)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if os.read(reading, 1) or code in STOPPED:

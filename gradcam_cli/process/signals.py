@@ -1,4 +1,4 @@
-"""How a run ends early: Ctrl-C, SIGTERM, and a closed stdout."""
+"""How a run ends early: Ctrl-C, SIGTERM, a terminal that is closed, and a closed stdout."""
 
 import contextlib
 import os
@@ -6,23 +6,58 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141
+INTERRUPTED, PIPE_CLOSED = 130, 141
+# Windows has no SIGHUP.
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the run ends as it does for Ctrl-C, with another exit code."""
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: the run ends as it does for Ctrl-C, with another exit code."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's number."""
+        super().__init__()
+        self.number = number
+
+
+def exit_code_of(stop: KeyboardInterrupt) -> int:
+    """Give the exit code of a run that a signal has stopped, as a shell gives it."""
+    return 128 + stop.number if isinstance(stop, Stopped) else INTERRUPTED
+
+
+def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
+    """Give the signal that is behind an error; None where there is none.
+
+    A native module that is being imported when the signal arrives ends with an ImportError.
+    """
+    seen_import = False
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, KeyboardInterrupt):
+            return current if seen_import or current is error else None
+        seen_import = seen_import or isinstance(current, (ImportError, SystemError))
+        current = current.__cause__ or current.__context__
+    return None
 
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM unwind the run, which ends or drops its current batch; a second one ends it at once."""
+    """Let a signal unwind the run, which ends or drops its current batch; a second one ends it at once.
+
+    A terminal that is closed does not stop the run where SIGHUP is ignored, as under `nohup`.
+    """
 
     def unwind(number: int, _frame: FrameType | None) -> None:
         for each in before:
             signal.signal(each, _end)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    before = {
+        number: handler
+        for number, handler in handlers.items()
+        if number in {signal.SIGINT, signal.SIGTERM} or handler is not signal.SIG_IGN
+    }
     for number in before:
         signal.signal(number, unwind)
     try:

@@ -34,6 +34,8 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 def main() -> None:
     """Run as a worker until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides when it ends
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):

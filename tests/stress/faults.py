@@ -168,7 +168,7 @@ def section_7_signals() -> str:
     told = []
     with scratch() as root:
         photos = photographs(root / "photos", 3000)
-        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             out = root / number.name
             process = subprocess.Popen(command("explain", photos, "-o", out, *MODEL), stderr=subprocess.DEVNULL)
             while not (out.exists() and len(list(out.glob("*.json"))) > 20):
