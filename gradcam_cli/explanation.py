@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from gradcam_cli.imaging.lettering import Lettering, lettering_of
 from gradcam_cli.imaging.overlay import paint
 from gradcam_cli.imaging.regions import Region
 from gradcam_cli.inputs.opencv_codec import encode_png
-from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.folders import run_folder
 from gradcam_cli.results.sidecar import Record, input_record
 from gradcam_cli.runs.finishing import (
     as_failure,
@@ -32,6 +31,7 @@ from gradcam_cli.runs.finishing import (
 from gradcam_cli.runs.job import Explained, Fitted, Job, Unexplained
 from gradcam_cli.runs.painting import figure_pixels, find_heat
 from gradcam_cli.settings import Layout, OverlaySettings, Threshold
+from gradcam_cli.urls import place
 
 STYLE = OverlaySettings()
 
@@ -201,13 +201,15 @@ class Explanation:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the overlays and the sidecar into a folder, as `gradcam-cli explain` does; the sidecar comes last.
 
+        The folder may be the URL of a prefix in an object store.
+
         Raises:
             UsageError: the folder cannot be written, or a run is writing there.
             ImageError: a file that is not this program's would be replaced.
             EnvironmentStop: nothing can be written: the disk is full, or the folder was removed.
         """
         files, record = self._finished
-        with OutputFolder(Path(folder)).held() as output:
+        with run_folder(place(folder)).held() as output:
             output.write_image(names_of(self._image, self._job), files, record)
 
     def __repr__(self) -> str:

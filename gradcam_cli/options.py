@@ -254,7 +254,7 @@ def evaluate_request(
         EvaluateRequest,
         left,
         inputs=_taken(InputSettings, left, paths=tuple(os.fsdecode(path) for path in paths)),
-        output=None if output is None else Path(output),
+        output=None if output is None else place(output),
         model=_taken(ModelSettings, left, layer=layers[0], layers=()),
         layers=layers,
         study=_taken(StudySettings, left),

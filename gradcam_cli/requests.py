@@ -161,11 +161,11 @@ class EvaluateRequest:
     """All that one run of `evaluate` is asked for.
 
     The `layer` of the `model` is ignored: each of `layers` is explained for itself. `boxes_csv` is a file of objects.
-    Without an `output` folder no files are written.
+    Without an `output` folder no files are written; a `Url` is a prefix of an object store.
     """
 
     inputs: InputSettings = field(default_factory=InputSettings)
-    output: Path | None = None
+    output: Path | Url | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
     layers: tuple[str, ...] = ("auto",)
     study: StudySettings = field(default_factory=StudySettings)
@@ -217,8 +217,8 @@ class ReportRequest:
     shown; the summary is that of all.
     """
 
-    run: Path
-    output: Path | None = None
+    run: Path | Url
+    output: Path | Url | None = None
     self_contained: Annotated[
         bool, Doc("One file that needs no other: thumbnails inside, no links.", group="output")
     ] = False
@@ -236,15 +236,15 @@ class CompareRequest:
     `update` the snapshot becomes that of the new run, and no limit counts.
     """
 
-    new: Path
-    base: Path | None = None
-    snapshot: Annotated[Path | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE", group="inputs")] = (
-        None
-    )
+    new: Path | Url
+    base: Path | Url | None = None
+    snapshot: Annotated[
+        Path | Url | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE", group="inputs")
+    ] = None
     match: Annotated[
         Match, Doc("Which images are the same: those of one path, or files of the same bytes.", group="inputs")
     ] = "path"
-    output: Path | None = None
+    output: Path | Url | None = None
     fail_over: Annotated[
         tuple[ChangeLimit, ...],
         Doc("End with 5 beyond VALUE; repeatable. See the metrics.", "METRIC=VALUE", group="limits"),

@@ -7,6 +7,7 @@ serve at the moment is repeated with exponential back-off and jitter.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 from typing import Any, Final, Protocol, TypeVar
 
@@ -159,6 +160,10 @@ class Store:
     def put(self, url: str, data: bytes) -> None:
         """Put a whole object, in place of one that may be there."""
         self._call(url, self.files.pipe_file, self._path(url), data)
+
+    def put_file(self, url: str, path: Path) -> None:
+        """Put the contents of a file of this machine as a whole object, without holding a large one in memory."""
+        self._call(url, self.files.put_file, str(path), self._path(url))
 
     def put_if_absent(self, url: str, data: bytes) -> bool:
         """Put an object unless there is one of this name, and say whether it was put.

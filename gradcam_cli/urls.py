@@ -10,6 +10,7 @@ from gradcam_cli.errors import UsageError
 
 # Stores in which an object is put whole or not at all. File systems behind URLs (sftp, hdfs) have no such promise.
 SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory")
+_FILE: Final = "file://"
 # One letter and a colon is a drive.
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
@@ -43,6 +44,12 @@ class Url:
         """The last part of the URL."""
         return self.text.rsplit("/", 1)[-1]
 
+    @property
+    def parent(self) -> "Url":
+        """The place that this one is in; that of a bucket is the bucket."""
+        above = self.text.rsplit("/", 1)[0]
+        return self if above.endswith("/") else Url(above)
+
 
 def is_url(text: str) -> bool:
     """Whether a text is a URL of any kind."""
@@ -68,6 +75,10 @@ def check_url(text: str) -> None:
     """
     if not is_url(text):
         return
+    if text.lower().startswith(_FILE):
+        raise UsageError(
+            f"{shown(text)}: a path of this machine is written without {_FILE}: {shown(text)[len(_FILE) :]}"
+        )
     if not is_stored(text):
         raise UsageError(
             f"{shown(text)}: URLs of this kind are not supported; those of object stores are: "
@@ -96,14 +107,19 @@ def _without_stores(text: str) -> str:
     return f"Copy the files to this machine and back; a path that looks like a URL is written ./{path}"
 
 
-def place(given: str | os.PathLike[str]) -> Path | Url:
+def written(given: Path | Url) -> str:
+    """Give a place as the text that `place` reads."""
+    return given.text if isinstance(given, Url) else os.fspath(given)
+
+
+def place(given: str | os.PathLike[str] | Url) -> Path | Url:
     """Give a path of this machine, or the place in an object store that a URL names.
 
     Raises:
         UsageError: it is a URL that is not of an object store, or has credentials.
     """
-    text = os.fspath(given)
+    text = given.text if isinstance(given, Url) else os.fspath(given)
     if not is_url(text):
-        return Path(given)
+        return Path(text)
     check_url(text)
     return Url(text)

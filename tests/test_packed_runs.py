@@ -28,7 +28,9 @@ from gradcam_cli.results.merging import merge_runs
 from gradcam_cli.results.packed_reading import RunFiles
 from gradcam_cli.results.part_index import FileEntry, PartEntry, lines_of, place_of_line, read_entry, written_index
 from gradcam_cli.results.part_names import key_of, member_of, part_name, place_of, split_member
+from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.results.tree import LocalTree
 from gradcam_cli.results.verification import verify_folder
 from gradcam_cli.runs.explain import preview, run_explain
 from gradcam_cli.runs.observer import RunObserver
@@ -44,6 +46,11 @@ def explained(photos: Path, output: Path, observer: RunObserver | None = None, *
 
 def records_of(folder: Path) -> list[Json]:
     return list(read_run(folder).records())
+
+
+def records_of_parts(folder: Path) -> list[Json]:
+    """Read the records of a folder that may have no run.json."""
+    return [record for _, record in records_below(LocalTree(folder))]
 
 
 def without_overlays(record: Json) -> Json:
@@ -338,8 +345,8 @@ def test_a_table_has_no_overlays_whatever_its_index_says(photos: Path, tmp_path:
     tampered = index.read_bytes().replace(b'"files":[],"known"', b'"files":[["a.jpg.overlay.jpg",0,9]],"known"')
     assert tampered != index.read_bytes()
     index.write_bytes(tampered)
-    with closing(RunFiles(out)) as files, pytest.raises(ImageError, match="a table has no overlays"):
-        files.read(str(out / "a.jpg.overlay.jpg"), Limits())
+    with closing(RunFiles(LocalTree(out))) as files, pytest.raises(ImageError, match="a table has no overlays"):
+        files.read("a.jpg.overlay.jpg", Limits())
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
@@ -377,14 +384,114 @@ def test_shards_in_one_folder_become_one_run(packing: str, album: Path, tmp_path
     explained(album, tmp_path / "whole", format=packing)
     for index in (1, 2):
         explained(album, out, format=packing, shard=(index, 2), images_per_file=2)
-    with pytest.raises(UsageError, match="not merged"):
-        merge_runs([out])
-    before = {path.name for path in out.glob("part-*")}
+    before = {path.name: path.read_bytes() for path in out.glob("part-*")}
+    merged = merge_runs([out])
+    assert {path.name: path.read_bytes() for path in out.glob("part-*")} == before
+    assert names(out) == {*before, "run.json", "manifest.json"}
+    assert (merged.counts["done"], merged.counts["failed"]) == (7, 1)
+    assert merge_runs([out]).record == merged.record
+    assert records_of(out) == records_of(tmp_path / "whole")
+    assert not verify_folder(out, (os.fspath(album),)).problems
     run = explained(album, out, format=packing)
     assert run.counts["before"] == 7
     assert records_of(out) == records_of(tmp_path / "whole")
     assert {name.split("-of-")[0] for name in before} == {"part-1", "part-2"}
     assert not verify_folder(out, (os.fspath(album),)).problems
+
+
+def merged_shards(album: Path, root: Path, packing: str, **options: Any) -> Path:
+    """Explain two shards into folders of their own, and merge them."""
+    for index in (1, 2):
+        explained(album, root / f"{index}", format=packing, shard=(index, 2), images_per_file=2, **options)
+    merge_runs([root / "1", root / "2"], root / "out")
+    return root / "out"
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_shards_in_several_folders_become_one_run(packing: str, album: Path, tmp_path: Path) -> None:
+    """Whole files get another name: no byte is copied, and the same merge again changes nothing."""
+    explained(album, tmp_path / "whole", format=packing)
+    out = merged_shards(album, tmp_path, packing)
+    for path in out.glob("part-*"):
+        shard = path.name.split("-")[1]
+        assert path.samefile(tmp_path / shard / path.name)
+    assert records_of(out) == records_of(tmp_path / "whole")
+    assert names(out) == {"run.json", "manifest.json", *(path.name for path in out.glob("part-*-of-2-*"))}
+    assert json.loads((out / "manifest.json").read_text())["counts"] == {"images": 8, "explained": 7, "failed": 1}
+    assert not verify_folder(out, (os.fspath(album),)).problems
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    merge_runs([tmp_path / "1", tmp_path / "2"], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert explained(album, out, format=packing).counts["before"] == 7
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_merged_parts_take_the_place_of_older_results_alone(packing: str, album: Path, tmp_path: Path) -> None:
+    """An image of an earlier merge that is no input any more stays, and none is there twice."""
+    (album / "gone.jpg").write_bytes(jpeg(20, 21, seed=33))
+    merged_shards(album, tmp_path, packing)
+    (album / "gone.jpg").unlink()
+    shutil.rmtree(tmp_path / "1")
+    shutil.rmtree(tmp_path / "2")
+    out = merged_shards(album, tmp_path, packing, method="gradcam")
+    found = {record["input"]["path"]: record["method"]["name"] for record in records_of(out)}
+    assert len(records_of(out)) == len(found) == 9
+    assert {path for path, method in found.items() if method == "gradcam++"} == {"gone.jpg"}
+    problems = {problem.file: problem.problem for problem in verify_folder(out).problems}
+    assert problems.keys() == {"gone.jpg.json"}
+
+
+def test_a_part_with_results_of_an_older_run_is_not_taken_whole(album: Path, tmp_path: Path) -> None:
+    """What is not of the merged shards stays behind: the same as of files."""
+    (album / "gone.jpg").write_bytes(jpeg(20, 21, seed=33))
+    for index in (1, 2):
+        explained(album, tmp_path / f"{index}", format="webdataset", shard=(index, 2))
+    (album / "gone.jpg").unlink()
+    out = merged_shards(album, tmp_path, "webdataset", method="gradcam")
+    assert {record["method"]["name"] for record in records_of(out)} == {"gradcam"}
+    assert len(records_of(out)) == 8
+
+
+def test_shards_of_several_formats_are_not_merged(album: Path, tmp_path: Path) -> None:
+    explained(album, tmp_path / "1", format="webdataset", shard=(1, 2))
+    explained(album, tmp_path / "2", shard=(2, 2))
+    with pytest.raises(UsageError, match="Explain all shards with one `format`"):
+        merge_runs([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_lost_part_is_missed_by_a_merge(packing: str, album: Path, tmp_path: Path) -> None:
+    merged_shards(album, tmp_path, packing)
+    next(path for path in (tmp_path / "1").iterdir() if path.suffix in {".tar", ".parquet"}).unlink()
+    with pytest.raises(UsageError, match="Was the folder copied whole"):
+        merge_runs([tmp_path / "1", tmp_path / "2"], tmp_path / "other")
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("shards", [0, 2])
+def test_pruning_takes_images_out_of_parts(packing: str, shards: int, album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for index in range(1, shards + 1) or (None,):
+        explained(album, out, format=packing, images_per_file=3, shard=index and (index, shards))
+    others = [record for record in records_of_parts(out) if record["input"]["path"] != "b.jpg"]
+    (album / "b.jpg").unlink()
+    found = verify_folder(out, (os.fspath(album),), prune=True)
+    assert found.pruned == 1
+    assert not found.problems
+    assert records_of_parts(out) == others
+    assert not [name for name in members(out) if name.startswith("b%2Ejpg.")]
+    assert verify_folder(out, (os.fspath(album),), prune=True).pruned == 0
+
+
+def test_a_part_that_somebody_changed_is_not_pruned(album: Path, tmp_path: Path) -> None:
+    """Its manifest would then list it as if nothing had happened."""
+    explained(album, tmp_path / "out", format="webdataset")
+    part = tmp_path / "out" / "part-00000.tar"
+    part.write_bytes(part.read_bytes() + bytes(512))
+    (album / "b.jpg").unlink()
+    found = verify_folder(tmp_path / "out", (os.fspath(album),), prune=True)
+    assert found.pruned == 0
+    assert {problem.file for problem in found.problems} == {"part-00000.tar", "b.jpg.json"}
 
 
 def test_tars_are_put_into_an_object_store(album: Path, tmp_path: Path) -> None:

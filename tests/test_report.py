@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ from gradcam_cli.cli import program
 from gradcam_cli.errors import UsageError
 from gradcam_cli.imaging.geometry import CellLine, Fit, MapGeometry, Size, map_to_source, plan_fit
 from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.report import report
 from gradcam_cli.report.analysis import Flag, flag_of
 from gradcam_cli.report.charts import histogram
 from gradcam_cli.report.clusters import cluster
@@ -30,11 +32,12 @@ from gradcam_cli.report.image_state import fit_of
 from gradcam_cli.report.ordering import peak_distance
 from gradcam_cli.report.page import embedded_json
 from gradcam_cli.report.places import place_of
-from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import REPORT_SORTS, ReportRequest, ReportSort
 from gradcam_cli.results.verification import verify_folder
 from gradcam_cli.settings import FIT_MODES, FitMode, Layout, Limits, OverlaySettings
 
+# Pages of these tests are files.
+write_report: Callable[[ReportRequest], Any] = report.write_report
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from reports import PHOTO, class_record, failure, sidecar, spot, write_run, writ
 from gradcam_cli.imaging.geometry import Size, map_to_source
 from gradcam_cli.imaging.overlay import colour_table
 from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.report import report as report_module
 from gradcam_cli.report.image_state import fit_of
-from gradcam_cli.report.report import write_report
 from gradcam_cli.requests import ReportRequest
 from gradcam_cli.settings import Limits, OverlaySettings
 
@@ -23,6 +23,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is miss
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium")
 
+# Pages of these tests are files.
+write_report: Callable[[ReportRequest], Any] = report_module.write_report
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -52,7 +54,8 @@ def records() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(ReportRequest(write_run(tmp_path_factory.mktemp("run"), records()))).path
+    page: Path = write_report(ReportRequest(write_run(tmp_path_factory.mktemp("run"), records()))).path
+    return page
 
 
 @dataclass

@@ -366,18 +366,6 @@ def test_an_output_that_the_store_does_not_take_stops_the_run(
     assert contents(f"{bucket}/out") == contents(f"{bucket}/whole")
 
 
-def test_what_cannot_be_a_url_is_refused(bucket: str, invoke: Invoke, photos: Path) -> None:
-    for args in (
-        ("explain", "photos", "-o", f"{bucket}/out", "--report"),
-        ("explain", "photos", "-o", "out", "--jsonl", f"{bucket}/rows.jsonl"),
-        ("report", f"{bucket}/out"),
-        ("verify", f"{bucket}/out"),
-        ("evaluate", "photos", "-o", f"{bucket}/out"),
-    ):
-        assert "URLs are not supported here. Copy the files" in invoke(*args, code=2).stderr
-    assert contents(bucket) == {}
-
-
 def test_names_that_are_no_utf8_are_escaped(bucket: str, invoke: Invoke, photos: Path) -> None:
     name = b"caf\xe9.jpg"
     (Path(str(photos)) / name.decode("utf-8", "surrogateescape")).write_bytes(jpeg())

@@ -9,12 +9,9 @@ from gradcam_cli.cli import program
 
 URLS = ["s3://bucket/x", "https://example.org/a.plan", "gs://x", "file:///tmp/x"]
 PLACES = [
-    ("explain", "a.jpg", "-o", "out", "--jsonl", "{}"),
     ("explain", "a.jpg", "-o", "out", "--pairs={}"),
-    ("evaluate", "a.jpg", "-o", "{}"),
+    ("explain", "a.jpg", "-o", "out", "--junit", "{}"),
     ("evaluate", "a.jpg", "--boxes-csv", "{}"),
-    ("verify", "{}"),
-    ("verify", ".", "--inputs", "{}"),
     ("compile", "m.keras", "-o", "{}"),
 ]
 
@@ -36,7 +33,20 @@ INPUTS = [
     ("explain", "m.keras", "-o", "out", "--weights", "{}"),
     ("explain", "{}", "-o", "out"),
     ("explain", "--files-from", "{}", "-o", "out"),
+    ("explain", "m.keras", "-o", "out", "--jsonl", "{}"),
     ("evaluate", "{}"),
+    ("evaluate", "m.keras", "-o", "{}"),
+    ("verify", "{}"),
+    ("verify", ".", "--inputs", "{}"),
+    ("report", "{}"),
+    ("report", ".", "-o", "{}"),
+    ("compare", ".", "{}"),
+    ("compare", "{}", "--snapshot", "m.keras"),
+    ("compare", ".", "--snapshot", "{}"),
+    ("merge", "{}"),
+    ("merge", ".", "-o", "{}"),
+    ("snapshot", "{}", "-o", "s.json"),
+    ("snapshot", ".", "-o", "{}"),
     ("check-preprocess", "m.keras", "{}"),
 ]
 
@@ -50,8 +60,24 @@ def test_inputs_are_urls_of_object_stores_alone(
     (tmp_path / "m.keras").write_bytes(b"")
     result = CliRunner().invoke(program, [part.format(url) for part in place])
     assert result.exit_code == 2
-    assert "URLs of this kind are not supported" in result.stderr
+    expected = "written without file://: /tmp/x" if url.startswith("file:") else "URLs of this kind are not supported"
+    assert expected in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
+
+
+@pytest.mark.parametrize("place", INPUTS, ids=" ".join)
+@pytest.mark.parametrize("secret", ["hunter2", "AKIAWITHslash"])
+def test_urls_with_credentials_are_refused_without_telling_them(
+    place: tuple[str, ...], secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.keras").write_bytes(b"")
+    for url in (f"s3://me:{secret}@bucket/x", f"s3://bucket/x?X-Amz-Signature={secret}", f"https://h/x?token={secret}"):
+        result = CliRunner().invoke(program, [part.format(url) for part in place])
+        assert result.exit_code == 2
+        assert secret not in result.output
+        assert secret not in result.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
 
 
 def test_a_path_that_looks_like_a_url_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ import click
 from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
 from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath, examples, list_option, out_option, quiet_option, setting_options
+from gradcam_cli.cli.options import AnyPlace, examples, list_option, out_option, quiet_option, setting_options
 from gradcam_cli.errors import UsageError
 from gradcam_cli.report.change_metrics import change_limits, definitions
 from gradcam_cli.requests import CompareRequest
+from gradcam_cli.urls import Url, place
 
 if TYPE_CHECKING:
     from gradcam_cli.report.comparing import Compared
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
         f"was\ncrossed.\n\n{definitions()}",
     )
 )
-@click.argument("runs", metavar="[BASE] NEW", type=LocalPath(), nargs=-1, required=True)
+@click.argument("runs", metavar="[BASE] NEW", type=AnyPlace(), nargs=-1, required=True)
 @out_option("Folder for comparison.json and index.html.", "FOLDER")
 @setting_options(CompareRequest, "match", "fail_over", "warn_over", "snapshot", "update")
 @ci_options
 @list_option("Print one JSON object, that of comparison.json.")
 @quiet_option("Print nothing on stdout; limits that are crossed are still named.")
 @click.pass_context
-def compare(ctx: click.Context, /, runs: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
+def compare(ctx: click.Context, /, runs: tuple[Path | Url, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Compare two runs over the same images: classes, probabilities, and where the model looked.
 
     BASE and NEW are output folders of `explain`: two models, two layers, two methods or two commits. Only their
@@ -50,6 +51,7 @@ def compare(ctx: click.Context, /, runs: tuple[Path, ...], as_json: bool, quiet:
         raise UsageError("Name BASE and NEW, or only NEW with --snapshot FILE.")
     for name in ("fail_over", "warn_over"):
         options[name] = change_limits(options[name], name)
+    options["snapshot"] = place(options["snapshot"]) if options["snapshot"] else None
     base = None if options["snapshot"] else runs[0]
     files = {name: options.pop(name) for name in CI_OPTIONS}
     compared: Compared | None = None

@@ -5,7 +5,7 @@ from typing import Any
 
 from gradcam_cli.cli.command import argument, command
 from gradcam_cli.cli.console import download_bar, say
-from gradcam_cli.cli.options import examples, model_options, out_option, verbose_option
+from gradcam_cli.cli.options import LocalPath, examples, model_options, out_option, verbose_option
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.settings import ModelSettings
 
@@ -19,7 +19,7 @@ from gradcam_cli.settings import ModelSettings
     ),
 )
 @argument("model")
-@out_option("The plan's file.", required=True)
+@out_option("The plan's file.", required=True, kind=LocalPath)
 @model_options()
 @verbose_option
 def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:

@@ -29,7 +29,6 @@ from gradcam_cli.options import evaluate_request
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import EvaluateRequest, ExplainRequest
 from gradcam_cli.settings import QUICK_METRICS
-from gradcam_cli.urls import refuse_url
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
@@ -88,7 +87,6 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     if options["output"] == STDIO:
         raise UsageError("The table goes to stdout by itself; -o is a folder.")
     check_inputs(options)
-    refuse_url(options["output"] or "")
     request = _request(options)
     verbosity = verbosity_of(options)
     with quiet_libraries(verbose=verbosity.verbose):

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -30,7 +29,7 @@ from gradcam_cli.options import explain_request
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import ExplainRequest, ReportRequest
 from gradcam_cli.settings import OverlaySettings, Resume
-from gradcam_cli.urls import refuse_url
+from gradcam_cli.urls import place
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
@@ -72,7 +71,12 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
     is_flag=True,
     help="Make an HTML page of the output folder, too (see `gradcam-cli report`).",
 )
-@option("--jsonl", group="output", metavar="FILE|-", help="Write one record a line, as images are done.")
+@option(
+    "--jsonl",
+    group="output",
+    metavar="FILE|-",
+    help="Write one record a line, as images are done; an object of a store at the end.",
+)
 @ci_options
 @talk_options
 @click.pass_context
@@ -91,14 +95,13 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
             ctx.exit(_preview(request, verbosity, ctx.obj))
         records = Records(options["jsonl"], overlay=options["output"] == STDIO)
         if options["report"]:
-            refuse_url(options["output"])
             # A page of somebody else is refused before the run, not after it.
             from gradcam_cli.report.report import refuse_foreign_page
 
-            refuse_foreign_page(Path(options["output"]))
+            refuse_foreign_page(place(options["output"]))
         code = _run(request, verbosity, records, options, ctx.obj)
     if options["report"] and code in {0, ImageError.exit_code}:
-        write_page(ReportRequest(Path(options["output"])), quiet=verbosity.quiet)
+        write_page(ReportRequest(place(options["output"])), quiet=verbosity.quiet)
     ctx.exit(code)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gradcam_cli.cli.console import say
 from gradcam_cli.cli.options import STDIO
 from gradcam_cli.errors import UsageError
-from gradcam_cli.urls import refuse_url
+from gradcam_cli.urls import check_url
 
 
 def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
@@ -18,7 +18,7 @@ def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
 
 
 def check_inputs(options: Mapping[str, Any]) -> None:
-    """Refuse options of inputs that contradict each other, and a URL of records, which are written line by line.
+    """Refuse options of inputs that contradict each other, and URLs of records that are of no object store.
 
     Raises:
         UsageError: there is something to refuse.
@@ -34,7 +34,7 @@ def check_inputs(options: Mapping[str, Any]) -> None:
             (quiet and options["verbose"], "--quiet and --verbose contradict each other: give one of them."),
         ]
     )
-    refuse_url(options.get("jsonl") or "")
+    check_url(options.get("jsonl") or "")
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if STDIO in options["paths"] and terminal:
         raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")

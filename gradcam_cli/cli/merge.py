@@ -6,9 +6,10 @@ import click
 
 from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option
+from gradcam_cli.cli.options import AnyPlace, examples, out_option, quiet_option
 from gradcam_cli.cli.report import write_page
 from gradcam_cli.requests import ReportRequest
+from gradcam_cli.urls import Url
 
 
 @command(
@@ -18,7 +19,7 @@ from gradcam_cli.requests import ReportRequest
         exit_codes="0 merged, 2 a shard is missing or differs, a folder is in use, 4 stopped by the machine.",
     )
 )
-@click.argument("runs", metavar="RUN...", type=LocalPath(), nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", type=AnyPlace(), nargs=-1, required=True)
 @out_option("Folder of the merged run.  [default: RUN, where there is one]", "OUT")
 @option(
     "--report",
@@ -27,7 +28,7 @@ from gradcam_cli.requests import ReportRequest
     help="Make an HTML page of the merged run, too (see `gradcam-cli report`).",
 )
 @quiet_option("Say nothing but errors.")
-def merge(runs: tuple[Path, ...], output: Path | None, report: bool, quiet: bool) -> None:
+def merge(runs: tuple[Path | Url, ...], output: Path | Url | None, report: bool, quiet: bool) -> None:
     """Make one run of the shards that `explain --shard K/N` has written.
 
     RUN is the folder that all shards wrote to, or one of several. Their records are added up to OUT/run.json, and the
@@ -47,5 +48,5 @@ def merge(runs: tuple[Path, ...], output: Path | None, report: bool, quiet: bool
 
     merged = merge_runs(runs, output, note=tell)
     tell(summary(merged))
-    if report and isinstance(merged.folder, Path):
+    if report and merged.folder is not None:
         write_page(ReportRequest(merged.folder), quiet=quiet)

@@ -13,7 +13,7 @@ from gradcam_cli.options import options_of
 from gradcam_cli.parsing import PARSERS
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.settings import InputSettings, ModelSettings
-from gradcam_cli.urls import Url, refuse_url
+from gradcam_cli.urls import Url, is_url, place, refuse_url
 
 STDIO = "-"
 # Options that are not called as their setting is.
@@ -44,6 +44,16 @@ class LocalPath(click.Path):
         if isinstance(value, str):
             refuse_url(value)
         return super().convert(value, param, ctx)
+
+
+class AnyPlace(LocalPath):
+    """A path on this machine, or the URL of a place in an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give a `Path` or a `Url`."""
+        if isinstance(value, str) and is_url(value):
+            return place(value)
+        return value if isinstance(value, Url) else super().convert(value, param, ctx)
 
 
 def option_name(setting: str) -> str:
@@ -152,9 +162,11 @@ def inputs_and_output(form: str, text: str) -> Decorator:
     return together(inputs, option("-o", "--out", "output", group="output", metavar=form, help=text), input_options)
 
 
-def out_option(text: str, form: str | None = None, *, required: bool = False) -> Decorator:
-    """The option of the file or folder that a command writes."""
-    return option("-o", "--out", "output", group="output", type=LocalPath(), metavar=form, required=required, help=text)
+def out_option(
+    text: str, form: str | None = None, *, required: bool = False, kind: type[LocalPath] = AnyPlace
+) -> Decorator:
+    """The option of the file or folder that a command writes; of this `kind`."""
+    return option("-o", "--out", "output", group="output", type=kind(), metavar=form, required=required, help=text)
 
 
 def quiet_option(text: str) -> Decorator:

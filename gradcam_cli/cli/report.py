@@ -7,9 +7,10 @@ import click
 
 from gradcam_cli.cli.command import command
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option, setting_options
+from gradcam_cli.cli.options import AnyPlace, examples, out_option, quiet_option, setting_options
 from gradcam_cli.process.streams import quiet_libraries
 from gradcam_cli.requests import ReportRequest
+from gradcam_cli.urls import Url
 
 
 @command(
@@ -20,11 +21,11 @@ from gradcam_cli.requests import ReportRequest
         exit_codes="0 written, 2 there is no such run, 4 stopped by the machine.",
     )
 )
-@click.argument("run", metavar="RUN", type=LocalPath())
+@click.argument("run", metavar="RUN", type=AnyPlace())
 @out_option("The page.  [default: index.html in the folder RUN]", "FILE")
 @setting_options(ReportRequest, "self_contained", "sort", "limit")
 @quiet_option("Say nothing but errors.")
-def report(run: Path, quiet: bool, **options: Any) -> None:
+def report(run: Path | Url, quiet: bool, **options: Any) -> None:
     """Make an HTML page of the run in the output folder RUN.
 
     The page shows photographs and heat, distributions, the mean heat of each class, classes with heat at one edge, and

@@ -6,8 +6,9 @@ import click
 
 from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath, examples, out_option, quiet_option
+from gradcam_cli.cli.options import AnyPlace, examples, out_option, quiet_option
 from gradcam_cli.text import counted
+from gradcam_cli.urls import Url
 
 
 @command(
@@ -18,7 +19,7 @@ from gradcam_cli.text import counted
         exit_codes="0 written, 2 usage, 4 stopped by the machine.",
     )
 )
-@click.argument("run", type=LocalPath())
+@click.argument("run", type=AnyPlace())
 @out_option("The snapshot.", "FILE", required=True)
 @option(
     "--tolerance",
@@ -29,7 +30,7 @@ from gradcam_cli.text import counted
     "those of `gradcam-cli compare --help`.",
 )
 @quiet_option("Say nothing.")
-def snapshot(run: Path, output: Path, tolerance: tuple[str, ...], quiet: bool) -> None:
+def snapshot(run: Path | Url, output: Path | Url, tolerance: tuple[str, ...], quiet: bool) -> None:
     """Keep what a run says of each image in one small file: a test of where a model looks.
 
     RUN is an output folder of `explain`. FILE has the hash, the best class, its probability and its map of each image,

@@ -1,7 +1,6 @@
 """`gradcam-cli verify`."""
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -9,7 +8,8 @@ import click
 from gradcam_cli.cli.ci import ci_files, ci_options
 from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_option
+from gradcam_cli.cli.options import AnyPlace, examples, list_option, quiet_option
+from gradcam_cli.urls import Url, written
 
 
 @command(
@@ -20,7 +20,7 @@ from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_opti
         exit_codes="0 all is whole, 1 something is not, 2 there is no such folder.",
     )
 )
-@click.argument("folder", metavar="OUT", type=LocalPath())
+@click.argument("folder", metavar="OUT", type=AnyPlace())
 @list_option("Print one JSON object.")
 @option(
     "--inputs",
@@ -28,7 +28,7 @@ from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_opti
     group="inputs",
     multiple=True,
     metavar="PATH",
-    type=LocalPath(),
+    type=AnyPlace(),
     help="Where the inputs are now, if not where run.json names them; repeatable.",
 )
 @option("--prune", group="output", is_flag=True, help="Remove the outputs whose input is gone.")
@@ -38,9 +38,9 @@ from gradcam_cli.cli.options import LocalPath, examples, list_option, quiet_opti
 def verify(
     ctx: click.Context,
     /,
-    folder: Path,
+    folder: Path | Url,
     as_json: bool,
-    places: tuple[Path, ...],
+    places: tuple[Path | Url, ...],
     prune: bool,
     quiet: bool,
     **files: Path | None,
@@ -56,7 +56,7 @@ def verify(
 
     findings: Findings | None = None
     with ci_files(files, lambda: verify_report(findings)):
-        findings = verify_folder(folder, tuple(os.fspath(path) for path in places), prune=prune)
+        findings = verify_folder(folder, tuple(written(each) for each in places), prune=prune)
     if as_json:
         click.echo(json.dumps(findings.as_record(), sort_keys=True))
         ctx.exit(findings.exit_status)

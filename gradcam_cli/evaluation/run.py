@@ -21,7 +21,8 @@ from gradcam_cli.inputs.discovery import Found, as_text
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.requests import EvaluateRequest, Gate
-from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.folders import study_folder
+from gradcam_cli.results.run_folder import StudyFolder
 from gradcam_cli.results.runs_found import as_given
 from gradcam_cli.results.sidecar import to_json
 from gradcam_cli.runs.job import Unexplained
@@ -82,7 +83,7 @@ def run_evaluate(
     # An evaluation keeps more of each image than its name.
     sources = list(found.sources)
     boxes = boxes_of(request.boxes_csv, sources)
-    with OutputFolder(request.output).held(RECORD, ROWS) if request.output else nullcontext() as folder:
+    with study_folder(request.output).held(RECORD, ROWS) if request.output else nullcontext() as folder:
         try:
             engines = open_engines(request, len(sources), observer)
             layers = open_layers(request, engines, boxes)
@@ -231,7 +232,7 @@ def gate_text(gate: Gate) -> str:
 
 
 def _write(
-    folder: OutputFolder,
+    folder: StudyFolder,
     record: Mapping[str, Any],
     summary: StudySummary,
     request: EvaluateRequest,

@@ -106,7 +106,7 @@ class _Finding:
         if is_url(path):
             yield from self._listed_url(path)
             return
-        place = _mirrored(path)
+        place = mirrored(path)
         if os.path.isdir(path):  # noqa: PTH112 - as above
             name = place or os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 - as above
             yield from self._walked(path, f"{place}/" if place else "", name)
@@ -120,7 +120,7 @@ class _Finding:
     def _listed_url(self, url: str) -> Iterator[Source]:
         """Take an object without asking for it: a list may have millions. What is not there gets a record."""
         stored = self.stores.object(url)
-        place = _mirrored(url.split("://", 1)[1])
+        place = mirrored(url.split("://", 1)[1])
         if url.endswith("/"):
             yield from self._objects(url, f"{place}/")
         else:
@@ -130,7 +130,7 @@ class _Finding:
         output = self.output.text if isinstance(self.output, Url) else None
         for met in find_objects(url, self.stores, self.rules, self.left_out, output):
             # Names of objects may hold `..` and empty parts, which must not lead out of the output.
-            yield Source(prefix + _mirrored(met.relative), met.stored.url, stored=met.stored)
+            yield Source(prefix + mirrored(met.relative), met.stored.url, stored=met.stored)
 
     def _members(self, path: str, place: str) -> Iterator[Source]:
         """Take the photographs of a tar; where it is damaged, its own name says so in a record."""
@@ -156,8 +156,8 @@ def _is_absent(path: str) -> bool:
     return False
 
 
-def _mirrored(path: str) -> str:
-    """Place a listed path in the output as `tar` would: no drive, no leading `/` or `..`."""
+def mirrored(path: str) -> str:
+    """Give the place of a listed path, or of an object, in the output, as `tar` would: no drive, no `/` or `..`."""
     parts = _posix(os.path.normpath(os.path.splitdrive(path)[1])).split("/")
     return "/".join(part for part in parts if part not in {"", "..", "."})
 

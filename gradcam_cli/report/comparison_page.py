@@ -1,16 +1,15 @@
 """The page of a comparison: the images that changed most, before and after, in one HTML file that needs no other."""
 
-import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from gradcam_cli.atomic import atomically
-from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.opencv import quiet_single_thread
 from gradcam_cli.imaging.overlay import colour_table
+from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.report.compare import Comparison, Facts, ImageChange
 from gradcam_cli.report.entries import Entry
 from gradcam_cli.report.image_state import GRID, ClassState, ImageState
@@ -19,14 +18,16 @@ from gradcam_cli.report.payload import encoded
 from gradcam_cli.report.report import sample_range_of
 from gradcam_cli.report.thumbnails import Photographs, data_address, thumbnail_of
 from gradcam_cli.results.run import Run
+from gradcam_cli.results.tree import tree_of
 from gradcam_cli.settings import OverlaySettings, SampleRange
+from gradcam_cli.urls import Url
 
 PAGE_MARK: Final = "<!doctype html>\n<!-- gradcam-cli comparison -->"
 # The photographs are inside the page: about 20 kB each.
 SHOWN: Final = 100
 
 
-def write_comparison_page(path: Path, comparison: Comparison, new: Run, crossed: Sequence[str]) -> None:
+def write_comparison_page(path: Path | Url, comparison: Comparison, new: Run, crossed: Sequence[str]) -> None:
     """Write the page; `new` tells where the photographs are, `crossed` are the limits to name at the top.
 
     Raises:
@@ -43,11 +44,7 @@ def write_comparison_page(path: Path, comparison: Comparison, new: Run, crossed:
         total=len(comparison.images),
         shown=min(SHOWN, len(comparison.images)),
     )
-    try:
-        with atomically(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise EnvironmentStop(f"{path}: the page cannot be written: {error.strerror}.") from error
+    tree_of(path.parent).write(path.name, text.encode("utf-8"))
 
 
 def _facts(facts: Facts) -> str:
@@ -87,8 +84,8 @@ def _data(comparison: Comparison, new: Run) -> dict[str, Any]:
 
 
 def _photo(photographs: Photographs, entry: Entry, sample_range: SampleRange | None) -> str | None:
-    place = photographs.find(entry)
-    data = thumbnail_of(os.fspath(place), sample_range) if place else None
+    photo = photographs.find(entry)
+    data = thumbnail_of(partial(read_source, photo), sample_range) if photo else None
     return data_address(data) if data else None
 
 

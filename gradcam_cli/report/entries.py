@@ -1,10 +1,8 @@
 """The images of a run as the report shows them: read from sidecars, with each map carried onto a common grid."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,6 +13,7 @@ from gradcam_cli.imaging.geometry import Axis, Box, CellLine, Fit, Size, axes, i
 from gradcam_cli.report.image_state import NOT_WHOLE, fit_of, heat_of
 from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record, name_on_disk
+from gradcam_cli.results.tree import Tree
 
 # Sides of the grid over the photograph on which maps of all shapes are compared.
 GRID: Final = 16
@@ -70,14 +69,9 @@ class Entry:
         return Size(width, height) if width and height else None
 
 
-def read_entries(root: Path) -> list[Entry]:
+def read_entries(tree: Tree) -> list[Entry]:
     """Read every sidecar below an output folder, sorted by path; what is no sidecar is passed over."""
-    return list(_entries(root))
-
-
-def _entries(root: Path) -> Iterator[Entry]:
-    for path, record in records_below(root):
-        yield entry_of(record, path.relative_to(root).as_posix().removesuffix(".json"))
+    return [entry_of(record, name.removesuffix(".json")) for name, record in records_below(tree)]
 
 
 def entry_of(record: Record, relative: str) -> Entry:

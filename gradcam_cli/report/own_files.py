@@ -1,25 +1,24 @@
 """JSON files that are made of runs: each begins its life with a key that proves whose it is."""
 
-import os
 from pathlib import Path
 
-from gradcam_cli.atomic import atomically
-from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, UsageError
-from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.errors import ImageError, Reason, UsageError
 from gradcam_cli.results.ownership import parsed
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.tree import tree_of
 from gradcam_cli.settings import Limits
+from gradcam_cli.urls import Url
 
 LIMITS = Limits(max_file_bytes=2**30)
 
 
-def read_own(path: Path, mark: str) -> Record | None:
+def read_own(path: Path | Url, mark: str) -> Record | None:
     """Read a JSON object that has the key `mark`; None where the file is something else.
 
     Raises:
         ImageError: the file cannot be read; its reason is `vanished` where there is none.
     """
-    data = read_file(os.fspath(path), LIMITS)
+    data = tree_of(path.parent).read(path.name, LIMITS)
     try:
         record = parsed(data)
     except ValueError:
@@ -27,7 +26,7 @@ def read_own(path: Path, mark: str) -> Record | None:
     return record if isinstance(record, dict) and mark in record else None
 
 
-def write_own(path: Path, text: str, mark: str) -> None:
+def write_own(path: Path | Url, text: str, mark: str) -> None:
     """Write a JSON object that has the key `mark`, whole or not at all; its folder is made.
 
     Raises:
@@ -40,9 +39,4 @@ def write_own(path: Path, text: str, mark: str) -> None:
         foreign = error.reason not in {Reason.VANISHED, Reason.EMPTY}
     if foreign:
         raise UsageError(f"{path} exists already, and this program did not write it. Choose another place.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomically(path) as temporary:
-            temporary.write_text(text, encoding="ascii", newline="\n")
-    except OSError as error:
-        raise EnvironmentStop(f"{path}: cannot be written: {error.strerror}.") from error
+    tree_of(path.parent).write(path.name, text.encode("ascii"))

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from gradcam_cli.report.places import PLACES, place_of
 from gradcam_cli.report.thumbnails import Thumbnail
 from gradcam_cli.requests import ReportSort
 from gradcam_cli.settings import COLORMAPS, OverlaySettings
+from gradcam_cli.urls import is_url
 
 Json = dict[str, Any]
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -57,6 +59,9 @@ class Links:
 
 
 def _relative(path: str, start: str) -> str | None:
+    if is_url(path) or is_url(start):
+        (store, _, path), (other, _, start) = path.partition("://"), start.partition("://")
+        return posixpath.relpath(f"/{path}", f"/{start}") if store == other else None
     try:
         return os.path.relpath(path, start or os.curdir)
     except ValueError:

@@ -1,7 +1,5 @@
 """From an output folder to its page."""
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -9,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gradcam_cli.atomic import atomically
-from gradcam_cli.errors import EnvironmentStop, UsageError
+from gradcam_cli.errors import ImageError, Reason, UsageError
 from gradcam_cli.report.analysis import class_means, clusters_of
 from gradcam_cli.report.charts import Histogram, histogram
 from gradcam_cli.report.entries import Entry, read_entries
 from gradcam_cli.report.ordering import area_of, score_of, sorted_entries
+from gradcam_cli.report.own_files import LIMITS
 from gradcam_cli.report.page import MARK, Page, rendered
 from gradcam_cli.report.payload import Links, Shown, payload_of
 from gradcam_cli.report.thumbnail_list import keep_thumbnails
@@ -22,8 +20,10 @@ from gradcam_cli.report.thumbnails import Photographs, ThumbnailMaker
 from gradcam_cli.requests import ReportRequest
 from gradcam_cli.results.packed_reading import RunFiles
 from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.results.tree import Tree, tree_of
 from gradcam_cli.settings import OverlaySettings, SampleRange
 from gradcam_cli.text import counted
+from gradcam_cli.urls import Url, written
 
 PAGE: Final = "index.html"
 THUMBNAILS: Final = "report"
@@ -33,7 +33,7 @@ THUMBNAILS: Final = "report"
 class Written:
     """The page that was written: how many images it shows, of how many, and how many classes it flags."""
 
-    path: Path
+    path: Path | Url
     shown: int
     total: int
     flagged: int
@@ -51,70 +51,67 @@ def write_report(request: ReportRequest) -> Written:
     """Write the page of a run, and thumbnails below the run's folder unless it is self-contained.
 
     Raises:
-        UsageError: there is no run, or a file that is not this program's stands where the page should be.
-        EnvironmentStop: the page or a thumbnail cannot be written.
+        UsageError: there is no run, a file that is not this program's stands where the page should be, or the page
+            would link files of a store that it is not in.
+        EnvironmentStop: the page or a thumbnail cannot be written; a store fails again and again.
     """
     run = read_run(request.run)
     output = request.output or request.run / PAGE
+    if not request.self_contained and type(request.run) is not type(output):
+        raise UsageError(f"{output}: a page cannot link the files of {request.run} from there: say `self_contained`.")
     refuse_foreign(output)
-    entries = sorted_entries(read_entries(request.run), request.sort)
+    tree = tree_of(request.run)
+    entries = sorted_entries(read_entries(tree), request.sort)
     means = class_means(entries)
     shown = entries[: request.limit]
-    try:
-        style = OverlaySettings(**run.record["options"].get("overlay", {}))
-        with closing(RunFiles(request.run)) as files:
-            thumbnails = _thumbnail_maker(run, request, style, files).make_all(shown)
-            is_packed = files.is_packed
-        links = Links(os.fspath(request.run), os.fspath(output.parent), request.self_contained, is_packed)
-        content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
-        # Images that failed have neither an overlay nor a place in the grid.
-        pairs = zip(shown, thumbnails, strict=True)
-        missing = sum(thumbnail.photo is None for entry, thumbnail in pairs if entry.classes)
-        page = _page(run, entries, len(shown), missing, payload_of(content, links))
-        with atomically(output) as temporary:
-            temporary.write_text(rendered(page), encoding="utf-8")
-        keep_thumbnails(request.run / THUMBNAILS, output, [thumbnail.source for thumbnail in thumbnails])
-    except OSError as error:
-        raise EnvironmentStop(f"{output}: the report cannot be written: {error.strerror}.") from error
+    style = OverlaySettings(**run.record["options"].get("overlay", {}))
+    with closing(RunFiles(tree)) as files:
+        thumbnails = _thumbnail_maker(run, request, style, files, tree).make_all(shown)
+    links = Links(written(request.run), written(output.parent), request.self_contained, files.is_packed)
+    content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
+    # Images that failed have neither an overlay nor a place in the grid.
+    pairs = zip(shown, thumbnails, strict=True)
+    missing = sum(thumbnail.photo is None for entry, thumbnail in pairs if entry.classes)
+    page = _page(run, entries, len(shown), missing, payload_of(content, links))
+    tree_of(output.parent).write(output.name, rendered(page).encode("utf-8"))
+    keep_thumbnails(tree, THUMBNAILS, output, [thumbnail.source for thumbnail in thumbnails])
     return Written(output, len(shown), len(entries), sum(mean.flag is not None for mean in means))
 
 
-def refuse_foreign_page(folder: Path) -> None:
+def refuse_foreign_page(folder: Path | Url) -> None:
     """Refuse a run's folder where a page that is not this program's stands, as `refuse_foreign` does."""
     refuse_foreign(folder / PAGE)
 
 
-def refuse_foreign(path: Path, mark: str = MARK) -> None:
+def refuse_foreign(path: Path | Url, mark: str = MARK) -> None:
     """Refuse to replace a file that is no page of this program; those begin with `mark`.
 
     Raises:
         UsageError: there is such a file, or what is there cannot be read.
     """
     try:
+        start = tree_of(path.parent).read(path.name, LIMITS)[: len(mark)]
+    except ImageError as error:
+        if error.reason in {Reason.VANISHED, Reason.EMPTY}:
+            return
+        if error.reason is not Reason.NOT_REGULAR:
+            raise UsageError(f"{path}: {error}. Name another file by `output`.") from error
         # A device would be replaced by the page, and reading a pipe would never end.
-        foreign = not stat.S_ISREG(path.stat().st_mode) or _begins_otherwise(path, mark.encode())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}. Name another file by `output`.") from error
-    if foreign:
+        start = b""
+    if start != mark.encode():
         raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
 
 
-def _begins_otherwise(path: Path, mark: bytes) -> bool:
-    with path.open("rb") as file:
-        start = file.read(len(mark))
-    return start not in {b"", mark}
-
-
-def _thumbnail_maker(run: Run, request: ReportRequest, style: OverlaySettings, files: RunFiles) -> ThumbnailMaker:
+def _thumbnail_maker(
+    run: Run, request: ReportRequest, style: OverlaySettings, files: RunFiles, tree: Tree
+) -> ThumbnailMaker:
     return ThumbnailMaker(
-        request.run,
+        tree,
         THUMBNAILS,
         Photographs.of(run.record),
+        files,
         sample_range_of(run.record["options"].get("sample_range")),
         request.self_contained,
-        files.read,
         style,
     )
 
@@ -128,9 +125,9 @@ def sample_range_of(recorded: Any) -> SampleRange | None:
 
 def _page(run: Run, entries: Sequence[Entry], shown: int, missing: int, data: Mapping[str, Any]) -> Page:
     counts = Counter(entry.record["status"] for entry in entries)
-    folder = run.folder if isinstance(run.folder, Path) else Path()
+    name = run.folder.resolve().name if isinstance(run.folder, Path) else run.folder and run.folder.name
     return Page(
-        title=folder.resolve().name or "run",
+        title=name or "run",
         facts=list(_facts(run.record, entries)),
         counts={
             "images": len(entries),

@@ -18,6 +18,7 @@ from gradcam_cli.requests import ChangeLimit
 from gradcam_cli.results.ownership import SNAPSHOT_MARK
 from gradcam_cli.results.run import Run, read_run
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.urls import Url
 
 VERSION: Final = 1
 # What another run of the same model keeps to on every machine and engine in float32.
@@ -107,8 +108,8 @@ def snapshot_of(run: Run, tolerance: Iterable[ChangeLimit] = ()) -> Snapshot:
     return Snapshot(tuple(records), merged(usual, tolerance))
 
 
-def take_snapshot(run: Path, path: Path, tolerance: Iterable[str] = ()) -> Snapshot:
-    """Write the snapshot of a run's folder to a file.
+def take_snapshot(run: Path | Url, path: Path | Url, tolerance: Iterable[str] = ()) -> Snapshot:
+    """Write the snapshot of a run's folder to a file; both may be places in an object store.
 
     Args:
         run: the folder.
@@ -147,7 +148,7 @@ def _kept(record: Record) -> Record:
     }
 
 
-def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+def write_snapshot(path: Path | Url, snapshot: Snapshot) -> None:
     """Write a snapshot; one that is there already is replaced.
 
     Raises:
@@ -157,7 +158,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     write_own(path, snapshot.as_text(), SNAPSHOT_MARK)
 
 
-def read_snapshot(path: Path) -> Snapshot:
+def read_snapshot(path: Path | Url) -> Snapshot:
     """Read a snapshot back.
 
     Raises:

@@ -1,6 +1,7 @@
 """Which page shows which thumbnails: those that no page shows any longer are removed, and no other file."""
 
 import os
+import posixpath
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,6 +13,8 @@ from gradcam_cli.inputs.walk import THUMBNAIL_SUFFIX
 from gradcam_cli.report.own_files import read_own, write_own
 from gradcam_cli.results.ownership import REPORT_MARK
 from gradcam_cli.results.sidecar import to_json
+from gradcam_cli.results.tree import Tree, tree_of
+from gradcam_cli.urls import Url, is_url
 
 LIST: Final = "thumbnails.json"
 VERSION: Final = 1
@@ -19,11 +22,12 @@ VERSION: Final = 1
 NAME: Final = re.compile(rf"[0-9a-f]{{24}}{re.escape(THUMBNAIL_SUFFIX)}")
 
 
-def keep_thumbnails(folder: Path, page: Path, sources: Iterable[str | None]) -> None:
+def keep_thumbnails(tree: Tree, folder: str, page: Path | Url, sources: Iterable[str | None]) -> None:
     """Note which thumbnails a page shows, and remove those that pages showed and none shows now.
 
     Args:
-        folder: where the thumbnails are.
+        tree: the place of the run.
+        folder: where the thumbnails are below it.
         page: the page that was written.
         sources: addresses of its thumbnails; None and data URIs are no files.
 
@@ -31,25 +35,43 @@ def keep_thumbnails(folder: Path, page: Path, sources: Iterable[str | None]) -> 
         EnvironmentStop: the list cannot be written.
     """
     own = sorted({name for source in sources if source and NAME.fullmatch(name := source.rpartition("/")[2])})
-    before = _pages(folder)
-    place = os.path.relpath(page, folder).replace(os.sep, "/")
-    pages = {each: names for each, names in before.items() if each != place and (folder / each).is_file()}
+    before = _pages(tree.root / folder)
+    place = _relative(page, tree.root / folder)
+    pages = {each: names for each, names in before.items() if each != place and _is_there(tree.root / folder, each)}
     if own:
         pages[place] = own
     if not pages and not before:
         return
     try:
-        write_own(folder / LIST, to_json({REPORT_MARK: VERSION, "pages": pages}, indent=None), REPORT_MARK)
+        write_own(tree.root / folder / LIST, to_json({REPORT_MARK: VERSION, "pages": pages}, indent=None), REPORT_MARK)
     except UsageError:
         # A file of somebody else has the name of the list: nothing is known, so nothing is removed.
         return
     shown = {name for names in pages.values() for name in names}
     for name in {name for names in before.values() for name in names} - shown:
         with suppress(OSError):
-            (folder / name).unlink(missing_ok=True)
+            tree.remove(f"{folder}/{name}")
 
 
-def _pages(folder: Path) -> dict[str, list[str]]:
+def _relative(page: Path | Url, folder: Path | Url) -> str:
+    """Give the place of a page relative to the folder of the thumbnails."""
+    if isinstance(page, Path) and isinstance(folder, Path):
+        return os.path.relpath(page, folder).replace(os.sep, "/")
+    if isinstance(page, Url) and isinstance(folder, Url):
+        return posixpath.relpath(f"/{page.text.partition('://')[2]}", f"/{folder.text.partition('://')[2]}")
+    # It stands alone: it shows no thumbnails of this folder.
+    return str(page)
+
+
+def _is_there(folder: Path | Url, page: str) -> bool:
+    if isinstance(folder, Path):
+        return (folder / page).is_file()
+    scheme, _, path = folder.text.partition("://")
+    where = Url(f"{scheme}:/{posixpath.normpath(f'/{path}/{page}')}")
+    return not is_url(page) and tree_of(where.parent).size(where.name) is not None
+
+
+def _pages(folder: Path | Url) -> dict[str, list[str]]:
     """Read the list: the names of thumbnails by page; empty where there is none, or it is damaged."""
     try:
         record = read_own(folder / LIST, REPORT_MARK)

@@ -6,34 +6,38 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.atomic import atomically
 from gradcam_cli.cores import available_cores
 from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import Size, resize
 from gradcam_cli.imaging.opencv import quiet_single_thread
-from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, file_size, read_file
+from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, file_size
 from gradcam_cli.inputs.discovery import from_text
 from gradcam_cli.inputs.image_header import inspect
-from gradcam_cli.inputs.sources import STDIN
+from gradcam_cli.inputs.reading import read_source
+from gradcam_cli.inputs.sources import STDIN, Source
 from gradcam_cli.inputs.walk import THUMBNAIL_SUFFIX
 from gradcam_cli.report.entries import Entry, Window
+from gradcam_cli.results.packed_reading import RunFiles
+from gradcam_cli.results.stored_inputs import StoredInputs, opened
+from gradcam_cli.results.tree import Tree
 from gradcam_cli.runs.preparing import shown_size
 from gradcam_cli.settings import Limits, OverlaySettings, SampleRange
+from gradcam_cli.urls import is_url
 
 # About the width of a picture in the grid. Photographs of 500 pixels, as in ImageNet, are decoded at half their size.
 LONGEST_SIDE: Final = 240
 QUALITY: Final = 80
 LEAST_SHRINKING: Final = 0.75
 
-# Reads a file of the run, or a photograph, within limits.
-Read = Callable[[str, Limits], bytes]
+# Reads one file of the run, or one photograph, within limits.
+Read = Callable[[Limits], bytes]
 
 
 @dataclass(frozen=True)
@@ -51,33 +55,43 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that a thumbnail may be made of, and what its bytes are known by: files with one `content` are equal."""
+    """A file that a thumbnail may be made of, and what its bytes are known by: files with one `content` are equal.
 
-    path: str
+    `photo` is where a photograph is; None for an overlay.
+    """
+
+    read: Read
     content: str
-    is_photo: bool
+    photo: str | None
     panel: Window | None = None
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Where the photographs of a run may be, by its `run.json`."""
+    """Where the photographs of a run may be, by its `run.json`: on this machine, or in object stores."""
 
     folders: tuple[str, ...]
     files: Mapping[str, str]
+    stored: tuple[StoredInputs, ...] = ()
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Photographs":
-        """Read the places of the inputs from `run.json`; paths are relative to the current folder."""
+        """Read the places of the inputs from `run.json`; paths are relative to the current folder.
+
+        Raises:
+            StorageError: a store fails again and again. Where it refuses access, its photographs are not found.
+        """
         given = run.get("inputs") or {}
-        paths = [path for path in given.get("paths") or [] if isinstance(path, str) and path != STDIN]
+        named = [path for path in given.get("paths") or [] if isinstance(path, str) and path != STDIN]
+        stored, _ = opened(named)
+        paths = [path for path in named if not is_url(path)]
         folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112 - names that are not UTF-8 stay str
         # Paths of a list are mirrored as they were written, relative to the folder or to the root of the machine.
         listed = [os.curdir, os.sep] if given.get("list") else []
         files = {os.path.basename(path): path for path in paths if path not in folders}  # noqa: PTH119 - as above
-        return cls((*folders, *listed), files)
+        return cls((*folders, *listed), files, tuple(stored))
 
-    def find(self, entry: Entry) -> str | None:
+    def find(self, entry: Entry) -> Source | None:
         """Find the photograph of an image: a file at its path, of the size that the sidecar says."""
         image = entry.record["input"]
         name = from_text(image["path"], escaped="path_b64" in image)
@@ -86,23 +100,29 @@ class Photographs:
         places = [os.path.join(folder, name) for folder in self.folders]  # noqa: PTH118 - as above
         if name in self.files:
             places.insert(0, self.files[name])
-        return next((place for place in places if image.get("bytes") and file_size(place) == image["bytes"]), None)
+        size = image.get("bytes")
+        found = next((place for place in places if size and file_size(place) == size), None)
+        if found is not None:
+            return Source(name, found)
+        objects = (each.find(name) for each in self.stored)
+        same = (found for found in objects if found and found.listed and size and found.listed.size == size)
+        return next((Source(name, found.url, stored=found) for found in same), None)
 
 
 @dataclass(frozen=True)
 class ThumbnailMaker:
     """Makes the thumbnails of a run: in a folder below the output folder, or embedded as data URIs.
 
-    `read` reads photographs and overlays. `style` is how the run painted its overlays: from it is known where the
-    overlay lies in a figure.
+    `files` reads overlays. `style` is how the run painted its overlays: from it is known where the overlay lies in a
+    figure.
     """
 
-    root: Path
+    tree: Tree
     folder: str
     photographs: Photographs
+    files: RunFiles
     sample_range: SampleRange | None = None
     embedded: bool = False
-    read: Read = read_file
     style: OverlaySettings = field(default_factory=OverlaySettings)
 
     def make_all(self, entries: Sequence[Entry]) -> list[Thumbnail]:
@@ -110,17 +130,16 @@ class ThumbnailMaker:
 
         Files with the same bytes, as their sidecars say, have one thumbnail.
         """
-        if not self.embedded:
-            (self.root / self.folder).mkdir(exist_ok=True)
         found = [Thumbnail(None, None)] * len(entries)
         left = {i: self._candidates(entry) for i, entry in enumerate(entries)}
-        with quiet_single_thread(), ThreadPoolExecutor(available_cores()) as threads:
+        at_once = max(available_cores(), self.tree.calls_at_once)
+        with quiet_single_thread(), ThreadPoolExecutor(at_once) as threads:
             while firsts := {i: first for i, rest in left.items() if (first := next(rest, None))}:
                 unique = {first.content: first for first in firsts.values()}
                 made = dict(zip(unique, threads.map(self._make, unique.values()), strict=True))
                 for i, first in firsts.items():
                     if source := made[first.content]:
-                        found[i] = Thumbnail(source, first.path if first.is_photo else None, first.panel)
+                        found[i] = Thumbnail(source, first.photo, first.panel)
                 left = {i: left[i] for i, first in firsts.items() if made[first.content] is None}
         return found
 
@@ -130,36 +149,35 @@ class ThumbnailMaker:
         photo = self.photographs.find(entry)
         if photo is not None:
             content = entry.record["input"].get("sha256") or f"at {entry.relative}"
-            yield Candidate(photo, f"photo {content} {self.sample_range}", is_photo=True)
+            yield Candidate(partial(read_source, photo), f"photo {content} {self.sample_range}", photo.path)
         for found in entry.classes:
             if found.overlay is not None:
-                path = os.path.join(self.root, found.overlay)  # noqa: PTH118 - names that are not UTF-8 stay str
+                read = partial(self.files.read, found.overlay)
                 content = hashes.get(found.record["overlay"]) or f"at {found.overlay}"
-                panel = self._panel(path, entry)
-                yield Candidate(path, f"overlay {content} {panel}", is_photo=False, panel=panel)
+                panel = self._panel(read, entry)
+                yield Candidate(read, f"overlay {content} {panel}", None, panel)
 
-    def _panel(self, path: str, entry: Entry) -> Window | None:
+    def _panel(self, read: Read, entry: Entry) -> Window | None:
         """Where the overlay lies in a figure; None where the file is no figure of the run's style."""
         plan = plan_figure(shown_size(entry.size, self.style.max_side), self.style) if entry.size else None
-        if plan is None or size_of(path, self.read) != plan.size:
+        if plan is None or size_of(read) != plan.size:
             return None
         (width, height), box = (plan.size.width, plan.size.height), plan.overlay
         return box.left / width, box.top / height, box.right / width, box.bottom / height
 
     def _make(self, candidate: Candidate) -> str | None:
         """Make a thumbnail of one file; None where it cannot be read."""
-        sample_range = self.sample_range if candidate.is_photo else None
+        sample_range = self.sample_range if candidate.photo else None
         if self.embedded:
-            data = thumbnail_of(candidate.path, sample_range, candidate.panel, self.read)
+            data = thumbnail_of(candidate.read, sample_range, candidate.panel)
             return None if data is None else data_address(data)
         name = f"{self.folder}/{_hashed(candidate.content)}{THUMBNAIL_SUFFIX}"
-        if (self.root / name).is_file():
+        if self.tree.size(name) is not None:
             return name
-        data = thumbnail_of(candidate.path, sample_range, candidate.panel, self.read)
+        data = thumbnail_of(candidate.read, sample_range, candidate.panel)
         if data is None:
             return None
-        with atomically(self.root / name) as temporary:
-            temporary.write_bytes(data)
+        self.tree.write(name, data)
         return name
 
 
@@ -168,11 +186,11 @@ def _hashed(content: str) -> str:
     return hashlib.sha256(f"{LONGEST_SIDE} {content}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
-def size_of(path: str, read: Read = read_file) -> Size | None:
+def size_of(read: Read) -> Size | None:
     """Read the size of a picture file from its header; None where it cannot be read."""
     limits = Limits()
     try:
-        return inspect(read(path, limits), limits).header.size
+        return inspect(read(limits), limits).header.size
     except ImageError:
         return None
 
@@ -182,9 +200,7 @@ def data_address(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
-def thumbnail_of(
-    path: str, sample_range: SampleRange | None, panel: Window | None = None, read: Read = read_file
-) -> bytes | None:
+def thumbnail_of(read: Read, sample_range: SampleRange | None, panel: Window | None = None) -> bytes | None:
     """Make a small JPEG of a picture file, or of its part `panel`; None where it cannot be decoded.
 
     Its longest side has `LONGEST_SIDE` pixels, or as many as the picture has at 1/2, 1/4 or 1/8 of its size, if that is
@@ -194,7 +210,7 @@ def thumbnail_of(
     left, top, right, bottom = panel or (0.0, 0.0, 1.0, 1.0)
     longest = round(LONGEST_SIDE / min(right - left, bottom - top))
     try:
-        photo = decode(read(path, limits), limits, Needed(longest, 1, 1), sample_range)
+        photo = decode(read(limits), limits, Needed(longest, 1, 1), sample_range)
     except ImageError:
         return None
     pixels = photo.pixels if panel is None else _part(photo.pixels, panel)

@@ -5,9 +5,23 @@ from pathlib import Path
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.requests import Format
 from gradcam_cli.results.local_folder import LocalFolder
-from gradcam_cli.results.run_folder import RunFolder
+from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.run_folder import RunFolder, StudyFolder
 from gradcam_cli.storage import Stores
 from gradcam_cli.urls import Url
+
+
+def study_folder(root: Path | Url) -> StudyFolder:
+    """Give the folder of an evaluation.
+
+    Raises:
+        UsageError: the library of the object store is not installed.
+    """
+    if isinstance(root, Path):
+        return OutputFolder(root)
+    from gradcam_cli.results.stored_folder import StoredFolder
+
+    return StoredFolder(root)
 
 
 def run_folder(

@@ -12,11 +12,12 @@ from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.other_format import refuse_other_format
-from gradcam_cli.results.output import OutputFolder
+from gradcam_cli.results.output import OutputFolder, is_sidecar_name
 from gradcam_cli.results.ownership import is_made_of_runs
 from gradcam_cli.results.part_names import Packing, manifest_name
-from gradcam_cli.results.reading import read_sidecar, sidecars_below
+from gradcam_cli.results.reading import read_sidecar
 from gradcam_cli.results.sidecar import Record, to_json
+from gradcam_cli.results.tree import LocalTree
 from gradcam_cli.settings import Limits
 
 
@@ -63,8 +64,7 @@ class LocalFolder(OutputFolder):
 
     def sidecars(self) -> Iterator[str]:
         """Give the places of all sidecars, relative to the folder."""
-        for path in sidecars_below(self.root):
-            yield os.path.relpath(path, self.root).replace(os.sep, "/")
+        yield from filter(is_sidecar_name, LocalTree(self.root).names())
 
     def has_sidecar(self, source: Source) -> bool:
         """Whether there is a file in the place of a source's sidecar."""

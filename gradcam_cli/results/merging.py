@@ -1,25 +1,32 @@
 """Merge the shards of a run: their records are added up, and their outputs are linked into one folder."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gradcam_cli.errors import ImageError, UsageError
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.sources import Source
-from gradcam_cli.results.earlier_run import run_record_of
-from gradcam_cli.results.folder_lock import FolderLock
-from gradcam_cli.results.output import Names, OutputFolder
+from gradcam_cli.requests import Format
+from gradcam_cli.results.folders import run_folder
+from gradcam_cli.results.local_folder import LocalFolder
+from gradcam_cli.results.output import SIDECAR_SUFFIX, Names
+from gradcam_cli.results.packed_folder import PackedFolder
+from gradcam_cli.results.reading import run_record_in
 from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.runs_found import as_given
-from gradcam_cli.results.shard_parts import ShardPart, parts_in, records_in
+from gradcam_cli.results.shard_parts import ShardPart, parts_in, records_of_shards
 from gradcam_cli.results.sidecar import SCHEMA_VERSION, Record, name_on_disk
+from gradcam_cli.results.tree import Tree, existing, in_order, tree_of
+from gradcam_cli.settings import Limits
 from gradcam_cli.text import counted
+from gradcam_cli.urls import Url, place
 
-StrPath = str | os.PathLike[str]
+StrPath = str | os.PathLike[str] | Url
 
 
 def _ignore(text: str) -> None:
@@ -32,9 +39,10 @@ def merge_runs(
     """Make one run of its shards.
 
     The record of the run is `run.json`: the counts and times of the shards are added up. With several folders, the
-    outputs of all shards are linked into `output`, or copied where the file system has no links, each sidecar last.
-    With one folder that all shards wrote to, nothing is copied, and the records of the shards are removed at the end. A
-    later run of all images into the merged folder leaves out what the shards have explained.
+    outputs of all shards are linked into `output`, or copied where the file system has no links, each sidecar last;
+    tars and tables are linked or copied as they are. With one folder that all shards wrote to, nothing is copied, and
+    the records of the shards are removed at the end. A later run of all images into the merged folder leaves out what
+    the shards have explained. Each folder may be the URL of a prefix in an object store.
 
     Args:
         folders: the output folders of the shards: one for all, or several.
@@ -42,9 +50,10 @@ def merge_runs(
         note: takes a line where `output` holds a run with other options.
 
     Raises:
-        UsageError: a shard is missing, or did not reach all of its images; the shards differ in options, model or
-            count; two folders hold different results of one shard; outputs are missing; a folder is in use.
-        EnvironmentStop: the machine stopped it. The same call goes on from there.
+        UsageError: a shard is missing, or did not reach all of its images; the shards differ in options, model,
+            format or count; two folders hold different results of one shard; outputs are missing; a folder is in use;
+            a store refuses access.
+        EnvironmentStop: the machine or a store stopped it. The same call goes on from there.
 
     Example:
         >>> run = merge_runs(["out-1", "out-2"], "out")  # doctest: +SKIP
@@ -52,104 +61,157 @@ def merge_runs(
         (40, 2)
     """
     roots = _distinct(folders)
-    target = Path(output) if output is not None else _only(roots)
-    in_place = len(roots) == 1 and _same(roots[0], target)
-    folder = OutputFolder(target)
+    target = place(output) if output is not None else _only(roots)
+    if len(roots) == 1 and _same(roots[0].root, target):
+        return _merged_in_place(target)
+    _refuse_nested([tree.root for tree in roots], target)
     with ExitStack() as stack:
-        if in_place:
-            stack.enter_context(folder.held())
-            merged = _merged_before(target)
-            if merged is not None:
-                return merged
-        else:
-            _refuse_nested(roots, target)
-            for root in roots:
-                stack.enter_context(_unwritten(root))
+        for tree in roots:
+            stack.enter_context(tree.held())
         parts = parts_in(roots)
-        before = run_record_of(target)
-        if not in_place:
-            stack.enter_context(folder.held())
-            if before and before["options_sha256"] != parts[0].record["options_sha256"]:
-                note(f"{target}: an earlier run there had other options. Only its results of other images stay.")
-            _link(parts, folder)
+        folder = _folder(target, parts[0])
+        stack.enter_context(folder.held())
+        before = run_record_in(tree_of(target))
+        if before and before["options_sha256"] != parts[0].record["options_sha256"]:
+            note(f"{target}: an earlier run there had other options. Only its results of other images stay.")
+        if isinstance(folder, PackedFolder):
+            folder.adopt((part.packed, set(part.places)) for part in parts if part.packed)
+        else:
+            _bring(parts, folder)
         record = _summed(parts, before)
         folder.write_run(record)
-        if in_place:
-            _remove_records(parts)
+        _close(parts)
+    return _run(target, record)
+
+
+def _merged_in_place(target: Path | Url) -> Run:
+    """Merge the shards of one folder: nothing but records and manifests is written."""
+    tree = tree_of(target)
+    first = next(records_of_shards(tree), None)
+    folder = _folder(target, first) if first else _folder_of_a_run(target, run_record_in(tree))
+    with folder.held():
+        # What was listed before the folder was locked may have changed.
+        tree = tree_of(target)
+        before = run_record_in(tree)
+        if _is_merged(tree, before):
+            return read_run(target)
+        parts = parts_in([tree])
+        record = _summed(parts, before)
+        folder.write_run(record)
+        _close(parts)
+        _remove_records(parts)
+    return _run(target, record)
+
+
+def _folder(target: Path | Url, part: ShardPart) -> RunFolder:
+    return _folder_of_a_run(target, part.record)
+
+
+def _folder_of_a_run(target: Path | Url, record: Record | None) -> RunFolder:
+    found: Format = next((name for name in get_args(Format) if record and record.get("format") == name), "files")
+    return run_folder(target, format=found)
+
+
+def _run(target: Path | Url, record: Record) -> Run:
     return Run(target, record["counts"], int(bool(record["counts"]["failed"])), record)
 
 
-def _distinct(folders: Iterable[StrPath]) -> list[Path]:
-    roots: list[Path] = []
-    for root in map(Path, folders):
-        if not root.is_dir():
-            raise UsageError(f"{root}: there is no such folder.")
-        if not any(_same(root, other) for other in roots):
-            roots.append(root)
-    if not roots:
+def _distinct(folders: Iterable[StrPath]) -> list[Tree]:
+    trees: list[Tree] = []
+    for root in map(place, folders):
+        if not any(_same(root, other.root) for other in trees):
+            trees.append(existing(root))
+    if not trees:
         raise UsageError("Name the output folders of the shards, or the one that all wrote to.")
-    return roots
+    return trees
 
 
-def _only(roots: Sequence[Path]) -> Path:
-    if len(roots) > 1:
+def _only(trees: Sequence[Tree]) -> Path | Url:
+    if len(trees) > 1:
         raise UsageError("Shards in several folders are brought into one: name it by `output`.")
-    return roots[0]
+    return trees[0].root
 
 
-def _same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _same(one: Path | Url, other: Path | Url) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return os.path.realpath(one) == os.path.realpath(other)
+    return one == other
 
 
-def _refuse_nested(roots: Sequence[Path], target: Path) -> None:
-    merged = os.path.realpath(target)
+def _refuse_nested(roots: Sequence[Path | Url], target: Path | Url) -> None:
     for root in roots:
-        real = os.path.realpath(root)
-        if os.path.commonpath([real, merged]) in {real, merged}:
+        if _contains(root, target) or _contains(target, root):
             raise UsageError(f"{target} and {root} lie in one another: name another folder by `output`.")
 
 
-@contextmanager
-def _unwritten(root: Path) -> Iterator[None]:
-    """Lock a folder until the block ends, so that no run writes to it; nothing is written there."""
-    lock = FolderLock(root)
-    lock.take()
-    try:
-        yield
-    finally:
-        lock.release()
+def _contains(outer: Path | Url, inner: Path | Url) -> bool:
+    if isinstance(outer, Path) and isinstance(inner, Path):
+        real = os.path.realpath(outer)
+        return os.path.commonpath([real, os.path.realpath(inner)]) == real
+    if isinstance(outer, Url) and isinstance(inner, Url):
+        return f"{inner.text}/".startswith(f"{outer.text}/")
+    return False
 
 
-def _merged_before(root: Path) -> Run | None:
-    """Give the run of a folder whose shards were merged; records that a killed merge has left are removed."""
-    record = run_record_of(root)
+def _is_merged(tree: Tree, record: Record | None) -> bool:
+    """Whether the shards of a folder were merged; records that a killed merge has left are removed."""
     known = record.get("shards") if record else None
     if not isinstance(known, list):
-        return None
+        return False
     hashes = {Shard(len(known), each["index"]): each["sha256"] for each in known}
-    found = list(records_in(root))
+    found = list(records_of_shards(tree))
     if any(hashes.get(part.shard) != part.sha256 for part in found):
-        return None
+        return False
+    if any(part.packed for part in found):
+        # The merge may have been killed before it wrote the manifest.
+        return False
     _remove_records(found)
-    return read_run(root)
+    return True
 
 
-def _link(parts: Iterable[ShardPart], folder: OutputFolder) -> None:
+def _bring(parts: Sequence[ShardPart], folder: RunFolder) -> None:
+    """Link or copy the outputs of all images, several at the same time where a store is involved."""
+    images = [(part, place) for part in parts for place in part.places]
+
+    def bring(image: tuple[ShardPart, str]) -> None:
+        part, relative = image
+        try:
+            _bring_image(part, relative, folder)
+        except ImageError as error:
+            raise UsageError(f"{folder.root}: {as_text(relative)!r}: {error}.") from error
+
+    trees = [tree_of(folder.root), *(part.tree for part in parts)]
+    for _ in in_order(bring, images, max(trees, key=lambda tree: tree.calls_at_once)):
+        pass
+
+
+def _bring_image(part: ShardPart, relative: str, folder: RunFolder) -> None:
+    sidecar = part.sidecar(relative)
+    source = Source(relative, relative)
+    inner = relative.rpartition("/")[0]
+    sizes = {name_on_disk(sidecar, file["name"]): file["bytes"] for file in sidecar["files"]}
+    names = {name: f"{inner}/{name}".lstrip("/") for name in sizes}
+    origin = part.folder
+    if isinstance(origin, Path) and isinstance(folder, LocalFolder):
+        paths = {name: origin / path for name, path in names.items()}
+        folder.link_image(Names(source, several=False), paths, origin / f"{relative}{SIDECAR_SUFFIX}")
+        return
+    same = folder.has_sidecar(source) and folder.read_sidecar(source) == sidecar
+    if same and all(folder.size_beside(source, name) == size for name, size in sizes.items()):
+        return
+    files = {name: part.tree.read(path, Limits(max_file_bytes=max(1, sizes[name]))) for name, path in names.items()}
+    folder.write_image(Names(source, several=False), files, sidecar)
+
+
+def _close(parts: Iterable[ShardPart]) -> None:
     for part in parts:
-        for place in part.places:
-            path, sidecar = part.sidecar_path(place), part.sidecar(place)
-            names = [name_on_disk(sidecar, file["name"]) for file in sidecar["files"]]
-            try:
-                folder.link_image(
-                    Names(Source(place, place), several=False), {name: path.with_name(name) for name in names}, path
-                )
-            except ImageError as error:
-                raise UsageError(f"{folder.root}: {as_text(place)!r}: {error}.") from error
+        if part.packed:
+            part.packed.close()
 
 
 def _remove_records(parts: Iterable[ShardPart]) -> None:
     for part in parts:
-        part.path.unlink(missing_ok=True)
+        part.tree.remove(part.shard.run_record)
 
 
 def _summed(parts: Sequence[ShardPart], before: Record | None) -> Record:
@@ -168,6 +230,7 @@ def _summed(parts: Sequence[ShardPart], before: Record | None) -> Record:
         "interrupted": False,
         "left_out": _largest([record["left_out"] for record in records]),
         "shards": [_share(part) for part in parts],
+        **{name: origin[name] for name in ("format",) if name in origin},
         **{name: origin[name] for name in ("model", "options", "options_sha256", "versions")},
     }
 

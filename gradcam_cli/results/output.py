@@ -250,7 +250,7 @@ class OutputFolder:
     def _link(self, path: Path, origin: Path) -> None:
         try:
             with atomically(path, self._owner) as temporary:
-                _link_or_copy(origin, temporary)
+                link_or_copy(origin, temporary)
         except OSError as error:
             raise translated(error, path) from error
 
@@ -290,8 +290,11 @@ def is_left_behind(name: str) -> bool:
     return name.startswith(PREFIX) and name.endswith((TEMPORARY_SUFFIX, LOCK_SUFFIX))
 
 
-def _link_or_copy(origin: Path, path: Path) -> None:
-    """Hard links cost no bytes, and are safe: no file is ever changed in place. Between file systems there are none."""
+def link_or_copy(origin: Path, path: Path) -> None:
+    """Give a file another name.
+
+    Hard links cost no bytes, and are safe: no file is ever changed in place. Between file systems there are none.
+    """
     try:
         path.hardlink_to(origin)
     except OSError:

@@ -5,7 +5,7 @@ same bytes. A part takes its name when it is full, or when the run ends; a run t
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ from typing import Any
 from gradcam_cli.errors import EnvironmentStop, ImageError
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.sources import Source
+from gradcam_cli.results.adopted_parts import adopt_parts
 from gradcam_cli.results.local_folder import LocalFolder
+from gradcam_cli.results.manifest import manifest_of
 from gradcam_cli.results.output import SIDECAR_SUFFIX, Names, translated
 from gradcam_cli.results.ownership import is_made_of_runs
 from gradcam_cli.results.parquet_part import require_pyarrow
 from gradcam_cli.results.part_names import IMAGES_PER_FILE, SHARD_MANIFEST, Packing, PartName, manifest_name
 from gradcam_cli.results.part_place import PartPlace
-from gradcam_cli.results.parts import OpenPart, Parts, manifest_of
+from gradcam_cli.results.parts import OpenPart, Parts
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.stored_folder import StoredFolder
 from gradcam_cli.urls import Url
@@ -167,6 +169,19 @@ class PackedFolder:
             if self._open is not None:
                 self._open.discard()
             self._open = None
+            raise self._stopped(error) from error
+
+    def adopt(self, others: Iterable[tuple[Parts, Collection[str]]]) -> None:
+        """Copy part files of other folders, of each those images that are named; see `adopt_parts`.
+
+        Raises:
+            EnvironmentStop: a part is damaged, or cannot be written.
+        """
+        try:
+            adopt_parts(self._parts, others)
+        except ImageError as error:
+            raise EnvironmentStop(f"{self.root}: {error}") from error
+        except OSError as error:
             raise self._stopped(error) from error
 
     def write_run(self, record: Mapping[str, Any]) -> None:

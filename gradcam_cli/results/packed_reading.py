@@ -1,23 +1,21 @@
 """Sidecars and overlays of a run, whether they are files or are in part files."""
 
 import heapq
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.walk import OVERLAY_SUFFIX
 from gradcam_cli.results.output import SIDECAR_SUFFIX
 from gradcam_cli.results.part_index import PartEntry
-from gradcam_cli.results.part_names import PartName
-from gradcam_cli.results.part_place import LocalParts, PartPlace
+from gradcam_cli.results.part_names import PartName, parts_among
+from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.parts import Parts
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.tree import Tree
 from gradcam_cli.settings import Limits
 
 _NUMBER: Final = re.compile(r"\.\d+\Z")
@@ -26,13 +24,13 @@ Listed = tuple[str, PartName, PartEntry]
 
 
 def packed_records(place: PartPlace, root: str) -> Iterator[tuple[str, Record]]:
-    """Read the sidecars of all part files at the top of a folder, sorted by the path that each would have as a file.
+    """Read the sidecars of all part files at the top of a folder, sorted by the name that each would have as a file.
 
     Only parts whose ranges of paths overlap are read at the same time, so that memory does not grow with their number.
 
     Args:
         place: the folder.
-        root: its name, with which the paths begin.
+        root: its name, for messages.
 
     Raises:
         UsageError: a part is damaged.
@@ -41,7 +39,7 @@ def packed_records(place: PartPlace, root: str) -> Iterator[tuple[str, Record]]:
         try:
             for group in _overlapping([_listed(parts, name) for name in parts.names]):
                 for path, name, entry in heapq.merge(*(_sorted(parts, each) for each in group)):
-                    yield f"{root}{path}", parts.sidecar(name, entry)
+                    yield path, parts.sidecar(name, entry)
         except ImageError as error:
             raise UsageError(f"{as_text(root)}: {error}. Explain its images anew, or remove it.") from error
 
@@ -72,39 +70,30 @@ def _overlapping(ranges: Sequence[tuple[str, str, PartName]]) -> Iterator[list[P
         yield group
 
 
-def below(root: Path) -> str:
-    """Give the prefix of the paths of files in a folder."""
-    return os.path.join(root, "")  # noqa: PTH118 - keeps names that are not UTF-8, and the slash
-
-
 class RunFiles:
-    """Reads the overlays of a run by the paths that they have as files, also where they are in part files."""
+    """Reads the files of a run by their names below its place, also where they are in part files."""
 
-    def __init__(self, root: Path) -> None:
-        """Read nothing yet."""
-        self._below = below(root)
-        self._parts = Parts(LocalParts(root))
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether the results are in part files."""
-        return bool(self._parts.names)
+    def __init__(self, tree: Tree) -> None:
+        """Find out whether there are part files."""
+        self._tree = tree
+        self.is_packed = bool(parts_among(tree.top_names()))
+        self._parts = Parts(tree.parts())
 
     def close(self) -> None:
         """Close the part files."""
         self._parts.close()
 
-    def read(self, path: str, limits: Limits) -> bytes:
+    def read(self, name: str, limits: Limits) -> bytes:
         """Read an overlay, or any other file.
 
         Raises:
             ImageError: it cannot be read.
         """
-        if self.is_packed and path.startswith(self._below) and path.endswith(OVERLAY_SUFFIX):
-            image = path.removeprefix(self._below).removesuffix(OVERLAY_SUFFIX)
+        if self.is_packed and name.endswith(OVERLAY_SUFFIX):
+            image = name.removesuffix(OVERLAY_SUFFIX)
             # Of several classes each overlay has its number before the suffix.
             for place in (image, _NUMBER.sub("", image)):
                 found = self._parts.find(place)
                 if found:
-                    return self._parts.file(*found, os.path.basename(path))  # noqa: PTH119 - as above
-        return read_file(path, limits)
+                    return self._parts.file(*found, name.rsplit("/", 1)[-1])
+        return self._tree.read(name, limits)

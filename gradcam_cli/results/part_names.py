@@ -22,6 +22,7 @@ IMAGES_PER_FILE: Final[dict[Packing, int]] = {"webdataset": 1_000, "parquet": 10
 INDEX_SUFFIX: Final = ".index.jsonl"
 SIDECAR_MEMBER: Final = "json"
 SHARD_MANIFEST: Final = re.compile(r"manifest\.[1-9]\d*-of-[1-9]\d*\.json")
+MANIFEST: Final = re.compile(rf"manifest\.json|{SHARD_MANIFEST.pattern}")
 _KINDS: Final = {"jpg": OVERLAY_SUFFIX, "npy": MAP_SUFFIX}
 _PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})\.(tar|parquet)")
 # Bytes that are not UTF-8, and the character that begins an escape.

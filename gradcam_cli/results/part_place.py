@@ -35,6 +35,9 @@ class PartPlace(Protocol):
             OSError, StorageError: it cannot be read.
         """
 
+    def path_of(self, name: str) -> Path | None:
+        """Give the path of a file on this machine; None where it is an object of a store."""
+
     def temporary(self, owner: str) -> Path:
         """Name a file of this machine that is not there, for what is going to be published."""
 
@@ -66,6 +69,10 @@ class LocalParts:
     def open(self, name: str) -> BinaryIO:
         """Open a file."""
         return (self._root / name).open("rb")
+
+    def path_of(self, name: str) -> Path | None:
+        """Give the path of a file."""
+        return self._root / name
 
     def temporary(self, owner: str) -> Path:
         """Name a file in the same folder, so that it is renamed and not copied."""
@@ -103,6 +110,11 @@ class StoredParts:
         url = (self._root / name).text
         return io.BufferedReader(_Ranges(self._store, url, self._store.stat(url).size), READ_AHEAD)
 
+    def path_of(self, name: str) -> Path | None:
+        """Objects have no path."""
+        del name
+        return None
+
     def temporary(self, owner: str) -> Path:
         """Name a file in the folder for temporary files."""
         del owner
@@ -113,7 +125,7 @@ class StoredParts:
     def publish(self, path: Path, name: str) -> None:
         """Put an object, and remove the file."""
         self._check()
-        self._store.put((self._root / name).text, path.read_bytes())
+        self._store.put_file((self._root / name).text, path)
         path.unlink()
 
     def remove(self, name: str) -> None:

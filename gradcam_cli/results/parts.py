@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, Final, Protocol
 from gradcam_cli.disk_table import DiskTable, Row, key_of
 from gradcam_cli.errors import ImageError, Reason, StorageError
 from gradcam_cli.inputs.shards import Shard
-from gradcam_cli.results.ownership import MANIFEST_MARK
 from gradcam_cli.results.parquet_part import ParquetPart, ParquetWriter
 from gradcam_cli.results.part_index import (
     PartEntry,
@@ -32,7 +31,6 @@ OPEN_PARTS: Final = 64
 CHUNK: Final = 2**20
 # The number of a part and an offset in its index are kept as one number.
 OFFSETS: Final = 2**40
-MANIFEST_VERSION: Final = 1
 
 
 class PartWriter(Protocol):
@@ -214,8 +212,8 @@ class Parts:
                 self._index(name)
             return self._summaries[name]
 
-    def without(self, places: Iterable[str], owner: str) -> None:
-        """Rewrite the parts that have one of these images, without these images.
+    def without(self, places: Iterable[str], owner: str) -> list[PartName]:
+        """Rewrite the parts that have one of these images, without these images, and name those parts.
 
         Raises:
             ImageError, OSError: a part is damaged, or cannot be written.
@@ -228,6 +226,7 @@ class Parts:
         for name, dropped in gone.items():
             self._rewrite(name, dropped, owner)
             self._renew(name, dropped)
+        return list(gone)
 
     def _rewrite(self, name: PartName, dropped: set[str], owner: str) -> None:
         left = [entry for entry in self.entries(name) if entry.place not in dropped]
@@ -332,28 +331,6 @@ def hash_of_file(file: BinaryIO) -> str:
     while chunk := file.read(CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def manifest_of(parts: Parts, names: Iterable[PartName]) -> Record:
-    """List parts with their hashes and counts, for `manifest.json`.
-
-    Raises:
-        ImageError: a part is damaged.
-    """
-    found = [(name, parts.summary(name)) for name in names]
-    listed = [
-        {
-            "name": str(name),
-            "bytes": summary.bytes,
-            "sha256": summary.sha256,
-            "images": summary.images,
-            "explained": summary.explained,
-            "failed": summary.images - summary.explained,
-        }
-        for name, summary in found
-    ]
-    counts = {each: sum(part[each] for part in listed) for each in ("images", "explained", "failed")}  # type: ignore[misc]
-    return {MANIFEST_MARK: MANIFEST_VERSION, "counts": counts, "parts": listed}
 
 
 class _Hashed(io.RawIOBase):

@@ -1,48 +1,73 @@
-"""Sidecars that are there: where they are, and what they say."""
+"""Sidecars and records of runs that are there: where they are, and what they say. Every reader of a run is here."""
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gradcam_cli.errors import ImageError
 from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.results.output import SIDECAR_LIMITS, is_sidecar_name
 from gradcam_cli.results.ownership import is_record, parsed
-from gradcam_cli.results.packed_reading import below, packed_records
-from gradcam_cli.results.part_place import LocalParts
+from gradcam_cli.results.packed_reading import packed_records
+from gradcam_cli.results.part_names import parts_among
 from gradcam_cli.results.sidecar import Record
+from gradcam_cli.results.tree import Tree, in_order
 
 
 def read_sidecar(path: Path) -> Record | None:
     """Read a sidecar of this program; None where there is none, or none that is whole."""
     try:
-        record = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
-    except (ImageError, ValueError):
+        return _record(read_file(os.fspath(path), SIDECAR_LIMITS))
+    except ImageError:
+        return None
+
+
+def record_in(tree: Tree, name: str) -> Record | None:
+    """Read a sidecar, or the record of a run; None where there is none of this program, or none that is whole.
+
+    Raises:
+        UsageError: the store refuses access.
+        StorageError: the store fails again and again.
+    """
+    try:
+        return _record(tree.read(name, SIDECAR_LIMITS))
+    except ImageError:
+        return None
+
+
+def run_record_in(tree: Tree, name: str = RUN_RECORD) -> Record | None:
+    """Read the `run.json` of a place, or the record of a shard; None where there is none. Errors: see `record_in`."""
+    record = record_in(tree, name)
+    return record if record is not None and isinstance(record.get("options"), dict) else None
+
+
+def records_below(tree: Tree) -> Iterator[tuple[str, Record]]:
+    """Read every sidecar below a place, sorted by its relative name; files that are no sidecars are passed over.
+
+    Those in part files at the top have the name that they would have as files.
+
+    Raises:
+        UsageError: a part file is damaged, or the store refuses access.
+        StorageError: the store fails again and again.
+    """
+    names = list(tree.names())
+    has_parts = bool(parts_among(name for name in names if "/" not in name))
+    packed = packed_records(tree.parts(), str(tree.root)) if has_parts else iter(())
+    yield from heapq.merge(_file_records(tree, names), packed, key=lambda pair: pair[0])
+
+
+def _file_records(tree: Tree, names: Iterable[str]) -> Iterator[tuple[str, Record]]:
+    sidecars = sorted(filter(is_sidecar_name, names))
+    for name, record in in_order(lambda name: (name, record_in(tree, name)), sidecars, tree):
+        if record is not None and "input" in record:
+            yield name, record
+
+
+def _record(data: bytes) -> Record | None:
+    try:
+        record = parsed(data)
+    except ValueError:
         return None
     return record if is_record(record) else None
-
-
-def records_below(root: Path) -> Iterator[tuple[Path, Record]]:
-    """Read every sidecar below a folder, sorted by path; files that are no sidecars are passed over.
-
-    Those in part files at its top have the path that they would have as files.
-    """
-    packed = packed_records(LocalParts(root), below(root))
-    for path, record in heapq.merge(_file_records(root), packed, key=lambda pair: pair[0]):
-        yield Path(path), record
-
-
-def _file_records(root: Path) -> Iterator[tuple[str, Record]]:
-    for path in sorted(sidecars_below(root)):
-        record = read_sidecar(Path(path))
-        if record is not None and "input" in record:
-            yield path, record
-
-
-def sidecars_below(root: Path) -> Iterator[str]:
-    """Give the path of each file below a folder that has the name of a sidecar."""
-    for parent, _, files in os.walk(root):
-        for name in files:
-            if is_sidecar_name(name):
-                yield os.path.join(parent, name)  # noqa: PTH118 - names that are not UTF-8 stay str

@@ -1,23 +1,40 @@
-"""Records one a line: as JSON in a file, and for people."""
+"""Records one a line: as JSON in a file or an object, and for people."""
 
-from collections.abc import Iterator, Mapping
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from gradcam_cli.errors import STAYS, EnvironmentStop
+from gradcam_cli.errors import STAYS, EnvironmentStop, StorageError
 from gradcam_cli.results.sidecar import Record, to_json
+from gradcam_cli.storage import Stores
+from gradcam_cli.storage_errors import refusal
+from gradcam_cli.urls import is_url
 
 STDOUT = "-"
 
 
 @contextmanager
 def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
-    """Open a file of records for writing; None for none, - for `stdout`."""
+    """Open a file of records for writing; None for none, - for `stdout`.
+
+    Objects of stores are put whole: an empty one at the beginning, which shows that it can be put, and one with all
+    lines when the block ends, however it ends.
+    """
     if name is None:
         yield None
     elif name == STDOUT:
         yield stdout
+    elif is_url(name):
+        stored = Stores().of(name)
+        try:
+            stored.put(name, b"")
+        except StorageError as error:
+            raise refusal(error) from None
+        with spooled(lambda path: stored.put_file(name, path)) as lines:
+            yield lines
     else:
         # Only errors of this file are its own: what happens while records are made is caught where it arises.
         try:
@@ -30,6 +47,29 @@ def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
             # Each line was flushed: an error was reported when the line could not be written.
             with suppress(OSError):
                 file.close()
+
+
+@contextmanager
+def spooled(put: Callable[[Path], None]) -> Iterator[TextIO]:
+    """Write lines to a temporary file, which `put` puts into a store when the block ends, however it ends.
+
+    Raises:
+        EnvironmentStop: there is no place for the temporary file.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="gradcam-lines-")
+    except OSError as error:
+        raise EnvironmentStop(f"The folder for temporary files cannot be written: {error.strerror}.") from error
+    os.close(descriptor)
+    path = Path(name)
+    try:
+        try:
+            with path.open("w", encoding="ascii", newline="\n") as file:
+                yield file
+        finally:
+            put(path)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def write_line(lines: TextIO, record: Record, name: str | None) -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.shards import RUN_RECORD
-from gradcam_cli.results.earlier_run import run_record_of
-from gradcam_cli.results.reading import records_below
+from gradcam_cli.inputs.shards import shard_of_record
+from gradcam_cli.results.reading import records_below, run_record_in
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.results.stored_folder import StoredFolder
+from gradcam_cli.results.tree import tree_of
 from gradcam_cli.urls import Url, place
 
 
@@ -38,31 +37,31 @@ class Run:
 
     def records(self) -> Iterator[Record]:
         """Read the sidecars of the folder one by one, sorted by path; files that are no sidecars are passed over."""
-        if isinstance(self.folder, Url):
-            yield from StoredFolder(self.folder).records()
-        elif self.folder is not None:
-            yield from (record for _, record in records_below(self.folder))
+        if self.folder is not None:
+            yield from (record for _, record in records_below(tree_of(self.folder)))
 
 
-def read_run(folder: str | os.PathLike[str]) -> Run:
+def read_run(folder: str | os.PathLike[str] | Url) -> Run:
     """Read a finished run back from its output folder; neither a model nor TensorFlow is needed.
 
     Args:
-        folder: the output folder of `explain`, or of `explain_folder`.
+        folder: the output folder of `explain`, or of `explain_folder`, or its URL in an object store.
 
     Returns:
         The run. Its sidecars are read when they are asked for.
 
     Raises:
-        UsageError: the folder has no `run.json` of this program.
+        UsageError: the folder has no `run.json` of this program, or the store refuses access.
+        StorageError: the store fails again and again.
 
     Example:
         >>> run = read_run("out")  # doctest: +SKIP
         >>> [record["classes"][0]["label"] for record in run.records() if record["status"] == "ok"]  # doctest: +SKIP
     """
     root = place(folder)
-    record = StoredFolder(root).read_record(RUN_RECORD) if isinstance(root, Url) else run_record_of(root)
-    if record is None and isinstance(root, Path) and any(root.glob("run.*-of-*.json")):
+    tree = tree_of(root)
+    record = run_record_in(tree)
+    if record is None and any(shard_of_record(name) for name in tree.top_names()):
         raise UsageError(f"{root}: there are shards of a run. Merge them: gradcam-cli merge RUN...")
     if record is None:
         raise UsageError(f"{root}: there is no run.json of this program. Name the output folder of a run.")

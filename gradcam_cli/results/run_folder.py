@@ -3,13 +3,30 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.urls import Url
+
+
+class StudyFolder(Protocol):
+    """Where an evaluation writes its figures."""
+
+    def held(self, record: str | None = None, rows: str | None = None) -> AbstractContextManager["StudyFolder"]:
+        """Lock the folder until the block ends; see `OutputFolder.prepare`."""
+
+    def rows(self, name: str) -> AbstractContextManager[TextIO]:
+        """Open a file of JSON lines at the top; see `OutputFolder.rows`."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file at the top.
+
+        Raises:
+            EnvironmentStop: nothing can be written any more.
+        """
 
 
 class RunFolder(Protocol):

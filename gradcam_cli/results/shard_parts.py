@@ -1,23 +1,26 @@
 """The shards of a run as folders hold them: read, and refused where they do not make one complete run."""
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.decoding import read_file, sha256
+from gradcam_cli.errors import ImageError, UsageError
+from gradcam_cli.inputs.decoding import sha256
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import Shard, index_of, is_run_record, shard_of_record
-from gradcam_cli.results.earlier_run import MOST_CHANGES, changes, run_record_of
+from gradcam_cli.results.earlier_run import MOST_CHANGES, changes
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
 from gradcam_cli.results.ownership import belongs_to
-from gradcam_cli.results.reading import read_sidecar
+from gradcam_cli.results.part_index import place_in
+from gradcam_cli.results.parts import Parts
+from gradcam_cli.results.pruning import files_right_in
+from gradcam_cli.results.reading import record_in, run_record_in
 from gradcam_cli.results.sidecar import EXPLAINED, Record, name_on_disk
+from gradcam_cli.results.tree import Tree, in_order
 from gradcam_cli.text import counted
+from gradcam_cli.urls import Url
 
 COUNTS: Final = frozenset({"asked", "done", "failed", "left", "total", "before"})
 MOST_NAMES: Final = 8
@@ -25,22 +28,27 @@ MOST_NAMES: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class ShardPart:
-    """What one folder holds of one shard: its record, and the places of its images in the output tree."""
+    """What one folder holds of one shard: its record, and the places of its images in the output tree.
 
-    folder: Path
+    `packed` reads its part files, where its results are in such.
+    """
+
+    tree: Tree
     shard: Shard
     record: Record
     sha256: str
+    packed: Parts | None = None
     places: list[str] = field(default_factory=list)
 
     @property
-    def path(self) -> Path:
+    def folder(self) -> Path | Url:
+        """The folder."""
+        return self.tree.root
+
+    @property
+    def path(self) -> Path | Url:
         """Where the record is."""
         return self.folder / self.shard.run_record
-
-    def sidecar_path(self, place: str) -> Path:
-        """Where the sidecar of an image is."""
-        return self.folder / f"{place}{SIDECAR_SUFFIX}"
 
     def sidecar(self, place: str) -> Record:
         """Read the sidecar of an image.
@@ -48,27 +56,33 @@ class ShardPart:
         Raises:
             UsageError: it is gone since it was looked for.
         """
-        record = read_sidecar(self.sidecar_path(place))
+        name = f"{place}{SIDECAR_SUFFIX}"
+        if self.packed is None:
+            record = record_in(self.tree, name)
+        else:
+            found = self.packed.find(place)
+            record = self.packed.sidecar(*found) if found else None
         if record is None:
-            raise UsageError(f"{self.sidecar_path(place)} was removed while the shards were merged.")
+            raise UsageError(f"{self.folder / name} was removed while the shards were merged.")
         return record
 
 
-def records_in(root: Path) -> Iterator[ShardPart]:
+def records_of_shards(tree: Tree) -> Iterator[ShardPart]:
     """Read the records of shards at the top of a folder, in the order of their names.
 
     Raises:
         UsageError: one lacks a field, or is that of another shard than its name says.
     """
-    for path in sorted(root.iterdir()):
-        shard = shard_of_record(path.name)
-        record = run_record_of(root, path.name) if shard else None
+    for name in tree.top_names():
+        shard = shard_of_record(name)
+        record = run_record_in(tree, name) if shard else None
         if shard and record is not None:
-            _refuse_damaged(path, record, shard)
-            yield ShardPart(root, shard, record, sha256(read_file(os.fspath(path), SIDECAR_LIMITS)))
+            _refuse_damaged(tree.root / name, record, shard)
+            packed = Parts(tree.parts(), shard) if "format" in record else None
+            yield ShardPart(tree, shard, record, sha256(tree.read(name, SIDECAR_LIMITS)), packed)
 
 
-def _refuse_damaged(path: Path, record: Record, shard: Shard) -> None:
+def _refuse_damaged(path: Path | Url, record: Record, shard: Shard) -> None:
     counts, given = record.get("counts"), record.get("inputs")
     whole = (
         isinstance(counts, dict)
@@ -84,40 +98,46 @@ def _refuse_damaged(path: Path, record: Record, shard: Shard) -> None:
         raise UsageError(f"{path}: this is not the record that shard {shard} has written. Run the shard again.")
 
 
-def parts_in(roots: Sequence[Path]) -> list[ShardPart]:
+def parts_in(trees: Sequence[Tree]) -> list[ShardPart]:
     """Read what each folder holds of each shard, and refuse what is not a complete run.
 
     Returns:
         One part a shard, in the order of the shards.
     """
-    found = [_found_in(root) for root in roots]
+    found = [_found_in(tree) for tree in trees]
     parts = sorted((part for each in found for part in each), key=lambda part: part.shard)
-    _refuse_packed(parts)
+    _refuse_several_formats(parts)
     _refuse_several_counts(parts)
     _refuse_differences(parts)
     _refuse_unfinished(parts)
     for each in found:
-        _find_sidecars(each)
+        _find_images(each)
     return _without_copies(parts)
 
 
-def _found_in(root: Path) -> list[ShardPart]:
-    parts = list(records_in(root))
+def _found_in(tree: Tree) -> list[ShardPart]:
+    parts = list(records_of_shards(tree))
     if not parts:
         raise UsageError(
-            f"{root}: there is no run.K-of-N.json, which the run of a shard writes at its end. Name the output folders "
-            "of `shard=K/N`."
+            f"{tree.root}: there is no run.K-of-N.json, which the run of a shard writes at its end. Name the output "
+            "folders of `shard=K/N`."
         )
     return parts
 
 
-def _refuse_packed(parts: Sequence[ShardPart]) -> None:
-    packed = next((part for part in parts if "format" in part.record), None)
-    if packed:
+def _refuse_several_formats(parts: Sequence[ShardPart]) -> None:
+    first = parts[0]
+    other = next((part for part in parts if format_of(part) != format_of(first)), None)
+    if other:
         raise UsageError(
-            f"{packed.path}: results of `format={packed.record['format']}` are not merged. Where all shards wrote to "
-            "one folder, explain all images there without `shard`: what the shards have explained is taken as it is."
+            f"{first.path} has results of `format={format_of(first)}`, and {other.path} of "
+            f"`format={format_of(other)}`. Explain all shards with one `format`."
         )
+
+
+def format_of(part: ShardPart) -> str:
+    """Give the format of a shard's results."""
+    return str(part.record.get("format", "files"))
 
 
 def _refuse_several_counts(parts: Sequence[ShardPart]) -> None:
@@ -172,26 +192,19 @@ def _refuse_unfinished(parts: Sequence[ShardPart]) -> None:
             )
 
 
-def _find_sidecars(parts: Sequence[ShardPart]) -> None:
-    """Find the sidecars of the shards of one folder; those of other shards, options and runs are ignored.
+def _find_images(parts: Sequence[ShardPart]) -> None:
+    """Find the images of the shards of one folder; those of other shards, options and runs are ignored.
 
     Raises:
         UsageError: there are fewer than a record counts, or a file of one is missing.
     """
-    by_index = {part.shard.index: part for part in parts}
-    count, root = parts[0].shard.count, parts[0].folder
     explained: Counter[int] = Counter()
-    for place in sorted(_places(root)):
-        part = by_index.get(index_of(place, count))
-        if part is None:
-            continue
-        path = part.sidecar_path(place)
-        sidecar = read_sidecar(path)
-        if sidecar is not None and _belongs(sidecar, place, part.record):
-            _refuse_missing(path, sidecar)
-            part.places.append(place)
-            explained[part.shard.index] += sidecar["status"] in EXPLAINED
+    found = _packed_images(parts) if parts[0].packed else _images_in_files(parts)
+    for part, place, status in found:
+        part.places.append(place)
+        explained[part.shard.index] += status in EXPLAINED
     for part in parts:
+        part.places.sort()
         done, there = part.record["counts"]["done"], explained[part.shard.index]
         if there < done:
             raise UsageError(
@@ -200,17 +213,57 @@ def _find_sidecars(parts: Sequence[ShardPart]) -> None:
             )
 
 
-def _places(root: Path) -> Iterator[str]:
+def _images_in_files(parts: Sequence[ShardPart]) -> Iterator[tuple[ShardPart, str, str]]:
+    """Give the shard, the place and the status of each image whose results are files."""
+    by_index = {part.shard.index: part for part in parts}
+    count, tree = parts[0].shard.count, parts[0].tree
+
+    def looked_at(place: str) -> tuple[str, Record | None]:
+        return place, record_in(tree, f"{place}{SIDECAR_SUFFIX}")
+
+    # A name with a backslash may be escaped: its shard is known from the sidecar alone.
+    names = (place for place in sorted(_places(tree)) if "\\" in place or index_of(place, count) in by_index)
+    for name, sidecar in in_order(looked_at, names, tree):
+        # Names of objects are Unicode, and the place of a photograph may not be.
+        place = name if sidecar is None or not _has_text(sidecar, name) else place_in(sidecar)
+        part = by_index.get(index_of(place, count))
+        if sidecar is not None and part is not None and _belongs(sidecar, place, part.record):
+            _refuse_missing(tree, place, sidecar)
+            yield part, place, sidecar["status"]
+
+
+def _has_text(sidecar: Record, name: str) -> bool:
+    given = sidecar.get("input")
+    return isinstance(given, dict) and given.get("path") == name
+
+
+def _packed_images(parts: Sequence[ShardPart]) -> Iterator[tuple[ShardPart, str, str]]:
+    """Give the shard, the place and the status of each image whose results are in part files."""
+    for part in parts:
+        packed = part.packed
+        assert packed is not None  # noqa: S101 - all shards have one format
+        try:
+            for name in packed.names:
+                for entry in packed.entries(name):
+                    if _belongs(entry.known, entry.place, part.record):
+                        yield part, entry.place, entry.known["status"]
+        except ImageError as error:
+            raise UsageError(f"{part.folder}: {error}. Run `shard={part.shard}` again.") from error
+
+
+def _places(tree: Tree) -> Iterator[str]:
     """Give the place of each image below a folder, without those of runs inside of it."""
-    for parent, folders, files in os.walk(root):
-        prefix = os.path.relpath(parent, root).replace(os.sep, "/")
-        if prefix != "." and any(is_run_record(name) and run_record_of(Path(parent), name) for name in files):
-            folders.clear()
-            continue
-        for name in files:
-            if name.endswith(SIDECAR_SUFFIX) and not is_run_record(name):
-                image = name.removesuffix(SIDECAR_SUFFIX)
-                yield image if prefix == "." else f"{prefix}/{image}"
+    names = list(tree.names())
+    inner = {name.rpartition("/")[0] for name in names if "/" in name and is_run_record(name.rpartition("/")[2])}
+    runs = tuple(f"{folder}/" for folder in inner if _has_run(tree, folder, names))
+    for name in names:
+        if name.endswith(SIDECAR_SUFFIX) and not is_run_record(name.rpartition("/")[2]) and not name.startswith(runs):
+            yield name.removesuffix(SIDECAR_SUFFIX)
+
+
+def _has_run(tree: Tree, folder: str, names: Sequence[str]) -> bool:
+    records = (name for name in files_right_in(folder, names) if is_run_record(name.rpartition("/")[2]))
+    return any(run_record_in(tree, name) for name in records)
 
 
 def _belongs(sidecar: Record, place: str, run: Record) -> bool:
@@ -220,16 +273,20 @@ def _belongs(sidecar: Record, place: str, run: Record) -> bool:
     return same_place and bool(sidecar["options_sha256"] == run["options_sha256"]) and "status" in sidecar
 
 
-def _refuse_missing(path: Path, sidecar: Record) -> None:
+def _refuse_missing(tree: Tree, place: str, sidecar: Record) -> None:
     """Refuse a sidecar whose files are missing or have another size, or that names files of others."""
+    path = tree.root / f"{place}{SIDECAR_SUFFIX}"
+    folder, slash, image = place.rpartition("/")
     try:
         for file in sidecar["files"]:
             name = name_on_disk(sidecar, file["name"])
-            if not belongs_to(name, path.name.removesuffix(SIDECAR_SUFFIX)):
+            if not belongs_to(name, image):
                 # It would replace another file in the merged folder.
                 raise UsageError(f"{path}: {file['name']} is not a file of this image. Remove this sidecar.")
-            found = path.with_name(name).lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_size != file["bytes"]:
+            size = tree.size(folder + slash + name)
+            if size is None:
+                raise UsageError(f"{path}: a file of this sidecar is missing. Run gradcam-cli verify there.")
+            if size != file["bytes"]:
                 raise UsageError(f"{path}: {file['name']} is not as its sidecar says. Run gradcam-cli verify there.")
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: a file of this sidecar is missing. Run gradcam-cli verify there.") from error
@@ -252,10 +309,16 @@ def _first_difference(first: ShardPart, other: ShardPart) -> str | None:
     """Give the first image whose results in two folders differ, or that only one of them has; None where all agree."""
     if first.places != other.places:
         return min(set(first.places) ^ set(other.places))
-    same = (_content(first.sidecar(place)) == _content(other.sidecar(place)) for place in first.places)
-    return next((place for place, equal in zip(first.places, same, strict=True) if not equal), None)
+
+    def is_same(place: str) -> bool:
+        return _content(first.sidecar(place)) == _content(other.sidecar(place))
+
+    # Where one of both is in a store, several are read at the same time.
+    slower = max(first.tree, other.tree, key=lambda tree: tree.calls_at_once)
+    same = zip(first.places, in_order(is_same, first.places, slower), strict=True)
+    return next((place for place, equal in same if not equal), None)
 
 
 def _content(sidecar: Record) -> Record:
-    """What a sidecar says apart from its input's time, which differs between two copies of one photograph."""
-    return {**sidecar, "input": {**sidecar["input"], "mtime_ns": None}}
+    """What a sidecar says apart from its input's time and ETag, which differ between two copies of one photograph."""
+    return {**sidecar, "input": {**sidecar["input"], "mtime_ns": None, "etag": None}}

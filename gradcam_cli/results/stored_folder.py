@@ -4,9 +4,10 @@ What is below the prefix is listed once, when the run has the lock. From then on
 knows without a request what is there, and an image that is new takes no more requests than it has files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TextIO
 
 from gradcam_cli.disk_table import DiskTable, key_of, text_of
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, StorageError, UsageError
@@ -15,10 +16,10 @@ from gradcam_cli.inputs.shards import RUN_RECORD, Shard
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, TOO_LONG, Names, is_sidecar_name
-from gradcam_cli.results.ownership import belongs_to, is_made_of_runs, is_ours, is_record, parsed
-from gradcam_cli.results.packed_reading import packed_records
+from gradcam_cli.results.ownership import are_rows, belongs_to, is_made_of_runs, is_ours, is_record, parsed
 from gradcam_cli.results.part_names import Packing, manifest_name
 from gradcam_cli.results.part_place import StoredParts
+from gradcam_cli.results.records import spooled
 from gradcam_cli.results.sidecar import Record, files_of, to_json
 from gradcam_cli.results.stored_lock import FOLDER, StoredLock
 from gradcam_cli.storage import Stores
@@ -69,13 +70,15 @@ class StoredFolder:
         return self.run_record in self._sizes
 
     @contextmanager
-    def held(self) -> Iterator["StoredFolder"]:
-        """Take the lock, list what is there, and have it until the block ends."""
+    def held(self, record: str | None = None, rows: str | None = None) -> Iterator["StoredFolder"]:
+        """Take the lock, list what is there, and have it until the block ends; see `OutputFolder.held`."""
         try:
             try:
                 self._lock.take()
                 self._listed = None
-                self._refuse_foreign(self.run_record)
+                self._refuse_foreign(record or self.run_record)
+                if rows is not None:
+                    self._refuse_foreign(rows, are_rows)
                 refuse_other_format(self, [place for place in self._sizes if "/" not in place], self._packing)
                 if self._packing:
                     self._refuse_foreign_manifest()
@@ -97,14 +100,6 @@ class StoredFolder:
     def sidecars(self) -> Iterator[str]:
         """Give the places of all sidecars, relative to the prefix."""
         return filter(is_sidecar_name, self._sizes)
-
-    def records(self) -> Iterator[Record]:
-        """Read every sidecar, sorted by its place; those in part files too."""
-        yield from (record for _, record in packed_records(self.parts_place(), ""))
-        for place in self.sidecars():
-            record = self._read(place)
-            if record is not None and "input" in record:
-                yield record
 
     def has_sidecar(self, source: Source) -> bool:
         """Whether there is an object in the place of a source's sidecar."""
@@ -160,10 +155,32 @@ class StoredFolder:
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> None:
         """Put a JSON file at the top."""
+        self.write(name, to_json(record).encode("ascii"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put one object at the top.
+
+        Raises:
+            EnvironmentStop: nothing can be written any more.
+        """
         try:
-            self._put(name, to_json(record).encode("ascii"))
+            self._put(name, data)
         except ImageError as error:
             raise EnvironmentStop(f"{self.root / name}: {error}") from error
+
+    @contextmanager
+    def rows(self, name: str) -> Iterator[TextIO]:
+        """Write lines that are put as one object at the top when the block ends, as far as the run came.
+
+        Raises:
+            EnvironmentStop: they cannot be written.
+        """
+        with spooled(lambda path: self._put_file(name, path)) as lines:
+            yield lines
+
+    def _put_file(self, name: str, path: Path) -> None:
+        self._lock.check()
+        self._store.put_file((self.root / name).text, path)
 
     def parts_place(self) -> StoredParts:
         """Give the place of part files below the prefix; before each change the lock is checked."""
@@ -199,14 +216,14 @@ class StoredFolder:
             return None
         return record if is_record(record) else None
 
-    def _refuse_foreign(self, place: str) -> bytes:
+    def _refuse_foreign(self, place: str, ours: Callable[[bytes], bool] = is_ours) -> bytes:
         """Give the bytes of an object of this program, none where there is no object, and refuse every other one."""
         size = self._sizes.get(place) or 0
         name = place.rsplit("/", 1)[-1]
         if not size:
             return b""
         data = b"" if size > SIDECAR_LIMITS.max_file_bytes else self._store.read((self.root / place).text)
-        if not data or not is_ours(data):
+        if not data or not ours(data):
             raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} exists already, and this program did not write it")
         return data
 

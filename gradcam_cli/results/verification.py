@@ -7,32 +7,27 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 
-from gradcam_cli.errors import ImageError, UsageError, first_line
-from gradcam_cli.inputs.decoding import decode, read_file, sha256
+from gradcam_cli.errors import EnvironmentStop, ImageError, UsageError, first_line
+from gradcam_cli.inputs.decoding import decode, sha256
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
+from gradcam_cli.results.manifest import manifests_in
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, is_left_behind
-from gradcam_cli.results.ownership import (
-    MANIFEST_MARK,
-    belongs_to,
-    is_damaged_sidecar,
-    is_made_of_runs,
-    is_ours,
-    parsed,
-)
+from gradcam_cli.results.ownership import is_damaged_sidecar, is_made_of_runs, is_ours, parsed
 from gradcam_cli.results.part_index import PartEntry
 from gradcam_cli.results.part_names import PartName, part_name
-from gradcam_cli.results.part_place import LocalParts
 from gradcam_cli.results.parts import Parts
+from gradcam_cli.results.pruning import files_right_in, prune_files, prune_parts
 from gradcam_cli.results.runs_found import Presence, Runs
-from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, files_of, name_on_disk, schema_text
+from gradcam_cli.results.sidecar import FIRST_VERSION, SCHEMA_VERSION, Record, name_on_disk, schema_text
+from gradcam_cli.results.tree import Tree, existing, in_order
 from gradcam_cli.settings import Limits
 from gradcam_cli.text import counted, printable
+from gradcam_cli.urls import Url, place
 
 # The first error of a record, None where there is none.
 Validation = Callable[[Record], str | None]
@@ -57,8 +52,8 @@ class Findings:
     """What was looked at, and what is wrong with it.
 
     `images` are the sidecars, relative to the folder and without their suffix; `gone` are the sidecars, relative to the
-    folder, whose input is gone; `pruned` is how many of them were removed; `unchecked` are remarks on what could not be
-    verified.
+    folder, whose input is gone; `gone_in_parts` are those in part files, by the names of the parts: the place of each
+    image; `pruned` is how many of both were removed; `unchecked` are remarks on what could not be verified.
     """
 
     sidecars: int = 0
@@ -67,8 +62,18 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    gone_in_parts: dict[str, list[str]] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
     pruned: int = 0
+
+    def add(self, other: "Findings") -> None:
+        """Add what was found in another file."""
+        self.sidecars += other.sidecars
+        self.files += other.files
+        self.foreign += other.foreign
+        self.problems += other.problems
+        self.images += other.images
+        self.gone += other.gone
 
     @property
     def exit_status(self) -> int:
@@ -89,8 +94,8 @@ class Findings:
         return f"{counted(self.sidecars, 'sidecar')}, {counted(self.files, 'file')}{others}: {problems}{pruned}"
 
 
-def verify_folder(root: Path, inputs: tuple[str, ...] = (), *, prune: bool = False) -> Findings:
-    """Look at every file below a folder that a run has written to.
+def verify_folder(root: str | os.PathLike[str] | Url, inputs: tuple[str, ...] = (), *, prune: bool = False) -> Findings:
+    """Look at every file below a folder, or a prefix of an object store, that a run has written to.
 
     Sidecars have to be valid by the schema of their version and to lie where their input's path says; the files they
     name have to have the size and the hash that they say, overlays have to decode and maps to be arrays; overlays, maps
@@ -99,33 +104,42 @@ def verify_folder(root: Path, inputs: tuple[str, ...] = (), *, prune: bool = Fal
     sidecar has to have the options of its `run.json`, and its input has to be there still.
 
     Args:
-        root: the output folder.
+        root: the output folder, or its URL.
         inputs: the inputs of the run, where they are not where they were when it began.
         prune: remove the outputs whose input is gone, and look at what is left.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or no object below the prefix; the store refuses access; with `prune`, a
+            run writes there.
+        EnvironmentStop: the store fails again and again, or what is pruned cannot be removed.
     """
-    findings = _verified(root, inputs)
+    where = place(root)
     if not prune:
-        return findings
-    removed = _prune(root, findings)
-    return replace(_verified(root, inputs), pruned=removed)
+        return _verified(existing(where), inputs)
+    tree = existing(where)
+    with tree.held():
+        findings = _verified(tree, inputs)
+        removed = _prune(tree, findings)
+    return replace(_verified(existing(where), inputs), pruned=removed)
 
 
-def _verified(root: Path, inputs: tuple[str, ...]) -> Findings:
-    if not root.is_dir():
-        raise UsageError(f"{root}: there is no such folder.")
+def _verified(tree: Tree, inputs: tuple[str, ...]) -> Findings:
     findings = Findings()
     named: set[str] = set()
-    found = sorted(_walk(root, findings))
-    runs = Runs(root, found, inputs)
+    found = sorted(tree.names(lambda folder, why: _blame(findings, folder, f"the folder cannot be listed: {why}")))
+    runs = Runs(tree, found, inputs)
     findings.unchecked.extend(runs.remarks)
-    is_valid = _validation(findings)
-    for relative in (name for name in found if name.endswith(".json")):
-        named |= _verify_json(root, relative, runs, is_valid, findings)
+    first_error = _validation(findings)
+
+    def verified(relative: str) -> tuple[Findings, set[str]]:
+        own = Findings()
+        return own, _verify_json(tree, relative, runs, first_error, own)
+
+    for own, files in in_order(verified, [name for name in found if name.endswith(".json")], tree):
+        findings.add(own)
+        named |= files
     for top in sorted({relative.removesuffix(name) for relative, name in _parts_in(found)}):
-        _verify_parts(root, top, runs, is_valid, findings)
+        _verify_parts(tree, top, manifests_in(tree, files_right_in(top, found)), runs, first_error, findings)
     for relative in found:
         name = relative.rsplit("/", 1)[-1]
         if is_left_behind(name):
@@ -135,25 +149,13 @@ def _verified(root: Path, inputs: tuple[str, ...]) -> Findings:
     return findings
 
 
-def _prune(root: Path, findings: Findings) -> int:
-    """Remove the outputs whose input is gone: each sidecar, and of the files it names those that belong to it.
-
-    Returns:
-        How many sidecars were removed.
-    """
-    removed = 0
-    for relative in findings.gone:
-        sidecar = root / relative
-        if not sidecar.is_file():
-            # It is in a part file, from which nothing is removed.
-            continue
-        removed += 1
-        image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
-        for name in files_of(read_file(os.fspath(sidecar), SIDECAR_LIMITS)):
-            if belongs_to(name, image):
-                sidecar.with_name(name).unlink(missing_ok=True)
-        sidecar.unlink(missing_ok=True)
-    return removed
+def _prune(tree: Tree, findings: Findings) -> int:
+    """Remove the outputs whose input is gone, and give how many sidecars were removed."""
+    try:
+        removed = prune_files(tree, findings.gone)
+        return removed + sum(prune_parts(tree, top, places) for top, places in findings.gone_in_parts.items())
+    except OSError as error:
+        raise EnvironmentStop(f"{tree.root}: an output cannot be removed: {error.strerror}.") from error
 
 
 def _validation(findings: Findings) -> Validation:
@@ -189,26 +191,14 @@ def _main_fields(record: Record) -> str | None:
     return None if all(isinstance(text, str) for text in texts) else "a name is not text"
 
 
-def _walk(root: Path, findings: Findings) -> Iterator[str]:
-    """Every file below a folder, relative and with `/`; links to folders are not followed."""
-
-    def blame(error: OSError) -> None:
-        _blame(findings, os.path.relpath(error.filename, root), f"the folder cannot be listed: {error.strerror}")
-
-    for folder, _, files in os.walk(root, onerror=blame):
-        for name in files:
-            path = os.path.join(folder, name)  # noqa: PTH118 - names that are not UTF-8 stay str
-            yield os.path.relpath(path, root).replace(os.sep, "/")
-
-
 def _blame(findings: Findings, relative: str, problem: str) -> None:
     findings.problems.append(Problem(as_text(relative), as_text(problem)))
 
 
-def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation, findings: Findings) -> set[str]:
+def _verify_json(tree: Tree, relative: str, runs: Runs, first_error: Validation, findings: Findings) -> set[str]:
     """Verify one JSON file, and name the files it names, relative to the root."""
     try:
-        data = read_file(os.fspath(root / relative), SIDECAR_LIMITS)
+        data = tree.read(relative, SIDECAR_LIMITS)
     except ImageError as error:
         _blame(findings, relative, str(error))
         return set()
@@ -221,7 +211,7 @@ def _verify_json(root: Path, relative: str, runs: Runs, first_error: Validation,
     record = parsed(data)
     if _sums_up(record) or not _verify_sidecar(relative, record, runs, first_error, findings):
         return set()
-    return {name for file in record["files"] if (name := _verify_file(root, relative, record, file, findings))}
+    return {name for file in record["files"] if (name := _verify_file(tree, relative, record, file, findings))}
 
 
 def _parts_in(found: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -232,39 +222,39 @@ def _parts_in(found: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield relative, name
 
 
-def _verify_parts(root: Path, top: str, runs: Runs, first_error: Validation, findings: Findings) -> None:
-    """Verify the part files of one folder: their manifest, and every sidecar and overlay in them."""
-    with closing(Parts(LocalParts(root / top))) as parts:
-        listed = _manifested(root / top)
+def _verify_parts(
+    tree: Tree,
+    top: str,
+    manifests: Iterable[tuple[str, Record]],
+    runs: Runs,
+    first_error: Validation,
+    findings: Findings,
+) -> None:
+    """Verify the part files of one folder: their manifests, and every sidecar and overlay in them."""
+    with closing(Parts(tree.parts(top))) as parts:
+        listed = {part["name"]: part["sha256"] for _, manifest in manifests for part in manifest["parts"]}
         seen: set[str] = set()
         for name in parts.names:
             findings.files += 1
             try:
-                if listed.pop(str(name), None) != parts.hash(name):
+                is_listed = listed.pop(str(name), None) == parts.hash(name)
+                if not is_listed:
                     _blame(findings, f"{top}{name}", "no manifest lists it with its contents")
                 for entry in parts.scanned(name):
                     relative = f"{top}{entry.place}{SIDECAR_SUFFIX}"
                     if entry.place in seen:
                         _blame(findings, relative, f"{name} has it, and another part file as well")
                     seen.add(entry.place)
-                    _verify_entry(relative, parts, name, entry, runs, first_error, findings)
+                    own = Findings()
+                    _verify_entry(relative, parts, name, entry, runs, first_error, own)
+                    if own.gone and is_listed:
+                        # A part that was changed by others is not written anew: its manifest would then list it.
+                        findings.gone_in_parts.setdefault(top, []).append(entry.place)
+                    findings.add(replace(own, gone=[]))
             except (ImageError, UsageError) as error:
                 _blame(findings, f"{top}{name}", str(error))
         for missing in sorted(listed):
             _blame(findings, f"{top}{missing}", "the manifest lists it, and it is missing")
-
-
-def _manifested(folder: Path) -> dict[str, str]:
-    """Give the hashes of all parts that manifests list."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.glob("manifest*.json"), reverse=True):
-        try:
-            manifest = parsed(read_file(os.fspath(path), SIDECAR_LIMITS))
-            if MANIFEST_MARK in manifest:
-                found |= {part["name"]: part["sha256"] for part in manifest["parts"]}
-        except (ImageError, ValueError, LookupError, TypeError):
-            continue
-    return found
 
 
 def _verify_entry(
@@ -323,7 +313,7 @@ def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -
         return
     if runs.has_other_options(relative, record):
         _blame(findings, relative, f"its options differ from those in {RUN_RECORD}: an earlier run made it")
-    presence = runs.look_for_input(relative)
+    presence = runs.look_for_input(relative, record)
     if presence is Presence.GONE:
         findings.gone.append(relative)
         _blame(findings, relative, "its input is gone")
@@ -337,16 +327,16 @@ def _sums_up(record: Record) -> bool:
     return "input" not in record and not record.keys().isdisjoint({"counts", "conventions"})
 
 
-def _verify_file(root: Path, relative: str, record: Record, file: Record, findings: Findings) -> str | None:
+def _verify_file(tree: Tree, relative: str, record: Record, file: Record, findings: Findings) -> str | None:
     try:
         name = name_on_disk(record, file["name"])
     except ValueError as error:
         _blame(findings, relative, str(error))
         return None
-    path = f"{relative.rpartition('/')[0]}/{name}".lstrip("/")
+    path = f"{relative.rpartition('/')[0]}/{tree.own_name(name)}".lstrip("/")
     findings.files += 1
     try:
-        _verify_bytes(path, read_file(os.fspath(root / path), LIMITS), file, findings)
+        _verify_bytes(path, tree.read(path, LIMITS), file, findings)
     except (ImageError, ValueError, EOFError) as error:
         _blame(findings, path, str(error))
     return path

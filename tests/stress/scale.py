@@ -24,6 +24,7 @@ from gradcam_cli.results.folders import run_folder
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import schema_text
+from gradcam_cli.results.tree import tree_of
 
 OVERLAY = bytes(range(256)) * 32
 HEAT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v/w=="
@@ -94,7 +95,7 @@ def measure(packing: Any, count: int, root: Path) -> JSON:
         known = sum(is_known(folder.read_known(source)) for source in sources(count))
     found |= {"resume s": lap(began), "resume MB": memory(), "known": known}
     began = time.perf_counter()
-    read = sum(record["status"] == "ok" for _, record in records_below(root))
+    read = sum(record["status"] == "ok" for _, record in records_below(tree_of(root)))
     found |= {"read s": lap(began), "read MB": memory(), "read": read}
     sizes = [path.stat().st_size for path in root.iterdir()]
     return found | {"files": len(sizes), "bytes": sum(sizes)}
