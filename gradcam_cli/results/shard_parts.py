@@ -11,9 +11,11 @@ from gradcam_cli.inputs.decoding import sha256
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import Shard, index_of, is_run_record, shard_of_record
 from gradcam_cli.results.earlier_run import MOST_CHANGES, changes
+from gradcam_cli.results.manifest import manifests_in
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX
 from gradcam_cli.results.ownership import belongs_to
 from gradcam_cli.results.part_index import place_in
+from gradcam_cli.results.part_names import manifest_name
 from gradcam_cli.results.parts import Parts
 from gradcam_cli.results.pruning import files_right_in
 from gradcam_cli.results.reading import record_in, run_record_in
@@ -242,6 +244,7 @@ def _packed_images(parts: Sequence[ShardPart]) -> Iterator[tuple[ShardPart, str,
     for part in parts:
         packed = part.packed
         assert packed is not None  # noqa: S101 - all shards have one format
+        _refuse_missing_parts(part)
         try:
             for name in packed.names:
                 for entry in packed.entries(name):
@@ -249,6 +252,14 @@ def _packed_images(parts: Sequence[ShardPart]) -> Iterator[tuple[ShardPart, str,
                         yield part, entry.place, entry.known["status"]
         except ImageError as error:
             raise UsageError(f"{part.folder}: {error}. Run `shard={part.shard}` again.") from error
+
+
+def _refuse_missing_parts(part: ShardPart) -> None:
+    sizes = part.tree.parts().sizes()
+    for _, manifest in manifests_in(part.tree, [manifest_name(part.shard)]):
+        lost = next((each["name"] for each in manifest["parts"] if sizes.get(each["name"]) != each.get("bytes")), None)
+        if lost is not None:
+            raise UsageError(f"{part.folder}: {lost} is not there as its manifest says. Was the folder copied whole?")
 
 
 def _places(tree: Tree) -> Iterator[str]:
