@@ -121,6 +121,55 @@ def test_transparent_tiffs(channels: int, planar: bool, bits: int, associated: b
     assert photo.with_channels(4).shape[2] == 4
 
 
+@pytest.mark.parametrize("bits", [2, 4, 10, 12, 14])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_colours_of_few_bits_that_were_multiplied_by_their_opacity(channels: int, bits: int) -> None:
+    """Samples of 12 bits lie in 16, so that the largest value of their type is no sample's."""
+    top = 2**bits - 1
+    light = np.full((HEIGHT, WIDTH, channels), top, np.uint16 if bits > 8 else np.uint8)
+    light[:, :20, -1] = (top + 1) // 2
+    light[:, :20, :-1] = light[:, :20, -1:]
+    data = tiff(
+        light,
+        photometric="rgb" if channels == 4 else "minisblack",
+        planarconfig="contig",
+        extrasamples=["assocalpha"],
+        bitspersample=bits,
+    )
+    photo = decode(data, LIMITS)
+    assert (photo.pixels == 255).all(), "white with any opacity is white on white"
+    assert np.abs(photo.with_channels(4)[0, 0, 3] - (top + 1) // 2 / top * 255) < 0.51
+
+
+@pytest.mark.parametrize("photometric", [*PHOTOMETRICS, "palette", "opacity"])
+@pytest.mark.parametrize("compression", ["none", "lzw", "deflate", "packbits"])
+def test_a_bigtiff_that_begins_with_the_highest_byte(compression: str, photometric: str) -> None:
+    """Pillow finds no strips in them."""
+    alpha = photometric == "opacity"
+    values = samples(4 if alpha else PHOTOMETRICS.get(photometric, 1), 8)
+    options: dict[str, Any] = {"photometric": "rgb" if alpha else photometric}
+    if alpha:
+        values[:, :, 3] = 255
+        wanted = values[:, :, :3]
+        options["extrasamples"] = ["unassalpha"]
+    elif photometric == "palette":
+        table = np.random.default_rng(0).integers(0, 65536, (3, 256), np.uint16)
+        options["colormap"], wanted = table, (table.T >> 8)[values[:, :, 0]]
+    else:
+        wanted = expected(values, 8, photometric)
+    laid = values[:, :, 0] if values.shape[2] == 1 else values
+    data = tiff(laid, byteorder=">", bigtiff=True, compression=compression, **options)
+    assert data.startswith(b"MM\0+")
+    assert np.abs(decode(data, LIMITS).pixels - wanted).max() < 0.51
+
+
+def test_a_predictor_that_decoders_read_in_two_ways_is_refused() -> None:
+    data = tiff(samples(3, 8), photometric="rgb", compression="packbits", predictor=True)
+    with pytest.raises(ImageError, match="a predictor, which has no meaning there") as caught:
+        decode(data, LIMITS)
+    assert caught.value.reason is Reason.UNSUPPORTED
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["rgb 8", "rgb 16", "planar 16", "miniswhite 8", "zstd 8"])
 def test_orientation_of_tiffs(kind: str, orientation: int) -> None:
@@ -198,7 +247,7 @@ def test_a_fourth_sample_without_a_meaning_is_left_out() -> None:
     assert np.array_equal(decode(data, LIMITS).pixels, values[:, :, :3])
 
 
-@pytest.mark.parametrize("bits", [8, 9, 10, 12, 16])
+@pytest.mark.parametrize("bits", [1, 2, 4, 7, 8, 9, 10, 12, 15, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("codec", ["jp2", "j2k"])
 def test_jpeg_2000(codec: str, channels: int, bits: int) -> None:
@@ -254,6 +303,21 @@ def test_jpegs_of_twelve_bits(components: int, lossless: bool) -> None:
     with pytest.raises(ImageError) as caught:
         decode(data[: len(data) // 2], LIMITS)
     assert caught.value.reason is Reason.TRUNCATED_OR_CORRUPT
+
+
+def test_sound_files_that_no_decoder_takes_are_unsupported() -> None:
+    """A JPEG-LS, and a BMP with a PNG in it or of 2 bits a pixel."""
+    buffer = io.BytesIO()
+    Image.fromarray(samples(3, 8)).save(buffer, "BMP")
+    plain = buffer.getvalue()
+    for data, told in (
+        (bytes(imagecodecs.jpegls_encode(samples(3, 8))), "a JPEG-LS"),
+        (plain[:28] + struct.pack("<HI", 0, 5) + plain[34:], "compression 5"),
+        (plain[:28] + struct.pack("<HI", 2, 0) + plain[34:], "a BMP of 2 bits"),
+    ):
+        with pytest.raises(ImageError, match=told) as caught:
+            decode(data, LIMITS)
+        assert caught.value.reason is Reason.UNSUPPORTED
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])

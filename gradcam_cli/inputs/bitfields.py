@@ -12,6 +12,8 @@ from gradcam_cli.inputs.samples import Samples
 
 BITFIELDS: Final = 3
 ALPHA_BITFIELDS: Final = 6
+# A JPEG or a PNG in a BMP, which is meant for printers.
+EMBEDDED: Final = frozenset({4, 5})
 INFO_HEADER: Final = 40
 V2_HEADER: Final = 52
 V3_HEADER: Final = 56
@@ -44,6 +46,8 @@ def read_bitfields(data: bytes) -> Bitfields | None:
         return None
     start, length, width, height = struct.unpack_from("<IIii", data, 10)
     bits, compression = struct.unpack_from("<HI", data, 28)
+    if bits == 2 or compression in EMBEDDED:
+        raise ImageError(Reason.UNSUPPORTED, f"a BMP of {bits} bits a pixel, compression {compression}: save it as PNG")
     if compression not in {BITFIELDS, ALPHA_BITFIELDS} or bits not in {16, 32}:
         return None
     opacity = length >= V3_HEADER or (length == INFO_HEADER and compression == ALPHA_BITFIELDS)

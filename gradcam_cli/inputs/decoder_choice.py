@@ -26,8 +26,9 @@ from gradcam_cli.inputs.tiff_header import (
 
 Decoder = Literal["opencv", "pillow", "tifffile", "imagecodecs", "bitfields"]
 
+_PACKBITS: Final = 32773
 # None, LZW, deflate by both its numbers, PackBits: libtiff decodes them in every build.
-_PLAIN: Final = frozenset({1, 5, 8, 32946, 32773})
+_PLAIN: Final = frozenset({1, 5, 8, 32946, _PACKBITS})
 _FAX: Final = frozenset({2, 3, 4})
 _JPEG: Final = 7
 _GREYS: Final = frozenset({WHITE_IS_ZERO, BLACK_IS_ZERO})
@@ -48,6 +49,7 @@ _PILLOW_DEPTHS: Final = {
 _JPEG_BY_HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_ARITHMETIC: Final = frozenset({0xC9, 0xCA})
 _JPEG_LOSSLESS: Final = 0xC3
+_JPEG_LS: Final = 0xF7
 
 
 def jpeg_decoder(frame: JpegFrame) -> Decoder:
@@ -56,6 +58,8 @@ def jpeg_decoder(frame: JpegFrame) -> Decoder:
     Raises:
         ImageError: `unsupported`: hierarchical, or an odd number of components.
     """
+    if frame.kind == _JPEG_LS:
+        raise ImageError(Reason.UNSUPPORTED, "a JPEG-LS: save it as PNG or TIFF")
     if frame.components not in {1, 3, 4}:
         raise ImageError(Reason.UNSUPPORTED, f"a JPEG of {frame.components} components")
     if frame.precision == 8 and frame.kind in _JPEG_BY_HUFFMAN:
@@ -70,7 +74,7 @@ def jpeg_decoder(frame: JpegFrame) -> Decoder:
 def jpeg2000_decoder(frame: Jpeg2000Frame) -> Decoder:
     """Choose the decoder of a JPEG 2000 by its code stream's header.
 
-    Pillow is right with 8 bits and palettes; with other depths its rounding overflows, and OpenCV is right.
+    Pillow is right with 8 bits and palettes; with more bits its rounding overflows, and OpenCV is right.
 
     Raises:
         ImageError: `unsupported`: components of several depths or sizes, or signed ones.
@@ -79,6 +83,9 @@ def jpeg2000_decoder(frame: Jpeg2000Frame) -> Decoder:
         raise ImageError(Reason.UNSUPPORTED, "a JPEG 2000 whose components differ in depth or size, or are signed")
     if frame.precision == 8 or frame.palette:
         return "pillow"
+    if frame.precision < 8 and not frame.luminance and frame.components <= 4:
+        # Pillow gives the numbers unscaled or refuses them, OpenCV refuses them.
+        return "imagecodecs"
     if frame.components == 3 and not frame.luminance:
         return "opencv"
     if frame.components == 1:
@@ -95,6 +102,9 @@ def tiff_decoder(layout: TiffLayout) -> Decoder:
         ImageError: `unsupported`: nobody knows which colours such samples mean.
     """
     _refuse_unknown_colours(layout)
+    if layout.compression == _PACKBITS and layout.predictor != 1:
+        # libtiff takes no notice of the predictor, tifffile undoes it.
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: a predictor, which has no meaning there")
     if not layout.is_uniform:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: its samples differ in depth")
     if _is_for_opencv(layout):
@@ -113,6 +123,8 @@ def _refuse_unknown_colours(layout: TiffLayout) -> None:
         raise ImageError(Reason.UNSUPPORTED, message)
     if layout.photometric in {PALETTE, SEPARATED, YCBCR, CIELAB} and extra:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: samples beside its colours")
+    if layout.photometric == YCBCR and layout.depth > 12:
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: YCbCr is read with 8 and 12 bits only")
     if layout.photometric == YCBCR and layout.compression not in {_JPEG, OLD_JPEG}:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: YCbCr is read with JPEG compression only")
 
@@ -127,6 +139,9 @@ def _is_for_opencv(layout: TiffLayout) -> bool:
 
 
 def _is_for_pillow(layout: TiffLayout) -> bool:
+    if layout.big_big_endian:
+        # Pillow hands them to libtiff without the places of their strips.
+        return False
     if layout.compression == OLD_JPEG:
         return layout.depth == 8
     known = layout.sample_format == UNSIGNED and layout.predictor < 3 and (layout.samples == 1 or not layout.planar)

@@ -24,7 +24,8 @@ GIF_MAGIC: Final = b"GIF8"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
 # All of 0xc0 to 0xcf but tables of Huffman codes, an extension, and conditions of arithmetic coding.
-_JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# JPEG-LS has a frame of its own.
+_JPEG_FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 # The property of an image's size in the ISO base media file format, which stands before the pixels.
 ISO_HEAD: Final = 2**20
 _ISO_SIZE = re.compile(rb"\0\0\0\x14ispe(?=.{12})", re.DOTALL)

@@ -72,7 +72,7 @@ def _samples(values: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | N
         values = values[:, :, :base]
     else:
         if layout.extra_samples[alpha - base] == ASSOCIATED_ALPHA:
-            values = _without_opacity(values, base, alpha)
+            values = _without_opacity(values, base, alpha, white)
         values = values[:, :, [*range(base), alpha]]
     return Samples(values, white, inverted=layout.photometric == WHITE_IS_ZERO)
 
@@ -94,9 +94,10 @@ def _of_cmyk(values: NDArray[Any], white: int | None, layout: TiffLayout) -> Sam
     return Samples((light * 255 + 0.5).astype(np.uint8), 255)
 
 
-def _without_opacity(values: NDArray[Any], base: int, alpha: int) -> NDArray[Any]:
-    """Divide colours by the opacity that they were multiplied by."""
-    top = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+def _without_opacity(values: NDArray[Any], base: int, alpha: int, white: int | None) -> NDArray[Any]:
+    """Divide colours by the opacity that they were multiplied by; full opacity is `white` where that is agreed."""
+    # Samples of 4 or 12 bits lie in a wider type, whose largest value no sample has.
+    top = float(white or (1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max))
     share = values[:, :, alpha : alpha + 1].astype(np.float32) / top
     colour = np.divide(values[:, :, :base], share, out=np.zeros(values[:, :, :base].shape, np.float32), where=share > 0)
     values = values.copy()
@@ -105,7 +106,7 @@ def _without_opacity(values: NDArray[Any], base: int, alpha: int) -> NDArray[Any
 
 
 def decode_jpeg(data: bytes, format_: str, white: int, description: str) -> Samples:
-    """Decode a JPEG of 12 bits, a lossless one, or a JPEG 2000 of other than 8 bits with opacity.
+    """Decode a JPEG of 12 bits, a lossless one, or a JPEG 2000 of fewer than 8 bits or with opacity.
 
     Raises:
         ImageError: `unsupported` where the extra is not installed, or `truncated_or_corrupt`.
@@ -123,6 +124,6 @@ def decode_jpeg(data: bytes, format_: str, white: int, description: str) -> Samp
     except Exception as error:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"{_CORRUPT}: {description}") from error
     values = values[:, :, None] if values.ndim == 2 else values
-    if values.shape[2] not in ({2, 4} if format_ == "JPEG2000" else {1, 3}):
+    if values.shape[2] not in ({1, 2, 3, 4} if format_ == "JPEG2000" else {1, 3}):
         raise ImageError(Reason.UNSUPPORTED, f"{description} of {values.shape[2]} components")
     return Samples(values, white)

@@ -5,7 +5,7 @@ Layouts of TIFF (tags and their values) are those of the TIFF 6.0 specification 
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from gradcam_cli.errors import ImageError, Reason
@@ -74,7 +74,8 @@ NO_COMPRESSION, OLD_JPEG = 1, 6
 class TiffLayout:
     """How the pixels of one page are stored. `width` and `height` are as stored, before the orientation is applied.
 
-    `segment` is the width and height of a tile, or of a strip; `stored` the bytes of all of them.
+    `segment` is the width and height of a tile, or of a strip; `stored` the bytes of all of them. `big_big_endian`: a
+    BigTIFF whose numbers begin with their highest byte.
     """
 
     width: int
@@ -92,6 +93,7 @@ class TiffLayout:
     segment: tuple[int, int]
     tiled: bool
     stored: int
+    big_big_endian: bool = False
 
     @property
     def depth(self) -> int:
@@ -140,7 +142,8 @@ def read_tiff(data: bytes) -> tuple[TiffLayout, int]:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "it ends inside a directory of the TIFF") from error
     for number, tags in enumerate(directories, 1):
         _check_places(tags, len(data), number)
-    return _layout(directories[0]), len(directories)
+    layout = _layout(directories[0])
+    return replace(layout, big_big_endian=data[:4] == b"MM\0+"), len(directories)
 
 
 _Tags = Mapping[int, tuple[int, ...]]
