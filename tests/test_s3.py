@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -16,7 +18,9 @@ from stores import Asked, Proxy, proxy_before, s3_server
 
 from gradcam_cli.cli import program
 from gradcam_cli.errors import UsageError
+from gradcam_cli.options import explain_request
 from gradcam_cli.results.stored_lock import FOLDER
+from gradcam_cli.runs.explain import run_explain
 from gradcam_cli.storage import Stat, Store, Stores
 
 pytest.importorskip("s3fs", reason="the extra gradcam-cli[remote] is not installed")
@@ -24,6 +28,7 @@ pytest.importorskip("moto.server", reason="moto[server] is not installed")
 
 SECRET = "secret-that-nobody-must-see"  # noqa: S105 - it is looked for, and opens nothing
 BUCKETS = count()
+TESTS = Path(__file__).parent
 
 
 ENVIRONMENT = {
@@ -284,3 +289,24 @@ def test_latency_is_hidden_by_reading_ahead(bucket: str, store: Store, invoke: I
     assert len(proxy.asked) >= 3 * 32
     assert proxy.most_at_once >= 12
     assert seconds < 0.6 * len(proxy.asked) * proxy.latency
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning")
+def test_actors_read_objects_and_the_run_writes_them_as_one_process_does(
+    inside: str, bucket: str, contents: Contents, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+    found: dict[str, dict[str, bytes]] = {}
+    for name, options in (("plain", {}), ("ray", {"ray": "local", "workers": 2})):
+        given: dict[str, Any] = {"batch_size": 1, **options}
+        run = run_explain(explain_request([inside], f"{bucket}/{name}", given), engines=FakeEngines())
+        assert run.counts["ok"] == 3
+        found[name] = contents(f"{bucket}/{name}")
+    assert found["ray"] == found["plain"]
+    # Each object was read once by each run, by an actor or by this process.
+    read = [asked.path for asked in proxy.asked if asked.method == "GET" and asked.path.endswith(".jpg")]
+    assert len([path for path in read if "/in/" in path]) == 6
