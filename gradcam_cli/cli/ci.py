@@ -35,6 +35,11 @@ CI_OPTIONS = ("junit", "markdown")
 INTERRUPTED = "Interrupted: the images that are not listed were not reached."
 
 
+def wants_ci_files(options: Mapping[str, Any]) -> bool:
+    """Whether a file for a CI system is asked for."""
+    return any(options[name] for name in CI_OPTIONS)
+
+
 @contextmanager
 def ci_files(options: Mapping[str, Any], report: "Callable[[], CiReport]") -> Iterator[None]:
     """Write the files that are asked for when the block ends, also where a signal or an error ends it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options
+from gradcam_cli.cli.ci import CI_OPTIONS, ci_files, ci_options, wants_ci_files
 from gradcam_cli.cli.command import command, option
 from gradcam_cli.cli.console import Records, Verbosity, say
 from gradcam_cli.cli.inputs import check_inputs, refuse
@@ -113,11 +113,16 @@ def _run(
     engines: "Engines | None",
 ) -> int:
     from gradcam_cli.cli.observer import ConsoleObserver, stoppable
-    from gradcam_cli.results.explain_ci import ExplainCi
     from gradcam_cli.results.output import StreamSink
     from gradcam_cli.runs.explain import run_explain
 
     sink = StreamSink(sys.stdout.buffer) if records.overlay else None
+    if not wants_ci_files(options):
+        observer = ConsoleObserver(request, verbosity, records)
+        with stoppable(observer):
+            return run_explain(request, observer, engines=engines, sink=sink).exit_status
+    from gradcam_cli.results.explain_ci import ExplainCi
+
     ci = ExplainCi()
     observer = ConsoleObserver(request, verbosity, records, ci.add)
     with stoppable(observer), ci_files(options, ci.report):

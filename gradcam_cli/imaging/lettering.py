@@ -7,15 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from unicodedata import bidirectional, category, name, normalize
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.text import UNSAFE
+
+if TYPE_CHECKING:
+    # Most overlays have no captions.
+    from PIL import ImageFont
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # The packages of the extra `fonts`: Noto Sans for all scripts but those of East Asia, and Noto Sans CJK.
 FONTS: Final = "manimgx_fonts"
@@ -28,7 +34,6 @@ JOINERS: Final = "\u200c\u200d"
 INVISIBLE: Final = frozenset(f" {JOINERS}")
 # No font has this character: it is drawn as a missing one.
 NONCHARACTER: Final = "\U0010ffff"
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 # Faces of the collection of Noto Sans CJK by language.
 JAPANESE, KOREAN, CHINESE = 0, 1, 2
 
@@ -40,12 +45,14 @@ class Face:
     path: Path | None = None
     index: int = 0
 
-    def at(self, size: int, *, shaped: bool = True) -> Font:
+    def at(self, size: int, *, shaped: bool = True) -> "Font":
         """Load the face with an em of `size` pixels; `shaped` joins letters and places marks as a script wants it.
 
         Raises:
             OSError: it cannot be read, or is no font.
         """
+        from PIL import ImageFont
+
         layout = None if shaped else ImageFont.Layout.BASIC
         if self.path is None:
             own = ImageFont.load_default(size)
@@ -67,7 +74,7 @@ class Face:
         return frozenset(each for each in characters if _picture(font, each) != nothing)
 
 
-def _picture(font: Font, character: str) -> tuple[tuple[int, int], bytes]:
+def _picture(font: "Font", character: str) -> tuple[tuple[int, int], bytes]:
     mask = font.getmask(character)
     return mask.size, bytes(mask)
 
@@ -123,6 +130,8 @@ class Lettering:
         Returns:
             (H, W, 3) uint8, a new array.
         """
+        from PIL import ImageDraw
+
         picture = Image.fromarray(pixels)
         canvas = ImageDraw.Draw(picture)
         left, baseline = float(at[0]), at[1]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.inputs.formats import HEAD_BYTES, format_of, refusal
@@ -16,6 +16,7 @@ from gradcam_cli.inputs.image_containers import png_content
 from gradcam_cli.inputs.samples import Samples
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+JPEG: Final = b"\xff\xd8\xff"
 HEIF: Final = frozenset({"HEIC", "HEIF"})
 ORIENTATION_TAG: Final = 0x0112
 # Larger pictures are converted in strips of so many pixels.
@@ -35,8 +36,19 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         with _heif(data) as image:
             yield image
         return
-    with _open(data) as image:
+    with (_jpeg(data) if data.startswith(JPEG) else None) or _open(data) as image:
         yield image
+
+
+def _jpeg(data: bytes) -> Image.Image | None:
+    """Open a JPEG or MPO as `Image.open` does, which would import the readers of five formats first.
+
+    None where it is refused: then the error of `Image.open` is the one that is reported.
+    """
+    try:
+        return JpegImagePlugin.jpeg_factory(io.BytesIO(data), "")
+    except Exception:  # noqa: BLE001 - Pillow's readers raise whatever they stumble over
+        return None
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,7 +1,7 @@
 """tifffile and imagecodecs: layouts of TIFF, and kinds of JPEG, that neither OpenCV nor Pillow reads truly."""
 
 import io
-import logging
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +23,6 @@ from gradcam_cli.inputs.tiff_header import (
 )
 
 _CORRUPT: Final = "the image data is truncated or corrupt"
-# tifffile's own remarks on a file name no file: what matters of them is an error here.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
@@ -38,7 +36,8 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: save it as 8-bit RGB")
     try:
         import imagecodecs  # noqa: F401 - tifffile asks for it when it meets a compression
-        import tifffile
+
+        tifffile = _tifffile()
     except ImportError as error:
         raise missing(layout.describe()) from error
     try:
@@ -58,6 +57,17 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
     values = values[:, 0]
     values = np.ascontiguousarray(np.moveaxis(values[..., 0], 0, -1)) if len(values) > 1 else values[0]
     return _samples(values, layout, colours)
+
+
+@cache
+def _tifffile() -> Any:
+    """Import tifffile. Its own remarks on a file name no file: what matters of them is an error here."""
+    import logging
+
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    import tifffile
+
+    return tifffile
 
 
 def _samples(values: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | None) -> Samples:

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +76,9 @@ def _digest(stream: IO[bytes], like: str) -> str:
 
 def _download(file: WeightsFile, path: Path, show: Callable[[str, int], Any]) -> None:
     """Fetch into a temporary file beside the target, check it, and only then give it its name."""
+    # Most runs download nothing.
+    import urllib.request
+
     with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - https, from our own table
         size = int(response.headers.get("Content-Length") or 0)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,8 @@ def _download(file: WeightsFile, path: Path, show: Callable[[str, int], Any]) ->
 
 
 def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: bool) -> str:
+    import urllib.error
+
     reason: object = error
     if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
         reason = error.reason

@@ -1,7 +1,6 @@
 """What native decoders print about a picture, with the picture's name."""
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +48,8 @@ class DecoderLines:
             self._report_lines(name, printed)
 
     def _start(self) -> None:
+        import tempfile
+
         self._one_at_a_time.acquire()
         try:
             captured = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by _stop

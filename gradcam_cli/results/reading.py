@@ -10,8 +10,6 @@ from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.results.output import SIDECAR_LIMITS, is_sidecar_name
 from gradcam_cli.results.ownership import is_record, parsed
-from gradcam_cli.results.packed_reading import packed_records
-from gradcam_cli.results.part_names import parts_among
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.tree import Tree, in_order
 
@@ -52,6 +50,10 @@ def records_below(tree: Tree) -> Iterator[tuple[str, Record]]:
         UsageError: a part file is damaged, or the store refuses access.
         StorageError: the store fails again and again.
     """
+    # A run that writes reads no part files.
+    from gradcam_cli.results.packed_reading import packed_records
+    from gradcam_cli.results.part_names import parts_among
+
     names = list(tree.names())
     has_parts = bool(parts_among(name for name in names if "/" not in name))
     packed = packed_records(tree.parts(), str(tree.root)) if has_parts else iter(())

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -308,9 +308,9 @@ def name_on_disk(record: Record, name: str) -> str:
 def schema_text(version: int = SCHEMA_VERSION) -> str:
     """Give the JSON Schema of the record, of this version or of the first one."""
     name = "sidecar.v1.schema.json" if version == FIRST_VERSION else "sidecar.schema.json"
-    return (resources.files("gradcam_cli.results") / name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def run_schema_text() -> str:
     """Give the JSON Schema of `run.json`, and of the record of a shard."""
-    return (resources.files("gradcam_cli.results") / "run.schema.json").read_text(encoding="utf-8")
+    return Path(__file__).with_name("run.schema.json").read_text(encoding="utf-8")

@@ -33,7 +33,6 @@ from gradcam_cli.runs.engine_factory import EngineFactory, run_card
 from gradcam_cli.runs.explaining import Explaining, InProcess, decoder
 from gradcam_cli.runs.job import Sink
 from gradcam_cli.runs.observer import RunObserver
-from gradcam_cli.runs.pooled import Pooled, pool_of
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
 from gradcam_cli.runs.run_record import origin_before, run_record
 from gradcam_cli.runs.tally import Tally
@@ -106,8 +105,13 @@ def run_explain(
 
 def _explaining(factory: EngineFactory, images: int, calls_at_once: int) -> Explaining:
     """Explain here, or in other processes where the request asks for them and there is more than one image."""
+    settings = factory.request.pool
+    if settings.ray is None and min(settings.workers or 1, images) < 2:
+        return InProcess(factory, calls_at_once)
+    from gradcam_cli.runs.pooled import Pooled, pool_of
+
     pool = pool_of(factory, images)
-    return InProcess(factory, calls_at_once) if pool is None else Pooled(factory, pool, calls_at_once)
+    return Pooled(factory, pool, calls_at_once)
 
 
 @dataclass(frozen=True)

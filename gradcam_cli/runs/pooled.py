@@ -42,19 +42,16 @@ PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 
 
-def pool_of(factory: EngineFactory, images: int) -> WorkerPool | None:
-    """Give the workers that a request asks for; None where the threads of this process explain.
+def pool_of(factory: EngineFactory, images: int) -> WorkerPool:
+    """Give the workers that a request asks for.
 
     Raises:
         UsageError: a worker cannot be sent what the run is made of, or there is no such cluster.
     """
     settings = factory.request.pool
-    size = min(settings.workers or 1, images)
-    if settings.ray is None and size < 2:
-        return None
     sent = _pickled(factory)
     if settings.ray is None:
-        return LocalPool(sent, size, available_cores())
+        return LocalPool(sent, min(settings.workers or 1, images), available_cores())
     from gradcam_cli.runs.ray_pool import RayPool
 
     return RayPool(sent, settings, images)
