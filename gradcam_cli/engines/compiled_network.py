@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.cores import core_limit
-from gradcam_cli.engines.runtime import core
+from gradcam_cli.engines.runtime import core, openvino
 from gradcam_cli.errors import first_line
 from gradcam_cli.settings import Precision
 
@@ -24,15 +24,28 @@ class CompiledNetwork:
     """
 
     def __init__(self, model: Any, *, streams: int = 1, precision: Precision = "float32") -> None:
-        """Compile an `openvino.Model` of static shapes."""
+        """Compile an `openvino.Model` of static shapes, or read an `openvino.Tensor` that `exported` has given."""
         self._free: SimpleQueue[Any] = SimpleQueue()
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams}
         if share := core_limit():
             settings["INFERENCE_NUM_THREADS"] = share
         with _out_of_memory():
-            compiled = core().compile_model(model, "CPU", settings)
+            make = core().import_model if isinstance(model, openvino.Tensor) else core().compile_model
+            self._compiled = make(model, "CPU", settings)
             for _ in range(streams):
-                self._free.put(compiled.create_infer_request())
+                self._free.put(self._compiled.create_infer_request())
+        # OpenVINO uses the weights of a tensor where they are.
+        self._source = model
+
+    @property
+    def batch_size(self) -> int:
+        """How many images a pass takes."""
+        return int(self._compiled.inputs[0].shape[0])
+
+    def exported(self) -> bytes:
+        """Give the compiled network as bytes, which the same version of OpenVINO reads on the same machine."""
+        exported: bytes = self._compiled.export_model().getvalue()
+        return exported
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Run one pass, and give a copy of each output, in their order.

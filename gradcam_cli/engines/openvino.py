@@ -7,7 +7,7 @@ gradient is a part of the network that OpenVINO runs, see `gradcam_cli.engines.g
 from dataclasses import dataclass
 from functools import cached_property
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from gradcam_cli.engines.protocol import NO_EXTRAS, Engine, Extras, Floats, Forw
 from gradcam_cli.engines.runtime import core
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import Precision, Score, TargetSettings
+
+if TYPE_CHECKING:
+    from gradcam_cli.engines.network_cache import NetworkCache
 
 # Given instead of a class: the network chooses the class.
 OWN_CHOICE = -1
@@ -31,7 +34,7 @@ class PassOptions:
     """What an engine computes: batches of `batch_size` images, `streams` passes at the same time.
 
     `gradients=False` leaves the gradients out, for methods that have no use for them. `score` is what is
-    differentiated.
+    differentiated. `kept` keeps compiled networks for the next process.
     """
 
     batch_size: int
@@ -39,6 +42,7 @@ class PassOptions:
     precision: Precision = "float32"
     score: Score = "logit"
     gradients: bool = True
+    kept: "NetworkCache | None" = None
 
 
 class OpenVinoEngine:
@@ -63,8 +67,6 @@ class OpenVinoEngine:
             )
         self.plan = plan
         self.options = options
-        model = read_network(plan)
-        self.batch_size = _batch_size(model, options.batch_size)
         self.streams = options.streams
         self.precision: str = options.precision
         self.others = others
@@ -79,7 +81,8 @@ class OpenVinoEngine:
         self.target_count = self._top_k + len(asked)
         self._compiling = RLock()
         self._has_slopes = options.gradients and self.head.weights is None and self.target_count <= MOST_IN_NETWORK
-        self._main = self._with_slopes(model) if self._has_slopes else self._fixed(model)
+        self._main = self._restored() or self._made()
+        self.batch_size = self._main.batch_size
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
@@ -186,21 +189,48 @@ class OpenVinoEngine:
         top = np.argsort(ranked, axis=1, kind="stable")[:, : self._top_k]
         return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
 
-    def _with_slopes(self, model: Any) -> CompiledNetwork:
-        """The network with the gradients of all targets."""
+    def _restored(self) -> CompiledNetwork | None:
+        """The main network as an earlier process has compiled it."""
+        options = self.options
+        if options.kept is None:
+            return None
+        return options.kept.load(self._described, streams=options.streams, precision=options.precision)
+
+    def _made(self) -> CompiledNetwork:
+        """The main network, with the gradients of all targets where the head has no closed form."""
+        model = read_network(self.plan)
+        size = _batch_size(model, self.options.batch_size)
+        made = self._with_slopes(model, size) if self._has_slopes else self._fixed(model, size)
+        if self.options.kept:
+            self.options.kept.keep(self._described, made)
+        return made
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        """What the main network depends on, besides its plan."""
+        options = self.options
+        return {
+            "batch_size": options.batch_size,
+            "streams": options.streams,
+            "precision": options.precision,
+            "score": options.score,
+            "targets": self.target_count if self._has_slopes else None,
+        }
+
+    def _with_slopes(self, model: Any, batch_size: int) -> CompiledNetwork:
         # A head in closed form, which is the quickest to start, needs none of these modules.
         from gradcam_cli.engines.gradient import with_gradients
 
         score, kind = self.options.score, self.head.kind
-        return self._compiled(with_gradients(model, self.batch_size, self.target_count, score=score, kind=kind))
+        return self._compiled(with_gradients(model, batch_size, self.target_count, score=score, kind=kind))
 
-    def _fixed(self, model: Any) -> CompiledNetwork:
-        model.reshape([self.batch_size, *self.plan.input_shape])
+    def _fixed(self, model: Any, batch_size: int) -> CompiledNetwork:
+        model.reshape([batch_size, *self.plan.input_shape])
         return self._compiled(model)
 
     @cached_property
     def _forward_only(self) -> CompiledNetwork:
-        return self._fixed(read_network(self.plan)) if self._has_slopes else self._main
+        return self._fixed(read_network(self.plan), self.batch_size) if self._has_slopes else self._main
 
     @cached_property
     def _front(self) -> CompiledNetwork:

@@ -16,6 +16,7 @@ from gradcam_cli.models import keras_on_tensorflow
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
 if TYPE_CHECKING:
+    from gradcam_cli.engines.network_cache import NetworkCache
     from gradcam_cli.engines.plan import Plan
     from gradcam_cli.engines.protocol import Engine, RandomisedEngine
     from gradcam_cli.models.classifier import Classifier
@@ -173,7 +174,7 @@ class ModelEngines:
                         f"`precision={choice.precision}` needs the engine openvino, which cannot be used here."
                     )
                 return _tensorflow(classifier, layers, work, streams, ready.reason), classifier
-        return _openvino(ready.plans, choice, work), ready.plans[0]
+        return _openvino(ready.plans, layers, choice, work), ready.plans[0]
 
     def _prepare(self, work: Work) -> int:
         """Put the model through the preflight, and give the number of streams of TensorFlow."""
@@ -217,7 +218,9 @@ def _by_layer(request: "ModelRequest") -> "list[ModelRequest]":
     return [replace(request, settings=replace(settings, layer=layer, layers=())) for layer in settings.layers]
 
 
-def _openvino(plans: "Sequence[Plan]", choice: EngineSettings, work: Work) -> "Engine":
+def _openvino(
+    plans: "Sequence[Plan]", layers: "Sequence[ModelRequest]", choice: EngineSettings, work: Work
+) -> "Engine":
     from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
     from gradcam_cli.engines.self_check import check_again
     from gradcam_cli.engines.streams import streams_for
@@ -231,12 +234,23 @@ def _openvino(plans: "Sequence[Plan]", choice: EngineSettings, work: Work) -> "E
         gradients=work.differentiates,
     )
 
-    def at(plan: "Plan", others: "tuple[Engine, ...]" = ()) -> OpenVinoEngine:
+    def at(plan: "Plan", request: "ModelRequest", others: "tuple[Engine, ...]" = ()) -> OpenVinoEngine:
         check_again(plan)
-        return OpenVinoEngine(plan, work.targets, options, others=others)
+        kept = _kept_networks(request, choice, work)
+        return OpenVinoEngine(plan, work.targets, replace(options, kept=kept), others=others)
 
-    first, *others = plans
-    return at(first, tuple(at(plan) for plan in others))
+    first, *others = zip(plans, layers, strict=True)
+    return at(*first, tuple(at(*other) for other in others))
+
+
+def _kept_networks(request: "ModelRequest", choice: EngineSettings, work: Work) -> "NetworkCache | None":
+    """Give what keeps compiled networks: for one image, which takes less time than to compile the network."""
+    if not choice.cache or work.image_count > 1:
+        return None
+    from gradcam_cli.engines.cache import cached_path
+    from gradcam_cli.engines.network_cache import NetworkCache
+
+    return NetworkCache(cached_path(request))
 
 
 def _tensorflow(

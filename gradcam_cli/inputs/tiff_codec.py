@@ -1,7 +1,6 @@
 """tifffile and imagecodecs: layouts of TIFF, and kinds of JPEG, that neither OpenCV nor Pillow reads truly."""
 
 import io
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -59,13 +58,15 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
     return _samples(values, layout, colours)
 
 
-@cache
 def _tifffile() -> Any:
     """Import tifffile. Its own remarks on a file name no file: what matters of them is an error here."""
     import logging
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     import tifffile
+
+    log = logging.getLogger("tifffile")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
 
     return tifffile
 

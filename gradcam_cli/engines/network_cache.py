@@ -1,0 +1,90 @@
+"""Networks that OpenVINO has compiled for this machine, kept in the cache beside the plans that they were made of.
+
+One photograph takes less time than building the gradient of its network and compiling it. OpenVINO reads a network that
+it has compiled before in a third of that time, and computes the same values with it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam_cli.atomic import atomically
+from gradcam_cli.cores import core_limit
+from gradcam_cli.engines.cache import NETWORK, evict
+from gradcam_cli.engines.cache_folder import is_private
+from gradcam_cli.engines.compiled_network import CompiledNetwork
+from gradcam_cli.engines.runtime import core, openvino
+from gradcam_cli.settings import Precision
+
+# What a network was compiled for: OpenVINO's instructions for another processor may be wrong ones.
+PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class NetworkCache:
+    """Keeps the compiled networks of one plan.
+
+    `plan` is the path that its plan has in the cache, whose name stands for all that the plan depends on.
+    """
+
+    plan: Path
+
+    def path(self, options: Mapping[str, Any]) -> Path:
+        """Tell where the network that was compiled with some options is, or would be."""
+        processor = [core().get_property("CPU", name) for name in PROCESSOR]
+        depends = [dict(options), openvino.__version__, processor, core_limit()]
+        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+        return self.plan.with_name(f"{self.plan.stem}-{digest[:16]}{NETWORK}")
+
+    def load(self, options: Mapping[str, Any], *, streams: int, precision: Precision) -> CompiledNetwork | None:
+        """Read a network where there is a whole one; what OpenVINO cannot read is removed.
+
+        A network decides what a model shows, so one that other users can write is not used.
+
+        Raises:
+            MemoryError: it is too large for this machine.
+        """
+        path = self.path(options)
+        if not path.is_file() or not is_private(path):
+            return None
+        try:
+            exported = openvino.Tensor(_whole(path), shared_memory=True)
+            found = CompiledNetwork(exported, streams=streams, precision=precision)
+        except (OSError, ValueError, RuntimeError):
+            with suppress(OSError):
+                path.unlink()
+            return None
+        return found
+
+    def keep(self, options: Mapping[str, Any], network: CompiledNetwork) -> None:
+        """Keep a network where its plan is kept. Failures to export or to write it are ignored."""
+        if not self.plan.is_file():
+            return
+        path = self.path(options)
+        with suppress(OSError, RuntimeError):
+            exported = network.exported()
+            with atomically(path) as temporary, temporary.open("xb") as file:
+                file.write(exported)
+                file.write(hashlib.sha256(exported).digest())
+            evict(keep=self.plan)
+
+
+def _whole(path: Path) -> NDArray[np.uint8]:
+    """Read a network, and compare it with the hash at the end of its file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    data = np.fromfile(path, np.uint8)
+    exported, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
+    if hashlib.sha256(exported.data).digest() != digest.tobytes():
+        raise ValueError(f"{path} is damaged")
+    return exported
