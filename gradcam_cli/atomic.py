@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gradcam_cli.system import DEVICE_FILES
+
 PREFIX = ".gradcam-"
 TEMPORARY_SUFFIX = ".tmp"
 RANDOM_BYTES = 8
-DEVICES = Path("/dev")
 # Nothing but a name of this very form is ever removed as a temporary file; the group is its owner, where it has one.
 TEMPORARY = re.compile(rf"\.gradcam-(?:(\d+-of-\d+)-)?[0-9a-f]{{{2 * RANDOM_BYTES}}}\.tmp")
 
@@ -32,7 +33,7 @@ def refuse_device(path: Path) -> None:
     """
     special = path.exists() and not (path.is_file() or path.is_dir())
     # /dev/stdout is a link, and leads to a regular file where stdout is one.
-    if special or path.parent == DEVICES:
+    if special or path.parent == DEVICE_FILES:
         raise OSError(errno.EEXIST, "Not a regular file", os.fspath(path))
 
 

@@ -3,13 +3,15 @@
 import os
 from typing import Final
 
+from gradcam_cli.system import cores_of_process
+
 # In the environment of a worker: its share of the cores.
 CORE_LIMIT: Final = "_GRADCAM_CORES"
 
 
 def available_cores() -> int:
     """Cores this process may use: those of its affinity mask where the system has one, or its share as a worker."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cores_of_process()
     return min(cores, core_limit() or cores)
 
 

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not_finite"
     OVERLAY_TOO_LARGE = "overlay_too_large"
     NAME_TOO_LONG = "name_too_long"
+    NAME_REFUSED = "name_refused"
     NO_INPUT_VALUE = "no_input_value"
     OUTPUT_NOT_OURS = "output_not_ours"
     CRASHED = "crashed"

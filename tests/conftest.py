@@ -30,6 +30,10 @@ for variable in [name for name in os.environ if name.startswith("GRADCAM_CLI_")]
     del os.environ[variable]
 os.environ["GRADCAM_CLI_ISOLATED"] = "1"
 
+# These tests call `fcntl`, `resource` or pseudo-terminals themselves.
+POSIX_ONLY = ("completion", "preflight_hdf5", "preflight_sizes", "process", "shards", "system")
+collect_ignore = [f"test_{name}.py" for name in POSIX_ONLY] if os.name == "nt" else []
+
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 SAMPLES = ROOT / "sample_images"

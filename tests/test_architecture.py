@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ PACKAGE = ROOT / "gradcam_cli"
 # an engine, which comes before both.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "system": set(),
     "disk_table": set(),
     "extras": set(),
     "package_data": set(),
@@ -95,9 +97,14 @@ def modules() -> list[Path]:
     return [p for p in sorted(PACKAGE.rglob("*.py")) if dotted(p) not in {"__init__", "__main__"}]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -124,7 +131,7 @@ def test_a_room_imports_only_from_earlier_rooms(path: Path) -> None:
 
 def test_one_module_knows_the_codecs() -> None:
     for path in modules():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & CODECS
         assert not used or dotted(path) == "inputs.opencv_codec", path
 
@@ -162,7 +169,7 @@ def test_the_checks_of_the_library_find_what_they_look_for() -> None:
 @pytest.mark.parametrize("path", library(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_only_the_command_line_names_options_prints_or_exits(path: Path) -> None:
     """Messages of the library name arguments in backticks; the command line shows them as options."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     assert not options_named(tree)
     assert not leaves_or_prints(tree)
     assert not imported(path) & {"click", "tqdm"}
@@ -171,6 +178,48 @@ def test_only_the_command_line_names_options_prints_or_exits(path: Path) -> None
 def test_the_command_line_knows_no_arrays() -> None:
     for path in (PACKAGE / "cli").glob("*.py"):
         assert not imported(path) & {"numpy", "cv2", "keras", "tensorflow"}, path
+
+
+# Modules and names that only some operating systems have.
+NOT_EVERYWHERE = {"fcntl", "resource", "msvcrt", "termios", "pwd", "grp"}
+OF_ONE_SYSTEM = re.compile(
+    r"os\.(O_\w+|name|fork|killpg|setsid|getuid|geteuid|sched_getaffinity|sysconf|fchmod|fchown|mkfifo|link|pread|uname"
+    r"|statvfs|supports_dir_fd)|signal\.(SIG[A-Z0-9]+|alarm|setitimer)"
+)
+ARGUMENTS_OF_ONE_SYSTEM = {"dir_fd", "preexec_fn", "pass_fds", "start_new_session"}
+
+
+def of_one_system(tree: ast.AST) -> set[str]:
+    """Give what a module uses that only some operating systems have."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and OF_ONE_SYSTEM.fullmatch(ast.unparse(node)):
+            found.add(ast.unparse(node))
+        elif isinstance(node, ast.keyword) and node.arg in ARGUMENTS_OF_ONE_SYSTEM:
+            found.add(node.arg)
+        elif isinstance(node, ast.ImportFrom) and node.module in {"os", "signal"}:
+            found.update(alias.name for alias in node.names if OF_ONE_SYSTEM.fullmatch(f"{node.module}.{alias.name}"))
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.match(r"/(proc|dev|sys)\b", node.value)
+        ):
+            found.add(node.value)
+    return found
+
+
+def test_the_check_of_systems_finds_what_it_looks_for() -> None:
+    code = (
+        "import os\nfrom signal import SIGHUP\nos.open('/dev/x', os.O_RDWR, dir_fd=3)\nsignal.signal(signal.SIGTERM, f)"
+    )
+    assert of_one_system(ast.parse(code)) == {"SIGHUP", "os.O_RDWR", "dir_fd", "signal.SIGTERM", "/dev/x"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_one_module_knows_what_only_some_operating_systems_have(path: Path) -> None:
+    if dotted(path) != "system":
+        assert not imported(path) & NOT_EVERYWHERE
+        assert not of_one_system(parsed(path))
 
 
 def test_no_test_imports_another() -> None:
@@ -214,11 +263,7 @@ def test_nothing_heavy_is_imported_for(args: list[str]) -> None:
 def test_every_command_and_option_of_the_program_is_made_by_its_own_module() -> None:
     """Else help has no group for an option, and the configuration does not know it."""
     for path in (PACKAGE / "cli").glob("*.py"):
-        called = {
-            ast.unparse(node.func)
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Call)
-        }
+        called = {ast.unparse(node.func) for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)}
         assert not called & {"click.option", "click.command"} or path.name == "command.py", path
 
 

@@ -85,7 +85,7 @@ def test_a_write_into_the_open_file_is_found(file: HashedFile) -> None:
 
 
 def test_where_there_are_no_links_to_descriptors(file: HashedFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcam_cli.models.safety.held_file.DESCRIPTORS", Path("/nowhere"))
+    monkeypatch.setattr("gradcam_cli.models.safety.held_file.DESCRIPTOR_LINKS", Path("/nowhere"))
     with held(file) as opened:
         assert opened.link == file.path
     with pytest.raises(ModelError, match="changed while it was loaded"), held(file):

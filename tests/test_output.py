@@ -238,7 +238,7 @@ def test_a_file_never_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path, monk
     with pytest.raises(OSError, match="Not a regular file"), atomically(tmp_path / "pipe") as temporary:
         temporary.write_bytes(b"new")
     assert (tmp_path / "pipe").is_fifo()
-    monkeypatch.setattr("gradcam_cli.atomic.DEVICES", tmp_path)
+    monkeypatch.setattr("gradcam_cli.atomic.DEVICE_FILES", tmp_path)
     with pytest.raises(OSError, match="Not a regular file"), atomically(tmp_path / "stdout") as temporary:
         temporary.write_bytes(b"new")
     assert (tmp_path / "stdout").is_symlink()

@@ -10,6 +10,7 @@ import click
 
 from gradcam_cli.cli.console import say
 from gradcam_cli.errors import UsageError
+from gradcam_cli.system import user_id
 from gradcam_cli.text import did_you_mean
 from gradcam_cli.urls import is_url
 
@@ -133,7 +134,8 @@ def _table(path: Path, data: bytes) -> Mapping[str, Any]:
 
 
 def _belongs_to_another(path: Path) -> bool:
-    return hasattr(os, "getuid") and path.stat().st_uid not in {os.getuid(), 0}
+    user = user_id()
+    return user is not None and path.stat().st_uid not in {user, 0}
 
 
 def _check_keys(file: ConfigFile, names: Sequence[str], ctx: click.Context) -> None:

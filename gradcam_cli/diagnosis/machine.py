@@ -15,9 +15,9 @@ from gradcam_cli.engines.devices import gpu_possible
 from gradcam_cli.engines.plan_choice import openvino_installed
 from gradcam_cli.extras import Extra
 from gradcam_cli.models.listed import listed_models
+from gradcam_cli.system import CPU_INFO, physical_memory
 from gradcam_cli.versions import installed_version, versions
 
-CPU_INFO = Path("/proc/cpuinfo")
 # Features of CPUs that decide how quickly a network runs: of x86, and of ARM.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "amx_tile", "bf16", "sve")
 
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "features": cpu_features(),
         "cores": available_cores(),
-        "memory": _memory(),
+        "memory": physical_memory(),
         "gpu_possible": gpu_possible(),
     }
 
@@ -125,13 +125,6 @@ def _without(text: str, home: str, user: str) -> str:
 def _cpu_name() -> str:
     found = re.search(r"^model name\s*:\s*(.*)$", _text(CPU_INFO), re.MULTILINE)
     return found[1] if found else platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _text(path: Path) -> str:

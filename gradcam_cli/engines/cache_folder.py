@@ -1,10 +1,11 @@
 """The cache folder of this program, and who may write there. Nothing heavy is imported here."""
 
-import os
 import stat
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from gradcam_cli.system import user_id
 
 PRIVATE = 0o700
 
@@ -24,10 +25,11 @@ def make_private_folder(folder: Path) -> None:
 
 def is_private(path: Path) -> bool:
     """Whether a file of the cache belongs to this user, and nobody else can write it."""
-    if not hasattr(os, "getuid"):  # On Windows no user can write into the profile of another
+    user = user_id()
+    if user is None:
         return True
     file, folder = path.lstat(), path.parent.stat()
-    if {file.st_uid, folder.st_uid} != {os.getuid()}:
+    if {file.st_uid, folder.st_uid} != {user}:
         return False
     closed = not folder.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     return closed or not (file.st_mode | folder.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from gradcam_cli.system import DEVICE_FILES
+
 # Devices of Linux through which a GPU computes: of NVIDIA's driver, of AMD's, and of Windows below its Linux.
 DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
 # What gives TensorFlow the GPU of a Mac.
@@ -25,7 +27,7 @@ def gpu_usable() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def gpu_possible(platform: str = sys.platform, devices: Path = Path("/dev")) -> bool:
+def gpu_possible(platform: str = sys.platform, devices: Path = DEVICE_FILES) -> bool:
     """Whether there may be a GPU that TensorFlow could use, as far as it is known without TensorFlow.
 
     On Linux that is a device file of a driver, on macOS an installed plugin. TensorFlow has no GPUs elsewhere.

@@ -21,6 +21,7 @@ from gradcam_cli.inputs.pillow_codec import decode_by_pillow
 from gradcam_cli.inputs.samples import Levels, Samples, eight_bits, on_white, with_opacity
 from gradcam_cli.inputs.tiff_codec import decode_jpeg, decode_tiff
 from gradcam_cli.settings import Limits, SampleRange
+from gradcam_cli.system import open_to_read
 
 __all__ = [
     "Admit",
@@ -125,7 +126,7 @@ def read_file(path: str, limits: Limits) -> bytes:
         ImageError: it is not there, not regular, not readable, empty or larger than the limit.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = open_to_read(path)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             # `open` refuses the descriptor of a folder, and leaves it open.

@@ -7,7 +7,6 @@ picture takes too long.
 
 import json
 import os
-import signal
 import struct
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from gradcam_cli.imaging.opencv import quiet_single_thread
 from gradcam_cli.inputs.decoding import Admit, Header, Needed, Photo, at_once, decode
 from gradcam_cli.settings import Limits, SampleRange
 from gradcam_cli.subprogram import subprogram
+from gradcam_cli.system import end_after, ending, ignore_terminal, open_nowhere
 
 LENGTH: Final = struct.Struct(">I")
 MOST_JSON: Final = 65_536
@@ -127,7 +127,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ending(code)
 
 
 def _request(data: bytes, limits: Limits, needed: Needed | None, sample_range: SampleRange | None) -> dict[str, Any]:
@@ -181,11 +181,9 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 
 def _serve() -> None:
     """Be the child: decode until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when a run ends
-    if hasattr(signal, "SIGHUP"):  # not on Windows
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ignore_terminal()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    nowhere = open_nowhere()
     for descriptor in (0, 1):
         os.dup2(nowhere, descriptor)  # what codecs print is no answer
     with suppress(EOFError, OSError):
@@ -230,13 +228,11 @@ def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: 
 
 def _start_limit() -> None:
     """End this process when a decoder does not come to an end, whether somebody waits for it or not."""
-    if hasattr(signal, "alarm"):  # not on Windows
-        signal.alarm(SECONDS)
+    end_after(SECONDS)
 
 
 def _pause_limit() -> None:
-    if hasattr(signal, "alarm"):
-        signal.alarm(0)
+    end_after(None)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of
 from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
 from gradcam_cli.inputs.other_files import Others
+from gradcam_cli.system import open_to_read
 
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
@@ -321,7 +322,7 @@ def _first_bytes(path: str) -> tuple[Identity, str | None]:
     status = os.stat(path)  # noqa: PTH116 - names that are not UTF-8 stay str
     if not stat.S_ISREG(status.st_mode):
         return (status.st_dev, status.st_ino), None
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = open_to_read(path)
     try:
         status = os.fstat(descriptor)
         head = os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b""

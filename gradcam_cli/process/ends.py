@@ -5,14 +5,14 @@ A native library may report too little memory in any way, or not at all.
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 
+from gradcam_cli import system
 from gradcam_cli.errors import STAYS, EnvironmentStop, GradcamError
 from gradcam_cli.extras import install_hint
-from gradcam_cli.process.signals import PIPE_CLOSED, STOPPING
+from gradcam_cli.process.signals import PIPE_CLOSED
+from gradcam_cli.system import STOPPING
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
@@ -26,8 +26,6 @@ OUT_OF_MEMORY_TEXTS = (
     "resource temporarily unavailable",
 )
 OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError",)
-# How a native library ends the process when memory cannot be had.
-DEADLY = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL})
 # A second signal ends the process at once.
 STOPPED = frozenset(128 + number for number in STOPPING)
 
@@ -85,18 +83,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return any(text in said for text in OUT_OF_MEMORY_TEXTS)
 
 
-def _address_limit() -> int | None:
-    """The limit of this process's address space in bytes, where there is one."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits
-        return None
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if limit == resource.RLIM_INFINITY else limit
-
-
 def _message() -> str:
-    limit = _address_limit()
+    limit = system.address_limit()
     known = f" (this process may use {limit / 1e6:.0f} MB of address space: see ulimit -v)" if limit else ""
     return f"There is not enough memory{known}. {STAYS}"
 
@@ -106,31 +94,12 @@ def watched(run: Callable[[], int]) -> int:
 
     Where memory cannot be had, a native library may abort or exit without a word. The parent then says why.
     """
-    if _address_limit() is None or not hasattr(os, "fork"):
+    if system.address_limit() is None or not system.can_run_in_child():
         return run()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writing)
-        return _wait(child, reading)
-    os.close(reading)
-    code = run()
-    os.write(writing, b"ended by itself")
-    return code
-
-
-def _wait(child: int, reading: int) -> int:
-    def forward(number: int, _frame: FrameType | None) -> None:
-        os.kill(child, number)
-
-    for number in STOPPING:
-        # A terminal sends Ctrl-C to the child as well.
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else forward)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if os.read(reading, 1) or code in STOPPED:
+    code, by_itself = system.run_in_child(run)
+    if by_itself or code in STOPPED:
         return code
-    if code < 0 and -code not in DEADLY:
+    if code < 0 and -code not in system.DEADLY:
         return 128 - code
     sys.stderr.write(f"Error: {_message()}\n")
     return EnvironmentStop.exit_code

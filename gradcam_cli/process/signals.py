@@ -6,9 +6,9 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from gradcam_cli.system import INTERRUPT, STOPPING, TERMINATE
+
 INTERRUPTED, PIPE_CLOSED = 130, 141
-# Windows has no SIGHUP.
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -50,13 +50,13 @@ def stopped_by_signals() -> Iterator[None]:
     def unwind(number: int, _frame: FrameType | None) -> None:
         for each in before:
             signal.signal(each, _end)
-        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+        raise KeyboardInterrupt if number == INTERRUPT else Stopped(number)
 
     handlers = {number: signal.getsignal(number) for number in STOPPING}
     before = {
         number: handler
         for number, handler in handlers.items()
-        if number in {signal.SIGINT, signal.SIGTERM} or handler is not signal.SIG_IGN
+        if number in {INTERRUPT, TERMINATE} or handler is not signal.SIG_IGN
     }
     for number in before:
         signal.signal(number, unwind)

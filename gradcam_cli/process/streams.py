@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gradcam_cli.system import open_nowhere
+
 
 class LossyWriter(io.FileIO):
     """A file descriptor for messages to people: what cannot be written is dropped, and the work goes on."""
@@ -48,7 +50,7 @@ def _fill_closed_descriptors() -> Iterator[int]:
             os.fstat(descriptor)
         except OSError:
             # The lowest free descriptor is taken, which is this one.
-            os.open(os.devnull, os.O_RDWR)
+            open_nowhere()
             yield descriptor
 
 
@@ -70,7 +72,7 @@ def quiet_libraries(*, verbose: bool) -> Iterator[None]:
         binary = LossyWriter(saved, "w", closefd=False)
         sys.stderr = io.TextIOWrapper(binary, own.encoding, "backslashreplace", line_buffering=True)
     if not verbose:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        nowhere = open_nowhere()
         os.dup2(nowhere, 2)
         os.close(nowhere)
     try:

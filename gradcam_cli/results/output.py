@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from gradcam_cli.results.folder_lock import LOCK_SUFFIX, FolderLock
 from gradcam_cli.results.ownership import are_rows, belongs_to, is_ours
 from gradcam_cli.results.sidecar import Record, files_of, to_json
 from gradcam_cli.settings import Limits
+from gradcam_cli.system import ignores_case, is_too_long, refused_name
 
 SIDECAR_SUFFIX = ".json"
 # A sidecar of a thousand classes has some 400 kB.
@@ -33,6 +35,7 @@ _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
 # The file of a shard's lock, which a shard that was killed has left.
 _LOCK = re.compile(rf"\.gradcam-\d+-of-\d+{re.escape(LOCK_SUFFIX)}")
+NOT_ALLOWED = "the file system does not allow the names of its outputs"
 TOO_LONG = "the names of its outputs are longer than the file system allows"
 
 
@@ -74,6 +77,8 @@ class OutputFolder:
         self.run_record = shard.run_record if shard else RUN_RECORD
         self._owner = shard.name if shard else ""
         self._lock = FolderLock(root, shard)
+        # Known after `prepare`: whether `A.jpg` and `a.jpg` are one file here, as usual on macOS and Windows.
+        self.ignores_case = False
         self._real_root = ""
         self._identity: tuple[int, int] | None = None
         self._made: set[Path] = set()
@@ -99,6 +104,7 @@ class OutputFolder:
             self._made.add(self.root)
             probe = temporary_beside(self.root / RUN_RECORD, self._owner)
             probe.touch(exist_ok=False)
+            self.ignores_case = ignores_case(probe)
             probe.unlink()
         except OSError as error:
             raise UsageError(f"{self.root}: the output folder cannot be written: {error.strerror}.") from error
@@ -117,6 +123,23 @@ class OutputFolder:
             yield self
         finally:
             self.release()
+
+    def refuse_same_names(self, sources: Iterable[Source]) -> None:
+        """Refuse inputs whose outputs would replace each other, because the folder does not distinguish case.
+
+        Raises:
+            UsageError: there are two, and which.
+        """
+        if not self.ignores_case:
+            return
+        seen: dict[str, Source] = {}
+        for source in sources:
+            other = seen.setdefault(unicodedata.normalize("NFC", source.relative).casefold(), source)
+            if other.relative != source.relative:
+                raise UsageError(
+                    f"{other.path} and {source.path} would replace each other in {self.root}, where upper and "
+                    "lower case are one name: rename one of them, or choose a folder on another file system."
+                )
 
     def check_identity(self) -> None:
         """Check that the folder is still the one that the run began with.
@@ -226,6 +249,9 @@ class OutputFolder:
 
     def _folder_of(self, source: Source) -> Path:
         self.check_identity()
+        refused = refused_name(source.relative)
+        if refused:
+            raise ImageError(Reason.NAME_REFUSED, refused)
         folder = (self.root / source.relative).parent
         try:
             self._make(folder)
@@ -336,8 +362,11 @@ def _remove(path: Path) -> None:
 
 def translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
     """Say what an error of the file system means: for this image alone, or for the whole run."""
-    if error.errno == errno.ENAMETOOLONG:
+    if error.errno == errno.ENAMETOOLONG or (error.errno == errno.ENOENT and is_too_long(path)):
         return ImageError(Reason.NAME_TOO_LONG, TOO_LONG)
+    # So says Linux of a disk with a file system of Windows, and Windows itself.
+    if error.errno == errno.EINVAL:
+        return ImageError(Reason.NAME_REFUSED, NOT_ALLOWED)
     if error.errno in _IN_THE_WAY:
         return ImageError(Reason.OUTPUT_NOT_OURS, f"something else stands where {path.name} should be")
     if error.errno in _STOPS:

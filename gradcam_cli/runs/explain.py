@@ -25,6 +25,7 @@ from gradcam_cli.models.weights import weights_at_hand
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.earlier_run import MOST_CHANGES, record_before
 from gradcam_cli.results.folders import run_folder
+from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.run import Run
 from gradcam_cli.results.run_folder import RunFolder
@@ -85,6 +86,8 @@ def run_explain(
     fetching = fetched(request.model, stores, observer.downloading)
     with held as folder, fetching as settings, decoder(isolated if request.isolate_decoder else None) as decode_one:
         request = replace(request, model=settings)
+        if isinstance(folder, LocalFolder):
+            folder.refuse_same_names(found.sources)
         for note in folder.notes if folder else ():
             observer.note(note)
         model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)

@@ -18,6 +18,7 @@ from gradcam_cli.extras import install_hint
 from gradcam_cli.runs.worker import Made, Opened, Sent, Worker, reported
 from gradcam_cli.runs.worker_pool import WorkerDied, checked
 from gradcam_cli.settings import PoolSettings
+from gradcam_cli.system import INTERRUPT, TERMINATE
 
 try:
     import ray
@@ -158,7 +159,7 @@ def _connect(address: str) -> None:
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
     """Keep the handlers of signals: Ray's own end the process before `run.json` is written."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (INTERRUPT, TERMINATE)
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield

@@ -1,7 +1,6 @@
 """What a run needs of other processes that explain for it; and such processes on this machine."""
 
 import pickle
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from gradcam_cli.cores import CORE_LIMIT
 from gradcam_cli.errors import GradcamError
 from gradcam_cli.runs.worker import Fault, Made, Opened, Sent
 from gradcam_cli.subprogram import subprogram
+from gradcam_cli.system import ending
 
 SECONDS_TO_END = 2
 
@@ -167,4 +167,4 @@ class LocalWorker:
             self._process.wait(SECONDS_TO_END)
         self.close()
         code = self._process.returncode
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ending(code)

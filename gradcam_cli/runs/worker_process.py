@@ -5,11 +5,11 @@ The first pickle is the `EngineFactory` of the run; each further one is a group 
 
 import os
 import pickle
-import signal
 from contextlib import suppress
 from typing import IO, Any
 
 from gradcam_cli.runs.worker import Worker, reported
+from gradcam_cli.system import ignore_terminal, open_nowhere
 
 
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
@@ -33,11 +33,9 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 def main() -> None:
     """Run as a worker until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides when it ends
-    if hasattr(signal, "SIGHUP"):  # not on Windows
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ignore_terminal()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    nowhere = open_nowhere()
     for descriptor in (0, 1):
         os.dup2(nowhere, descriptor)  # what libraries print is no answer
     with suppress(EOFError, OSError):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradcam_cli.errors import ModelError
+from gradcam_cli.system import DESCRIPTOR_LINKS, open_to_read
 
-DESCRIPTORS = Path("/proc/self/fd")
 # Two writes within one tick of a file system's clock have one time. FAT's tick takes two seconds.
 TICK_NS = 2 * 10**9
 
@@ -103,7 +103,7 @@ def _sha256(descriptor: int) -> str:
 @contextmanager
 def _descriptor(path: Path) -> Iterator[int]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        descriptor = open_to_read(path)
     except OSError as error:
         raise ModelError(f"{path}: it cannot be read: {error.strerror}.") from error
     try:
@@ -118,8 +118,8 @@ def _linked(path: Path, descriptor: int, name: str | None) -> Iterator[Path]:
     link = path
     with ExitStack() as folders:
         with suppress(OSError):
-            if DESCRIPTORS.is_dir():
+            if DESCRIPTOR_LINKS.is_dir():
                 folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="gradcam-"))
                 link = Path(folder) / (name or path.name)
-                link.symlink_to(DESCRIPTORS / str(descriptor))
+                link.symlink_to(DESCRIPTOR_LINKS / str(descriptor))
         yield link if link.exists() else path

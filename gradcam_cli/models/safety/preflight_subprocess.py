@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,6 +17,7 @@ from gradcam_cli.errors import ModelError
 from gradcam_cli.models.safety.fit import check_fit
 from gradcam_cli.models.safety.preflight import check_model_file, check_parts, check_weights_file
 from gradcam_cli.subprogram import subprogram
+from gradcam_cli.system import inherited, limit_resources
 
 Kind = Literal["model", "weights", "parts", "fit"]
 CHECKS: Final[dict[str, Callable[..., None]]] = {
@@ -53,8 +53,7 @@ def check_in_subprocess(
     """
     names = [path] if architecture is None else [architecture, path]
     program = subprogram(__name__, (kind, ",".join(sorted(own)), *map(os.fspath, names)))
-    if descriptors:
-        program["pass_fds"] = descriptors
+    program.update(inherited(descriptors))
     try:
         done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -65,17 +64,9 @@ def check_in_subprocess(
         raise ModelError(f"{path}: damaged, or hostile: HDF5 does not survive reading it. Refused.")
 
 
-def _limit_this_process() -> None:
-    with suppress(ImportError, ValueError, OSError):  # there are none on Windows, and some systems allow none
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        # One more than the parent waits for, in case that it is gone.
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 1))
-
-
 def _main(kind: str, own: str, *names: str) -> int:
-    _limit_this_process()
+    # One second more than the parent waits for, in case that it is gone.
+    limit_resources(MEMORY, SECONDS + 1)
     try:
         CHECKS[kind](*map(Path, names), own=frozenset(own.split(",")) - {""})
     except ModelError as error:
