@@ -46,6 +46,11 @@ stress: $(VENV)/.dev ## Kill it, fill its disk, feed it faults (some ten minutes
 reference: $(VENV)/.dev ## Write docs/commands.md out of the program's own help
 	$(BIN)/python -m tools.command_reference
 
+.PHONY: docs
+docs: $(VENV)/.docs ## Build the documentation into site/; every warning is an error
+	$(BIN)/python -m tools.site
+	@echo "Open site/index.html in a browser."
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and sort imports
 	$(BIN)/ruff check --fix .
@@ -53,7 +58,7 @@ format: $(VENV)/.dev ## Format the code and sort imports
 
 .PHONY: clean
 clean: ## Remove the environment, caches and the demo's output
-	rm -rf $(VENV) .peers $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .peers $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -67,4 +72,8 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@ $(VENV)/.run

@@ -79,7 +79,7 @@ class ImageError(GradcamError):
 class UsageError(GradcamError):
     """The request cannot be served: an argument has a wrong value, there is nothing to do, the output is not writable.
 
-    The message writes arguments in backticks, as `` `top_k=0` ``.
+    The message writes arguments between backticks: the argument and its value, such as `top_k=0`.
 
     Example:
         >>> UsageError.exit_code
