@@ -13,7 +13,11 @@ SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci",
 _FILE: Final = "file://"
 # One letter and a colon is a drive.
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+# What is meant as a URL and would make a folder `s3:`: one slash in place of two, or a chain of fsspec.
+_MISTYPED: Final = re.compile(
+    rf"(?:{'|'.join(SCHEMES)}|https?|ftp|file):(?:/|$)|(?:[a-z][a-z0-9+.-]*::)+[a-z][a-z0-9+.-]*://", re.IGNORECASE
+)
+_PASSWORD: Final = re.compile(r"(?<=:/)(/?)[^/@]*:[^/@]*@")
 # Parameters of a URL that are a signature or a token.
 _SIGNED: Final = re.compile(
     r"([?&])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token|expires)=[^&]*",
@@ -52,8 +56,13 @@ class Url:
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL of any kind."""
-    return _URL.match(text) is not None
+    """Whether a text is a URL of any kind, also one that is not written as it should be."""
+    return _URL.match(text) is not None or _is_mistyped(text)
+
+
+def _is_mistyped(text: str) -> bool:
+    """Whether a text is meant as a URL; a path whose first folder exists is a path."""
+    return _MISTYPED.match(text) is not None and not os.path.lexists(text.split("/", 1)[0])
 
 
 def is_stored(text: str) -> bool:
@@ -64,7 +73,7 @@ def is_stored(text: str) -> bool:
 
 def shown(text: str) -> str:
     """Write URLs without passwords, signatures and tokens."""
-    return _SIGNED.sub(r"\1\2=...", _PASSWORD.sub("...@", text))
+    return _SIGNED.sub(r"\1\2=...", _PASSWORD.sub(r"\1...@", text))
 
 
 def check_url(text: str) -> None:
@@ -79,6 +88,8 @@ def check_url(text: str) -> None:
         raise UsageError(
             f"{shown(text)}: a path of this machine is written without {_FILE}: {shown(text)[len(_FILE) :]}"
         )
+    if not _URL.match(text):
+        raise UsageError(f"{shown(text)}: not a URL such as s3://bucket/photos, and there is no such path.")
     if not is_stored(text):
         raise UsageError(
             f"{shown(text)}: URLs of this kind are not supported; those of object stores are: "

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import png
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,3 +68,35 @@ def test_a_list_that_is_separated_the_other_way_is_refused(tmp_path: Path, monke
             read_list(data, null_separated=True)
     Path("odd\nname.jpg").touch()
     assert read_list(b"odd\nname.jpg", null_separated=True) == ["odd\nname.jpg"]
+
+
+def test_a_list_that_is_separated_in_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg", "c.jpg", "odd\nname.jpg"):
+        Path(name).touch()
+    assert read_list(b"a.jpg\0b.jpg\n\0odd\nname.jpg\0none\nnone\0", null_separated=True) == [
+        *("a.jpg", "b.jpg", "odd\nname.jpg", "none\nnone")
+    ]
+    with pytest.raises(UsageError, match=r"NUL bytes and lines: 'b\.jpg' is one of 2 lines"):
+        read_list(b"a.jpg\0none.jpg\nb.jpg\0", null_separated=True)
+
+
+def test_carriage_returns_alone_end_lines_where_the_paths_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg", "odd\rname.jpg"):
+        Path(name).touch()
+    assert read_list(b"a.jpg\rb.jpg\r", null_separated=False) == ["a.jpg", "b.jpg"]
+    assert read_list(b"odd\rname.jpg\n", null_separated=False) == ["odd\rname.jpg"]
+
+
+def test_files_that_are_no_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for encoding in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(UsageError, match="UTF-16 without a byte order mark"):
+            read_list("photos/a.jpg\r\n".encode(encoding), null_separated=False)
+    for null_separated in (False, True):
+        with pytest.raises(UsageError, match="The list is a PNG"):
+            read_list(png((1, 1), 8, 0, b"\0\0"), null_separated=null_separated)
+    assert read_list(b"P5 1.jpg\0P5 2.jpg\0", null_separated=True) == ["P5 1.jpg", "P5 2.jpg"]

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from gradcam_cli.cli import program
+from gradcam_cli.urls import is_url
 
 URLS = ["s3://bucket/x", "https://example.org/a.plan", "gs://x", "file:///tmp/x"]
 PLACES = [
@@ -84,3 +85,22 @@ def test_a_path_that_looks_like_a_url_can_be_written(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:" / "b").mkdir(parents=True)
     assert CliRunner().invoke(program, ["verify", "./s3:/b"]).exit_code == 0
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "s3:", "HTTPS:/host/x", "file:/x", "simplecache::s3://bucket/x"])
+@pytest.mark.parametrize("place", [*INPUTS, *PLACES], ids=" ".join)
+def test_urls_that_are_not_well_written_make_no_folder(
+    place: tuple[str, ...], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.keras").write_bytes(b"")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    result = CliRunner().invoke(program, [part.format(url) for part in place])
+    assert result.exit_code == 2
+    assert "not a URL such as" in result.stderr or "URLs are not supported" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "m.keras"]
+
+
+def test_names_with_colons_are_paths() -> None:
+    for name in ("std::vector.png", "s3:x.jpg", "C:/x.jpg", "12:30.jpg", "a::b/c.jpg"):
+        assert not is_url(name)

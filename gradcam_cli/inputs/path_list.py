@@ -7,9 +7,12 @@ from itertools import chain
 from typing import BinaryIO, Final
 
 from gradcam_cli.errors import UsageError
+from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of
 from gradcam_cli.text import counted
 
 CHUNK: Final = 2**20
+# PNM has a beginning that the first path of a list may have.
+_NO_LISTS: Final = (PICTURES | {"HEIC", "HEIF"}) - {"PNM"}
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -17,10 +20,10 @@ def read_list(file: BinaryIO, *, null_separated: bool) -> Iterator[str]:
     """Split a list of paths at newlines, or at NUL bytes as `find -print0` writes them; the list is read as it is used.
 
     A byte order mark, carriage returns at the ends of lines and empty lines are dropped. Spaces around a path are
-    dropped where only the path without them exists.
+    dropped where only the path without them exists. Carriage returns alone end lines where the paths between exist.
 
     Raises:
-        UsageError: it is separated the other way.
+        UsageError: it is separated the other way, or both ways, or is a picture.
     """
     pieces = _split(_utf8(file), b"\0" if null_separated else b"\n")
     return _between_nuls(pieces) if null_separated else _lines(pieces)
@@ -29,6 +32,9 @@ def read_list(file: BinaryIO, *, null_separated: bool) -> Iterator[str]:
 def _utf8(file: BinaryIO) -> Iterator[bytes]:
     """Give the bytes without the mark of UTF-8; UTF-16, as PowerShell writes it, as UTF-8."""
     first = file.read(CHUNK)
+    name = format_of(first[:HEAD_BYTES])
+    if name in _NO_LISTS and b"\0" in first:
+        raise UsageError(f"The list is a {name}: it has to be a text with one path on each line.")
     encoding = _UTF16.get(first[:2])
     if encoding is None:
         yield first.removeprefix(codecs.BOM_UTF8)
@@ -53,10 +59,26 @@ def _split(chunks: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
     for piece in pieces:
         if b"\0" in piece:
+            if _is_wide(piece):
+                raise UsageError("The list is UTF-16 without a byte order mark: save it as UTF-8.")
             raise UsageError("The list has NUL bytes, as find -print0 writes them: say so with -0.")
-        path = _trimmed(os.fsdecode(piece.removesuffix(b"\r")))
-        if path:
-            yield path
+        for line in _at_returns(os.fsdecode(piece.removesuffix(b"\r"))):
+            path = _trimmed(line)
+            if path:
+                yield path
+
+
+def _is_wide(piece: bytes) -> bool:
+    """Whether every second byte of the beginning is NUL, as in UTF-16."""
+    return len(piece) > 3 and not (any(piece[:16:2]) and any(piece[1:16:2]))
+
+
+def _at_returns(line: str) -> list[str]:
+    """Split at carriage returns, which end the lines of old systems, unless they are part of a name."""
+    parts = line.split("\r")
+    if len(parts) == 1 or os.path.lexists(line) or not any(map(os.path.lexists, parts)):
+        return [line]
+    return parts
 
 
 def _between_nuls(pieces: Iterator[bytes]) -> Iterator[str]:
@@ -67,7 +89,27 @@ def _between_nuls(pieces: Iterator[bytes]) -> Iterator[str]:
     for piece in chain((first, second or b""), pieces):
         # What `echo` leaves behind the last NUL is no path.
         if piece.strip(b"\r\n"):
-            yield os.fsdecode(piece)
+            yield _one_path(os.fsdecode(piece))
+
+
+def _one_path(text: str) -> str:
+    """Take what is between two NUL bytes for one path, without line ends around it that are not of its name.
+
+    Raises:
+        UsageError: it is several lines, and some of them are paths.
+    """
+    if "\n" not in text or os.path.lexists(text):
+        return text
+    lines = text.strip("\r\n").splitlines()
+    if len(lines) == 1:
+        return lines[0] if os.path.lexists(lines[0]) else text
+    found = next(filter(os.path.lexists, lines), None)
+    if found is not None:
+        raise UsageError(
+            f"The list has NUL bytes and lines: {found!r} is one of {len(lines)} lines between two NUL bytes. Separate"
+            " its paths in one way."
+        )
+    return text
 
 
 def _trimmed(line: str) -> str:
