@@ -97,7 +97,7 @@ def test_files_that_are_named_are_always_taken(here: Path) -> None:
         (["https://x/a.jpg"], b"", "https://x/a.jpg: URLs of this kind are not supported"),
         (["--files-from", "-"], b"https://x/a.jpg\n", "https://x/a.jpg: URLs of this kind are not supported"),
         (["--files-from", "https://x/list"], b"", "https://x/list: URLs of this kind are not supported"),
-        (["a.jpg", "--jsonl", "s3://b/r.jsonl"], b"", "s3://b/r.jsonl: URLs are not supported"),
+        (["a.jpg", "--junit", "s3://b/r.xml"], b"", "s3://b/r.xml: URLs are not supported"),
         (["--files-from", "-"], b"a.jpg\0b.jpg\0", "NUL bytes"),
         (["--files-from", "-", "-0"], b"a.jpg\nb.jpg\n", "2 lines and no NUL bytes: leave out -0"),
         (["--files-from", "-"], b"nosuch/..\n", "names no file"),

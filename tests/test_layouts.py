@@ -73,7 +73,7 @@ def test_tiff_layouts(compression: str, bits: int, photometric: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 10, 12, 14])
-@pytest.mark.parametrize("compression", ["none", "lzw", "deflate"])
+@pytest.mark.parametrize("compression", ["none", "lzw", "deflate", "zstd", "lzma"])
 def test_grey_tiffs_of_few_bits(bits: int, compression: str) -> None:
     values = samples(1, bits)[:, :, 0]
     packed = np.packbits(np.unpackbits(np.ascontiguousarray(values, ">u2").view(np.uint8).reshape(HEIGHT, -1), axis=1)
@@ -89,6 +89,8 @@ def packed_tiff(rows: Any, bits: int, compression: str) -> bytes:
         "none": (1, bytes),
         "lzw": (5, imagecodecs.lzw_encode),
         "deflate": (8, imagecodecs.zlib_encode),
+        "zstd": (50000, imagecodecs.zstd_encode),
+        "lzma": (34925, imagecodecs.lzma_encode),
     }
     number, encode = codec[compression]
     strip: bytes = encode(rows.tobytes())

@@ -50,6 +50,8 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: save it as 8-bit RGB") from error
     except Exception as error:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"{_CORRUPT}: {layout.describe()}") from error
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
     # (planes, depth, height, width, samples of a plane)
     if values.ndim != 5 or values.shape[1] != 1 or values.dtype.kind not in "uif":
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: not a picture of two dimensions")
