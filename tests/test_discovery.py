@@ -137,7 +137,7 @@ def test_urls_of_no_object_store_are_refused(url: str, tmp_path: Path, monkeypat
     touch(tmp_path, url.replace("://", ":/") + "/a.jpg")
     monkeypatch.chdir(tmp_path)
     for inputs, listed in (([url], []), ([], [url])):
-        with pytest.raises(UsageError, match="URLs of this kind are not supported|written without file:"):
+        with pytest.raises(UsageError, match=r"URLs of this kind are not supported|written without file:"):
             find_sources(inputs, listed, rules=Rules(SUFFIXES))
     way_out = f"./{url.replace('//', '/', 1)}"
     assert find_sources([way_out], rules=Rules(SUFFIXES)).sources
