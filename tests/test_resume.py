@@ -172,7 +172,19 @@ def test_what_a_run_with_other_options_replaces_is_announced(invoke: Invoke, pho
     said = invoke("explain", "photos/a.jpg", "-o", "out", "--method", "gradcam", "--mask", "0.5").stderr
     assert re.search(r"had other options \(method: gradcam\+\+, now gradcam; .*overlay.mask: None, now 0.5\)", said)
     assert "1 sidecar will be replaced; 2 others stay as they are" in said
+    # The record of the last run agrees with this one, but two sidecars are of the run before it.
+    said = invoke("explain", "photos", "-o", "out", "--method", "gradcam", "--mask", "0.5").stderr
+    assert "out: 2 sidecars of an earlier run with other options will be replaced." in said
     assert "earlier run" not in invoke("explain", "photos", "-o", "out", "--method", "layercam", "-q").stderr
+    (tmp_path / "out" / "run.json").unlink()
+    assert "3 sidecars of an earlier run" in invoke("explain", "photos", "-o", "out").stderr
+
+
+def test_a_layer_or_a_fit_that_was_asked_for_is_named(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    invoke("explain", "photos", "-o", "out")
+    said = invoke("explain", "photos", "-o", "out", "--layer", "first", "--fit", "crop", "--preprocess", "caffe").stderr
+    assert "fit: squash, now crop; layer: last, now first; " in said
+    assert "preprocess: tf, now caffe)" in said
 
 
 def test_another_time_of_the_same_bytes_changes_nothing(invoke: Invoke, photos: Path, tmp_path: Path) -> None:

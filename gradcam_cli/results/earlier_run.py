@@ -20,11 +20,15 @@ MOST_CHANGES = 4
 
 @dataclass(frozen=True)
 class Replacement:
-    """What a run with other options does to the sidecars of an earlier run: some are replaced, others stay."""
+    """What a run does to the sidecars of earlier runs with other options: some are replaced, others stay.
+
+    `is_of_last` is whether the last run there had other options; if not, only runs before it had.
+    """
 
     changes: tuple[str, ...]
     replaced: int
     others: int
+    is_of_last: bool = True
 
 
 def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
@@ -39,7 +43,7 @@ def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
 def replacement(
     folder: RunFolder, left: SourceList, options: Mapping[str, Any], options_sha256: str
 ) -> Replacement | None:
-    """Tell what this run replaces of a run with other options; None where the options agree or nothing is there.
+    """Tell what this run replaces of runs with other options; None where there is nothing of the kind.
 
     What belongs to other shards is no part of it.
 
@@ -51,7 +55,8 @@ def replacement(
     """
     before = record_before(folder)
     if before is None or before["options_sha256"] == options_sha256:
-        return None
+        older = _older(folder, left, options_sha256)
+        return Replacement((), older, 0, is_of_last=False) if older else None
     replaced = listed = 0
     for source in left:
         if folder.has_sidecar(source):
@@ -61,9 +66,23 @@ def replacement(
     others = there - listed
     if not replaced and not others:
         return None
-    recorded = {**before["options"], "model": before.get("model", {}).get("name")}
+    model = before.get("model", {})
+    recorded = {
+        **before["options"],
+        "model": model.get("name"),
+        **{name: model.get(name) for name in ("fit", "layer", "preprocess")},
+    }
     found = changes({name: recorded.get(name) for name in options}, options)
     return Replacement(tuple(found), replaced, others)
+
+
+def _older(folder: RunFolder, left: SourceList, options_sha256: str) -> int:
+    """Count what a run replaces of sidecars with other options, where `run.json` does not say that there are any."""
+    if folder.calls_at_once > 1 or next(folder.sidecars(), None) is None:
+        # Reading each sidecar once more would be as many requests.
+        return 0
+    known = map(folder.read_known, left)
+    return sum(record is not None and record["options_sha256"] != options_sha256 for record in known)
 
 
 def record_before(folder: RunFolder) -> Record | None:

@@ -286,7 +286,11 @@ def _note_replacement(
     found = replaced_by(request, queue, folder, model, digest)
     if found is None:
         return
-    changes = "; ".join(found.changes[:MOST_CHANGES]) or "the model, its layer or the versions differ"
+    if not found.is_of_last:
+        sidecars = f"{counted(found.replaced, 'sidecar')} of an earlier run with other options"
+        observer.note(f"{folder.root}: {sidecars} will be replaced.")
+        return
+    changes = "; ".join(found.changes[:MOST_CHANGES]) or "the model, its layer, fit, preprocessing or versions differ"
     observer.note(f"{folder.root}: an earlier run there had other options ({changes}).")
     stays = f"; {counted(found.others, 'other')} stay as they are" if found.others else ""
     observer.note(f"{folder.root}: {counted(found.replaced, 'sidecar')} will be replaced{stays}.")

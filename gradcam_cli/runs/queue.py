@@ -111,6 +111,8 @@ def replaced_by(
     # These change no result, or are not known before the model is loaded.
     for name in ("batch_size", "limits", "fit"):
         del known[name]
+    asked = {"fit": request.fit, "layer": request.model.layer, "preprocess": request.model.preprocess}
+    known |= {name: value for name, value in asked.items() if value != "auto"}
     return replacement(folder, queue.left, json.loads(to_json(known)), digest)
 
 
