@@ -200,6 +200,8 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["empty", "-o", "x"], "nothing to do"),
         (["photos", "-o", "x", "--method", "gradcam+++"], "gradcam++"),
         (["photos", "-o", "x", "--alpha", "2"], "--alpha"),
+        (["photos", "-o", "x", "--alpha", "nan"], "not a finite number"),
+        (["photos", "-o", "x", "--smooth", "2", "--noise", "nan"], "not a finite number"),
         (["photos", "-o", "x", "--noise", "0.1"], "--smooth N"),
         (["photos", "-o", "x", "--smooth", "3", "--noise", "0"], "--noise"),
         (["photos", "-o", "x", "--max-channels", "9"], "--method scorecam"),

@@ -2,7 +2,7 @@
 
 import click
 
-from gradcam_cli.cli.command import Group, option
+from gradcam_cli.cli.command import FloatRange, Group, option
 from gradcam_cli.cli.console import say, show_list
 from gradcam_cli.cli.options import examples, list_option
 
@@ -25,7 +25,7 @@ def list_(as_json: bool) -> None:
 @option(
     "--older-than",
     group="limits",
-    type=click.FloatRange(min=0),
+    type=FloatRange(min=0),
     metavar="DAYS",
     help="Remove only what was not used for so many days.",
 )

@@ -1,5 +1,6 @@
 """Commands and options of the program: help in groups, environment variables, and suggestions for misspelt values."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib import import_module
@@ -54,6 +55,17 @@ class Choice(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Say which words there are, and which was probably meant."""
         return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), self.choices)
+
+
+class FloatRange(click.FloatRange):
+    """A number between limits; `nan` is refused, which is neither below nor above any limit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give a finite number that the limits allow."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class Option(click.Option):

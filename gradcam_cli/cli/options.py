@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import click
 
-from gradcam_cli.cli.command import Choice, Decorator, argument, option
+from gradcam_cli.cli.command import Choice, Decorator, FloatRange, argument, option
 from gradcam_cli.cli.console import Verbosity
 from gradcam_cli.options import Option as Setting
 from gradcam_cli.options import options_of
@@ -122,7 +122,7 @@ def _type(setting: Setting) -> click.ParamType[Any] | None:
     if int in members:
         return click.IntRange(doc.low, doc.high)
     if float in members:
-        return click.FloatRange(doc.low if doc.above is None else doc.above, doc.high, min_open=doc.above is not None)
+        return FloatRange(doc.low if doc.above is None else doc.above, doc.high, min_open=doc.above is not None)
     # What may be a URL stays text, which the library reads.
     return LocalPath() if Path in members and Url not in members else None
 

@@ -138,7 +138,8 @@ class Preview:
 
     def summary(self) -> str:
         """The preview in one line."""
-        others = f", {self.done_before} were done before" if self.done_before else ""
+        were = "was" if self.done_before == 1 else "were"
+        others = f", {self.done_before} {were} done before" if self.done_before else ""
         return f"{counted(sum(1 for _ in self.pictures), 'image')} would be explained{others}; nothing was written."
 
     def where(self, source: Source) -> str:
