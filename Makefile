@@ -36,11 +36,12 @@ peers: $(VENV)/.dev ## Measure the libraries people would use instead (downloads
 	$(BIN)/python -m benchmarks.peers
 
 .PHONY: stress
-stress: $(VENV)/.dev ## Kill it, fill its disk, feed it faults (some ten minutes), and fuzz it for two
+stress: $(VENV)/.dev ## Kill it, fill its disk, feed it faults (some ten minutes), and fuzz it for three
 	$(BIN)/python tests/stress/faults.py
 	$(BIN)/python tests/stress/inputs.py
 	$(BIN)/python tests/stress/fuzz_decoder.py --minutes 1
 	$(BIN)/python tests/stress/fuzz_preflight.py --minutes 1
+	$(BIN)/python tests/stress/fuzz_exchange.py --guarded --minutes 1
 
 .PHONY: reference
 reference: $(VENV)/.dev ## Write docs/commands.md out of the program's own help

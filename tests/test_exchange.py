@@ -28,6 +28,12 @@ BOTH = ["", "_dynamo"]
 op = openvino.opset15
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These files are harmless: no process of its own reads them first."""
+    monkeypatch.setattr("gradcam_cli.engines.exchange.reading.check_reading", lambda *_: None)
+
+
 def network(name: str | Path, **settings: Any) -> Network:
     path = name if isinstance(name, Path) else ONNX / f"{name}.onnx"
     return open_network(locate_model(ModelSettings(model=str(path), **settings), lambda *_: None))

@@ -1,6 +1,8 @@
 """Models that another framework wrote, in a format made for exchange: ONNX, and OpenVINO's own.
 
     reading.py    the file as OpenVINO's network, of the bytes that were hashed
+    reading_subprocess.py  the same in a process of its own, before: OpenVINO may crash on a damaged file
+    widening.py   a network in float16, bfloat16 or float64 as one in float32
     picture.py    its input: the shape of the picture, the order of its axes
     outputs.py    its output: the logits, how probabilities follow from them
     places.py     where the cells of every tensor lie in the picture

@@ -6,10 +6,10 @@ from typing import Any
 from gradcam_cli.engines.exchange.layers import Layers
 from gradcam_cli.engines.exchange.numbers import IMAGENET_CLASSES, Numbers, choose_numbers
 from gradcam_cli.engines.exchange.outputs import Scores, read_scores
-from gradcam_cli.engines.exchange.picture import FALLBACK_SIDE, PictureInput, picture_input, picture_tensor, set_shape
+from gradcam_cli.engines.exchange.picture import FALLBACK_SIDE, PictureInput, picture_input, picture_tensor, static_copy
 from gradcam_cli.engines.exchange.reading import read_network
-from gradcam_cli.engines.graph import fold_constants
 from gradcam_cli.engines.protocol import LayerInfo
+from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.labels.class_labels import Labels, imagenet_labels
 from gradcam_cli.labels.files import choose_beside
 from gradcam_cli.models.request import ModelRequest
@@ -48,14 +48,19 @@ def open_network(request: ModelRequest) -> Network:
     Raises:
         ModelError: it cannot be read, or is no image classifier.
     """
+    try:
+        return _opened(request)
+    except RuntimeError as error:
+        raise ModelError(f"{request.name}: OpenVINO cannot follow this network ({first_line(error)}).") from error
+
+
+def _opened(request: ModelRequest) -> Network:
     settings, name = request.settings, request.name
     model = read_network(request)
     picture = picture_input(model, name, settings.input_size)
     for number, node in enumerate(model.get_ordered_ops()):
         node.get_rt_info()[NUMBER] = number
-    analysed = model.clone()
-    set_shape(analysed, picture, picture.batch or 1, name)
-    fold_constants(analysed)
+    analysed = static_copy(model, picture, name)
     scores = read_scores(analysed, name, settings.output_name, settings.output_kind)
     layers = Layers(analysed, picture, scores, request)
     numbers = choose_numbers(picture_tensor(analysed), picture, scores.class_count, settings.preprocess, name)

@@ -1,15 +1,18 @@
 """The input of a network: the shape of the picture, and the order of its axes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from gradcam_cli.engines.graph import constant, is_float, kind, whole_numbers
+from gradcam_cli.engines.graph import constant, fold_constants, is_float, kind, whole_numbers
 from gradcam_cli.errors import ModelError, first_line
 
 CHANNELS = (1, 3, 4)
 FALLBACK_SIDE = 224
 PICTURE_RANK = 4
 LOOKED_AT = 200
+# One tensor of one picture: 1000 channels of 1000 x 1000 cells.
+MOST_NUMBERS = 10**9
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,34 @@ def set_shape(model: Any, picture: PictureInput, batch: int, name: str) -> None:
             f"{name}: the network cannot be run on a {picture.height}x{picture.width} picture ({reason}). Where it was "
             "exported for another size, say so: `input_size=HxW`."
         ) from error
+
+
+def static_copy(model: Any, picture: PictureInput, name: str) -> Any:
+    """Copy a network, with the static shapes of one picture, or of as many as it takes, and with constants folded.
+
+    Raises:
+        ModelError: the network cannot take such pictures, or makes too much of them.
+    """
+    copy = model.clone()
+    set_shape(copy, picture, picture.batch or 1, name)
+    _refuse_huge(copy, name)
+    try:
+        fold_constants(copy)
+    except RuntimeError as error:
+        raise ModelError(f"{name}: OpenVINO cannot compute its constants ({first_line(error)}).") from error
+    return copy
+
+
+def _refuse_huge(model: Any, name: str) -> None:
+    """Refuse a network with a tensor that no machine has memory for: its size may stand in the file alone."""
+    for node in model.get_ordered_ops():
+        for output in node.outputs():
+            shape = output.get_partial_shape()
+            if not shape.is_dynamic and math.prod(size.get_length() for size in shape) > MOST_NUMBERS:
+                raise ModelError(
+                    f"{name}: '{node.get_friendly_name()}' makes a tensor {shape} of one picture, more than "
+                    f"{MOST_NUMBERS:,} numbers. Refused."
+                )
 
 
 def _parameter(model: Any) -> Any:

@@ -1,9 +1,13 @@
 """A model's files as a network of OpenVINO: of the bytes that were hashed and checked, and of no others."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+from gradcam_cli.engines.exchange.reading_subprocess import check_reading
+from gradcam_cli.engines.exchange.widening import widened
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.request import ModelRequest
@@ -11,30 +15,44 @@ from gradcam_cli.models.safety.held_file import HashedFile, held
 
 
 def read_network(request: ModelRequest) -> Any:
-    """Read a model in an exchange format.
+    """Read a model in an exchange format, whose numbers become float32.
+
+    A process of its own reads it first: of a file that passes the preflight, OpenVINO's readers may crash.
 
     Raises:
         ModelError: OpenVINO cannot read it, or a file was changed in the meantime.
     """
     assert request.source is not None  # noqa: S101 - a model in an exchange format is a file
-    core = openvino.Core()
-    # Weights that are mapped from the file would change when the file changes.
-    core.set_property({"ENABLE_MMAP": False})
-    with ExitStack() as files:
-        links = [files.enter_context(held(file)).link for file in (request.source, *request.beside)]
-        paths = [file.path for file in (request.source, *request.beside)]
+    with ExitStack() as opened:
+        files = [opened.enter_context(held(file)) for file in (request.source, *request.beside)]
         before = [_stamp(file) for file in request.beside]
-        try:
-            if request.exchange == "openvino":
-                return core.read_model(links[0], links[1])
+        names = [file.link for file in files]
+        if request.exchange == "onnx":
             # OpenVINO follows no link from an ONNX file to its weights.
-            model = core.read_model(paths[0] if request.beside else links[0])
-        except Exception as error:
-            # Its frontends raise their own types of errors for what they do not know.
-            raise ModelError(f"{request.file}: OpenVINO cannot read this network ({_reason(error)}).") from error
+            names = [request.source.path if request.beside else names[0]]
+        descriptors = tuple(file.descriptor for file in files if file.link != file.path)
+        total = sum(file.identity.size for file in (request.source, *request.beside))
+        check_reading(names, descriptors, total, request.settings.input_size)
+        model = read_files(names)
         if [_stamp(file) for file in request.beside] != before:
             raise ModelError(f"{request.file}: its weights were changed while they were read. Run the command again.")
         return model
+
+
+def read_files(files: Sequence[Path]) -> Any:
+    """Read an ONNX file, or the two files of OpenVINO's format; all numbers become float32.
+
+    Raises:
+        ModelError: OpenVINO cannot read it.
+    """
+    core = openvino.Core()
+    # Weights that are mapped from the file would change when the file changes.
+    core.set_property({"ENABLE_MMAP": False})
+    try:
+        return widened(core.read_model(*files))
+    except Exception as error:
+        # Its frontends raise their own types of errors for what they do not know.
+        raise ModelError(f"{files[0]}: OpenVINO cannot read this network ({_reason(error)}).") from error
 
 
 def _stamp(file: HashedFile) -> tuple[int, ...]:

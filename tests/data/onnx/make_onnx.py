@@ -5,7 +5,7 @@
 needs torch 2.9 or later, onnx and onnxscript, in an environment of their own. Weights are random and seeded. Each
 network is exported by both exporters of PyTorch where both can. The references are `NAME.npz`: `x` (N, 3, H, W),
 `logits` (N, C), `classes` (N,), and for each layer its activations `a_LAYER` and the gradient `g_LAYER` of the logit of
-that class, laid out as in PyTorch.
+that class, laid out as in PyTorch. `NAME_half.onnx` is the network in float16.
 """
 
 import math
@@ -117,7 +117,7 @@ def forget_paths(path: Path) -> None:
 
 def export(network: nn.Module, shape: tuple[int, int, int], name: str, *, batch: bool, dynamo: bool) -> None:
     """Export a network, with an open batch where it has one."""
-    x = torch.zeros(2 if batch else 1, *shape)
+    x = torch.zeros(2 if batch else 1, *shape, dtype=next(network.parameters()).dtype)
     path = FOLDER / f"{name}{'_dynamo' if dynamo else ''}.onnx"
     names = {"input_names": ["pixels"], "output_names": ["scores"]}
     if dynamo:
@@ -175,6 +175,8 @@ def main() -> None:
         for dynamo in (False, True):
             export(network, shape, name, batch=batch, dynamo=dynamo)
         reference(network, shape, name, layers)
+        if name != "flat":
+            export(network.half(), shape, f"{name}_half", batch=batch, dynamo=False)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The first reading of a network, in a process of its own: OpenVINO's readers may crash on a damaged file.
+
+    python -m gradcam_cli.engines.exchange.reading_subprocess BYTES SIZE FILE [WEIGHTS]
+
+with BYTES of all files, and SIZE as `HxW` or empty, ends with 0 where OpenVINO can read the file and compute the shapes
+of all tensors, or with 3 and the reason on stdout. Any other end is a crash.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.subprogram import subprogram
+
+# Usual models take a second. A large file has more time and memory: constants are folded in copies of their own.
+SECONDS = 60
+BYTES_A_SECOND = 20 * 2**20
+MEMORY = 4 * 2**30
+COPIES = 8
+
+
+def check_reading(
+    files: Sequence[Path], descriptors: tuple[int, ...], total: int, size: tuple[int, int] | None
+) -> None:
+    """Let OpenVINO read a model that has passed the preflight, in a process with limits of time and memory.
+
+    Args:
+        files: the model, and where it is in OpenVINO's format its weights.
+        descriptors: open ones that the paths may lead to.
+        total: bytes of the model and of all its weights.
+        size: height and width of the picture, where the network leaves them open.
+
+    Raises:
+        ModelError: OpenVINO refuses the file, or did not survive it.
+    """
+    wanted = f"{size[0]}x{size[1]}" if size else ""
+    program = subprogram(__name__, (str(total), wanted, *map(os.fspath, files)))
+    seconds = _seconds(total)
+    if descriptors:
+        program["pass_fds"] = descriptors
+    try:
+        done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{files[0]}: damaged, or made to be slow: OpenVINO has not read it after {seconds} seconds. Refused."
+        ) from error
+    if done.returncode == ModelError.exit_code:
+        raise ModelError(os.fsdecode(done.stdout))
+    if done.returncode != 0:
+        raise ModelError(
+            f"{files[0]}: damaged, or hostile: OpenVINO does not survive reading it. Refused. If the model is yours, "
+            "export it again."
+        )
+
+
+def _seconds(total: int) -> int:
+    return SECONDS + total // BYTES_A_SECOND
+
+
+def _limit_this_process(total: int) -> None:
+    with suppress(ImportError, ValueError, OSError):  # there are none on Windows, and some systems allow none
+        import resource
+
+        memory = MEMORY + COPIES * total
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        # One more than the parent waits for, in case that it is gone.
+        seconds = _seconds(total) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _main(total: str, size: str, *names: str) -> int:
+    _limit_this_process(int(total))
+    from gradcam_cli.engines.exchange.picture import picture_input, static_copy
+    from gradcam_cli.engines.exchange.reading import read_files
+
+    height, _, width = size.partition("x")
+    files = [Path(name) for name in names]
+    try:
+        model = read_files(files)
+        picture = picture_input(model, files[0].name, (int(height), int(width)) if size else None)
+        static_copy(model, picture, files[0].name)
+    except ModelError as error:
+        return _refused(str(error))
+    except Exception as error:  # noqa: BLE001 - OpenVINO raises types of its own; whatever it is, the file is the cause
+        return _refused(f"{files[0]}: OpenVINO cannot read this network ({first_line(error)}).")
+    return 0
+
+
+def _refused(reason: str) -> int:
+    sys.stdout.buffer.write(os.fsencode(reason))
+    return ModelError.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))
