@@ -31,7 +31,7 @@ op = openvino.opset15
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """These files are harmless: no process of its own reads them first."""
-    monkeypatch.setattr("gradcam_cli.engines.exchange.reading.check_reading", lambda *_: None)
+    monkeypatch.setattr("gradcam_cli.engines.exchange.reading_subprocess.check_reading", lambda *_: None)
 
 
 def network(name: str | Path, **settings: Any) -> Network:

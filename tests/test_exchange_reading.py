@@ -9,7 +9,7 @@ from conftest import DATA, SAMPLES, Runner
 from numpy.typing import NDArray
 from test_onnx_preflight import field, model, node
 
-from gradcam_cli.engines.exchange import reading, reading_subprocess
+from gradcam_cli.engines.exchange import reading_subprocess
 from gradcam_cli.engines.exchange.compiling import compile_exchange
 from gradcam_cli.engines.exchange.network import open_network
 from gradcam_cli.engines.exchange.widening import widened
@@ -29,7 +29,7 @@ OPSET = field(8, field(2, 17))
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """These files are harmless: no process of its own reads them first."""
-    monkeypatch.setattr(reading, "check_reading", lambda *_: None)
+    monkeypatch.setattr(reading_subprocess, "check_reading", lambda *_: None)
 
 
 def opened(path: Path) -> Any:

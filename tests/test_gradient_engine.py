@@ -1,6 +1,7 @@
 """Heads and layers without a closed form under OpenVINO: against TensorFlow, and cut in two at the target layer."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -171,6 +172,38 @@ def test_a_layer_of_a_photograph_sized_network_agrees() -> None:
 def test_bfloat16_is_for_the_closed_form_alone() -> None:
     with pytest.raises(ModelError, match="`precision=bfloat16` needs a layer"):
         OpenVinoEngine(made("beside")[1], TargetSettings(), PassOptions(1, precision="bfloat16"))
+
+
+@pytest.fixture
+def float32_again() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.usefixtures("float32_again")
+@pytest.mark.parametrize(
+    ("policy", "least"),
+    [("mixed_float16", 0.99999), ("float16", 0.99999), ("mixed_bfloat16", 0.98), ("bfloat16", 0.98)],
+)
+def test_models_in_other_policies(policy: str, least: float) -> None:
+    """TensorFlow explains them. OpenVINO does so by the closed form alone: a bfloat16 network flips ReLUs."""
+    networks = {}
+    for each in ("float32", policy):
+        keras.config.set_dtype_policy(each)
+        networks[each] = gap_dense()
+        networks[each].set_weights(networks["float32"].get_weights())
+    x, targets = pictures(2), np.array([[2], [2]])
+    exact: dict[str, Any] = {}
+    for layer in ("last", "first"):
+        engines = [engine_at(classifier(made), layer, TargetSettings(), batch_size=2) for made in networks.values()]
+        exact[layer], found = (np.ravel(np.asarray(each.explain(x, targets).gradients)) for each in engines)
+        assert np.corrcoef(found, exact[layer])[0, 1] > least
+    model = classifier(networks[policy])
+    closed = OpenVinoEngine(compile_plan(model, "last"), TargetSettings(), PassOptions(2)).explain(x, targets)
+    assert np.corrcoef(np.ravel(np.asarray(closed.gradients)), exact["last"])[0, 1] > 0.99999
+    with pytest.raises(NotCompilableError, match=r"another format than float32.*`engine=tensorflow`"):
+        compile_plan(model, "first")
 
 
 def test_derivatives_of_smooth_heads_are_refused() -> None:

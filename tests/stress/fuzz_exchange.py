@@ -58,13 +58,13 @@ OPERATIONS = tuple(
 
 def target(data: bytes) -> str:
     """Open a model whose first byte tells its format; gives how it ended."""
-    from gradcam_cli.engines.exchange import network, reading
+    from gradcam_cli.engines.exchange import network, reading_subprocess
     from gradcam_cli.engines.exchange.compiling import compile_exchange
     from gradcam_cli.models.request import locate_model
     from gradcam_cli.settings import ModelSettings
 
     if not os.environ.get(GUARDED):
-        reading.check_reading = lambda *_: None
+        reading_subprocess.check_reading = lambda *_: None
     path = _written(data)
     request = None
     try:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from gradcam_cli.engines.exchange.reading_subprocess import check_reading
+from gradcam_cli.engines.exchange import reading_subprocess
 from gradcam_cli.engines.exchange.widening import widened
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError, first_line
@@ -32,7 +32,7 @@ def read_network(request: ModelRequest) -> Any:
             names = [request.source.path if request.beside else names[0]]
         descriptors = tuple(file.descriptor for file in files if file.link != file.path)
         total = sum(file.identity.size for file in (request.source, *request.beside))
-        check_reading(names, descriptors, total, request.settings.input_size)
+        reading_subprocess.check_reading(names, descriptors, total, request.settings.input_size)
         model = read_files(names)
         if [_stamp(file) for file in request.beside] != before:
             raise ModelError(f"{request.file}: its weights were changed while they were read. Run the command again.")
