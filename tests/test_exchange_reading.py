@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import DATA, SAMPLES, Runner
 from numpy.typing import NDArray
-from test_onnx_preflight import field, model, node
+from onnx_bytes import field, model, node
 
 from gradcam_cli.engines.exchange import reading_subprocess
 from gradcam_cli.engines.exchange.compiling import compile_exchange

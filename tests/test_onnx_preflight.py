@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA
+from onnx_bytes import field, model, node
 
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.safety import onnx_file, protobuf
@@ -16,24 +17,6 @@ ONNX = DATA / "onnx"
 FLOAT, INT64 = 1, 7
 
 
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def node(kind: bytes = b"Relu", domain: bytes = b"", *more: bytes) -> bytes:
-    return field(1, field(1, b"x") + field(2, b"y") + field(4, kind) + field(7, domain) + b"".join(more))
-
-
 def tensor(shape: tuple[int, ...], raw: bytes, kind: int = FLOAT, *more: bytes) -> bytes:
     dims = b"".join(field(1, size) for size in shape)
     return dims + field(2, kind) + field(8, b"w") + field(9, raw) + b"".join(more)
@@ -42,10 +25,6 @@ def tensor(shape: tuple[int, ...], raw: bytes, kind: int = FLOAT, *more: bytes) 
 def external(shape: tuple[int, ...], **where: str) -> bytes:
     entries = (field(13, field(1, k.encode()) + field(2, v.encode())) for k, v in where.items())
     return tensor(shape, b"", FLOAT, *entries, field(14, 1))
-
-
-def model(*graph: bytes) -> bytes:
-    return field(1, 8) + field(7, b"".join(graph))
 
 
 def written(tmp_path: Path, data: bytes) -> Path:

@@ -10,11 +10,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.subprogram import subprogram
+from gradcam_cli.system import inherited, limit_resources
 
 # Usual models take a second. A large file has more time and memory: constants are folded in copies of their own.
 SECONDS = 60
@@ -40,8 +40,7 @@ def check_reading(
     wanted = f"{size[0]}x{size[1]}" if size else ""
     program = subprogram(__name__, (str(total), wanted, *map(os.fspath, files)))
     seconds = _seconds(total)
-    if descriptors:
-        program["pass_fds"] = descriptors
+    program.update(inherited(descriptors))
     try:
         done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
@@ -61,20 +60,9 @@ def _seconds(total: int) -> int:
     return SECONDS + total // BYTES_A_SECOND
 
 
-def _limit_this_process(total: int) -> None:
-    with suppress(ImportError, ValueError, OSError):  # there are none on Windows, and some systems allow none
-        import resource
-
-        memory = MEMORY + COPIES * total
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        # One more than the parent waits for, in case that it is gone.
-        seconds = _seconds(total) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def _main(total: str, size: str, *names: str) -> int:
-    _limit_this_process(int(total))
+    # One second more than the parent waits for, in case that it is gone.
+    limit_resources(MEMORY + COPIES * int(total), _seconds(int(total)) + 1)
     from gradcam_cli.engines.exchange.picture import picture_input, static_copy
     from gradcam_cli.engines.exchange.reading import read_files
 
