@@ -114,7 +114,7 @@ def test_what_is_refused(args: list[str], stdin: bytes, message: str, here: Path
 
 
 @pytest.mark.parametrize(
-    ("command", "url"), [(["explain", "a.jpg"], "https://x/out"), (["evaluate", "a.jpg"], "s3://bucket/out")]
+    ("command", "url"), [(["explain", "a.jpg"], "https://x/out"), (["evaluate", "a.jpg"], "https://x/out")]
 )
 def test_some_urls_are_no_output_folder(command: list[str], url: str, here: Path) -> None:
     put("a.jpg")
