@@ -14,7 +14,8 @@ from conftest import DATA, SAMPLES, Invoke, Runner
 from gradcam_cli.cli import program
 from gradcam_cli.engines.exchange.compiling import compile_exchange
 from gradcam_cli.engines.exchange.network import Network, open_network
-from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions
+from gradcam_cli.engines.gradient.walk import fixed, passage
+from gradcam_cli.engines.openvino import OpenVinoEngine, PassOptions, read_network
 from gradcam_cli.engines.plan import Plan, read_plan, write_plan
 from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.engines.self_check import checked
@@ -108,6 +109,7 @@ def test_a_transformer_is_explained_by_what_its_last_attention_reads(exporter: s
         ("flat", "features.1"),
         ("vit", "blocks.0"),
         ("vit", "blocks.1.norm1"),
+        ("mixed", "stem"),
     ],
 )
 def test_activations_logits_and_gradients_are_those_of_autograd(name: str, layer: str, exporter: str) -> None:
@@ -119,6 +121,20 @@ def test_activations_logits_and_gradients_are_those_of_autograd(name: str, layer
     agree(found.logits, reference["logits"])
     agree(found.activations, as_map(reference[f"a_{layer}"]))
     agree(found.gradients[:, 0], as_map(reference[f"g_{layer}"]))
+
+
+# The walk meets these in `mixed`, whose gradient is compared with autograd's above.
+MET = frozenset(
+    """
+    Abs Broadcast DepthToSpace Exp HSwish HardSigmoid Log Maximum Power ReduceL2 ReduceMin Select Slice Split Sqrt Tile
+    Unsqueeze
+    """.split()  # noqa: SIM905 - as in `exchange.places`
+)
+
+
+def test_a_network_has_the_operations_that_no_usual_architecture_has() -> None:
+    made = read_network(plan("mixed_dynamo", "stem"))
+    assert {node.get_type_name() for node in passage(fixed(made, 1)).nodes} >= MET
 
 
 def test_a_plan_is_checked_by_differences_and_comes_back(tmp_path: Path) -> None:

@@ -100,6 +100,43 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+class Mixed(nn.Module):
+    """What newer heads are made of: shuffled channels and pixels, gates, generalised means, lengths, a log-softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Mish())
+        self.left, self.right = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(4, 4, 1)
+        self.squeeze, self.excite = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+        self.expand = nn.Conv2d(8, 16, 1)
+        self.power = nn.Parameter(torch.tensor(3.0), requires_grad=False)
+        self.prototypes = nn.Parameter(torch.randn(CLASSES, 13))
+
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        # ShuffleNet: halves, then channels of both in turn.
+        a, b = x.chunk(2, 1)
+        x = torch.cat([nn.functional.hardswish(self.left(a)), self.right(b)], 1)
+        n, c, h, w = x.shape
+        x = x.reshape(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        # MobileNetV3's gate.
+        gate = nn.functional.hardsigmoid(self.excite(nn.functional.silu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+        x = torch.where(x > 0, x, 0.1 * x) * gate
+        x = nn.functional.pixel_unshuffle(nn.functional.pixel_shuffle(self.expand(x), 2), 2)
+        # A generalised mean, the spread, the lowest cell and a logarithm of sums, for each channel.
+        low = x.amin((2, 3))[:, :3]
+        mean = x.clamp(min=1e-3).pow(self.power).mean((2, 3)).pow(1 / self.power)[:, :4]
+        spread = torch.sqrt((x - x.mean((2, 3), keepdim=True)).abs().mean((2, 3)) + 0.1)[:, :3]
+        total = torch.log(torch.exp(x).mean((2, 3)))[:, :3]
+        x = nn.functional.normalize(torch.cat([low, mean, spread, total], 1), dim=1)
+        # Distances to a prototype of each class.
+        apart = x.unsqueeze(1).repeat(1, CLASSES, 1) - self.prototypes.unsqueeze(0)
+        return -4 * apart.square().sum(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.log_softmax(self.scores(x), 1)
+
+
 def forget_paths(path: Path) -> None:
     """Keep what an exporter says of modules, and leave out the lines of source code, which name folders."""
     model = onnx.load(path)
@@ -141,7 +178,7 @@ def reference(network: nn.Module, shape: tuple[int, int, int], name: str, layers
 
     modules = dict(network.named_modules())
     hooks = [modules[n].register_forward_hook(lambda _m, _i, out, n=n: keep(n, out)) for n in layers]
-    logits = network.scores(x) if isinstance(network, Flat) else network(x)
+    logits = network.scores(x) if isinstance(network, Flat | Mixed) else network(x)
     classes = torch.tensor([3, 1])
     logits[torch.arange(2), classes].sum().backward()
     for hook in hooks:
@@ -167,6 +204,7 @@ def main() -> None:
             ("pooled", Pooled, (3, 24, 32), True, ["stem", "last"]),
             ("flat", Flat, (3, 32, 32), False, ["features", "features.1"]),
             ("vit", Transformer, (3, 32, 40), True, ["blocks.0", "blocks.1.norm1"]),
+            ("mixed", Mixed, (3, 16, 16), True, ["stem"]),
         ]
     ):
         torch.manual_seed(seed)
@@ -175,7 +213,7 @@ def main() -> None:
         for dynamo in (False, True):
             export(network, shape, name, batch=batch, dynamo=dynamo)
         reference(network, shape, name, layers)
-        if name != "flat":
+        if name in {"pooled", "vit"}:
             export(network.half(), shape, f"{name}_half", batch=batch, dynamo=False)
 
 
