@@ -16,12 +16,16 @@ from fakes import FakeEngines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.inputs import gzip_reader
+from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.gzip_reader import GzipError, GzipReader
 from gradcam_cli.inputs.tar_reader import TarError, TarMember, members
 from gradcam_cli.options import explain_request
 from gradcam_cli.results.run import Run, read_run
+from gradcam_cli.results.verification import verify_folder
 from gradcam_cli.runs.explain import run_explain
+from gradcam_cli.storage import Store, Stores
 
 Json = dict[str, Any]
 PHOTO = jpeg(30, 20, seed=1)
@@ -216,3 +220,103 @@ def test_a_gzip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert statuses(run)["shard.tar.gz/a.jpg"] == "ok"
     assert "shard.tar.gz/b.jpg" not in statuses(run)
     assert run.exit_status == 1
+
+
+def put(url: str, data: bytes) -> str:
+    Stores().of(url).put(url, data)
+    return url
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_a_tar_in_a_store_is_explained_as_one_on_this_machine(suffix: str, tmp_path: Path, bucket: str) -> None:
+    data = tar_of(photo("b.jpg"), photo("sub/a.PNG", OTHER), (info("b.json", 2), b"{}"), photo("._b.jpg"))
+    path = tmp_path / f"shard{suffix}"
+    path.write_bytes(data if suffix == ".tar" else gzip.compress(data))
+    url = put(f"{bucket}/{path.name}", path.read_bytes())
+    plain = explained(path, tmp_path / "plain")
+    request = explain_request([url], tmp_path / "out")
+    run = run_explain(request, engines=FakeEngines())
+    assert run.record["left_out"] == plain.record["left_out"]
+    for one, other in zip(run.records(), plain.records(), strict=True):
+        own = {"etag": None, "mtime_ns": None}
+        assert {**one, "input": {**one["input"], **own}} == {**other, "input": {**other["input"], **own}}
+    for name in ("b.jpg.overlay.jpg", "sub/a.PNG.overlay.jpg"):
+        assert (tmp_path / "out" / path.name / name).read_bytes() == (
+            tmp_path / "plain" / path.name / name
+        ).read_bytes()
+    assert run_explain(request, engines=FakeEngines()).counts["before"] == 2
+    assert not verify_folder(tmp_path / "out").problems
+    assert not verify_folder(tmp_path / "out").unchecked
+    put(url, gzip.compress(tar_of(photo("b.jpg", OTHER))) if suffix == ".tar.gz" else tar_of(photo("b.jpg", OTHER)))
+    assert run_explain(request, engines=FakeEngines()).counts["before"] == 0
+
+
+def places(*paths: str, bucket: str, **options: Any) -> list[str]:
+    request = explain_request([f"{bucket}/{path}" for path in paths], None, options)
+    return [record.relative for record in find_inputs(request.inputs, lambda _: None).sources]
+
+
+def test_which_tars_of_a_store_are_inputs(bucket: str) -> None:
+    """Those that are named, those that a pattern fits, and those of a prefix without pictures."""
+    for name in ("0.tar", "1.tar", "other-1.tar", "below/2.tar"):
+        put(f"{bucket}/shards/{name}", tar_of(photo("a.jpg"), photo("b.png")))
+    put(f"{bucket}/mixed/x.tar", tar_of(photo("a.jpg")))
+    put(f"{bucket}/mixed/y.jpg", PHOTO)
+    every = [
+        f"{name}/{each}" for name in ("0.tar", "1.tar", "below/2.tar", "other-1.tar") for each in ("a.jpg", "b.png")
+    ]
+    assert places("shards", bucket=bucket) == every
+    assert places("shards/", bucket=bucket, include=("*.jpg",)) == every[::2]
+    assert places("shards", bucket=bucket, exclude=("below/", "1.tar")) == [*every[:2], *every[6:]]
+    assert places("shards/*1.tar", bucket=bucket) == [*every[2:4], *every[6:]]
+    assert places("shards/1.tar", bucket=bucket) == every[2:4]
+    assert places("mixed", bucket=bucket) == ["y.jpg"]
+    assert places("mixed/*", bucket=bucket) == ["x.tar/a.jpg", "y.jpg"]
+    with pytest.raises(UsageError, match=r"shards/z\*\.tar: there is no object of such a name"):
+        places("shards/z*.tar", bucket=bucket)
+    put(f"{bucket}/odd/a*.jpg", PHOTO)
+    put(f"{bucket}/odd/ab.jpg", PHOTO)
+    assert places("odd/a*.jpg", bucket=bucket) == ["a*.jpg"]
+
+
+def test_tars_of_a_list_are_read_in_a_store(tmp_path: Path, bucket: str) -> None:
+    put(f"{bucket}/s.tar", tar_of(photo("a.jpg")))
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{bucket}/s.tar\n{bucket}/gone.tar\n")
+    found = find_inputs(explain_request([], None, {"files_from": str(listed)}).inputs, lambda _: None).sources
+    name = bucket.removeprefix("memory://")
+    assert [source.relative for source in found] == [f"{name}/gone.tar", f"{name}/s.tar/a.jpg"]
+
+
+def test_a_tar_in_a_store_is_never_held_in_memory(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its headers and photographs are read by ranges, of which none is large; large members are passed over."""
+    data = tar_of(photo("a.jpg"), (info("large.bin", 9_000_000), bytes(9_000_000)), photo("b.jpg", OTHER))
+    url = put(f"{bucket}/s.tar", data)
+    asked: list[int] = []
+    read = Store.read
+
+    def watched(store: Store, url: str, start: int | None = None, end: int | None = None) -> bytes:
+        assert start is not None
+        assert end is not None
+        asked.append(end - start)
+        return read(store, url, start, end)
+
+    monkeypatch.setattr(Store, "read", watched)
+    run = run_explain(explain_request([url], tmp_path / "out"), engines=FakeEngines())
+    assert run.counts["done"] == 2
+    assert max(asked) <= 2**20
+    assert sum(asked) < 3_000_000
+
+
+@pytest.mark.parametrize(("reason", "error"), [(Reason.UNREADABLE, StorageError), (Reason.PERMISSION, UsageError)])
+def test_a_store_that_does_not_give_a_tar(
+    reason: Reason, error: type[Exception], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = put(f"{bucket}/s.tar", tar_of(photo("a.jpg")))
+
+    def fails(store: Store, url: str, *_: Any) -> bytes:
+        raise StorageError(reason, f"{url}: the store failed 8 times (SlowDown).")
+
+    monkeypatch.setattr(Store, "read", fails)
+    with pytest.raises(error, match="the store failed 8 times"):
+        run_explain(explain_request([url], tmp_path / "out"), engines=FakeEngines())

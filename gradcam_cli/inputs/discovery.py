@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from gradcam_cli.errors import UsageError
+from gradcam_cli.errors import StorageError, UsageError
 from gradcam_cli.inputs.left_out import LeftOut
-from gradcam_cli.inputs.objects import find_objects
+from gradcam_cli.inputs.objects import MetObject, find_objects
 from gradcam_cli.inputs.shards import is_run_record
 from gradcam_cli.inputs.sources import STDIN, Source, Sources
-from gradcam_cli.inputs.tar_inputs import TarFiles, is_tar
+from gradcam_cli.inputs.tar_inputs import TarFiles, is_tar, is_tar_name
 from gradcam_cli.inputs.walk import Rules, walk
-from gradcam_cli.storage import Stores
+from gradcam_cli.storage import Stored, Stores
+from gradcam_cli.storage_errors import refusal
 from gradcam_cli.urls import Url, is_url
 
 
@@ -123,22 +124,36 @@ class _Finding:
         place = mirrored(url.split("://", 1)[1])
         if url.endswith("/"):
             yield from self._objects(url, f"{place}/")
+        elif is_tar_name(url) and self._is_there(url):
+            yield from self._members(url, place, stored)
         else:
             yield Source(place, url, stored=stored)
 
+    def _is_there(self, url: str) -> bool:
+        try:
+            return self.stores.of(url).has(url)
+        except StorageError as error:
+            raise refusal(error) from None
+
     def _objects(self, url: str, prefix: str) -> Iterator[Source]:
         output = self.output.text if isinstance(self.output, Url) else None
-        for met in find_objects(url, self.stores, self.rules, self.left_out, output):
+        tars: list[MetObject] = []
+        for met in find_objects(url, self.stores, self.rules, self.left_out, output, tars):
             # Names of objects may hold `..` and empty parts, which must not lead out of the output.
             yield Source(prefix + mirrored(met.relative), met.stored.url, stored=met.stored)
+        for tar in tars:
+            yield from self._members(tar.stored.url, prefix + mirrored(tar.relative), tar.stored)
 
-    def _members(self, path: str, place: str) -> Iterator[Source]:
+    def _members(self, path: str, place: str, stored: Stored | None = None) -> Iterator[Source]:
         """Take the photographs of a tar; where it is damaged, its own name says so in a record."""
-        for met in self.tars.find(path, self.rules, self.left_out):
-            if met.stored is None:
-                yield Source(place, path, errno.EIO)
-            else:
-                yield Source(f"{place}/{met.relative}", met.stored.url, stored=met.stored)
+        try:
+            for met in self.tars.find(path, self.rules, self.left_out, stored):
+                if met.stored is None:
+                    yield Source(place, path, errno.EIO)
+                else:
+                    yield Source(f"{place}/{met.relative}", met.stored.url, stored=met.stored)
+        except StorageError as error:
+            raise refusal(error) from None
 
     def _walked(self, root: str, prefix: str, name: str) -> Iterator[Source]:
         """Walk a folder whose tree is mirrored below `prefix`; `name` is what a record calls the folder itself."""

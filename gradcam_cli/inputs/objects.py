@@ -3,6 +3,7 @@
 Objects come in the order of a listing. Only the folders of the current object are kept in memory.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.inputs.formats import HEAD_BYTES, format_of, is_picture
 from gradcam_cli.inputs.left_out import LeftOut, Why
 from gradcam_cli.inputs.other_files import Others
+from gradcam_cli.inputs.tar_inputs import is_tar_name
 from gradcam_cli.inputs.walk import (
     Rules,
     has_suffix,
@@ -36,8 +38,14 @@ class MetObject(NamedTuple):
     stored: Stored
 
 
-def find_objects(url: str, stores: Stores, rules: Rules, left_out: LeftOut, output: str | None) -> Iterator[MetObject]:
+def find_objects(
+    url: str, stores: Stores, rules: Rules, left_out: LeftOut, output: str | None, tars: list[MetObject]
+) -> Iterator[MetObject]:
     """Give the object of a URL, or the inputs below the prefix that it names; what lies below `output` is left out.
+
+    A `*` in the last part of a URL stands for any characters but a slash, unless there is an object of that very name.
+    After the last input, `tars` has the tars that are inputs: one that the URL names, those that a pattern fits, and
+    those of a prefix that has no pictures.
 
     Raises:
         UsageError: there is neither, or the store refuses access.
@@ -47,14 +55,51 @@ def find_objects(url: str, stores: Stores, rules: Rules, left_out: LeftOut, outp
     try:
         found = None if url.endswith("/") or "/" not in url.split("://", 1)[1] else _object(store, url)
         if found is not None:
-            yield MetObject(url.rsplit("/", 1)[-1], found)
+            yield from _named(MetObject(url.rsplit("/", 1)[-1], found), tars)
+            return
+        if is_pattern(url):
+            matched = list(matching(store, url))
+            if not matched:
+                raise UsageError(f"{shown(url)}: there is no object of such a name.")
+            for met in matched:
+                yield from _named(met, tars)
             return
         walked = _Walk(store, rules, left_out, output)
-        yield from walked.run(url)
+        count = 0
+        for met in walked.run(url):
+            count += 1
+            yield met
+        if count:
+            for tar in walked.tars:
+                left_out.add_file(Why.OTHER, tar.stored.url)
+        else:
+            tars.extend(walked.tars)
     except StorageError as error:
         raise refusal(error) from None
     if not walked.met:
         raise UsageError(f"{shown(url)}: there is no such object, and none below it.")
+
+
+def _named(met: MetObject, tars: list[MetObject]) -> Iterator[MetObject]:
+    """Give an object that was named, unless it is a tar."""
+    if is_tar_name(met.relative):
+        tars.append(met)
+    else:
+        yield met
+
+
+def is_pattern(url: str) -> bool:
+    """Whether the last part of a URL is a pattern of names."""
+    return "*" in url.rsplit("/", 1)[-1]
+
+
+def matching(store: Store, url: str) -> Iterator[MetObject]:
+    """Give the objects right below a prefix whose names a pattern fits: they count as named one by one."""
+    prefix, _, pattern = url.rpartition("/")
+    expression = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    for relative, stored in store.list(prefix):
+        if "/" not in relative and expression.fullmatch(relative):
+            yield MetObject(relative, stored)
 
 
 def _object(store: Store, url: str) -> Stored | None:
@@ -83,6 +128,7 @@ class _Walk:
     output: str | None
     met: int = 0
     open: list[_Folder] = field(default_factory=list)
+    tars: list[MetObject] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.open.append(_Folder("", Others(self.left_out)))
@@ -99,7 +145,10 @@ class _Walk:
                 name = relative.rsplit("/", 1)[-1]
                 folder = self._folder(relative.removesuffix(name), stored.url.removesuffix(relative))
                 why = folder.why or why_not(self.rules, folder.prefix, name)
-                if why is not None:
+                if is_tar_name(name) and why in {None, Why.NOT_INCLUDED}:
+                    # What is to be included is said of the photographs in the tar.
+                    self.tars.append(MetObject(relative, stored))
+                elif why is not None:
                     # Where a folder is left out, it is counted, and its files are not.
                     if folder.why is None:
                         self.left_out.add_file(why, stored.url)

@@ -7,7 +7,7 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
@@ -17,18 +17,26 @@ from gradcam_cli.errors import Reason, StorageError
 from gradcam_cli.inputs.gzip_reader import GzipError, GzipReader
 from gradcam_cli.inputs.left_out import LeftOut, Why
 from gradcam_cli.inputs.other_files import Others
-from gradcam_cli.inputs.tar_reader import TarError, members
+from gradcam_cli.inputs.tar_reader import ReadAt, TarError, members
 from gradcam_cli.inputs.walk import Rules, has_suffix, is_hidden, why_not
-from gradcam_cli.storage import Stat, Stored
+from gradcam_cli.storage import Stat, Stored, Stores
+from gradcam_cli.urls import is_url
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 # Each keeps states of its decoder: 5 MB for a gzip file with 1 GB of contents.
 OPEN_GZIPS: Final = 4
+# Bytes of a tar in a store that are asked for at once while its headers, or its compressed bytes, are read in order.
+AHEAD: Final = 2**20
 
 
 def is_tar(path: str) -> bool:
     """Whether a path is that of a tar file, by its name."""
-    return path.lower().endswith(TAR_SUFFIXES) and os.path.isfile(path)  # noqa: PTH113 - names that are not UTF-8
+    return is_tar_name(path) and os.path.isfile(path)  # noqa: PTH113 - names that are not UTF-8
+
+
+def is_tar_name(name: str) -> bool:
+    """Whether a name is that of a tar file."""
+    return name.lower().endswith(TAR_SUFFIXES)
 
 
 class MetMember(NamedTuple):
@@ -47,12 +55,16 @@ class TarFiles:
         self._archives: dict[str, TarArchive] = {}
         self._lock = Lock()
 
-    def find(self, path: str, rules: Rules, left_out: LeftOut) -> Iterator[MetMember]:
+    def find(self, path: str, rules: Rules, left_out: LeftOut, stored: Stored | None = None) -> Iterator[MetMember]:
         """Give the photographs of a tar by the rules of a folder; of several members of one name the last is taken.
 
-        A tar that is damaged gives what is before the damage, and then its own name without a photograph.
+        A tar that is damaged gives what is before the damage, and then its own name without a photograph. `stored` is
+        a tar in an object store, whose URL the path is; of it only ranges of bytes are read.
+
+        Raises:
+            StorageError: the store fails again and again, or refuses access.
         """
-        archive = TarArchive(self, path, _identity(path))
+        archive = TarArchive(self, path, _identity(path) if stored is None else _identity_in(stored.stat()), stored)
         # A tar may have a million members, in any order.
         table = DiskTable()
         is_damaged = False
@@ -68,28 +80,29 @@ class TarFiles:
                 others.taken(name)
                 at, size = _span(span)
                 # Many writers give all members the time 0: the tar has one.
-                yield MetMember(name, Stored(archive, url, Stat(size, None, archive.identity.mtime_ns), at))
+                yield MetMember(name, Stored(archive, url, replace(archive.stat(url), size=size), at))
             else:
                 others.add(name, url)
         others.close()
         if is_damaged:
             yield MetMember("", None)
 
-    def archive(self, path: str, like: "Identity") -> "TarArchive":
+    def archive(self, path: str, like: "Identity", stores: Stores) -> "TarArchive":
         """Give a tar that another process has found, perhaps on another machine, where only size and time agree.
 
-        Where they do not, reading it fails.
+        Where they do not, reading it fails. `stores` opens that of a URL.
         """
         with self._lock:
             if path not in self._archives:
-                self._archives[path] = TarArchive(self, path, _here(path, like))
+                stored = stores.object(path) if is_url(path) else None
+                self._archives[path] = TarArchive(self, path, like if stored else _here(path, like), stored)
             return self._archives[path]
 
     def gzip(self, archive: "TarArchive") -> GzipReader:
         """Give the reader of a compressed tar. The readers that were used last are kept."""
         with self._lock:
             if archive.path not in self._gzips:
-                self._gzips[archive.path] = GzipReader(archive.file_bytes)
+                self._gzips[archive.path] = GzipReader(archive.in_order())
                 if len(self._gzips) > OPEN_GZIPS:
                     self._gzips.popitem(last=False)
             self._gzips.move_to_end(archive.path)
@@ -98,7 +111,8 @@ class TarFiles:
 
 def _rows(archive: "TarArchive", rules: Rules, left_out: LeftOut) -> Iterator[Row]:
     """Give the rows of the members that may be inputs: their names, and where their bytes are."""
-    for member in members(archive.bytes_at):
+    is_plain = archive.path.lower().endswith(".tar")
+    for member in members(archive.in_order() if is_plain else archive.bytes_at):
         name = member.name.removeprefix("./")
         why = _why_not(rules, name) if member.is_plain else Why.TAR_MEMBER
         if why is None:
@@ -121,26 +135,35 @@ def _why_not(rules: Rules, name: str) -> Why | None:
 
 
 class Identity(NamedTuple):
-    """What shows that a file is still the same."""
+    """What shows that a file, or an object, is still the same."""
 
     device: int
     inode: int
     size: int
-    mtime_ns: int
+    mtime_ns: int | None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class TarArchive:
-    """One tar as the store of its photographs, whose URLs are the tar's path and their names."""
+    """One tar as the store of its photographs, whose URLs are the tar's path and their names.
+
+    `stored` is the tar itself where it is in an object store.
+    """
 
     files: TarFiles
     path: str
     identity: Identity
+    stored: Stored | None = None
 
     def stat(self, url: str) -> Stat:
-        """Give the size and the time of the tar."""
+        """Give the size, and the ETag or the time, of the tar."""
         del url
-        return Stat(self.identity.size, None, self.identity.mtime_ns)
+        return Stat(self.identity.size, self.identity.etag, self.identity.mtime_ns)
+
+    def in_order(self) -> ReadAt:
+        """Give what reads bytes of the file where the next read is mostly close to the one before."""
+        return self.file_bytes if self.stored is None else _Ahead(self.file_bytes).read
 
     def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
         """Read the bytes of the member with this URL: a range of those of the tar itself, decompressed.
@@ -158,7 +181,9 @@ class TarArchive:
         return data
 
     def end(self) -> None:
-        """Do nothing: reading a tar has no retries."""
+        """Stop retries; reading a tar on this machine has none."""
+        if self.stored is not None:
+            self.stored.store.end()
 
     def bytes_at(self, at: int, count: int) -> bytes:
         """Read bytes of the tar itself, decompressed."""
@@ -171,14 +196,33 @@ class TarArchive:
 
         Raises:
             OSError: it cannot be read, or was replaced by another file.
+            StorageError: the store fails again and again, or refuses access.
         """
-        if at >= self.identity.size:
+        if at >= self.identity.size or count <= 0:
             return b""
+        if self.stored is not None:
+            return self.stored.store.read(self.path, at, min(at + count, self.identity.size))
         with Path(self.path).open("rb") as file:
             if _identity_of(os.fstat(file.fileno())) != self.identity:
                 raise OSError(errno.ESTALE, "it was changed during the run")
             file.seek(at)
             return file.read(count)
+
+
+class _Ahead:
+    """Reads ranges of an object in order with few requests; for one thread."""
+
+    def __init__(self, read: ReadAt) -> None:
+        self._read, self._at, self._data = read, 0, b""
+
+    def read(self, at: int, count: int) -> bytes:
+        if not self._at <= at or at + count > self._at + len(self._data):
+            self._at, self._data = at, self._read(at, max(count, AHEAD))
+        return self._data[at - self._at : at - self._at + count]
+
+
+def _identity_in(stat: Stat) -> Identity:
+    return Identity(0, 0, stat.size, stat.mtime_ns, stat.etag)
 
 
 def _identity(path: str) -> Identity:

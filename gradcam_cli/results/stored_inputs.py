@@ -5,6 +5,7 @@ from functools import cached_property
 
 from gradcam_cli.errors import Reason, StorageError, UsageError
 from gradcam_cli.inputs.discovery import mirrored
+from gradcam_cli.inputs.objects import is_pattern, matching
 from gradcam_cli.inputs.tar_inputs import TAR_SUFFIXES
 from gradcam_cli.storage import Stored, Stores
 from gradcam_cli.storage_errors import refusal
@@ -69,6 +70,8 @@ class StoredInputs:
     def _objects(self) -> dict[str, Stored]:
         try:
             found = {mirrored(name): stored for name, stored in self._store.list(self.url)}
+            if not found and is_pattern(self.url):
+                found = dict(matching(self._store, self.url))
             if not found:
                 found = {self.url.rsplit("/", 1)[-1]: Stored(self._store, self.url, self._store.stat(self.url))}
         except StorageError as error:

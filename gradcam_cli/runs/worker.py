@@ -77,7 +77,7 @@ class Sent:
         """Give the source again."""
         if not self.is_stored:
             return self.source
-        store: ObjectReader = tars.archive(*self.tar) if self.tar else stores.of(self.source.path)
+        store: ObjectReader = tars.archive(*self.tar, stores) if self.tar else stores.of(self.source.path)
         return replace(self.source, stored=Stored(store, self.source.path, self.listed, self.at))
 
 
