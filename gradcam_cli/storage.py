@@ -4,9 +4,12 @@ fsspec knows the stores, and this module alone knows fsspec. Local paths never c
 serve at the moment is repeated with exponential back-off and jitter.
 """
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, Protocol, TypeVar
@@ -29,6 +32,8 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
         },
     },
 }
+# The beginnings of the names of variables that clients read.
+_VARIABLES: Final = ("AWS_", "AZURE_", "BOTO", "FSSPEC_", "GCE_", "GOOGLE_", "OCI_", "OSS_", "HOME")
 _ETAGS: Final = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "created")
 Result = TypeVar("Result")
@@ -263,19 +268,36 @@ class Stores:
 
 def _opened(scheme: str, url: str) -> Any:
     try:
-        import fsspec
+        import fsspec  # noqa: F401 - it is looked for here, and used by the client
     except ImportError:
         raise UsageError(f"{url}: object stores need more packages: {install_hint('remote')}.") from None
     options = _OPTIONS.get("s3" if scheme == "s3a" else scheme, {})
     try:
-        files = fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
+        return _client(scheme, json.dumps(options), os.getpid(), _environment())
     except ImportError:
         raise UsageError(f"{url}: {_missing(scheme)}") from None
     except Exception as error:  # noqa: BLE001 - each store's library has errors of its own
         raise UsageError(f"{url}: the store cannot be opened ({type(error).__name__}): check its settings.") from None
+
+
+@lru_cache(maxsize=4)
+def _client(scheme: str, options: str, process: int, environment: tuple[tuple[str, str], ...]) -> Any:
+    """Open a client of a store. A second one of the same settings would take a second of CPU time to no purpose.
+
+    Connections do not survive a fork, and credentials are in the environment: so both are part of the key.
+    """
+    import fsspec
+
+    del process, environment
+    files = fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **json.loads(options))
     if hasattr(files, "call_s3"):
         files.retries = 1
     return files
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    """Give the variables that clients of stores read."""
+    return tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(_VARIABLES)))
 
 
 def _missing(scheme: str) -> str:

@@ -18,16 +18,18 @@ from gradcam_cli.cli import program
 from gradcam_cli.engines.protocol import RandomisedEngine
 from gradcam_cli.engines.selection import Engines
 from gradcam_cli.engines.work import Work
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import ModelError, Reason, StorageError
 from gradcam_cli.evaluation.measures import CONVENTIONS, MEASURES
 from gradcam_cli.evaluation.plot import Curves, curves_png
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.results.output import OutputFolder
 from gradcam_cli.results.sidecar import RunCard
+from gradcam_cli.results.stored_lock import StoredLock
 from gradcam_cli.runs.pipeline import explain_sources
 from gradcam_cli.settings import EngineSettings, ModelSettings
-from gradcam_cli.storage import Stores
+from gradcam_cli.storage import Store, Stores
+from gradcam_cli.urls import Url
 
 SCHEMA = etree.XMLSchema(etree.parse(DATA / "junit" / "junit-10.xsd"))
 PAIR = ("--method", "gradcam", "--method", "gradcam++")
@@ -442,3 +444,31 @@ def test_objects_of_a_store_are_measured_as_files(engines: FakeStudyEngines, pho
     assert invoked(engines, "evaluate", url, *PAIR).stdout == here.stdout
     for _, stored in list(store.list("memory://measured")):
         store.remove(stored.url)
+
+
+@pytest.mark.usefixtures("photos")
+def test_everything_below_a_prefix_of_a_store(invoke: Invoke, tmp_path: Path, bucket: str) -> None:
+    """The objects are the files of a folder; those of others stay, and a run there excludes another."""
+    args = ("photos", *PAIR, "--metrics", "all", "--steps", "5", "-o")
+    invoke(*args, "a")
+    invoke(*args, f"{bucket}/study")
+    store = Stores().of(bucket)
+    found = {name: stored.read() for name, stored in store.list(f"{bucket}/study")}
+    assert found == {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    invoke(*args, f"{bucket}/study")
+    store.put(f"{bucket}/other/evaluation.jsonl", b"mine")
+    assert "did not write it" in invoke(*args, f"{bucket}/other", code=2).stderr
+    lock = StoredLock(store, Url(f"{bucket}/study"))
+    lock.take()
+    assert "another run is writing there" in invoke(*args, f"{bucket}/study", code=2).stderr
+    lock.release()
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_store_that_takes_no_figures(invoke: Invoke, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(store: Store, url: str, path: Path) -> None:
+        raise StorageError(Reason.UNREADABLE, f"{url}: the store failed 8 times (SlowDown).")
+
+    monkeypatch.setattr(Store, "put_file", fails)
+    result = invoke("photos", *PAIR, "-o", f"{bucket}/study", code=4)
+    assert f"{bucket}/study/evaluation.jsonl: the store failed 8 times (SlowDown)." in result.stderr

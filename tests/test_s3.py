@@ -1,8 +1,10 @@
 """Real requests to a server of S3 on this machine, with a proxy before it that throttles, fails and is late."""
 
+import io
 import json
 import logging
 import os
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -310,3 +312,164 @@ def test_actors_read_objects_and_the_run_writes_them_as_one_process_does(
     # Each object was read once by each run, by an actor or by this process.
     read = [asked.path for asked in proxy.asked if asked.method == "GET" and asked.path.endswith(".jpg")]
     assert len([path for path in read if "/in/" in path]) == 6
+
+
+# Each with the options that go before the run: where it is, and where its results go.
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "verify": ("verify", "{}/out", "--json"),
+    "report": ("report", "{}/out"),
+    "compare": ("compare", "{}/out", "{}/out", "-o", "{}/compared"),
+    "snapshot": ("snapshot", "{}/out", "-o", "{}/golden.json"),
+    "merge": ("merge", "{}/1", "{}/2", "-o", "{}/merged"),
+    "prune": ("verify", "{}/out", "--inputs", "{}/fewer", "--prune", "--json"),
+    "jsonl": ("explain", "{}/in", "-o", "{}/out", "--jsonl", "{}/rows.jsonl"),
+    "tars": ("explain", "{}/tars", "-o", "{}/of-tars"),
+}
+
+
+@pytest.fixture
+def runs(inside: str, bucket: str, invoke: Invoke, store: Store, proxy: Proxy) -> Callable[[str], None]:
+    """Prepares what a command reads: a run, two shards, a tar, and fewer inputs than the run had."""
+
+    def prepare(packing: str) -> None:
+        invoke("explain", inside, "-o", f"{bucket}/out", "--format", packing)
+        for index in (1, 2):
+            invoke("explain", inside, "-o", f"{bucket}/{index}", "--format", packing, "--shard", f"{index}/2")
+        store.put(f"{bucket}/fewer/a.jpg", store.read(f"{inside}/a.jpg"))
+        with io.BytesIO() as buffer:
+            with tarfile.open(fileobj=buffer, mode="w") as tar:
+                for name in ("a.jpg", "sub/a.jpg"):
+                    data = store.read(f"{inside}/{name}")
+                    member = tarfile.TarInfo(name)
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+            store.put(f"{bucket}/tars/0.tar", buffer.getvalue())
+        proxy.asked.clear()
+
+    return prepare
+
+
+def ran(command: str, bucket: str) -> tuple[int, str]:
+    args = [part.format(bucket) for part in COMMANDS[command]]
+    args += ["--format", "webdataset"] if command == "jsonl" else []
+    result = CliRunner().invoke(program, args, obj=FakeEngines())
+    return result.exit_code, result.stdout + result.stderr + repr(result.exception)
+
+
+@pytest.mark.parametrize("command", ["report", "merge", "prune", "jsonl", "tars"])
+def test_commands_outlast_a_store_that_fails_for_a_while(
+    command: str, bucket: str, runs: Callable[[str], None], contents: Contents, proxy: Proxy, store: Store
+) -> None:
+    """Each request fails four times, each time in another way, and every object is the one of a calm store."""
+    runs("webdataset")
+    calm = ran(command, bucket)
+    written = contents(bucket)
+    for name in written.keys() - {"fewer/a.jpg"}:
+        store.remove(f"{bucket}/{name}")
+    for name, data in written.items():
+        if name.startswith("in/"):
+            store.put(f"{bucket}/{name}", data)
+    runs("webdataset")
+    answers = [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests"), (0, ""), None]
+    seen: dict[tuple[str, str], int] = {}
+
+    def fault(asked: Asked) -> tuple[int, str] | None:
+        key = (asked.method, asked.path)
+        seen[key] = seen.get(key, -1) + 1
+        return answers[seen[key] % len(answers)]
+
+    proxy.fault = fault
+    assert ran(command, bucket)[0] == calm[0] == 0
+    proxy.reset()
+    # A lock that is renewed may have been asked for at the very end.
+    assert min(count for (_, path), count in seen.items() if FOLDER not in path) >= 4
+    own = {"run.json", "index.html", "rows.jsonl", "1/run.1-of-2.json", "2/run.2-of-2.json"}
+    stable = {name for name in written if not (set(name.split("/")) & own or name in own)}
+    again = contents(bucket)
+    assert written.keys() == again.keys()
+    assert [name for name in sorted(stable) if again[name] != written[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"), [*((name, (503, "SlowDown")) for name in COMMANDS), ("verify", (0, "")), ("merge", (0, ""))]
+)
+def test_every_command_ends_with_4_where_the_store_fails(
+    command: str, answer: tuple[int, str], bucket: str, runs: Callable[[str], None], proxy: Proxy
+) -> None:
+    runs("webdataset")
+    proxy.fault = lambda _: answer
+    code, told = ran(command, bucket)
+    assert code == 4
+    assert "the store failed 5 times" in told
+    # Retries end with the command: none is left to a thread.
+    proxy.reset()
+    time.sleep(0.1)
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_may_not_do_and_tells_no_credentials(
+    command: str,
+    bucket: str,
+    runs: Callable[[str], None],
+    proxy: Proxy,
+    contents: Contents,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Access is refused to everything, to reading, and to writing; and what the store says names the key."""
+    runs("webdataset")
+    told = ""
+    with caplog.at_level(logging.DEBUG, logger="gradcam_cli"):
+        for methods in ({"GET", "HEAD", "PUT", "DELETE"}, {"PUT", "DELETE"}):
+            proxy.fault = lambda asked, methods=methods: (  # type: ignore[misc]
+                (403, "AccessDenied") if asked.method in methods else None
+            )
+            code, text = ran(command, bucket)
+            assert code == (0 if command == "verify" and "GET" not in methods else 2), text
+            assert code == 0 or "the store refuses access" in text
+            told += text
+        proxy.fault = lambda _: (400, "AKIAEXAMPLE rotten")
+        code, text = ran(command, bucket)
+        assert code == 4
+        told += text
+    proxy.reset()
+    told += "".join(caplog.messages)
+    assert SECRET not in told
+    assert "AKIAEXAMPLE" not in told
+    assert not [name for name, data in contents(bucket).items() if SECRET.encode() in data or b"AKIAEXAMPLE" in data]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_a_bucket_that_is_missing(command: str, proxy: Proxy) -> None:
+    code, told = ran(command, "s3://no-such-bucket-here")
+    assert code == 2
+    assert "s3://no-such-bucket-here/" in told
+    assert "there is no" in told
+
+
+@pytest.mark.parametrize("packing", ["files", "webdataset"])
+def test_commands_on_objects_are_those_on_files(
+    packing: str, bucket: str, runs: Callable[[str], None], contents: Contents, invoke: Invoke
+) -> None:
+    runs(packing)
+    for root in ("out", "1", "2"):
+        for name, data in {**contents(f"{bucket}/{root}"), **records_of_runs(f"{bucket}/{root}")}.items():
+            path = Path(root, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    invoke("merge", "1", "2", "-o", "merged")
+    invoke("merge", f"{bucket}/1", f"{bucket}/2", "-o", f"{bucket}/merged")
+    here = {path.relative_to("merged").as_posix(): path.read_bytes() for path in Path("merged").rglob("*.*")}
+    assert contents(f"{bucket}/merged") == {name: data for name, data in here.items() if name != "run.json"}
+    assert records_of_runs(f"{bucket}/merged")["run.json"] == here["run.json"]
+    told = invoke("verify", f"{bucket}/merged", "--json").stdout
+    assert told == invoke("verify", "merged", "--json").stdout
+    assert json.loads(told)["problems"] == json.loads(told)["unchecked"] == []
+    invoke("report", f"{bucket}/out")
+    invoke("snapshot", f"{bucket}/out", "-o", "golden.json")
+    invoke("compare", f"{bucket}/merged", "--snapshot", "golden.json")
+    invoke("compare", "out", f"{bucket}/out", "-q")
+
+
+def records_of_runs(url: str) -> dict[str, bytes]:
+    return {name: stored.read() for name, stored in Stores().of(url).list(url) if name == "run.json"}
