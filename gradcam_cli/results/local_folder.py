@@ -1,6 +1,7 @@
 """A folder of this machine as a run needs it: what it writes there, and what it finds there."""
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.other_format import refuse_other_format
-from gradcam_cli.results.output import OutputFolder, is_sidecar_name
+from gradcam_cli.results.output import SIDECAR_SUFFIX, OutputFolder, is_sidecar_name
 from gradcam_cli.results.ownership import is_made_of_runs
 from gradcam_cli.results.part_names import Packing, manifest_name
 from gradcam_cli.results.reading import read_sidecar
@@ -36,6 +37,7 @@ class LocalFolder(OutputFolder):
         """Name the folder, the shard that writes to it, and how its results are packed; None where they are not."""
         super().__init__(root, shard)
         self._packing = packing
+        self._below = os.path.join(root, "")  # noqa: PTH118 - a `Path` has no slash at its end
 
     @contextmanager
     def held(self, record: str | None = None, rows: str | None = None) -> Iterator["LocalFolder"]:
@@ -72,7 +74,8 @@ class LocalFolder(OutputFolder):
 
     def read_sidecar(self, source: Source) -> Record | None:
         """Read a source's sidecar."""
-        return read_sidecar(self.sidecar_path(source))
+        # A later run does this for each image: a path of text takes a fifth of the time of a `Path`.
+        return read_sidecar(f"{self._below}{source.relative}{SIDECAR_SUFFIX}")
 
     def read_known(self, source: Source) -> Record | None:
         """Read a source's sidecar."""
@@ -91,8 +94,12 @@ class LocalFolder(OutputFolder):
 
     def size_beside(self, source: Source, name: str) -> int | None:
         """Give the size of a file beside a source's sidecar; a link is none."""
-        path = self.sidecar_path(source).with_name(name)
-        return path.stat().st_size if path.is_file() and not path.is_symlink() else None
+        folder, slash, _ = source.relative.rpartition("/")
+        try:
+            found = os.lstat(f"{self._below}{folder}{slash}{name}")
+        except OSError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read_beside(self, source: Source, name: str, size: int) -> bytes:
         """Read a file beside a source's sidecar."""

@@ -119,6 +119,8 @@ class Parts:
         self._lock = threading.RLock()
         self._names: list[PartName] | None = None
         self._table: DiskTable | None = None
+        # Of one image several things are asked, one after the other.
+        self._last: tuple[str, tuple[PartName, PartEntry] | None] | None = None
         self._summaries: dict[PartName, PartSummary] = {}
         self._files: OrderedDict[PartName, tuple[BinaryIO, Part]] = OrderedDict()
         self._indexes: OrderedDict[PartName, BinaryIO] = OrderedDict()
@@ -136,7 +138,7 @@ class Parts:
     def forget(self) -> None:
         """Read the folder again at the next access."""
         with self._lock:
-            self._names = self._table = None
+            self._names = self._table = self._last = None
             self._summaries = {}
             self.close()
 
@@ -151,13 +153,18 @@ class Parts:
     def find(self, place: str) -> tuple[PartName, PartEntry] | None:
         """Find an image."""
         with self._lock:
-            line = self._looked_up().get(key_of(place))
-            if not isinstance(line, int):
-                return None
-            number, offset = divmod(line, OFFSETS)
-            index = self._index(self.names[number])
-            index.seek(offset)
-            return self.names[number], read_entry(index.readline())
+            if self._last is None or self._last[0] != place:
+                self._last = place, self._found(place)
+            return self._last[1]
+
+    def _found(self, place: str) -> tuple[PartName, PartEntry] | None:
+        line = self._looked_up().get(key_of(place))
+        if not isinstance(line, int):
+            return None
+        number, offset = divmod(line, OFFSETS)
+        index = self._index(self.names[number])
+        index.seek(offset)
+        return self.names[number], read_entry(index.readline())
 
     def sidecar(self, name: PartName, entry: PartEntry) -> Record:
         """Read the sidecar of an image.
@@ -246,7 +253,7 @@ class Parts:
     def _renew(self, name: PartName, dropped: Iterable[str]) -> None:
         """Read one part again, which no longer has the dropped images; the numbers of the parts do not change."""
         with self._lock:
-            table = self._looked_up()
+            table, self._last = self._looked_up(), None
             self.close()
             self._summaries.pop(name, None)
             for place in dropped:

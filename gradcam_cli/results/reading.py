@@ -14,7 +14,7 @@ from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.tree import Tree, in_order
 
 
-def read_sidecar(path: Path) -> Record | None:
+def read_sidecar(path: Path | str) -> Record | None:
     """Read a sidecar of this program; None where there is none, or none that is whole."""
     try:
         return _record(read_file(os.fspath(path), SIDECAR_LIMITS))
