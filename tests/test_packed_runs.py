@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import jpeg
+from conftest import ROOT, jpeg
 from fakes import FakeEngines
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +131,19 @@ def test_tables_have_the_records_without_overlays(album: Path, tmp_path: Path) -
     explained(album, plain, top_k=2)
     explained(album, packed, top_k=2, format="parquet", images_per_file=3)
     assert records_of(packed) == [without_overlays(record) for record in records_of(plain)]
+
+
+def test_the_command_of_duckdb_counts_the_labels_of_tables(photos: Path, tmp_path: Path) -> None:
+    """The command of docs/formats.md, in the folder above the output."""
+    program = shutil.which("duckdb", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("duckdb-cli is not installed")
+    explained(photos, tmp_path / "out", format="parquet")
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ duckdb (.*)$", page, re.MULTILINE)
+    arguments = [program, "-csv", "-noheader", *shlex.split(command)]
+    counted = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert sum(int(line.rpartition(",")[2]) for line in counted.splitlines()) == 3
 
 
 def test_tables_are_read_by_duckdb(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
