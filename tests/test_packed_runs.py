@@ -138,9 +138,10 @@ def test_the_command_of_duckdb_counts_the_labels_of_tables(photos: Path, tmp_pat
     program = shutil.which("duckdb", path=str(Path(sys.executable).parent))
     if program is None:
         pytest.skip("duckdb-cli is not installed")
-    explained(photos, tmp_path / "out", format="parquet")
     page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^\$ duckdb (.*)$", page, re.MULTILINE)
+    (folder,) = re.findall(r"'(\w+)/\*\.parquet'", command)
+    explained(photos, tmp_path / folder, format="parquet")
     arguments = [program, "-csv", "-noheader", *shlex.split(command)]
     counted = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert sum(int(line.rpartition(",")[2]) for line in counted.splitlines()) == 3
