@@ -19,7 +19,7 @@ demo: $(VENV)/.run ## Explain sample_images/ with real weights (needs no network
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: check
 check: $(VENV)/.dev ## Lint, check the formatting, check the types

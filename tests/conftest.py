@@ -29,14 +29,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 for variable in [name for name in os.environ if name.startswith("GRADCAM_CLI_")]:
     del os.environ[variable]
 os.environ["GRADCAM_CLI_ISOLATED"] = "1"
+# Hundreds of tests start the program in a process of its own: only the first one should compile its modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # These tests call `fcntl`, `resource` or pseudo-terminals themselves.
 POSIX_ONLY = ("completion", "preflight_hdf5", "preflight_sizes", "process", "shards", "system")
 collect_ignore = [f"test_{name}.py" for name in POSIX_ONLY] if os.name == "nt" else []
 
+# A minute of processor time or more each, the longest first.
+LONGEST = (
+    *("test_applications", "test_shapes", "test_gradient_zoo", "test_readme", "test_doc_commands", "test_ray"),
+    *("test_workers", "test_s3", "test_exchange", "test_openvino", "test_doctor", "test_report_page"),
+)
+
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 SAMPLES = ROOT / "sample_images"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process of `--dist loadfile` ends with one of them alone."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def picture(width: int = 40, height: int = 30, seed: int = 0) -> NDArray[np.uint8]:
