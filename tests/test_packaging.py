@@ -58,8 +58,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     found = folder / "bin" / "python"
     site = Path(run(found, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
-    pip = [sys.executable, "-m", "pip", "--python", found, "install", "--quiet", "--no-deps", "--no-index"]
-    run(*pip, "--disable-pip-version-check", wheel, cwd=folder)
+    options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    run(sys.executable, "-m", "pip", "--python", found, "install", *options, wheel, cwd=folder)
     libraries = {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
     # An editable install is a .pth file of that folder, which is not read here: only its packages are found.
     (site / "dependencies.pth").write_text("\n".join(sorted(libraries)))
