@@ -133,12 +133,13 @@ def main(engines: "Engines | None" = None) -> None:
 
     Models are found and opened by `engines`, where a test has some of its own.
     """
+    from gradcam_cli.process.ends import leave, watched
+
     if ASKED in os.environ:
         from gradcam_cli.cli.completion import complete
 
         click.echo(complete(program), nl=False)
-        return
-    from gradcam_cli.process.ends import leave, watched
+        leave(0)
     from gradcam_cli.process.streams import prepare_streams
 
     prepare_streams()
