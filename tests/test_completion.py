@@ -203,10 +203,14 @@ def test_a_shell_completes(shell: str, folder: Path) -> None:
     "line", ["explain --class Egyp", "explain --layer conv", "explain -m eff", "explain --method g"]
 )
 def test_nothing_heavy_is_imported_to_complete(line: str) -> None:
-    code = "import sys\nfrom gradcam_cli.cli import main\nmain()\nprint(*sys.modules, file=sys.stderr)"
+    code = (
+        "import os, sys\nfrom gradcam_cli.cli import main\nend = os._exit\n"
+        "os._exit = lambda code: (print(*sys.modules, file=sys.stderr, flush=True), end(code))\nmain()"
+    )
     env = {**os.environ, "_GRADCAM_CLI_COMPLETE": "bash", "COMP_LINE": f"gradcam-cli {line}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
+    assert "gradcam_cli.cli.completion" in loaded
     assert not loaded & {
         "numpy",
         "cv2",
