@@ -186,12 +186,14 @@ class WrittenSink:
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
         """Write one image, then keep its record."""
         self._sink.write_image(names, files, dict(record))
-        self._written[names.source.relative] = record
+        self._written[record["input"]["path"]] = record
 
     def reported(self, record: Record) -> None:
         """Forget a record that was reported."""
-        for key in [key for key, written in self._written.items() if written is record]:
-            del self._written[key]
+        # Other threads write meanwhile, so that nothing here goes through all records.
+        path = record["input"]["path"]
+        if self._written.get(path) is record:
+            del self._written[path]
 
     def unreported(self) -> list[Record]:
         """Give the records that were written and not reported, in the order of their names."""
