@@ -6,14 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names
-from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.explain import NoFiles, WrittenSink
 
 
 def test_images_are_written_while_others_are_reported() -> None:
     """Both happen in threads of their own; once in a million images they met."""
     written = WrittenSink(NoFiles())
-    records: list[Record] = [{"input": {"path": f"{i}.jpg"}} for i in range(3_000)]
+    records = [{"input": {"path": f"{i}.jpg"}} for i in range(3_000)]
 
     def write() -> None:
         for record in records:
