@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,11 @@ def refuse_device(path: Path) -> None:
     Raises:
         OSError: `path` is a device, a pipe or a socket, or lies in /dev.
     """
-    special = path.exists() and not (path.is_file() or path.is_dir())
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        mode = stat.S_IFREG
+    special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
     # /dev/stdout is a link, and leads to a regular file where stdout is one.
     if special or path.parent == DEVICE_FILES:
         raise OSError(errno.EEXIST, "Not a regular file", os.fspath(path))
@@ -52,6 +57,22 @@ def atomically(path: Path, owner: str = "") -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-    finally:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink()
+        raise
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, in three calls of the system.
+
+    Raises:
+        OSError: it is there, or cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)

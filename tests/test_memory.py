@@ -112,11 +112,11 @@ def test_peaks_and_boxes_at_a_lower_resolution(monkeypatch: pytest.MonkeyPatch, 
     scaled = scale(rng.random((7, 7), np.float32) ** 3)
     fit = plan_fit(source, Size(224, 224), mode)
     heat = map_to_source(scaled, fit)
-    exact, boxes = find_heat(scaled, fit, 0.4)
+    exact, boxes, _ = find_heat(scaled, fit, 0.4)
     assert exact == summarise(heat, flat=False)
     assert boxes == find_regions(heat, fit.seen, 0.4)
     monkeypatch.setattr(painting, "MOST_ANALYSED", 30_000)
-    close, coarse = find_heat(scaled, fit, 0.4)
+    close, coarse, _ = find_heat(scaled, fit, 0.4)
     pixel = (source.width * source.height / 30_000) ** 0.5 + 1
     assert exact.peak
     assert close.peak
@@ -160,7 +160,7 @@ def test_overlays_painted_in_strips_are_the_same(
     pixels = picture(150, 230)
     scaled = scale(np.random.default_rng(3).random((7, 7), np.float32) ** 2)
     fit = plan_fit(Size(150, 230), Size(64, 64), mode)
-    _, regions = find_heat(scaled, fit, 0.5)
+    _, regions, _ = find_heat(scaled, fit, 0.5)
     whole = decode(paint_overlay(pixels, scaled, fit, style, regions), Limits()).pixels
     monkeypatch.setattr(painting, "STRIP", 150 * 7)
     before = pixels.copy()
@@ -190,7 +190,7 @@ def _refuse(_: int) -> None:
 def test_boxes_of_the_whole_picture_stay_inside() -> None:
     scaled = np.ones((7, 7), np.float32)
     fit = plan_fit(Size(10_007, 5_003), Size(224, 224), "squash")
-    summary, regions = find_heat(scaled, fit, 0.5)
+    summary, regions, _ = find_heat(scaled, fit, 0.5)
     assert regions
     assert regions[0].box == Box(0, 0, 10_007, 5_003)
     assert summary.peak

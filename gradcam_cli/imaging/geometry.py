@@ -6,7 +6,8 @@ rectangle of the source onto one rectangle of the input, so that one pair of box
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +152,10 @@ def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return np.asarray(result, np.uint8).reshape(size.height, size.width, pixels.shape[2])
 
 
+# Weights of more elements are computed anew for each image.
+MOST_KEPT: Final = 2**17
+
+
 @dataclass(frozen=True)
 class Axis:
     """One axis of a fit: source `[seen_from, seen_to)` covers input `[filled_from, filled_to)` of `length`."""
@@ -198,9 +203,13 @@ def interpolation(axis: Axis, cells: int, pixels: int, line: CellLine | None = N
     outermost value holds. `line` places the cells in the input; without one they share all of it.
 
     Returns:
-        (pixels, cells) float32.
+        (pixels, cells) float32, which cannot be changed: other images may share it.
     """
-    line = line or CellLine.over(axis.length, cells)
+    make = _kept_weights if pixels * cells <= MOST_KEPT else _weights
+    return make(axis, cells, pixels, line or CellLine.over(axis.length, cells))
+
+
+def _weights(axis: Axis, cells: int, pixels: int, line: CellLine) -> NDArray[np.float32]:
     centres = (np.arange(pixels) + 0.5) * (axis.source / pixels)
     inputs = axis.to_input(centres)
     position = np.clip((inputs - line.offset) / line.stride, 0.0, cells - 1)
@@ -214,7 +223,13 @@ def interpolation(axis: Axis, cells: int, pixels: int, line: CellLine | None = N
     first, last = _seen_pixels(axis, pixels, line)
     weights[:first] = 0.0
     weights[last:] = 0.0
-    return weights.astype(np.float32)
+    single = weights.astype(np.float32)
+    single.setflags(write=False)
+    return single
+
+
+# Photographs of a folder have few sizes, and the classes of one image share its weights.
+_kept_weights = lru_cache(maxsize=16)(_weights)
 
 
 def _seen_pixels(axis: Axis, pixels: int, line: CellLine | None) -> tuple[int, int]:

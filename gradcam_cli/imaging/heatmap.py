@@ -1,6 +1,7 @@
 """From a raw map to heat in [0, 1] on the photograph, and the few numbers that sum it up."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,14 @@ def small(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(255 * averaged).clip(0, 255).astype(np.uint8)
 
 
+@lru_cache(maxsize=16)
 def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
     """The part that each of `cells` cells has in each of `fewer` cells over the same length: (fewer, cells)."""
     edges, wider = np.arange(cells + 1), np.arange(fewer + 1) * (cells / fewer)
     overlap = np.minimum(edges[1:], wider[1:, None]) - np.maximum(edges[:-1], wider[:-1, None])
-    return np.asarray(np.maximum(overlap, 0) * (fewer / cells), np.float64)
+    shares = np.asarray(np.maximum(overlap, 0) * (fewer / cells), np.float64)
+    shares.setflags(write=False)
+    return shares
 
 
 def summarise(heat: NDArray[np.float32], *, flat: bool) -> Summary:

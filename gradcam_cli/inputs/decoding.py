@@ -127,21 +127,30 @@ def read_file(path: str, limits: Limits) -> bytes:
     """
     try:
         descriptor = open_to_read(path)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            # `open` refuses the descriptor of a folder, and leaves it open.
-            os.close(descriptor)
-            raise ImageError(Reason.NOT_REGULAR, "not a regular file")
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(Reason.NOT_REGULAR, "not a regular file")
             if status.st_size > limits.max_file_bytes:
                 raise _too_large(limits)
-            data = file.read(status.st_size)
+            data = _read(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, Reason.UNREADABLE)
         if reason is Reason.VANISHED and os.path.islink(path):  # noqa: PTH114 - names that are not UTF-8 stay str
             raise ImageError(reason, f"a broken link: {_target(path)} is not there") from error
         raise ImageError(reason, f"cannot be read: {error.strerror}") from error
     return _not_empty(data)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Read so many bytes, or as many as there are; one call of the system gives all of a usual picture."""
+    parts = []
+    while size > 0 and (part := os.read(descriptor, size)):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _target(path: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside
+from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside, write_new
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
@@ -253,6 +253,9 @@ class OutputFolder:
         if refused:
             raise ImageError(Reason.NAME_REFUSED, refused)
         folder = (self.root / source.relative).parent
+        if folder == self.root:
+            # The folder itself, as the line above has checked.
+            return folder
         try:
             self._make(folder)
         except OSError as error:
@@ -269,7 +272,7 @@ class OutputFolder:
     def _replace(self, path: Path, data: bytes) -> None:
         try:
             with atomically(path, self._owner) as temporary:
-                temporary.write_bytes(data)
+                write_new(temporary, data)
         except OSError as error:
             raise translated(error, path) from error
 

@@ -131,11 +131,11 @@ def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[d
         scaled = scale(result.maps[i])
         logit = float(result.logits[i])
         probability, value = (None, logit) if result.probabilities is None else (float(told[i]), None)
-        summary, regions = find_heat(scaled, result.image.fit, job.settings.boxes)
+        summary, regions, analysed = find_heat(scaled, result.image.fit, job.settings.boxes)
         overlay = names.overlay(index) if pixels is not None else None
         if overlay is not None and pixels is not None:
             words = words_of(index, probability, logit, job)
-            files[overlay] = paint_overlay(pixels, scaled, result.image.fit, style, regions, words)
+            files[overlay] = paint_overlay(pixels, scaled, result.image.fit, style, regions, words, analysed)
         map_name = names.map(index) if job.settings.save_maps else None
         if map_name is not None:
             files[map_name] = npy_bytes(result.maps[i])

@@ -46,21 +46,25 @@ def analysed_size(source: Size) -> Size:
     return Size(min(width, MOST_ANALYSED // height), min(height, MOST_ANALYSED))
 
 
-def find_heat(scaled: NDArray[np.float32], fit: Fit, boxes: Threshold | None) -> tuple[Summary, list[Region] | None]:
+def find_heat(
+    scaled: NDArray[np.float32], fit: Fit, boxes: Threshold | None
+) -> tuple[Summary, list[Region] | None, NDArray[np.float32]]:
     """Sum up a scaled map (h, w) over the photograph, and find its regions where `boxes` is a level.
 
     Returns:
-        Peak and boxes in pixels of the photograph; no regions where `boxes` is None.
+        Peak and boxes in pixels of the photograph; no regions where `boxes` is None. Then the map (H, W) over the
+        photograph, at the resolution at which it was analysed.
     """
     size = analysed_size(fit.source)
     heat = map_to_source(scaled, fit, size)
     summary = summarise(heat, flat=not scaled.any())
     regions = None if boxes is None else find_regions(heat, seen_box(fit, size), boxes)
     if size == fit.source:
-        return summary, regions
+        return summary, regions, heat
     if summary.peak:
         summary = replace(summary, peak=_peak_in_source(summary.peak, size, fit.source))
-    return summary, regions and [replace(region, box=_in_source(region.box, size, fit.source)) for region in regions]
+    regions = regions and [replace(region, box=_in_source(region.box, size, fit.source)) for region in regions]
+    return summary, regions, heat
 
 
 def _peak_in_source(peak: tuple[int, int], size: Size, source: Size) -> tuple[int, int]:
@@ -86,6 +90,7 @@ def paint_overlay(
     style: OverlaySettings,
     regions: list[Region] | None,
     words: Words | None = None,
+    heat: NDArray[np.float32] | None = None,
 ) -> bytes:
     """Paint a scaled map (h, w) over the photograph (H, W, 3) at any resolution, and encode the overlay as a JPEG.
 
@@ -96,6 +101,7 @@ def paint_overlay(
         style: how heat is painted, and the parts of a figure.
         regions: boxes to draw, where the style asks for them.
         words: what the caption says, where the style asks for one.
+        heat: what `find_heat` gives: it is painted where it has the size of the photograph.
 
     Raises:
         ImageError: the overlay cannot be a JPEG.
@@ -105,7 +111,9 @@ def paint_overlay(
     boxes = (regions or []) if style.draw_boxes else []
     plan = plan_figure(size, style)
     if plan is None and width * height <= STRIP:
-        overlay = _painted(pixels, map_to_source(scaled, fit, size), seen_box(fit, size), style)
+        if heat is None or heat.shape != (height, width):
+            heat = map_to_source(scaled, fit, size)
+        overlay = _painted(pixels, heat, seen_box(fit, size), style)
         return encode_jpeg(draw_boxes(overlay, boxes, fit.source) if boxes else overlay, style.quality)
     style = _with_level(style, scaled, fit, size)
     if plan is None:
