@@ -9,12 +9,10 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,17 +23,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import click
 
+from benchmarks.gradients import FOLDERS as MIDDLE_LAYERS
+from benchmarks.gradients import HEADS, folder_rates, one_photograph
 from benchmarks.photos import ROOT, SAMPLES, photographs
+from benchmarks.programs import BATCH, named, process, program_rate, weights_of
 from gradcam_cli.cores import available_cores
 from gradcam_cli.settings import Precision
 
-BATCH = 16
 ENGINES: tuple[tuple[str, Precision], ...] = (
     ("tensorflow", "float32"),
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
 )
-FOLDERS = (("resnet50", 200), ("efficientnetlite0", 1000))
+# Photographs of each run. Short runs have fewer batches to keep the cores busy with.
+FOLDERS = (("resnet50", (200,)), ("efficientnetlite0", (1000, 100)))
+# Photographs of a run at a middle layer, which takes a gradient pass for each.
+MIDDLE_COUNT = 100
 VERSIONED = ("gradcam-cli", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
 
 
@@ -151,59 +154,34 @@ def _each(work: Callable[[int], Any], count: int) -> float:
     return seconds(lambda: [work(i) for i in range(count)], 3) / count
 
 
-def program_rate(photos: Path, options: list[str]) -> float:
-    """Images a second of the program, files to files, start-up not counted, as its own run.json has it."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as out:
-        command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", *options]
-        subprocess.run([*command, "--batch-size", str(BATCH)], check=True)
-        return float(json.loads((Path(out) / "run.json").read_text())["images_per_second"])
-
-
-@contextmanager
-def weights_of(model: str) -> Iterator[Path | None]:
-    """Random weights for a model whose own are not at hand; None where they are."""
-    from gradcam_cli.models.named import NAMED_MODELS
-
-    if NAMED_MODELS[model].weights is None:
-        yield None
-        return
-    import keras
-
-    with tempfile.TemporaryDirectory(dir=ROOT) as scratch:
-        weights = Path(scratch) / "random.weights.h5"
-        keras.utils.set_random_seed(0)
-        getattr(keras.applications, NAMED_MODELS[model].builder)(weights=None).save_weights(weights)
-        yield weights
-
-
-def named(model: str, weights: Path | None) -> list[str]:
-    """The options that name a model."""
-    return ["--model", model] + (["--weights", str(weights)] if weights else [])
-
-
-def measure(model: str, count: int, folder: Path) -> Iterator[Result]:
-    """Measure one model under every engine, its weights random where none are at hand."""
+def measure(
+    model: str, counts: tuple[int, ...], folder: Path, engines: tuple[tuple[str, Precision], ...] = ENGINES
+) -> Iterator[Result]:
+    """Measure one model under every engine, its weights random where none are at hand, for each number of images."""
     from gradcam_cli.engines.compiling import compile_plan
     from gradcam_cli.models.loading import load_classifier
     from gradcam_cli.models.request import locate_model
     from gradcam_cli.settings import ModelSettings
 
-    with photographs(folder, count) as photos, weights_of(model) as weights:
+    with ExitStack() as stack:
+        photos = {count: stack.enter_context(photographs(folder, count)) for count in counts}
+        weights = stack.enter_context(weights_of(model))
         classifier = load_classifier(locate_model(ModelSettings(model=model, weights=weights), lambda *_: None))
         plan = compile_plan(classifier, "auto")
-        base = named(model, weights)
-        for engine, precision in ENGINES:
-            options = [*base, "--engine", engine, "--precision", precision]
-            rates = [program_rate(photos, options)]
+        for engine, precision in engines:
+            options = [*named(model, weights), "--engine", engine, "--precision", precision]
+            rates = {count: [program_rate(photos[count], options)] for count in counts}
             if engine == "tensorflow":
                 forward = tensorflow_forward_seconds(classifier.network, classifier.input_shape)
             else:
                 forward = openvino_forward_seconds(plan, precision)
-            rooms = terms(photos, classifier.input_shape[0])
-            rates += [program_rate(photos, options) for _ in range(2)]
+            rooms = terms(photos[counts[0]], classifier.input_shape[0])
+            for count in counts:
+                rates[count] += [program_rate(photos[count], options) for _ in range(2)]
             bound = 1 / (forward + sum(rooms.values()) / available_cores())
             milliseconds = {name: round(t * 1e3, 3) for name, t in {"forward": forward, **rooms}.items()}
-            yield Result(model, engine, precision, count, max(rates), 1 / forward, bound, milliseconds)
+            for count in counts:
+                yield Result(model, engine, precision, count, max(rates[count]), 1 / forward, bound, milliseconds)
 
 
 def whole_process() -> dict[str, dict[str, float]]:
@@ -244,12 +222,19 @@ def _keep_best(found: dict[str, dict[str, float]], name: str, args: list[str], e
     found[name] = min(found.get(name, result), result, key=lambda r: r["seconds"])
 
 
-def several_classes(model: str, folder: Path, count: int) -> dict[str, float]:
-    """Images a second under TensorFlow with one overlay an image, and with five."""
+def several_classes(model: str, engine: str, folder: Path, count: int) -> dict[str, float]:
+    """Images a second with one overlay an image, and with five; the runs take turns."""
     with photographs(folder, count) as photos, weights_of(model) as weights:
-        base = [*named(model, weights), "--engine", "tensorflow", "--top-k"]
-        one, five = (max(program_rate(photos, [*base, k]) for _ in range(2)) for k in ("1", "5"))
+        base = [*named(model, weights), "--engine", engine, "--top-k"]
+        rounds = [[program_rate(photos, [*base, k]) for k in ("1", "5")] for _ in range(2)]
+    one, five = (max(rates) for rates in zip(*rounds, strict=True))
     return {"one": one, "five": five}
+
+
+def middle_layers(folder: Path, count: int) -> dict[str, dict[str, float]]:
+    """Images a second at a middle layer under both engines."""
+    with photographs(folder, count) as photos:
+        return {f"{model} at {layer}": folder_rates(model, layer, photos, 2) for model, layer in MIDDLE_LAYERS}
 
 
 def memory(folder: Path, count: int) -> dict[str, float]:
@@ -262,24 +247,6 @@ def memory(folder: Path, count: int) -> dict[str, float]:
     return found
 
 
-# A process's peak counts what its parent held when it was forked: so a small one stands between.
-MEASURED = """
-import json, resource, subprocess, sys, time
-started = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(json.dumps({"seconds": round(seconds, 3), "peak_mb": round(peak, 1)}))
-"""
-
-
-def process(args: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """Wall time and peak memory of a whole process that runs Python with these arguments."""
-    command = [sys.executable, "-c", MEASURED, sys.executable, *args]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-    return dict(json.loads(done.stdout))
-
-
 @click.command()
 @click.option("--photos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results.json")
@@ -289,8 +256,8 @@ def main(photos: Path, target: Path, quick: bool) -> None:
     share = 10 if quick else 1
     click.echo(HEADER)
     results = []
-    for model, count in FOLDERS:
-        for result in measure(model, count // share, photos):
+    for model, counts in FOLDERS:
+        for result in measure(model, tuple(count // share for count in counts), photos):
             results.append(result)
             click.echo(result.row())
     processes = whole_process()
@@ -298,9 +265,18 @@ def main(photos: Path, target: Path, quick: bool) -> None:
         click.echo(f"one process, {name}: {figures['seconds']:.2f} s, {figures['peak_mb']:.0f} MB")
     first, traced = processes["first use"]["seconds"], processes["import, build, trace"]["seconds"]
     click.echo(f"first use against import, build and trace: {first / traced:.2f}")
-    classes = {model: several_classes(model, photos, count // share) for model, count in FOLDERS}
-    for model, rates in classes.items():
-        click.echo(f"{model}: five classes take {rates['one'] / rates['five']:.2f} times as long as one")
+    heads = {head: one_photograph(head, 5) for head in HEADS}
+    for head, figures in heads.items():
+        click.echo(f"one process, MobileNetV2, {head}: {figures['seconds']:.2f} s, {figures['peak_mb']:.0f} MB")
+    classes = {}
+    for model, counts in FOLDERS:
+        for engine in ("tensorflow", "openvino"):
+            rates = several_classes(model, engine, photos, counts[0] // share)
+            classes[f"{model} {engine}"] = rates
+            click.echo(f"{model} {engine}: five classes take {rates['one'] / rates['five']:.2f} times as long as one")
+    middles = middle_layers(photos, MIDDLE_COUNT // share)
+    for where, rates in middles.items():
+        click.echo(f"{where}: openvino {rates['openvino'] / rates['tensorflow']:.2f} times as fast as tensorflow")
     peaks = memory(photos, 1000 // share)
     click.echo("memory: " + ", ".join(f"{peak:.0f} MB at {name}" for name, peak in peaks.items()))
     machine = {
@@ -313,6 +289,8 @@ def main(photos: Path, target: Path, quick: bool) -> None:
         "machine": machine,
         "results": [vars(result) for result in results],
         "processes": processes,
+        "heads": heads,
+        "middle_layers": middles,
         "classes": classes,
         "memory": peaks,
     }

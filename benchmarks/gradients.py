@@ -13,8 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 
-from benchmarks.__main__ import named, process, program_rate, weights_of
 from benchmarks.photos import ROOT, SAMPLES, photographs
+from benchmarks.programs import named, process, program_rate, weights_of
 
 PHOTO = ROOT / "sample_images" / "chelsea.jpg"
 MIDDLE = "block_12_add"
