@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gradcam_cli.system import DEVICE_FILES
+from gradcam_cli.system import DEVICE_FILES, open_new
 
 PREFIX = ".gradcam-"
 TEMPORARY_SUFFIX = ".tmp"
@@ -69,7 +69,7 @@ def write_new(path: Path, data: bytes) -> None:
     Raises:
         OSError: it is there, or cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    descriptor = open_new(path)
     try:
         left = memoryview(data)
         while left:

@@ -58,6 +58,7 @@ MOST_CHARACTERS: Final = 248
 _fcntl = _module("fcntl")
 _resource = _module("resource")
 _msvcrt: Any = None if _fcntl else _module("msvcrt")
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _RESERVED: Final = frozenset(
     (
@@ -80,6 +81,15 @@ def open_to_read(path: str | Path) -> int:
         OSError: it cannot be opened.
     """
     return os.open(path, _READ)
+
+
+def open_new(path: str | Path) -> int:
+    """Make a file that is not there yet, and open it as a descriptor of its bytes.
+
+    Raises:
+        OSError: it is there, or cannot be made.
+    """
+    return os.open(path, _NEW, 0o666)
 
 
 def open_nowhere() -> int:
