@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -31,6 +32,9 @@ for variable in [name for name in os.environ if name.startswith("GRADCAM_CLI_")]
 os.environ["GRADCAM_CLI_ISOLATED"] = "1"
 # Hundreds of tests start the program in a process of its own: only the first one should compile its modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Machines that run the tests are shared: an example that waits for a processor is no failure.
+hypothesis.settings.register_profile("no deadline", parent=hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # These tests call `fcntl`, `resource` or pseudo-terminals themselves.
 POSIX_ONLY = ("completion", "preflight_hdf5", "preflight_sizes", "process", "shards", "system")

@@ -96,7 +96,7 @@ def compare(model: Any) -> bool:
     return claimed
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(list(POOLINGS)), st.sampled_from(list(BETWEEN)), st.sampled_from(list(ENDS)))
 @example("gap", "folded", "dense")
 @example("gap", "permuted", "dense")

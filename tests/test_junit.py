@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from conftest import DATA
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped
 from lxml import etree
@@ -29,7 +29,6 @@ def names(data: bytes) -> list[str]:
     return [str(case.get("name")) for case in parsed(data).iter("testcase")]
 
 
-@settings(deadline=None)
 @given(st.lists(CASES, max_size=12))
 def test_any_text_is_valid_and_names_are_unique(cases: list[Case]) -> None:
     data = junit_xml(Suite("program.command", tuple(cases), 1.25))
@@ -40,7 +39,6 @@ def test_any_text_is_valid_and_names_are_unique(cases: list[Case]) -> None:
     assert not re.search("&#(x0*)?[0-8];", text)
 
 
-@settings(deadline=None)
 @given(st.lists(CASES, max_size=12))
 def test_it_is_read_back(cases: list[Case]) -> None:
     (suite,) = JUnitXml.fromstring(junit_xml(Suite("program.command", tuple(cases), 1.25)))

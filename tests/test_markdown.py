@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -59,7 +59,6 @@ def shown(text: str) -> str:
     return text.replace("\u200b", "").strip()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
 def test_any_text_is_plain_text_of_its_cell(rows: list[tuple[str, str]]) -> None:
     text = markdown_text(Page("title", (), (Table("Table", ("one", "two"), tuple(rows)),)))
@@ -70,7 +69,6 @@ def test_any_text_is_plain_text_of_its_cell(rows: list[tuple[str, str]]) -> None
         assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", cell)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 @example("- a").via("a list")
 @example("12) a").via("a numbered list")

@@ -216,7 +216,7 @@ def nets() -> list[Any]:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(batch=st.one_of(st.none(), st.integers(1, 10**9)), which=st.integers(0, 1), units=st.integers(1, 10**7))
 def test_the_batch_never_changes_the_verdict(batch: int | None, which: int, units: int) -> None:
     config, kept = BATCHES[which]
