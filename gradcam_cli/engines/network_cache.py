@@ -1,7 +1,7 @@
 """Networks that OpenVINO has compiled for this machine, kept in the cache beside the plans that they were made of.
 
 One photograph takes less time than building the gradient of its network and compiling it. OpenVINO reads a network that
-it has compiled before in a third of that time, and computes the same values with it.
+it has compiled before in less than half of that time, and computes the same values with it.
 """
 
 import hashlib
