@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from conftest import SAMPLES
 
+from gradcam_cli.cli import program
 from gradcam_cli.engines import cache
 from gradcam_cli.engines.cache_entries import cache_entries
 from gradcam_cli.engines.plan import Plan, SelfCheck, read_plan, write_plan
@@ -132,6 +135,10 @@ def repacked(path: Path, change: dict[str, Any] | None = None, compression: int 
         {"notes": [None]},
         {"fit": "stretch"},
         {"preprocess_reason": 7},
+        {"preprocess_scores": [1]},
+        {"preprocess_scores": 7},
+        {"preprocess_scores": {"tf": "best"}},
+        {"sha256": 7},
         {"plan_version": "1"},
     ],
     ids=lambda change: json.dumps(change)[:50],
@@ -155,6 +162,29 @@ def test_a_member_of_zeros_costs_no_memory(path: Path) -> None:
     repacked(path, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(ModelError, match="compressed"):
         read_plan(path)
+
+
+def test_a_plan_stays_in_the_cache_when_memory_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep_plan(REQUEST, PLAN)
+    with monkeypatch.context() as patched:
+        patched.setattr("gradcam_cli.engines.plan._plan", full)
+        with pytest.raises(MemoryError):
+            cache.cached_plan(REQUEST)
+    assert cache.cached_plan(REQUEST) is not None
+
+
+@pytest.mark.parametrize("network", [b"", b"<net/>", b"<a>" * 1000])
+def test_a_network_that_openvino_cannot_read_is_a_fault_of_the_model(tmp_path: Path, network: bytes) -> None:
+    pytest.importorskip("openvino")
+    write_plan(replace(DENSE, network=network), tmp_path / "m.plan")
+    args = ("explain", str(SAMPLES / "chelsea.jpg"), "-o", str(tmp_path / "out"), "--model", str(tmp_path / "m.plan"))
+    done = CliRunner().invoke(program, args, catch_exceptions=False)
+    assert done.exit_code == 3, done.stderr
+    assert "Compile the model again" in done.stderr
 
 
 def test_a_damaged_entry_of_the_cache_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,11 +133,12 @@ def read_plan(path: Path) -> Plan:
 
     Raises:
         ModelError: it is not a plan, it is damaged, or another version of this program wrote it.
+        MemoryError: it is too large for this machine.
     """
     try:
         with path.open("rb") as file:
             return _read(path, file)
-    except ModelError:
+    except (ModelError, MemoryError):
         raise
     except Exception as error:
         # A changed byte can make zipfile, json and NumPy raise almost anything.
@@ -199,6 +200,9 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         *layer.notes,
     )
     _demand(all(isinstance(text, str) for text in texts), "its texts")
+    _demand(isinstance(described["sha256"], str | None), "the hash of its model")
+    scores = described["preprocess_scores"]
+    _demand(scores is None or _are_numbers(scores), "the scores of its preprocessing")
     return Plan(
         name=described["name"],
         sha256=described["sha256"],
@@ -214,7 +218,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         network=members["network.xml"],
         weights=members["network.bin"],
         preprocess_reason=described["preprocess_reason"],
-        preprocess_scores=described["preprocess_scores"],
+        preprocess_scores=scores,
         fit=described["fit"],
         notes=tuple(described["notes"]),
         head_reason=described["head_reason"],
@@ -238,6 +242,10 @@ def _check(described: dict[str, Any]) -> SelfCheck:
     found = SelfCheck(str(described["openvino"]), float(described["correlation"]), float(described["ratio"]))
     _demand(bool(np.isfinite((found.correlation, found.ratio)).all()), "the check of its gradient")
     return found
+
+
+def _are_numbers(scores: object) -> bool:
+    return isinstance(scores, dict) and all(type(score) in {int, float} for score in scores.values())
 
 
 def _demand(holds: bool, what: str) -> None:

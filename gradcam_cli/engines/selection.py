@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradcam_cli.engines.devices import HasGpu, gpu_usable
 from gradcam_cli.engines.plan_choice import compiled, plan_at_hand, require_openvino, serving, wants_plan
 from gradcam_cli.engines.work import Work
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models import keras_on_tensorflow
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
@@ -235,9 +235,14 @@ def _openvino(
     )
 
     def at(plan: "Plan", request: "ModelRequest", others: "tuple[Engine, ...]" = ()) -> OpenVinoEngine:
-        check_again(plan)
         kept = _kept_networks(request, choice, work)
-        return OpenVinoEngine(plan, work.targets, replace(options, kept=kept), others=others)
+        try:
+            check_again(plan)
+            return OpenVinoEngine(plan, work.targets, replace(options, kept=kept), others=others)
+        except RuntimeError as error:
+            # OpenVINO's own: the hashes of a plan hold, and its network is none, or does not fit its description.
+            reason = f"OpenVINO cannot use the network of this plan ({first_line(error)})"
+            raise ModelError(f"{plan.name}: {reason}. Compile the model again.") from error
 
     first, *others = zip(plans, layers, strict=True)
     return at(*first, tuple(at(*other) for other in others))
