@@ -136,7 +136,6 @@ CASES: dict[str, Case] = {
     "where": ((2, 3), lambda x: op.select(op.greater(x, number(0)), op.tanh(x), op.multiply(x, x))),
     "relu": ((5, 9), op.relu),
     "clamp": ((5, 9), lambda x: op.clamp(x, -0.5, 0.7)),
-    "identity": ((5, 9), lambda x: openvino.opset16.identity(op.tanh(x))),
     "sigmoid": ((5, 9), op.sigmoid),
     "tanh": ((5, 9), op.tanh),
     "exp": ((5, 9), op.exp),
@@ -167,6 +166,13 @@ CASES: dict[str, Case] = {
     "reduced maximum": ((2, 3, 4, 5), lambda x: op.reduce_max(x, i(2, 3), keep_dims=False)),
     "reduced minimum": ((2, 3, 4, 5), lambda x: op.reduce_min(x, i(1), keep_dims=True)),
     "reduced length": ((2, 3, 4), lambda x: op.reduce_l2(x, i(1), keep_dims=True)),
+    "attention": (
+        (2, 3, 4, 5), lambda x: op.scaled_dot_product_attention(x, op.multiply(x, c(5)), op.tanh(x))),
+    "attention, masked and scaled": (
+        (2, 3, 4, 5),
+        lambda x: op.scaled_dot_product_attention(op.tanh(x), c(1, 1, 6, 5), c(3, 6, 7), c(4, 6), number(0.7))),
+    "attention, keys and values": (
+        (1, 3, 4, 5), lambda x: op.scaled_dot_product_attention(c(2, 3, 6, 5), x, op.multiply(x, x))),
     "normalised": ((2, 3, 8), lambda x: op.mvn(x, i(2), True, 1e-3, "inside_sqrt")),
     "centred": ((2, 3, 8), lambda x: op.mvn(x, i(1, 2), False, 1e-3, "inside_sqrt")),
     "batch normalisation": (
@@ -308,6 +314,16 @@ REFUSED: dict[str, tuple[tuple[int, ...], Callable[[Any], Any], str]] = {
     ),
     "a vector": ((3,), lambda x: op.matmul(x, c(3, 4), transpose_a=False, transpose_b=False), "multiplies a vector"),
     "a repeated letter": ((3, 3), lambda x: op.einsum([x], "aa->a"), "aa->a repeats a letter"),
+    "causal attention": (
+        (1, 2, 3, 4),
+        lambda x: op.scaled_dot_product_attention(x, x, x, causal=True),
+        "ScaledDotProductAttention .*: its mask is causal",
+    ),
+    "a mask of truth values": (
+        (1, 2, 3, 4),
+        lambda x: op.scaled_dot_product_attention(x, x, x, op.constant(np.eye(3, dtype=bool))),
+        "ScaledDotProductAttention .*: its mask has another format",
+    ),
     "a computed exponent": ((3,), lambda x: op.power(number(2.0), x), "its input 1 is not constant"),
     "several exponents": ((3,), lambda x: op.power(x, c(3)), "several exponents"),
     "a reversed slice": ((3,), lambda x: op.slice(x, i(2), i(-9), i(-1)), "runs backwards"),

@@ -194,7 +194,6 @@ RULES: dict[str, Rule] = {
     "Select": _select,
     "Relu": _relu,
     "Clamp": _clamp,
-    "Identity": lambda step: step.only(step.g),
     "Sigmoid": _sloped(lambda step: multiply(step.y, one_minus(step.y))),
     "Tanh": _sloped(lambda step: one_minus(multiply(step.y, step.y))),
     "Exp": _sloped(lambda step: step.y),

@@ -120,6 +120,33 @@ def _log_softmax(step: Step) -> Gradients:
     return [subtract(step.g, multiply(exponential(step.y), sum_over(step.g, _axis(step))))]
 
 
+def _attention(step: Step) -> Gradients:
+    """Gradient of `Y = P V`, `P = softmax(s Q K^T + M)`, with a scale s and a mask M that the picture does not change.
+
+    `dV = P^T G`; with `H = s P (G V^T - sum(P G V^T))`, summed along rows, `dQ = H K` and `dK = H^T Q`. Where no scale
+    is given, `s = 1 / sqrt(E)` for queries of E numbers.
+    """
+    q, k, v, *more = step.inputs
+    if step.attribute("causal") or any(step.needed[3:]):
+        raise step.refused("its mask is causal, or depends on the picture")
+    scale = more[1] if len(more) > 1 else constant(1 / math.sqrt(shape_of(q)[-1]))
+    scores = multiply(_product(q, k, transpose_a=False, transpose_b=True), scale)
+    if more:
+        if more[0].get_element_type().get_type_name() != "f32":
+            raise step.refused("its mask has another format than float32")
+        scores = add(scores, more[0])
+    weights = output(op.softmax(scores, -1))
+    slopes = _product(step.g, v, transpose_a=False, transpose_b=True)
+    rows = sum_over(multiply(weights, slopes), [len(shape_of(scores)) - 1])
+    slopes = multiply(multiply(weights, subtract(slopes, rows)), scale)
+    found = (
+        _product(slopes, k, transpose_a=False, transpose_b=False),
+        _product(slopes, q, transpose_a=True, transpose_b=False),
+        _product(weights, step.g, transpose_a=True, transpose_b=False),
+    )
+    return [*(summed_to(a, shape_of(b)) for a, b in zip(found, (q, k, v), strict=True)), *[None] * len(more)]
+
+
 def _normalised(step: Step) -> Gradients:
     """Gradient of `y = (x - mean x) / s`, s = sqrt(var x + eps): `dx = (g - mean g - y mean(g y)) / s`."""
     axes = step.numbers(1)
@@ -157,6 +184,7 @@ RULES: dict[str, Rule] = {
     "ReduceL2": _length,
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,
+    "ScaledDotProductAttention": _attention,
     "MVN": _normalised,
     "BatchNormInference": _batch_norm,
 }
