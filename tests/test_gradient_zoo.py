@@ -7,14 +7,20 @@ gradient is taken through the network all the same.
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
+from exported import BOTH, plan
 from keras import layers
 from nets import SIDE, classifier, convolutions
 
 from gradcam_cli.engines.compiling import compare_with_tensorflow, compile_plan
+from gradcam_cli.engines.gradient.walk import RULES, fixed, passage
+from gradcam_cli.engines.openvino import read_network
+from gradcam_cli.engines.plan import Plan
 from gradcam_cli.models.classifier import Classifier
 
 pytestmark = pytest.mark.slow
@@ -32,6 +38,13 @@ class _SelfAttention(layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         return self.attention(x, x)
+
+
+class _SpaceToDepth(layers.Layer):  # type: ignore[misc]
+    """Cells of 2x2 become channels, as at the start of TResNet."""
+
+    def call(self, x: Any) -> Any:
+        return tf.nn.space_to_depth(x, 2)
 
 
 # Input, the layer that `auto` chooses, and one in the middle.
@@ -74,6 +87,9 @@ HEADS: dict[str, list[Any]] = {
         _SelfAttention,
         layers.GlobalAveragePooling1D,
     ],
+    "padded": [lambda: layers.ZeroPadding2D(1), lambda: layers.Conv2D(4, 3, 2), layers.Flatten],
+    "space to depth": [_SpaceToDepth, layers.GlobalMaxPooling2D],
+    "log-probabilities": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "log_softmax")],
 }
 
 
@@ -90,10 +106,9 @@ def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, Classifier]]:
     gc.collect()
 
 
-def correlation(model: Classifier, layer: str) -> float:
+def correlation(made: Plan, model: Classifier, layer: str) -> float:
     """How the gradient of a plan correlates with TensorFlow's, a closed form left aside."""
-    plan = compile_plan(model, layer)
-    check = plan.check or compare_with_tensorflow(replace(plan, head_weights=None), model, layer)
+    check = made.check or compare_with_tensorflow(replace(made, head_weights=None), model, layer)
     return check.correlation
 
 
@@ -108,15 +123,40 @@ def test_autos_choice(built: tuple[str, Classifier]) -> None:
 
 def test_a_layer_in_the_middle(built: tuple[str, Classifier]) -> None:
     name, model = built
-    assert correlation(model, ARCHITECTURES[name][2]) >= 0.999
+    layer = ARCHITECTURES[name][2]
+    assert correlation(compile_plan(model, layer), model, layer) >= 0.999
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_heads(name: str) -> None:
+@cache
+def with_head(name: str) -> tuple[Classifier, Plan]:
+    """A small network with one of the heads, and its plan."""
     keras.utils.set_random_seed(0)
     inputs = layers.Input((SIDE, SIDE, 3))
     x = convolutions(inputs)
     for step in HEADS[name]:
         x = step()(x)
     model = classifier(keras.Model(inputs, layers.Dense(4, "softmax")(x)))
-    assert correlation(model, "last") >= 0.99999
+    return model, compile_plan(model, "last")
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads(name: str) -> None:
+    model, made = with_head(name)
+    assert correlation(made, model, "last") >= 0.99999
+
+
+def walked(made: Plan) -> set[str]:
+    """The operations between the target layer of a plan and its logits."""
+    return {node.get_type_name() for node in passage(fixed(read_network(made), 1)).nodes}
+
+
+def test_every_rule_is_met_by_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients of these networks are compared above with TensorFlow's, and in `test_exchange` with autograd's."""
+    monkeypatch.setattr("gradcam_cli.engines.exchange.reading_subprocess.check_reading", lambda *_: None)
+    exported = [
+        plan(f"{name}{form}", layer)
+        for name, layer in (("vit", "blocks.0"), ("mixed", "stem.0"))
+        for form in (*BOTH, "_ir")
+    ]
+    made = [*exported, *(with_head(name)[1] for name in HEADS)]
+    assert set(RULES) - set().union(*map(walked, made)) == set()

@@ -107,6 +107,7 @@ class Mixed(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Mish())
         self.left, self.right = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(4, 4, 1)
+        self.norm = nn.BatchNorm2d(8)
         self.squeeze, self.excite = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
         self.expand = nn.Conv2d(8, 16, 1)
         self.power = nn.Parameter(torch.tensor(3.0), requires_grad=False)
@@ -119,9 +120,12 @@ class Mixed(nn.Module):
         x = torch.cat([nn.functional.hardswish(self.left(a)), self.right(b)], 1)
         n, c, h, w = x.shape
         x = x.reshape(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        # MobileNetV3's gate.
+        # A normalisation that follows no convolution is not merged into one.
+        x = self.norm(x)
+        # MobileNetV3's gate, and the same function as it was written before PyTorch had it.
         gate = nn.functional.hardsigmoid(self.excite(nn.functional.silu(self.squeeze(x.mean((2, 3), keepdim=True)))))
         x = torch.where(x > 0, x, 0.1 * x) * gate
+        x = x + nn.functional.relu6(x + 3) / 6
         x = nn.functional.pixel_unshuffle(nn.functional.pixel_shuffle(self.expand(x), 2), 2)
         # A generalised mean, the spread, the lowest cell and a logarithm of sums, for each channel.
         low = x.amin((2, 3))[:, :3]
@@ -204,7 +208,7 @@ def main() -> None:
             ("pooled", Pooled, (3, 24, 32), True, ["stem", "last"]),
             ("flat", Flat, (3, 32, 32), False, ["features", "features.1"]),
             ("vit", Transformer, (3, 32, 40), True, ["blocks.0", "blocks.1.norm1"]),
-            ("mixed", Mixed, (3, 16, 16), True, ["stem"]),
+            ("mixed", Mixed, (3, 16, 16), True, ["stem", "stem.0"]),
         ]
     ):
         torch.manual_seed(seed)
