@@ -1,9 +1,10 @@
 """Plans that are damaged, hostile, or in a cache that others can write; no TensorFlow is needed."""
 
+import hashlib
 import json
 import os
 import zipfile
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from conftest import SAMPLES
 
 from gradcam_cli.cli import program
 from gradcam_cli.engines import cache
+from gradcam_cli.engines import plan as plan_module
 from gradcam_cli.engines.cache_entries import cache_entries
 from gradcam_cli.engines.plan import Plan, SelfCheck, read_plan, write_plan
 from gradcam_cli.engines.protocol import TargetLayer
@@ -75,6 +77,8 @@ def test_the_weights_of_a_dense_head_come_back(tmp_path: Path) -> None:
         {"check": {"openvino": "2026.1", "correlation": 1.0, "ratio": 1.0}},
         {"class_count": 3},
         {"layer": {"path": "last", "reason": "auto", "height": 2, "width": 2, "channels": 4}},
+        {"layer": {**asdict(PLAN.layer), "height": 10**9}},
+        {"class_count": 10**12},
     ):
         write_plan(DENSE, tmp_path / "m.plan")
         repacked(tmp_path / "m.plan", change)
@@ -114,6 +118,7 @@ def repacked(path: Path, change: dict[str, Any] | None = None, compression: int 
         {"input_shape": [8, 8, "3"]},
         {"input_shape": [8, -8, 3]},
         {"input_shape": None},
+        {"input_shape": [100_000, 100_000, 3]},
         {"layer": {"path": "last"}},
         {"layer": []},
         {"layer": {"path": 7, "reason": "auto", "height": 2, "width": 2, "channels": 3}},
@@ -161,6 +166,44 @@ def test_what_is_not_a_plan_is_refused(path: Path) -> None:
 def test_a_member_of_zeros_costs_no_memory(path: Path) -> None:
     repacked(path, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(ModelError, match="compressed"):
+        read_plan(path)
+
+
+def test_a_large_member_is_hashed_before_it_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "LARGE", 32)
+    assert read_plan(path).weights == PLAN.weights
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, "network.bin": b"\0" * 65}.items():
+            archive.writestr(name, data)
+    taken: list[str] = []
+    read = zipfile.ZipFile.read
+
+    def noted(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo) -> bytes:
+        taken.append(str(member))
+        return read(archive, member)
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", noted)
+    with pytest.raises(ModelError, match=r"network\.bin is damaged"):
+        read_plan(path)
+    assert not any("network.bin" in name for name in taken)
+
+
+def test_weights_of_a_head_that_claim_any_shape_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    write_plan(DENSE, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    head = members["head.npy"].replace(b"(3, 2), }       ", b"(3, 10000000000)")
+    assert len(head) == len(members["head.npy"])
+    assert head != members["head.npy"]
+    described = json.loads(members["plan.json"])
+    described["members"]["head.npy"] = hashlib.sha256(head).hexdigest()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, "head.npy": head, "plan.json": json.dumps(described).encode()}.items():
+            archive.writestr(name, data)
+    with pytest.raises(ModelError, match="Compile the model again"):
         read_plan(path)
 
 

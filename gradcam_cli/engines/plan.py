@@ -11,13 +11,14 @@ import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 import numpy as np
 
 from gradcam_cli.atomic import atomically
-from gradcam_cli.engines.protocol import Floats, Head, HeadKind, Linearity, TargetLayer
+from gradcam_cli.engines.protocol import MOST_NUMBERS, Floats, Head, HeadKind, Linearity, TargetLayer
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.imaging.geometry import CellLine, MapGeometry
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
@@ -30,6 +31,9 @@ DESCRIPTION = "plan.json"
 NETWORK = ("network.xml", "network.bin")
 # Only where the head is GAP -> Dense.
 DENSE = "head.npy"
+LONGEST_DESCRIPTION = 1 << 26
+# A larger member is compared with its hash before memory is taken for it: a sparse file can claim any size.
+LARGE = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -153,12 +157,30 @@ def _read(path: Path, file: BinaryIO) -> Plan:
         described = json.loads(archive.read(DESCRIPTION))
         if not isinstance(described, dict) or described.get("plan_version") != VERSION:
             raise ModelError(f"{path}: another version of gradcam-cli compiled it. Compile the model again.")
-        members = {name: archive.read(name) for name in archive.namelist() if name != DESCRIPTION}
-    _demand(set(described["members"]) == set(members), "the list of its members")
-    for name, data in members.items():
-        if hashlib.sha256(data).hexdigest() != described["members"][name]:
-            raise ModelError(f"{path}: {name} is damaged. Compile the model again.")
+        hashes = described["members"]
+        found = [member for member in archive.infolist() if member.filename != DESCRIPTION]
+        _demand(set(hashes) == {member.filename for member in found}, "the list of its members")
+        members = {member.filename: _member(archive, member, hashes[member.filename]) for member in found}
     return _plan(described, members)
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, sha256: str) -> bytes:
+    """Read a member, and compare it with its hash."""
+    if member.file_size > LARGE:
+        with archive.open(member) as stream:
+            digest = hashlib.sha256()
+            while data := stream.read(1 << 20):
+                digest.update(data)
+        _demand_undamaged(member, digest.hexdigest() == sha256)
+        return archive.read(member)
+    data = archive.read(member)
+    _demand_undamaged(member, hashlib.sha256(data).hexdigest() == sha256)
+    return data
+
+
+def _demand_undamaged(member: zipfile.ZipInfo, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"{member.filename} is damaged")
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
@@ -171,6 +193,8 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("its members are compressed")
     if sum(member.file_size for member in found) > size:
         raise ValueError("its members claim more bytes than the file has")
+    if archive.getinfo(DESCRIPTION).file_size > LONGEST_DESCRIPTION:
+        raise ValueError("its description is too long")
 
 
 def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
@@ -181,11 +205,13 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
     """
     height, width, channels = described["input_shape"]
     layer = _layer(described["layer"])
-    head = _dense(members, layer, described["class_count"])
+    class_count = described["class_count"]
+    arrays = ((height, width, channels), (layer.height, layer.width, layer.channels), (layer.channels, class_count))
+    _demand(all(type(side) is int and side > 0 for array in arrays for side in array), "its sizes")
+    _demand(all(prod(array) <= MOST_NUMBERS for array in arrays), "its sizes")
+    head = _dense(members, layer, class_count)
     check = described["check"]
     _demand((head is None) == (check is not None), "the check of its gradient")
-    sides = (height, width, channels, layer.height, layer.width, layer.channels, described["class_count"])
-    _demand(all(type(side) is int and side > 0 for side in sides), "its sizes")
     _demand(described["head_kind"] in get_args(HeadKind), "the kind of its head")
     _demand(described["linearity"] in get_args(Linearity), "the kind of its head")
     _demand(described["fit"] in FIT_MODES, "its fit")
@@ -214,7 +240,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         layer=layer,
         head_kind=described["head_kind"],
         head_weights=head,
-        class_count=described["class_count"],
+        class_count=class_count,
         network=members["network.xml"],
         weights=members["network.bin"],
         preprocess_reason=described["preprocess_reason"],
@@ -232,9 +258,13 @@ def _dense(members: dict[str, bytes], layer: TargetLayer, class_count: int) -> F
     """Read the weights (K, C) of a GAP -> Dense head; None where the plan has none."""
     if DENSE not in members:
         return None
-    weights: Floats = np.load(io.BytesIO(members[DENSE]), allow_pickle=False)
-    shape = (layer.channels, class_count)
-    _demand(weights.dtype == np.float32 and weights.shape == shape, "the weights of its head")
+    stream = io.BytesIO(members[DENSE])
+    # The header is looked at first: NumPy takes memory for whatever shape it claims.
+    _demand(np.lib.format.read_magic(stream) == (1, 0), "the weights of its head")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    _demand(dtype == np.float32 and shape == (layer.channels, class_count), "the weights of its head")
+    stream.seek(0)
+    weights: Floats = np.load(stream, allow_pickle=False)
     return weights
 
 

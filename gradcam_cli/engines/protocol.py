@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 # Values of a network's inputs besides the picture, by the input's name: (N, ...) for a batch, (...) for one image.
 Extras = Mapping[str, NDArray[Any]]
 NO_EXTRAS: Extras = MappingProxyType({})
+# Of one array for one picture, such as 1000 channels of 1000 x 1000 cells. A file that claims more is refused.
+MOST_NUMBERS = 10**9
 
 # softmax: one of many. sigmoid: any of many. binary: one sigmoid unit, seen as two classes with logits -S and S.
 # linear: no activation; probabilities are the softmax of what it gives. probabilities: the output is probabilities

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcam_cli.engines.graph import constant, fold_constants, is_float, kind, whole_numbers
+from gradcam_cli.engines.protocol import MOST_NUMBERS
 from gradcam_cli.errors import ModelError, first_line
 
 CHANNELS = (1, 3, 4)
 FALLBACK_SIDE = 224
 PICTURE_RANK = 4
 LOOKED_AT = 200
-# One tensor of one picture: 1000 channels of 1000 x 1000 cells.
-MOST_NUMBERS = 10**9
 
 
 @dataclass(frozen=True)
