@@ -52,14 +52,18 @@ ARCHITECTURES = {
     "ConvNeXtTiny": (64, "add_17", "convnext_tiny_stage_2_block_2_pointwise_conv_2"),
     "DenseNet121": (64, "relu", "conv4_block24_concat"),
     "EfficientNetB0": (64, "top_activation", "block4c_add"),
+    "InceptionV3": (107, "mixed10", "mixed4"),
     "MobileNetV2": (64, "out_relu", "block_8_depthwise_relu"),
     "MobileNetV3Small": (64, "activation_17", "expanded_conv_5_squeeze_excite_mul"),
+    "NASNetMobile": (64, "activation_187", "normal_concat_6"),
     "ResNet50": (64, "conv5_block3_out", "conv4_block3_out"),
     "VGG16": (64, "block5_pool", "block3_conv3"),
     "Xception": (96, "block14_sepconv2_act", "block9_sepconv2_act"),
 }
 # What follows their last map is more than a mean and one dense layer.
 OTHER_HEADS = ("MobileNetV3Small", "VGG16")
+# Their last map joins many branches.
+BRANCHED = ("InceptionV3", "NASNetMobile")
 HEADS: dict[str, list[Any]] = {
     "dense": [layers.GlobalAveragePooling2D, lambda: layers.Dense(8, "relu"), lambda: layers.Dropout(0.5)],
     "flatten": [layers.Flatten, lambda: layers.Dense(8, "relu")],
@@ -119,6 +123,14 @@ def test_autos_choice(built: tuple[str, Classifier]) -> None:
     assert plan.layer.path == ARCHITECTURES[name][1]
     assert plan.check is not None
     assert plan.check.correlation >= 0.99999
+
+
+@pytest.mark.parametrize("built", BRANCHED, indirect=True)
+def test_autos_choice_behind_branches(built: tuple[str, Classifier]) -> None:
+    name, model = built
+    plan = compile_plan(model, "auto")
+    assert plan.layer.path == ARCHITECTURES[name][1]
+    assert correlation(plan, model, "auto") >= 0.99999
 
 
 def test_a_layer_in_the_middle(built: tuple[str, Classifier]) -> None:
