@@ -55,8 +55,8 @@ class DiskTable:
         for statement in _SETTINGS:
             self._all(statement)
 
-    def put(self, rows: Iterable[Row]) -> None:
-        """Put rows, each in place of one with the same two keys.
+    def put(self, rows: Iterable[Row]) -> int:
+        """Put rows, each in place of one with the same two keys, and say how many were given.
 
         They may be made as they are put; those before an exception are kept.
         """
@@ -64,7 +64,7 @@ class DiskTable:
             with self._lock:
                 self._database.execute("BEGIN")
                 try:
-                    self._database.executemany(_PUT, rows)
+                    return self._database.executemany(_PUT, rows).rowcount
                 finally:
                     self._database.execute("COMMIT")
         except self._error as error:

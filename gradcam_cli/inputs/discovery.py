@@ -34,6 +34,9 @@ def as_text(path: str) -> str:
 
 def from_text(text: str, *, escaped: bool) -> str:
     """Undo `as_text`; a path is `escaped` where it is not UTF-8."""
+    if not escaped and text.isascii():
+        # So are most names, and a later run does this for each file.
+        return text
     data = text.encode("utf-8", "surrogateescape")
     return os.fsdecode(re.sub(rb"\\(\\|x[0-9a-f]{2})", _unescaped, data) if escaped else data)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gradcam_cli.disk_table import key_of
 from gradcam_cli.inputs.discovery import from_text
 from gradcam_cli.results.sidecar import EXPLAINED, Record
 
@@ -115,15 +116,22 @@ def read_entry(line: bytes) -> PartEntry:
     Raises:
         ValueError, LookupError, TypeError: it is no such line.
     """
-    found = json.loads(line)
-    files = tuple(FileEntry(*file) for file in found["files"])
+    # A text, since of bytes the encoding would be guessed.
+    found = json.loads(line.decode("utf-8"))
+    files = tuple([FileEntry(*file) for file in found["files"]])
     return PartEntry(found["place"], found["at"], found["size"], files, found["known"])
 
 
-def place_of_line(line: bytes) -> str:
-    """Read the place alone, without parsing the rest of the line: quotes within it are escaped."""
+def key_of_line(line: bytes) -> bytes:
+    """Read the key of the place alone, see `key_of`, without parsing the rest of the line: quotes within are escaped.
+
+    Raises:
+        ValueError: it is no line of an index.
+    """
     start, end = line.rindex(b'"place":') + len(b'"place":'), line.rindex(b',"size":')
-    return str(json.loads(line[start:end]))
+    quoted = line[start:end]
+    is_plain = quoted.isascii() and b"\\" not in quoted and quoted.startswith(b'"') and quoted.endswith(b'"')
+    return quoted[1:-1] if is_plain else key_of(str(json.loads(quoted)))
 
 
 def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -15,8 +15,8 @@ from gradcam_cli.results.parquet_part import ParquetPart, ParquetWriter
 from gradcam_cli.results.part_index import (
     PartEntry,
     PartSummary,
+    key_of_line,
     lines_of,
-    place_of_line,
     read_entry,
     summary_of,
     written_index,
@@ -121,6 +121,9 @@ class Parts:
         self._table: DiskTable | None = None
         # Of one image several things are asked, one after the other.
         self._last: tuple[str, tuple[PartName, PartEntry] | None] | None = None
+        # Where the line after the last one begins. Images are mostly looked up in the order in which they were written.
+        self._next: tuple[PartName, BinaryIO, int] | None = None
+        self._are_unique = False
         self._summaries: dict[PartName, PartSummary] = {}
         self._files: OrderedDict[PartName, tuple[BinaryIO, Part]] = OrderedDict()
         self._indexes: OrderedDict[PartName, BinaryIO] = OrderedDict()
@@ -138,7 +141,7 @@ class Parts:
     def forget(self) -> None:
         """Read the folder again at the next access."""
         with self._lock:
-            self._names = self._table = self._last = None
+            self._names = self._table = self._last = self._next = None
             self._summaries = {}
             self.close()
 
@@ -149,6 +152,7 @@ class Parts:
                 file.close()
             self._files.clear()
             self._indexes.clear()
+            self._next = None
 
     def find(self, place: str) -> tuple[PartName, PartEntry] | None:
         """Find an image."""
@@ -158,13 +162,34 @@ class Parts:
             return self._last[1]
 
     def _found(self, place: str) -> tuple[PartName, PartEntry] | None:
-        line = self._looked_up().get(key_of(place))
+        key = key_of(place)
+        found = self._neighbour(key)
+        if found is not None:
+            return found
+        line = self._looked_up().get(key)
         if not isinstance(line, int):
             return None
         number, offset = divmod(line, OFFSETS)
-        index = self._index(self.names[number])
+        name = self.names[number]
+        index = self._index(name)
         index.seek(offset)
-        return self.names[number], read_entry(index.readline())
+        data = index.readline()
+        self._next = name, index, offset + len(data)
+        return name, read_entry(data)
+
+    def _neighbour(self, key: bytes) -> tuple[PartName, PartEntry] | None:
+        """Find an image in the line after the last one, without the table, where no image is in two lines."""
+        if self._next is None or not self._are_unique:
+            return None
+        name, index, offset = self._next
+        if index.closed:
+            return None
+        index.seek(offset)
+        data = index.readline()
+        if not data or key_of_line(data) != key:
+            return None
+        self._next = name, index, offset + len(data)
+        return name, read_entry(data)
 
     def sidecar(self, name: PartName, entry: PartEntry) -> Record:
         """Read the sidecar of an image.
@@ -254,6 +279,7 @@ class Parts:
         """Read one part again, which no longer has the dropped images; the numbers of the parts do not change."""
         with self._lock:
             table, self._last = self._looked_up(), None
+            self._are_unique = False
             self.close()
             self._summaries.pop(name, None)
             for place in dropped:
@@ -265,14 +291,13 @@ class Parts:
         """Give, for each place, the part and the offset of its line in the index."""
         if self._table is None:
             table = DiskTable()
-            for number in range(len(self.names)):
-                table.put(self._rows(number))
-            self._table = table
+            lines = sum(table.put(self._rows(number)) for number in range(len(self.names)))
+            self._table, self._are_unique = table, len(table) == lines
         return self._table
 
     def _rows(self, number: int) -> Iterator[Row]:
         for offset, line in self._lines(self.names[number]):
-            yield key_of(place_of_line(line)), b"", number * OFFSETS + offset
+            yield key_of_line(line), b"", number * OFFSETS + offset
 
     def _lines(self, name: PartName) -> Iterator[tuple[int, bytes]]:
         with self._lock:

@@ -299,7 +299,7 @@ def name_on_disk(record: Record, name: str) -> str:
         ValueError: it leads elsewhere, which none of this program's does.
     """
     real = from_text(name, escaped="path_b64" in record["input"])
-    if {"/", os.sep, "\0"} & set(real) or real in {"", ".", ".."}:
+    if "/" in real or os.sep in real or "\0" in real or real in {"", ".", ".."}:
         raise ValueError(f"{name} is not beside its sidecar")
     return real
 
