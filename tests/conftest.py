@@ -158,7 +158,16 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bucket() -> Iterator[str]:
+def memory_outlives_command() -> Iterator[None]:
+    """Let commands write to a store in memory: here it is the memory of the tests."""
+    # A patch of its own: a test may undo those of its fixture `monkeypatch`.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradcam_cli.cli.inputs.LOST_AT_THE_END", "forgotten://")
+        yield
+
+
+@pytest.fixture
+def bucket(memory_outlives_command: None) -> Iterator[str]:
     """A bucket in memory that no other test has."""
     url = f"memory://bucket-{uuid4().hex}"
     yield url

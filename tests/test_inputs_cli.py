@@ -15,6 +15,10 @@ from click.testing import CliRunner
 from conftest import Invoke, Runner, jpeg
 
 from gradcam_cli.cli import program
+from gradcam_cli.engines.protocol import LayerInfo
+from gradcam_cli.models.listed import layers_table
+from gradcam_cli.options import explain_request
+from gradcam_cli.runs.text_observer import TextObserver
 from gradcam_cli.text import counted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are those of POSIX")
@@ -213,3 +217,32 @@ def _only_below(folder: str, real: Callable[..., Any], instead: Callable[..., An
         return (instead if str(path).startswith(folder) else real)(path, *args, **options)
 
     return called
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("explain", "-o", "memory://x"), ("explain", "--jsonl", "Memory://x/r.jsonl"), ("evaluate", "-o", "memory://x")],
+    ids=" ".join,
+)
+def test_results_are_not_written_to_a_memory_that_ends_with_the_command(args: tuple[str, ...], here: Path) -> None:
+    put("a.jpg")
+    command, *options = args
+    done = CliRunner().invoke(program, [command, "a.jpg", *options])
+    assert done.exit_code == 2
+    assert "a store in memory ends with the process" in done.stderr
+
+
+def test_a_name_in_a_model_stays_in_its_line_and_column() -> None:
+    name = "evil\n\x1b[31m\tred\u202e"
+    table = layers_table([LayerInfo(name, "Conv2D", 7, 7, 8, 1, auto=True, note=name)])
+    _, line = table.split("\n")
+    assert line.count(r"evil\n\x1b[31m\tred\u202e") == 2
+
+
+def test_names_in_a_record_stay_in_one_line() -> None:
+    lines: list[str] = []
+    observer = TextObserver(explain_request(["a.jpg"], "out"), lines.append, verbose=True)
+    seen = {"label": "cat\n::error::\u202e", "index": 0, "probability": 0.5}
+    record: Any = {"input": {"path": "a.jpg"}, "status": "ok", "classes": [seen]}
+    observer.record(record, before=False)
+    assert lines == [r"'a.jpg': cat\n::error::\u202e 0.500"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.weights import weights_at_hand
 from gradcam_cli.settings import ModelSettings
-from gradcam_cli.text import columns, mark
+from gradcam_cli.text import columns, mark, one_line
 
 if TYPE_CHECKING:
     from gradcam_cli.engines.protocol import LayerInfo
@@ -60,5 +60,8 @@ def _line(model: ListedModel) -> str:
 
 def layers_table(layers: "Iterable[LayerInfo]") -> str:
     """Lay the layers out for people, a line for each; a star for the one that `auto` chooses."""
-    cells = [(mark(each.auto) + each.path, each.type, each.size, each.calls, each.note) for each in layers]
+    cells = [
+        (mark(each.auto) + one_line(each.path), one_line(each.type), each.size, each.calls, one_line(each.note))
+        for each in layers
+    ]
     return columns([("  PATH", "TYPE", "HxWxC", "CALLS", "AUTO"), *cells])

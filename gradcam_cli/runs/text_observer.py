@@ -11,7 +11,7 @@ from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.announcement import announcement
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.runs.tally import Tally
-from gradcam_cli.text import counted
+from gradcam_cli.text import counted, one_line
 
 
 class TextObserver(RunObserver):
@@ -60,7 +60,7 @@ class TextObserver(RunObserver):
         run = request.run if isinstance(request, ExplainRequest) else None
         for line in announcement(model, request.model.model, request.fit, run.method if run else None):
             if line not in self._announced:
-                self.note(f"{card.name}: {line}")
+                self.note(one_line(f"{card.name}: {line}"))
                 self._announced.add(line)
         if self._verbose:
             height, width = card.input_size
@@ -75,7 +75,7 @@ class TextObserver(RunObserver):
         """Write what failed."""
         del before
         if record["status"] == "error" or self._verbose:
-            self._write(line_of(record))
+            self._write(one_line(line_of(record)))
 
     def finished(self, tally: Tally, *, interrupted: bool) -> None:
         """Write the outcome, except where stdout was closed."""
