@@ -280,6 +280,8 @@ class OutputFolder:
         try:
             with atomically(path, self._owner) as temporary:
                 link_or_copy(origin, temporary)
+            # A rename does nothing where both names are links to one file already.
+            temporary.unlink(missing_ok=True)
         except OSError as error:
             raise translated(error, path) from error
 
