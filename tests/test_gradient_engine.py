@@ -240,6 +240,15 @@ def test_central_differences_confirm_a_right_gradient(name: str) -> None:
     assert abs(check.ratio - 1) < 0.01
 
 
+def test_a_longer_step_is_tried_where_rounding_hides_the_effect_of_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = made("flatten")[1]
+    monkeypatch.setattr(self_check, "STEPS", (1e-8,))
+    with pytest.raises(self_check.WrongGradientError):
+        self_check.checked_by_differences(plan)
+    monkeypatch.setattr(self_check, "STEPS", (1e-8, 0.001))
+    assert self_check.checked_by_differences(plan).correlation > 0.9999
+
+
 def changed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Let OpenVINO give another gradient."""
     explain = OpenVinoEngine.explain

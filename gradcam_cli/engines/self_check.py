@@ -22,8 +22,8 @@ MOST_STRETCHED = 0.05
 PICTURES = 2
 DIRECTIONS = 8
 # The lengths of the steps, as shares of the activations' root mean square; one of them has to agree. The rounding of
-# float32 is small beside the effect of a long step, and a short one crosses fewer kinks of the ReLUs behind the layer. A
-# wrong gradient agrees with neither.
+# float32 is small beside the effect of a long step, and a short one crosses fewer kinks of the ReLUs behind the layer.
+# A wrong gradient agrees with neither.
 STEPS = (0.001, 0.03)
 SEED = 7
 
