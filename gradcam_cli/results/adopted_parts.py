@@ -44,7 +44,7 @@ def adopt_parts(into: Parts, others: Iterable[tuple[Parts, Collection[str]]]) ->
             for file in (name.index, str(name)):
                 _copy(each.parts, into, file)
         elif each.wanted:
-            _write(into, name, each.parts, name, each.wanted)
+            each.parts.copy_entries(name, each.wanted, OpenPart(into.place, name, ""))
     into.forget()
 
 
@@ -66,21 +66,11 @@ def _rename(into: Parts, left: Mapping[PartName, _Incoming]) -> None:
     into.forget()
     number = 1 + max((name.number for name in (*into.names, *left)), default=-1)
     for name in [name for name in into.names if name in left]:
-        _write(into, PartName("", number, name.packing), into, name, list(into.entries(name)))
+        renamed = OpenPart(into.place, PartName("", number, name.packing), "")
+        into.copy_entries(name, list(into.entries(name)), renamed)
         into.place.remove(str(name))
         into.place.remove(name.index)
         number += 1
-
-
-def _write(into: Parts, new: PartName, parts: Parts, name: PartName, entries: Iterable[PartEntry]) -> None:
-    part = OpenPart(into.place, new, "")
-    try:
-        for entry in entries:
-            files = {file.name: parts.file(name, entry, file.name) for file in entry.files}
-            part.add(entry.place, files, parts.sidecar(name, entry))
-        part.publish()
-    finally:
-        part.discard()
 
 
 def _copy(parts: Parts, into: Parts, file: str) -> None:

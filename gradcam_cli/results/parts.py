@@ -266,9 +266,12 @@ class Parts:
             self.place.remove(str(name))
             self.place.remove(name.index)
             return
-        part = OpenPart(self.place, name, owner)
+        self.copy_entries(name, left, OpenPart(self.place, name, owner))
+
+    def copy_entries(self, name: PartName, entries: Iterable[PartEntry], part: OpenPart) -> None:
+        """Put images of one part, with their files, into a new part, and publish it."""
         try:
-            for entry in left:
+            for entry in entries:
                 files = {file.name: self.file(name, entry, file.name) for file in entry.files}
                 part.add(entry.place, files, self.sidecar(name, entry))
             part.publish()
