@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ import click
 
 from benchmarks.gradients import FOLDERS as MIDDLE_LAYERS
 from benchmarks.gradients import HEADS, folder_rates, one_photograph
-from benchmarks.photos import ROOT, SAMPLES, photographs
+from benchmarks.photos import ROOT, SAMPLES, photographs, scratch
 from benchmarks.programs import BATCH, named, process, program_rate, weights_of
 from gradcam_cli.cores import available_cores
 from gradcam_cli.settings import Precision
@@ -133,7 +132,7 @@ def terms(photos: Path, side: int) -> dict[str, float]:
 
     painted = [heat(i) for i in range(len(data))]
     encoded = [encode_jpeg(p, style.quality) for p in painted]
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with scratch() as folder:
 
         def write(i: int) -> None:
             for name in ("a.jpg", "a.json"):
@@ -192,7 +191,7 @@ def whole_process() -> dict[str, dict[str, float]]:
     photo = ROOT / "sample_images" / "chelsea.jpg"
     program = ["-m", "gradcam_cli"]
     found: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with scratch() as folder:
         explain = [*program, "explain", str(photo), "-o", f"{folder}/out", "-q", "--overwrite"]
         explain += ["--model", "efficientnetlite0"]
         environment = {**os.environ, "XDG_CACHE_HOME": folder}
@@ -241,7 +240,7 @@ def memory(folder: Path, count: int) -> dict[str, float]:
     """Peak memory in MB at so many photographs, and at ten times as many."""
     found = {}
     for images in (count, 10 * count):
-        with photographs(folder, images) as photos, tempfile.TemporaryDirectory(dir=ROOT) as out:
+        with photographs(folder, images) as photos, scratch() as out:
             args = ["-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", "--model", "efficientnetlite0"]
             found[f"{images} photographs"] = process([*args, "--precision", "bfloat16"], dict(os.environ))["peak_mb"]
     return found

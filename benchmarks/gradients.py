@@ -5,7 +5,6 @@ engines, in turns. The weights are random. Prints what it measured, and the load
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 
-from benchmarks.photos import ROOT, SAMPLES, photographs
+from benchmarks.photos import ROOT, SAMPLES, photographs, scratch
 from benchmarks.programs import named, process, program_rate, weights_of
 
 PHOTO = ROOT / "sample_images" / "chelsea.jpg"
@@ -40,7 +39,7 @@ def network(head: str) -> Any:
 
 def one_photograph(head: str, repeats: int) -> dict[str, float]:
     """Wall time and peak memory of a whole process that finds its plan: the best of several."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with scratch() as folder:
         model = Path(folder) / "model.keras"
         network(head).save(model)
         layer = MIDDLE if head == "a middle layer" else "auto"

@@ -3,19 +3,18 @@
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.photos import ROOT
+from benchmarks.photos import scratch
 
 BATCH = 16
 
 
 def program_rate(photos: Path, options: list[str]) -> float:
     """Images a second of the program, files to files, start-up not counted, as its own run.json has it."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as out:
+    with scratch() as out:
         command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", *options]
         subprocess.run([*command, "--batch-size", str(BATCH)], check=True)
         return float(json.loads((Path(out) / "run.json").read_text())["images_per_second"])
@@ -31,8 +30,8 @@ def weights_of(model: str) -> Iterator[Path | None]:
         return
     import keras
 
-    with tempfile.TemporaryDirectory(dir=ROOT) as scratch:
-        weights = Path(scratch) / "random.weights.h5"
+    with scratch() as folder:
+        weights = Path(folder) / "random.weights.h5"
         keras.utils.set_random_seed(0)
         getattr(keras.applications, NAMED_MODELS[model].builder)(weights=None).save_weights(weights)
         yield weights

@@ -9,7 +9,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 import venv
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 import click
 
 from benchmarks.peers.clock import BATCH
-from benchmarks.photos import ROOT, SAMPLES, photographs
+from benchmarks.photos import ROOT, SAMPLES, photographs, scratch
 
 HERE = Path(__file__).parent
 PEERS = {"pytorch_grad_cam": "torch", "torch_cam": "torch", "tf_keras_vis": "tf", "xplique": "tf"}
@@ -48,7 +47,7 @@ def environment(folder: Path, name: str) -> Path:
 
 def peer(python: Path, script: str, photos: Path) -> Round:
     """Run a peer's script; the batch that goes through before the clock starts is not charged to its process."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as out:
+    with scratch() as out:
         started = time.perf_counter()
         told = json.loads(_run([str(python), "-m", f"benchmarks.peers.{script}", str(photos), out]).splitlines()[-1])
         elapsed = time.perf_counter() - started
@@ -59,7 +58,7 @@ def peer(python: Path, script: str, photos: Path) -> Round:
 def ours(engine: str, precision: str, weights: Path, photos: Path) -> Round:
     """Run this program."""
     choice = ["--weights", str(weights), "--engine", engine, "--precision", precision, "--batch-size", str(BATCH)]
-    with tempfile.TemporaryDirectory(dir=ROOT) as out:
+    with scratch() as out:
         started = time.perf_counter()
         command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", *choice]
         _run(command, XDG_CACHE_HOME=str(weights.parent))
@@ -87,8 +86,8 @@ def _run(command: list[str], **environment: str) -> str:
 
 def measure(photos: Path, pythons: dict[str, Path], rounds: int) -> dict[str, list[Round]]:
     """Let all programs take turns; gives the rounds of each by its name."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as scratch:
-        weights = Path(scratch) / "random.weights.h5"
+    with scratch() as folder:
+        weights = Path(folder) / "random.weights.h5"
         random_weights(weights)
         programs = {f"gradcam-cli {e} {p}": partial(ours, e, p, weights, photos) for e, p in OURS}
         programs |= {script: partial(peer, pythons[name], script, photos) for script, name in PEERS.items()}
