@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.requests import EvaluateRequest, ExplainRequest, Format, StudySettings
+from gradcam_cli.requests import WITHOUT_OVERLAYS, EvaluateRequest, ExplainRequest, Format, StudySettings
 from gradcam_cli.settings import (
     Doc,
     EngineName,
@@ -315,12 +315,11 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
 def _refuse_idle_format(given: Mapping[str, Any]) -> None:
     if given.get("images_per_file") and given.get("format", "files") == "files":
         raise UsageError("`images_per_file` is about files of many images: it needs `format`.")
-    if given.get("format") == "parquet":
+    if given.get("format") in WITHOUT_OVERLAYS:
         painted = [name for name in _PAINTED if given.get(name, _PAINTED[name]) != _PAINTED[name]]
         if painted:
-            raise UsageError(
-                f"`{painted[0]}` is about overlays and maps, which tables of `format=parquet` do not have."
-            )
+            stored = f"`format={given['format']}`"
+            raise UsageError(f"`{painted[0]}` is about overlays and maps, which {stored} does not store.")
 
 
 def _refuse_idle_pool(given: Mapping[str, Any]) -> None:

@@ -23,8 +23,12 @@ from gradcam_cli.settings import (
 )
 from gradcam_cli.urls import Url
 
-# How the results of a run are stored: a file for each overlay and sidecar, or files of many images.
-Format = Literal["files", "webdataset", "parquet"]
+# How many images are stored in one file, a part: see `results.part_names.PACKINGS`.
+Packing = Literal["webdataset", "parquet"]
+# How the results of a run are stored: a file for each overlay and sidecar, or parts.
+Format = Literal["files", Packing]
+# Formats that store neither overlays nor maps: their sidecars name none.
+WITHOUT_OVERLAYS: frozenset[Format] = frozenset({"parquet"})
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 from conftest import Invoke, jpeg
 
 from gradcam_cli.inputs.shards import index_of
+from gradcam_cli.requests import Format
+from gradcam_cli.results.part_kinds import KINDS
+from gradcam_cli.results.part_names import PACKINGS, PartName, part_name
 
 
 @pytest.fixture
@@ -60,3 +63,15 @@ def test_what_no_run_writes_is_not_valid(
     invoke("explain", "photos", "-o", "out")
     assert validator.is_valid(record("run.json"))
     assert not validator.is_valid({**record("run.json"), **change})
+
+
+def test_every_format_of_parts_is_in_the_schema_and_has_names_of_its_own(
+    invoke: Invoke,
+) -> None:
+    named = json.loads(invoke("schema", "--run").stdout)["properties"]["format"]["enum"]
+    assert named == list(PACKINGS) == list(KINDS) == [name for name in get_args(Format) if name != "files"]
+    for packing in PACKINGS:
+        for owner in ("", "2-of-8"):
+            name = PartName(owner, 7, packing)
+            assert part_name(str(name)) == name
+            assert part_name(f"{name}.jpg") is None

@@ -11,11 +11,12 @@ from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.sources import Source
+from gradcam_cli.requests import Packing
 from gradcam_cli.results.earlier_run import run_record_of
 from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import SIDECAR_SUFFIX, OutputFolder, is_sidecar_name
 from gradcam_cli.results.ownership import is_made_of_runs
-from gradcam_cli.results.part_names import Packing, manifest_name
+from gradcam_cli.results.part_names import manifest_name
 from gradcam_cli.results.reading import read_sidecar
 from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.results.tree import LocalTree

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.inputs.shards import Shard
-from gradcam_cli.results.part_names import Packing, parts_among
+from gradcam_cli.requests import Packing
+from gradcam_cli.results.part_names import parts_among
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.urls import Url
 

@@ -13,13 +13,14 @@ from typing import Any
 from gradcam_cli.errors import EnvironmentStop, ImageError
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.sources import Source
+from gradcam_cli.requests import Packing
 from gradcam_cli.results.adopted_parts import adopt_parts
 from gradcam_cli.results.local_folder import LocalFolder
 from gradcam_cli.results.manifest import manifest_of
 from gradcam_cli.results.output import SIDECAR_SUFFIX, Names, translated
 from gradcam_cli.results.ownership import is_made_of_runs
-from gradcam_cli.results.parquet_part import require_pyarrow
-from gradcam_cli.results.part_names import IMAGES_PER_FILE, SHARD_MANIFEST, Packing, PartName, manifest_name
+from gradcam_cli.results.part_kinds import KINDS
+from gradcam_cli.results.part_names import PACKINGS, SHARD_MANIFEST, PartName, manifest_name
 from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.parts import OpenPart, Parts
 from gradcam_cli.results.sidecar import Record
@@ -42,13 +43,12 @@ class PackedFolder:
         Raises:
             UsageError: the library of the format is not installed.
         """
-        if packing == "parquet":
-            require_pyarrow()
+        KINDS[packing].require()
         self.base = base
         self.shard = base.shard
         self.run_record = base.run_record
         self._packing = packing
-        self._per_file = images_per_file or IMAGES_PER_FILE[packing]
+        self._per_file = images_per_file or PACKINGS[packing].images_per_file
         self._owner = base.shard.name if base.shard else ""
         self._place = place
         self._parts = Parts(place, base.shard)

@@ -8,23 +8,33 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
+from gradcam_cli.requests import Packing
 
-# How the results of a run are stored: a file for each overlay and sidecar, or many images in one file.
-Packing = Literal["webdataset", "parquet"]
-SUFFIXES: Final[dict[Packing, str]] = {"webdataset": ".tar", "parquet": ".parquet"}
+
+@dataclass(frozen=True)
+class PackingFacts:
+    """What is known of a format of parts: the suffix of their names, and how many images a part has by default."""
+
+    suffix: str
+    images_per_file: int
+
+
 # Files of some 100 MB: overlays of photographs of 500 pixels have 60 kB, rows of a table 2 kB.
-IMAGES_PER_FILE: Final[dict[Packing, int]] = {"webdataset": 1_000, "parquet": 10_000}
+PACKINGS: Final[dict[Packing, PackingFacts]] = {
+    "webdataset": PackingFacts(".tar", 1_000),
+    "parquet": PackingFacts(".parquet", 10_000),
+}
 INDEX_SUFFIX: Final = ".index.jsonl"
 SIDECAR_MEMBER: Final = "json"
 SHARD_MANIFEST: Final = re.compile(r"manifest\.[1-9]\d*-of-[1-9]\d*\.json")
 MANIFEST: Final = re.compile(rf"manifest\.json|{SHARD_MANIFEST.pattern}")
 _KINDS: Final = {"jpg": OVERLAY_SUFFIX, "npy": MAP_SUFFIX}
-_PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})\.(tar|parquet)")
+_PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})(\..+)")
 # Bytes that are not UTF-8, and the character that begins an escape.
 _ODD: Final = re.compile("[%\udc80-\udcff]")
 # WebDataset ignores members whose name begins with this, such as `__meta__`.
@@ -41,7 +51,7 @@ class PartName:
 
     def __str__(self) -> str:
         """Give the file's name."""
-        return f"{self.stem}{SUFFIXES[self.packing]}"
+        return f"{self.stem}{PACKINGS[self.packing].suffix}"
 
     @property
     def stem(self) -> str:
@@ -59,8 +69,11 @@ def part_name(name: str) -> PartName | None:
     found = _PART.fullmatch(name)
     if found is None:
         return None
-    name_of = PartName(found[1] or "", int(found[2]), "webdataset" if found[3] == "tar" else "parquet")
-    return name_of if str(name_of) == name else None
+    for packing, facts in PACKINGS.items():
+        read = PartName(found[1] or "", int(found[2]), packing)
+        if facts.suffix == found[3] and str(read) == name:
+            return read
+    return None
 
 
 def parts_among(names: Iterable[str]) -> list[PartName]:

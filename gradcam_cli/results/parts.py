@@ -6,12 +6,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 
 from gradcam_cli.disk_table import DiskTable, Row, key_of
 from gradcam_cli.errors import ImageError, Reason, StorageError
 from gradcam_cli.inputs.shards import Shard
-from gradcam_cli.results.parquet_part import ParquetPart, ParquetWriter
 from gradcam_cli.results.part_index import (
     PartEntry,
     PartSummary,
@@ -21,43 +20,16 @@ from gradcam_cli.results.part_index import (
     summary_of,
     written_index,
 )
+from gradcam_cli.results.part_kinds import KINDS, Part
 from gradcam_cli.results.part_names import PartName, parts_among
 from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.results.tar_part import TarPart, TarWriter
 
 # Files that are open at the same time. Neighbours in the order of the inputs may be in different parts.
 OPEN_PARTS: Final = 64
 CHUNK: Final = 2**20
 # The number of a part and an offset in its index are kept as one number.
 OFFSETS: Final = 2**40
-
-
-class PartWriter(Protocol):
-    """Writes one part."""
-
-    def add(self, place: str, files: Mapping[str, bytes], record: Record) -> PartEntry:
-        """Add one image, and say where it is."""
-
-    def finish(self) -> None:
-        """Write the end of the part."""
-
-
-class Part(Protocol):
-    """Reads one part."""
-
-    def entries(self) -> Iterator[PartEntry]:
-        """Find every image without an index."""
-
-    def sidecar(self, entry: PartEntry) -> Record:
-        """Read the sidecar of an image."""
-
-    def bytes_at(self, at: int, size: int) -> bytes:
-        """Read the bytes of a file.
-
-        Raises:
-            ImageError: the part has no files.
-        """
 
 
 class OpenPart:
@@ -73,8 +45,7 @@ class OpenPart:
         self._path = place.temporary(owner)
         self._raw = self._path.open("wb")
         self._file = _Hashed(self._raw)
-        file: Any = self._file
-        self._writer: PartWriter = TarWriter(file) if name.packing == "webdataset" else ParquetWriter(file)
+        self._writer = KINDS[name.packing].writer(self._file)
         self._entries: list[PartEntry] = []
 
     @property
@@ -316,7 +287,7 @@ class Parts:
             except (OSError, StorageError) as error:
                 raise ImageError(Reason.VANISHED, f"{name} cannot be read: {error}") from None
             try:
-                part: Part = TarPart(file) if name.packing == "webdataset" else ParquetPart(file)
+                part = KINDS[name.packing].reader(file)
             except BaseException:
                 file.close()
                 raise

@@ -14,10 +14,11 @@ from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, Stora
 from gradcam_cli.inputs.discovery import as_text
 from gradcam_cli.inputs.shards import RUN_RECORD, Shard
 from gradcam_cli.inputs.sources import Source
+from gradcam_cli.requests import Packing
 from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, TOO_LONG, Names, is_sidecar_name
 from gradcam_cli.results.ownership import are_rows, belongs_to, is_made_of_runs, is_ours, is_record, parsed
-from gradcam_cli.results.part_names import Packing, manifest_name
+from gradcam_cli.results.part_names import manifest_name
 from gradcam_cli.results.part_place import StoredParts
 from gradcam_cli.results.records import spooled
 from gradcam_cli.results.sidecar import Record, files_of, to_json

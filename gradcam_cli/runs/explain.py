@@ -22,7 +22,7 @@ from gradcam_cli.methods.method_runner import chosen_method
 from gradcam_cli.models.named import NAMED_MODELS
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.models.weights import weights_at_hand
-from gradcam_cli.requests import ExplainRequest
+from gradcam_cli.requests import WITHOUT_OVERLAYS, ExplainRequest
 from gradcam_cli.results.earlier_run import MOST_CHANGES, record_before
 from gradcam_cli.results.folders import run_folder
 from gradcam_cli.results.local_folder import LocalFolder
@@ -98,7 +98,7 @@ def run_explain(
         finished = _finished(request, queue, folder, card, observer)
         if finished is not None:
             return finished
-        overlays = (folder is not None or sink is not None) and request.format != "parquet"
+        overlays = (folder is not None or sink is not None) and request.format not in WITHOUT_OVERLAYS
         factory = EngineFactory(
             request, model, engines, len(found.sources), card, overlays, decode_one, observer, methods
         )
