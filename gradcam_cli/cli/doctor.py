@@ -54,11 +54,11 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 def _record(ctx: click.Context) -> dict[str, Any]:
     from gradcam_cli.diagnosis import machine
-    from gradcam_cli.diagnosis.check import check_engine, engines_at_hand
+    from gradcam_cli.diagnosis.check import check_engine
 
     engines: Engines | None = ctx.obj
     with busy("trying the engines", quiet=False):
-        checks = [check_engine(engine, engines).as_record() for engine in engines_at_hand()]
+        checks = [check_engine(engine, engines).as_record() for engine in machine.engines_at_hand()]
         record = {
             "versions": machine.installed(),
             "machine": machine.machine(),

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gradcam_cli.engines.plan_choice import openvino_installed
 from gradcam_cli.engines.selection import Engines
 from gradcam_cli.errors import GradcamError, first_line
 from gradcam_cli.explainer import Explainer
@@ -60,11 +59,6 @@ class Known:
 def known_result() -> Known:
     """Read the stored result."""
     return Known(**json.loads(data_text("doctor.json")))
-
-
-def engines_at_hand() -> tuple[EngineName, ...]:
-    """Name the engines that can be tried here."""
-    return ("openvino", "tensorflow") if openvino_installed() else ("tensorflow",)
 
 
 def check_engine(engine: EngineName, engines: Engines | None = None) -> Check:

@@ -4,17 +4,18 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from gradcam_cli.cores import available_cores
 from gradcam_cli.engines.cache import cache_folder, cached_files
 from gradcam_cli.engines.devices import gpu_possible
-from gradcam_cli.engines.plan_choice import openvino_installed
 from gradcam_cli.extras import Extra
 from gradcam_cli.models.listed import listed_models
+from gradcam_cli.settings import EngineName
 from gradcam_cli.system import CPU_INFO, physical_memory
 from gradcam_cli.versions import installed_version, versions
 
@@ -65,15 +66,17 @@ def _packages(extra: str, needed: list[str]) -> Iterator[tuple[str, str | None]]
             yield name[0], installed_version(name[0])
 
 
+def engines_at_hand() -> tuple[EngineName, ...]:
+    """Name the engines that can be tried here: those whose package is installed, and the one that is always needed."""
+    return tuple(name for name in ENGINES if name == "tensorflow" or find_spec(name))
+
+
 def engines() -> dict[str, dict[str, Any]]:
     """Give the engines with their versions and devices; importing TensorFlow takes seconds."""
-    found: dict[str, dict[str, Any]] = {"tensorflow": _described("tensorflow", _tensorflow_devices)}
-    if openvino_installed():
-        found["openvino"] = _described("openvino", _openvino_devices)
-    return found
+    return {name: _described(name, ENGINES[name]) for name in engines_at_hand()}
 
 
-def _described(name: str, devices: Any) -> dict[str, Any]:
+def _described(name: str, devices: Callable[[], list[str]]) -> dict[str, Any]:
     try:
         return {"version": installed_version(name), "devices": devices()}
     except (ImportError, RuntimeError) as error:
@@ -91,6 +94,13 @@ def _openvino_devices() -> list[str]:
 
     shared = core()
     return [f"{device}: {shared.get_property(device, 'FULL_DEVICE_NAME')}" for device in shared.available_devices]
+
+
+# The engines, which have the names of their packages, and what lists the devices of each.
+ENGINES: Final[dict[EngineName, Callable[[], list[str]]]] = {
+    "openvino": _openvino_devices,
+    "tensorflow": _tensorflow_devices,
+}
 
 
 def cache() -> dict[str, Any]:
