@@ -221,7 +221,11 @@ def _only_below(folder: str, real: Callable[..., Any], instead: Callable[..., An
 
 @pytest.mark.parametrize(
     "args",
-    [("explain", "-o", "memory://x"), ("explain", "--jsonl", "Memory://x/r.jsonl"), ("evaluate", "-o", "memory://x")],
+    [
+        ("explain", "-o", "memory://x"),
+        ("explain", "--jsonl", "Memory://x/r.jsonl"),
+        *((command, "-o", "memory://x") for command in ("evaluate", "merge", "report", "snapshot", "compare")),
+    ],
     ids=" ".join,
 )
 def test_results_are_not_written_to_a_memory_that_ends_with_the_command(args: tuple[str, ...], here: Path) -> None:
@@ -230,6 +234,21 @@ def test_results_are_not_written_to_a_memory_that_ends_with_the_command(args: tu
     done = CliRunner().invoke(program, [command, "a.jpg", *options])
     assert done.exit_code == 2
     assert "a store in memory ends with the process" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["records.jsonl", "s3://no-such-bucket/records.jsonl"])
+def test_a_dry_run_writes_no_records(invoke: Invoke, here: Path, target: str) -> None:
+    put("in/a.jpg")
+    before = sorted(Path().rglob("*"))
+    done = invoke("explain", "in", "-o", "out", "--dry-run", "--jsonl", target)
+    assert done.stdout == "in/a.jpg\tout/a.jpg.json\n"
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("target", ["memory://x/r.jsonl", "https://example.org/r.jsonl", "s3:/bucket/r.jsonl"])
+def test_a_dry_run_refuses_what_the_run_would_refuse(invoke: Invoke, here: Path, target: str) -> None:
+    put("in/a.jpg")
+    assert target in invoke("explain", "in", "-o", "out", "--dry-run", "--jsonl", target, code=2).stderr
 
 
 def test_a_name_in_a_model_stays_in_its_line_and_column() -> None:

@@ -5,12 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gradcam_cli.cli.console import say
-from gradcam_cli.cli.options import STDIO
+from gradcam_cli.cli.options import STDIO, refuse_lost
 from gradcam_cli.errors import UsageError
-from gradcam_cli.urls import check_url, shown
-
-# A store in the memory of the process, for tests: what is written there is lost when the command ends.
-LOST_AT_THE_END = "memory://"
+from gradcam_cli.urls import check_url
 
 
 def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
@@ -38,18 +35,10 @@ def check_inputs(options: Mapping[str, Any]) -> None:
         ]
     )
     for name in ("output", "jsonl"):
-        _refuse_lost(options.get(name) or "")
+        refuse_lost(options.get(name) or "")
     check_url(options.get("jsonl") or "")
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if STDIO in options["paths"] and terminal:
         raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")
     if options["files_from"] == STDIO and terminal:
         say("Reading paths from the terminal, one a line; Ctrl-D ends the list.")
-
-
-def _refuse_lost(target: str) -> None:
-    if target.lower().startswith(LOST_AT_THE_END):
-        raise UsageError(
-            f"{shown(target)}: a store in memory ends with the process, and the results with it. "
-            "Name a folder, or a place in a store such as s3://bucket/results."
-        )

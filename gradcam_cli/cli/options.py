@@ -8,14 +8,17 @@ import click
 
 from gradcam_cli.cli.command import Choice, Decorator, FloatRange, argument, option
 from gradcam_cli.cli.console import Verbosity
+from gradcam_cli.errors import UsageError
 from gradcam_cli.options import Option as Setting
 from gradcam_cli.options import options_of
 from gradcam_cli.parsing import PARSERS
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.settings import InputSettings, ModelSettings
-from gradcam_cli.urls import Url, is_url, place, refuse_url
+from gradcam_cli.urls import Url, is_url, place, refuse_url, shown
 
 STDIO = "-"
+# A store in the memory of the process, for tests: what is written there is lost when the command ends.
+LOST_AT_THE_END = "memory://"
 # Options that are not called as their setting is.
 FLAGS = {
     "classes": "--class",
@@ -54,6 +57,29 @@ class AnyPlace(LocalPath):
         if isinstance(value, str) and is_url(value):
             return place(value)
         return value if isinstance(value, Url) else super().convert(value, param, ctx)
+
+
+class OutputPlace(AnyPlace):
+    """A place that a command writes to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a store in which no result can stay."""
+        if isinstance(value, str):
+            refuse_lost(value)
+        return super().convert(value, param, ctx)
+
+
+def refuse_lost(target: str) -> None:
+    """Refuse to write to a store in memory.
+
+    Raises:
+        UsageError: `target` is a place in such a store.
+    """
+    if target.lower().startswith(LOST_AT_THE_END):
+        raise UsageError(
+            f"{shown(target)}: a store in memory ends with the process, and the results with it. "
+            "Name a folder, or a place in a store such as s3://bucket/results."
+        )
 
 
 def option_name(setting: str) -> str:
@@ -163,7 +189,7 @@ def inputs_and_output(form: str, text: str) -> Decorator:
 
 
 def out_option(
-    text: str, form: str | None = None, *, required: bool = False, kind: type[LocalPath] = AnyPlace
+    text: str, form: str | None = None, *, required: bool = False, kind: type[LocalPath] = OutputPlace
 ) -> Decorator:
     """The option of the file or folder that a command writes; of this `kind`."""
     return option("-o", "--out", "output", group="output", type=kind(), metavar=form, required=required, help=text)
