@@ -1,4 +1,4 @@
-"""What the commands are asked for, as one frozen dataclass each: `explain`, `evaluate`, `report`, `compare`."""
+"""One frozen dataclass for each command with all its options: `explain`, `evaluate`, `report`, `compare`."""
 
 import json
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ WITHOUT_OVERLAYS: frozenset[Format] = frozenset({"parquet"})
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """All that one run of `explain` is asked for.
+    """All options of one run of `explain`.
 
-    Without an `output` no files are written; a `Url` is a prefix of an object store. `fit` is resolved when the model
-    is known; the `run` has the resolved one. With `max_failures` the run stops after so many failed images. With
-    `isolate_decoder` pictures are decoded in processes of their own. A `shard` is (index, count), from (1, count) on.
-    The `pool` changes no result.
+    Without an `output` no files are written; an `output` that is a `Url` is a prefix in an object store. `fit` may be
+    `auto`; `run.fit` holds the choice after the model is known. With `max_failures=N` the run stops after N failed
+    images. With `isolate_decoder` images are decoded in separate processes. A `shard` is (index, count); the first
+    index is 1. The `pool` does not change results.
 
     Example:
         >>> request = ExplainRequest(InputSettings(("photos",)), output=Path("out"))
@@ -53,24 +53,28 @@ class ExplainRequest:
     fit: Annotated[
         FitChoice,
         Doc(
-            "How a picture is laid into the input: whole, its middle, or whole with a border; auto is squash, or "
-            "what the tool that made the model does.",
+            "How an image is fitted to the input size. squash: resize it and change its aspect ratio. crop: take "
+            "its middle. pad: add a border. auto: crop for models of Teachable Machine, otherwise squash.",
             group="model",
         ),
     ] = "auto"
     run: RunSettings = field(default_factory=RunSettings)
-    resume: Annotated[Resume, Doc("What becomes of images that an earlier run has explained.", group="output")] = (
+    resume: Annotated[Resume, Doc("What is done with images that an earlier run has explained.", group="output")] = (
         "finished"
     )
-    max_failures: Annotated[int | None, Doc("Stop after N failures.", "N", low=1, group="limits")] = None
+    max_failures: Annotated[int | None, Doc("Stop after N failed images.", "N", low=1, group="limits")] = None
     isolate_decoder: Annotated[
         bool,
-        Doc("Decode in processes of their own: a picture that crashes a codec fails only that image.", group="engine"),
+        Doc(
+            "Decode images in separate processes. If an image crashes the decoder, only this image fails.",
+            group="engine",
+        ),
     ] = False
     shard: Annotated[
         tuple[int, int] | None,
         Doc(
-            "Take only shard K of N, from 1/N to N/N, by the hash of each path; see `gradcam-cli merge`.",
+            "Take only part K of N of the images (1/N to N/N); the hash of its path decides the part of an image. See "
+            "`gradcam-cli merge`.",
             "K/N",
             group="inputs",
         ),
@@ -79,25 +83,31 @@ class ExplainRequest:
     format: Annotated[
         Format,
         Doc(
-            "How results are stored: a file for each overlay and sidecar, or files of many images: tars of overlays "
-            "and sidecars (WebDataset), or tables without overlays (Parquet).",
+            "How results are stored. files: one file for each overlay and sidecar. webdataset: tar files of overlays "
+            "and sidecars. parquet: tables without overlays.",
             group="output",
         ),
     ] = "files"
     images_per_file: Annotated[
         int | None,
-        Doc("Images in one tar or table.", "N", low=1, otherwise="1000 in a tar, 10000 in a table", group="output"),
+        Doc(
+            "Number of images in one tar file or table.",
+            "N",
+            low=1,
+            otherwise="1000 in a tar file, 10000 in a table",
+            group="output",
+        ),
     ] = None
     pool: PoolSettings = field(default_factory=PoolSettings)
 
     def digest(self, model: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-        """Hash what the files of an image depend on besides the image: sha256 in hexadecimal.
+        """Give the SHA-256 hash of everything, except the image, that the results of an image depend on.
 
         Args:
-            model: what the results depend on of the model, see `ModelRequest.depends`.
-            versions: the installed versions of this program and of what computes.
+            model: the properties of the model that results depend on, see `ModelRequest.depends`.
+            versions: the installed versions of this program and of the libraries that compute.
 
-        The size of batches and the limits of inputs change no result: they are no part of it.
+        The batch size and the limits of inputs do not change results, so they are not part of the hash.
         """
         settings = asdict(self.run) | {"fit": self.fit}
         del settings["batch_size"], settings["limits"]
@@ -108,7 +118,7 @@ class ExplainRequest:
             "engine": [self.engine.engine, self.engine.precision],
             "versions": dict(versions),
         }
-        # Only here: help and completion must not wait for it.
+        # Imported here, so that help and completion start faster.
         import hashlib
 
         return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode("ascii")).hexdigest()
@@ -116,32 +126,36 @@ class ExplainRequest:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What an evaluation measures of which methods.
+    """The methods that an evaluation compares, and what it measures.
 
-    `metrics` are groups of figures, see `evaluation.measures.GROUPS`. `steps` and `baseline` are those of deletion and
-    insertion. `grid` is the rows and columns of collages for the grid pointing game.
+    `metrics` are groups of measures, see `evaluation.measures.GROUPS`. `steps` and `baseline` are options of deletion
+    and insertion. `grid` is the number of rows and columns of the collages in the grid pointing game.
     """
 
     methods: Annotated[
-        tuple[str, ...], Doc("Which of the CAM family; repeatable.", choices=METHOD_CHOICES, group="method")
+        tuple[str, ...],
+        Doc("Explanation method (see `gradcam-cli methods`). Repeatable.", choices=METHOD_CHOICES, group="method"),
     ] = (
         "gradcam",
         "gradcam++",
     )
     metrics: tuple[str, ...] = QUICK_METRICS
-    steps: Annotated[int, Doc("Steps of deletion and insertion.", low=2, high=1000, group="measures")] = 20
+    steps: Annotated[
+        int, Doc("Number of steps of deletion and insertion.", "N", low=2, high=1000, group="measures")
+    ] = 20
     baseline: Annotated[
         Baseline,
         Doc(
-            "What replaces removed pixels: the picture's mean colour, the picture blurred (sigma 10 pixels at 224), "
-            "black, or what the pixels around them suggest, with noise (ROAD, Rong 2022).",
+            "What replaces removed pixels. mean: the mean colour of the image. blur: the blurred image (sigma 10 "
+            "pixels at 224). zero: black. road: a linear interpolation of their neighbours, with noise (ROAD, Rong "
+            "2022).",
             group="measures",
         ),
     ] = "mean"
     grid: Annotated[
         tuple[int, int] | None,
         Doc(
-            "Grid pointing game on collages of R rows and C columns; the model must take a larger input.",
+            "Measure the grid pointing game on collages of R rows and C columns. The model must accept a larger input.",
             "RxC",
             group="measures",
         ),
@@ -150,9 +164,9 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class Gate:
-    """A limit that one figure (a name of `evaluation.measures.MEASURES`) must not be worse than.
+    """A limit for one measure, a name of `evaluation.measures.MEASURES`: the figure must not be worse.
 
-    It holds for one method, or for all of them where `method` is None.
+    The limit is for one method; if `method` is None it is for all methods.
     """
 
     measure: str
@@ -162,10 +176,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """All that one run of `evaluate` is asked for.
+    """All options of one run of `evaluate`.
 
-    The `layer` of the `model` is ignored: each of `layers` is explained for itself. `boxes_csv` is a file of objects.
-    Without an `output` folder no files are written; a `Url` is a prefix of an object store.
+    Each of `layers` is evaluated separately; the `layer` of the `model` is ignored. `boxes_csv` is a file with the
+    boxes of objects. Without an `output` no files are written; an `output` that is a `Url` is a prefix in an object
+    store.
     """
 
     inputs: InputSettings = field(default_factory=InputSettings)
@@ -180,82 +195,87 @@ class EvaluateRequest:
     boxes_csv: Annotated[
         Path | None,
         Doc(
-            "Where the objects are: file,x0,y0,x1,y1 in pixels of the whole picture; several lines a file.",
+            "CSV file of the objects' boxes: file,x0,y0,x1,y1 in pixels of the original image. One line for each box.",
+            "FILE.csv",
             group="inputs",
         ),
     ] = None
     gates: Annotated[
         tuple[Gate, ...],
         Doc(
-            "End with 5 where a mean is worse than VALUE: above it where lower is better, below it where higher is; "
-            "repeatable.",
+            "Exit with code 5 if a mean is worse than VALUE: higher if lower is better, lower if higher is better. "
+            "Repeatable.",
             "[METHOD:]METRIC=VALUE",
             group="limits",
         ),
     ] = ()
 
 
-# By what images of two runs are taken for the same: the path in the output tree, or the bytes of the file.
+# How the images of two runs are matched: by the path in the output folder, or by the content of the image file.
 Match = Literal["path", "sha256"]
 
 
 @dataclass(frozen=True)
 class ChangeLimit:
-    """A limit for one figure of a comparison, a name of `report.change_metrics.CHANGE_METRICS`."""
+    """A limit for one metric of a comparison, a name of `report.change_metrics.CHANGE_METRICS`."""
 
     metric: str
     value: float
 
 
-# By what a report sorts its images: the most probable first, the largest hot area first, by name, or those whose peak
-# is farthest from the middle of the photograph first.
+# How a report sorts its images: by name; by probability; by the area of high heat; or by the distance of the peak from
+# the middle of the image. The highest figure is first.
 ReportSort = Literal["name", "probability", "area", "peak-distance"]
 REPORT_SORTS: tuple[ReportSort, ...] = ("name", "probability", "area", "peak-distance")
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """Which run becomes a page, and how.
+    """All options of one HTML page about a run.
 
-    The page is written to `output`, or to `index.html` in the folder of the run. Only the first `limit` images are
-    shown; the summary is that of all.
+    The page is written to `output`, by default to `index.html` in the folder of the run. Only the first `limit` images
+    are shown; the summary covers all images.
     """
 
     run: Path | Url
     output: Path | Url | None = None
     self_contained: Annotated[
-        bool, Doc("One file that needs no other: thumbnails inside, no links.", group="output")
+        bool, Doc("Write one file that contains the thumbnails and has no links to other files.", group="output")
     ] = False
-    sort: Annotated[ReportSort, Doc("Order of the images; figures from the highest to the lowest.", group="output")] = (
-        "name"
-    )
-    limit: Annotated[int | None, Doc("Show only the first N images of that order.", "N", low=1, group="output")] = None
+    sort: Annotated[
+        ReportSort, Doc("Order of the images. Figures are sorted from the highest to the lowest.", group="output")
+    ] = "name"
+    limit: Annotated[int | None, Doc("Show only the first N images in this order.", "N", low=1, group="output")] = None
 
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """Which run is compared with what, and which figures must not be worse than which limits.
+    """All options of one comparison: the new run, its base, and the limits of the changes.
 
-    The base is a run or a snapshot. A snapshot brings limits of its own; those of `fail_over` take their place. With
-    `update` the snapshot becomes that of the new run, and no limit counts.
+    The base is a run or a snapshot. A snapshot contains limits; a limit of `fail_over` replaces the snapshot's limit of
+    the same metric. With `update` the snapshot is replaced by one of the new run, and limits are not checked.
     """
 
     new: Path | Url
     base: Path | Url | None = None
     snapshot: Annotated[
-        Path | Url | None, Doc("Compare NEW with a snapshot, in place of BASE.", "FILE", group="inputs")
+        Path | Url | None, Doc("Compare NEW with a snapshot instead of BASE.", "FILE", group="inputs")
     ] = None
     match: Annotated[
-        Match, Doc("Which images are the same: those of one path, or files of the same bytes.", group="inputs")
+        Match, Doc("How images are matched. path: the same path. sha256: files with the same content.", group="inputs")
     ] = "path"
     output: Path | Url | None = None
     fail_over: Annotated[
         tuple[ChangeLimit, ...],
-        Doc("End with 5 beyond VALUE; repeatable. See the metrics.", "METRIC=VALUE", group="limits"),
+        Doc(
+            "Exit with code 5 if METRIC is worse than VALUE (see the metrics below). Repeatable.",
+            "METRIC=VALUE",
+            group="limits",
+        ),
     ] = ()
     warn_over: Annotated[
-        tuple[ChangeLimit, ...], Doc("Warn beyond VALUE; repeatable.", "METRIC=VALUE", group="limits")
+        tuple[ChangeLimit, ...], Doc("Warn if METRIC is worse than VALUE. Repeatable.", "METRIC=VALUE", group="limits")
     ] = ()
     update: Annotated[
-        bool, Doc("Accept NEW: the snapshot becomes that of NEW, with its old tolerance.", group="output")
+        bool, Doc("Accept NEW: replace the snapshot by one of NEW, and keep its tolerance.", group="output")
     ] = False

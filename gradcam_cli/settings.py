@@ -1,4 +1,4 @@
-"""The options of a run as frozen dataclasses: every default and its description stand here, once."""
+"""The options of a run as frozen dataclasses: the only place of each default and each description."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,30 +8,31 @@ from gradcam_cli.urls import Url
 
 FitMode = Literal["squash", "crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = ("squash", "crop", "pad")
-# `auto`: as the model was trained where that is known, else squash.
+# `auto`: as the model was trained, if that is known; otherwise squash.
 FitChoice = Literal["auto", "squash", "crop", "pad"]
 
 Precision = Literal["float32", "bfloat16"]
-# What is differentiated: the score before the softmax or sigmoid, or what comes out of it.
+# What is differentiated: the score before the softmax or sigmoid, or the output of that function.
 Score = Literal["logit", "probability"]
 EngineName = Literal["auto", "tensorflow", "openvino"]
 
-# What becomes of images that an earlier run has explained: those that are finished are left out, by size and time or
-# by their hashes too (verify); all are explained again (overwrite); or only those that failed are (retry-failed).
+# What a run does with images that an earlier run has explained. finished: skip those that are finished and whose size
+# and time are the same. verify: compare their hashes too. overwrite: explain all images again. retry-failed: explain
+# only those that failed.
 Resume = Literal["finished", "overwrite", "retry-failed", "verify"]
 
-# How `scorecam` makes a channel a mask: max(A, 0) / max(A), or (A - min A) / (max A - min A).
+# How `scorecam` scales a channel A to a mask: max(A, 0) / max(A), or (A - min A) / (max A - min A).
 MaskScaling = Literal["max", "minmax"]
 
-# What the model's output is, where neither its operations nor its stored loss say so.
+# What the model's output contains. `auto`: read it from the model's operations or its stored loss.
 OutputKind = Literal["auto", "softmax-logits", "sigmoid-logits", "probabilities", "value"]
 
-# A level of heat in (0, 1), or Otsu's.
+# A level of the heatmap in (0, 1), or the level that Otsu's method chooses.
 Threshold = float | Literal["otsu"]
 
 Baseline = Literal["mean", "blur", "zero", "road"]
 BASELINES: tuple[Baseline, ...] = ("mean", "blur", "zero", "road")
-# The groups of figures that an evaluation measures unless others are asked for: the quick ones.
+# The groups of measures that an evaluation computes by default: those that need few passes.
 QUICK_METRICS = ("drop", "adcc")
 
 COLORMAPS: tuple[str, ...] = (
@@ -47,12 +48,12 @@ COLORMAPS: tuple[str, ...] = (
 )
 
 
-# What an overlay shows: the heat over the picture; the picture beside that; or the picture, the heat, and both.
+# What an overlay file shows: the overlay; the image and the overlay; or the image, the heatmap and the overlay.
 Layout = Literal["overlay", "side-by-side", "triptych"]
 LAYOUTS: tuple[Layout, ...] = ("overlay", "side-by-side", "triptych")
 
-# Which samples of more than 8 bits become 0 and 255: two numbers, each picture's lowest and highest sample, or its 2nd
-# and 98th percentile.
+# Which samples of more than 8 bits become 0 and 255: two numbers; the lowest and highest sample of each image; or its
+# 2nd and 98th percentile.
 SampleRange = tuple[float, float] | Literal["minmax", "percentile"]
 
 # The names of the preprocessings and of the methods. They are repeated here, so that --help does not import NumPy.
@@ -74,7 +75,7 @@ METHOD_CHOICES = (
 )
 
 
-# The headings below which options stand in help, in this order.
+# The groups of options in the help, in this order.
 OptionGroup = Literal[
     "inputs", "model", "target", "method", "measures", "output", "overlay", "engine", "limits", "messages"
 ]
@@ -83,11 +84,12 @@ OPTION_GROUPS: tuple[OptionGroup, ...] = get_args(OptionGroup)
 
 @dataclass(frozen=True)
 class Doc:
-    """What an option means, for people, and which values it takes besides what its type says.
+    """The help text of an option, and the limits of its values.
 
-    `group` is the heading below which the option stands in help. `form` is how a value is written as text; `low` and
-    `high` are the least and the greatest number, `above` a number that is too low itself. `otherwise` says what holds
-    where the option is not given, if that is more than its default, which stands for `{}`; '' says nothing.
+    `group` is its group in the help. `form` shows how a value is written. `low` and `high` are the smallest and the
+    largest number that is allowed; `above` is an exclusive lower limit. `choices` are the allowed words. `otherwise`
+    describes what happens if the option is not given, in place of the default value; `{}` in it is replaced by the
+    default value, and an empty text shows nothing.
     """
 
     text: str
@@ -102,26 +104,28 @@ class Doc:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an input may cost before it is refused unread: bytes of the file, pixels of the picture.
+    """Limits of an input: bytes of the file, pixels of the image. A larger input is refused before it is decoded.
 
     Example:
         >>> Explainer("resnet50", max_pixels=25_000_000)  # doctest: +SKIP
     """
 
-    max_file_bytes: Annotated[int, Doc("Refuse larger files.", low=1, group="limits")] = 256 * 2**20
-    max_pixels: Annotated[int, Doc("Refuse pictures of more pixels.", low=1, group="limits")] = 100_000_000
+    max_file_bytes: Annotated[int, Doc("Refuse input files larger than N bytes.", "N", low=1, group="limits")] = (
+        256 * 2**20
+    )
+    max_pixels: Annotated[int, Doc("Refuse images with more than N pixels.", "N", low=1, group="limits")] = 100_000_000
 
     @property
     def max_decoded_bytes(self) -> int:
-        """Bytes of a picture's samples as its file has them: for so many pixels, five bytes each."""
+        """Limit of the bytes of an image's decoded samples: five bytes for each of `max_pixels` pixels."""
         return 5 * self.max_pixels
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which network, which of its layers, and how pixels become its input.
+    """The model, its target layer, and the preprocessing of its input.
 
-    Where there are several `layers`, their maps are fused; give no `layer` then. `labels` is a file of class
+    With `layers` the maps of several layers are fused; `layer` must not be given then. `labels` is a file of class
     names, or the names themselves.
 
     Example:
@@ -132,14 +136,14 @@ class ModelSettings:
     model: Annotated[
         str,
         Doc(
-            "Architecture (see `gradcam-cli models`), or a .keras, .h5, .onnx or OpenVINO .xml file.",
+            "Model name (see `gradcam-cli models`), or a .keras, .h5, .onnx, OpenVINO .xml or .plan file.",
             "NAME|FILE",
             group="model",
         ),
     ] = "resnet50"
     weights: Annotated[
         Path | Url | None,
-        Doc("Local weights for a named model: .h5, .weights.h5 or .keras.", "FILE|URL", group="model"),
+        Doc("Weights file for a named model: .h5, .weights.h5 or .keras.", "FILE|URL", group="model"),
     ] = None
     layer: Annotated[str, Doc("Target layer (see `gradcam-cli layers MODEL`).", "auto|NAME|PATH", group="model")] = (
         "auto"
@@ -147,42 +151,53 @@ class ModelSettings:
     layers: Annotated[
         tuple[str, ...],
         Doc(
-            "Fuse the maps of several layers, by the maximum of the scaled maps; repeat it for each.",
+            "Fuse the maps of several layers: the maximum of the scaled maps. Repeat the option for each layer.",
             "NAME|PATH",
             group="model",
         ),
     ] = ()
     labels: Annotated[
         Path | Url | tuple[str, ...] | None,
-        Doc("Names of the classes: one a line, CSV or JSON.", "FILE|URL", group="model"),
+        Doc(
+            "File of the class names: a text file with one name per line, or a CSV, JSON or .npy file.",
+            "FILE|URL",
+            group="model",
+        ),
     ] = None
     labels_from: Annotated[
         Path | None,
         Doc(
-            "Folder whose sub-folders are named after the classes, as Keras reads a data set.", "FOLDER", group="model"
+            "Folder with one sub-folder for each class, as in a Keras data set. The names of the sub-folders are the "
+            "class names.",
+            "FOLDER",
+            group="model",
         ),
     ] = None
     preprocess: Annotated[
-        str, Doc("How pixels become the model's input.", choices=PREPROCESS_CHOICES, group="model")
+        str, Doc("Preprocessing of the pixel values for the model.", choices=PREPROCESS_CHOICES, group="model")
     ] = "auto"
     input_size: Annotated[
         tuple[int, int] | None,
-        Doc("Height and width of the input, where the model leaves them open.", "HxW", group="model"),
+        Doc(
+            "Height and width of the model's input. Needed only if the model does not define them.",
+            "HxW",
+            group="model",
+        ),
     ] = None
     output_name: Annotated[
-        str | None, Doc("Which output to explain, where the model has several.", "NAME", group="model")
+        str | None, Doc("Output to explain. Needed only if the model has several outputs.", "NAME", group="model")
     ] = None
     output_kind: Annotated[
-        OutputKind, Doc("What the output is, where the model file does not say so.", group="model")
+        OutputKind, Doc("What the output contains. Needed only if the model file does not show it.", group="model")
     ] = "auto"
-    sha256: Annotated[str | None, Doc("Refuse a model file, or weights, with another hash.", "HEX", group="model")] = (
-        None
-    )
+    sha256: Annotated[
+        str | None, Doc("Refuse a model file or weights file with another SHA-256 hash.", "HEX", group="model")
+    ] = None
     inputs: Annotated[
         tuple[tuple[str, str], ...],
         Doc(
-            "Value of a further input: a number, several as 0.1,0.2, FILE.npy, or FILE.csv:COLUMN[,COLUMN...] with a "
-            "row for each picture; repeatable.",
+            "Value of an additional input: one number, several numbers (0.1,0.2), FILE.npy, or "
+            "FILE.csv:COLUMN[,COLUMN...] with one row for each image. Repeatable.",
             "NAME=VALUE",
             group="model",
         ),
@@ -190,39 +205,49 @@ class ModelSettings:
     image_input: Annotated[
         str | None,
         Doc(
-            "Which input takes the explained picture, where several take pictures; all: the same picture in each.",
+            "Input that takes the explained image. Needed only if several inputs take images. all: every one of them "
+            "takes the same image.",
             "NAME|all",
             group="model",
         ),
     ] = None
     pairs: Annotated[
-        Path | None, Doc("The second picture of each: columns file and partner.", "FILE.csv", group="inputs")
+        Path | None,
+        Doc(
+            "Second image of each input, for a model of two images: columns file and partner.",
+            "FILE.csv",
+            group="inputs",
+        ),
     ] = None
     custom_objects: Annotated[
         Path | None,
         Doc(
-            "Python file with the model's own layers and functions; it is run, with `trust_code`.",
+            "Python file that defines the model's own layers and functions. It runs only with `trust_code`.",
             "FILE.py",
             group="model",
         ),
     ] = None
-    trust_code: Annotated[bool, Doc("Allow `custom_objects` to run its file.", group="model")] = False
+    trust_code: Annotated[bool, Doc("Allow the file of `custom_objects` to run.", group="model")] = False
     token_grid: Annotated[
         tuple[int, int] | None,
-        Doc("Grid of a transformer's tokens, where the network does not show it.", "HxW", group="model"),
+        Doc(
+            "Rows and columns of a transformer's tokens. Needed only if the network does not show them.",
+            "HxW",
+            group="model",
+        ),
     ] = None
 
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """Which classes are explained: the `top_k` most probable ones, then `classes` as a person named them.
+    """Which classes are explained: the `top_k` most probable ones, then the named `classes`.
 
     Example:
         >>> TargetSettings(classes=("tabby",), top_k=2).top_k
         2
     """
 
-    classes: Annotated[tuple[str, ...], Doc("Explain this class; repeatable.", "ID|NAME|WNID", group="target")] = ()
+    classes: Annotated[tuple[str, ...], Doc("Explain this class. Repeatable.", "ID|NAME|WNID", group="target")] = ()
     top_k: Annotated[
         int,
         Doc("Explain the K most probable classes.", "K", low=0, otherwise="{}, or 0 with `classes`", group="target"),
@@ -231,69 +256,86 @@ class TargetSettings:
 
 @dataclass(frozen=True)
 class OverlaySettings:
-    """How heat is painted: its share of the colour, the colormap, JPEG quality, longest side in pixels.
+    """How overlays are made: opacity of the heatmap, colormap, JPEG quality, longest side in pixels.
 
-    With `mask` nothing is painted: the photograph is kept where heat is at that level or above it, the rest greyed.
-    `draw_boxes` draws the boxes that the run's `boxes` asks for. With another `layout` than `overlay`, a `caption` or a
-    `colorbar` the file is a figure: `max_side` is then that of each panel, and small pictures are enlarged.
+    With `mask` the heatmap is not painted: the image is kept where the heatmap is at least that level, and the rest
+    becomes grey. `draw_boxes` draws the boxes of the setting `boxes` of the run. With a `caption`, a `colorbar` or
+    another `layout` than `overlay`, the file is a figure of panels: `max_side` then limits each panel, and small images
+    are enlarged.
 
     Example:
         >>> OverlaySettings(colormap="viridis").alpha
         0.45
     """
 
-    alpha: Annotated[float, Doc("The heat's share of the overlay's colour.", low=0, high=1, group="overlay")] = 0.45
-    colormap: Annotated[str, Doc("Colours of the heat.", choices=COLORMAPS, group="overlay")] = "jet"
-    quality: Annotated[int, Doc("JPEG quality of the overlays.", low=1, high=100, group="overlay")] = 92
+    alpha: Annotated[
+        float,
+        Doc("Opacity of the heatmap: 0 shows only the image, 1 only the heatmap.", "A", low=0, high=1, group="overlay"),
+    ] = 0.45
+    colormap: Annotated[str, Doc("Colormap of the heatmap.", choices=COLORMAPS, group="overlay")] = "jet"
+    quality: Annotated[int, Doc("JPEG quality of the overlays.", "N", low=1, high=100, group="overlay")] = 92
     max_side: Annotated[
         int | None,
-        Doc("Longest side of the overlays in pixels.", "N", low=1, otherwise="the picture's own size", group="overlay"),
+        Doc("Longest side of an overlay in pixels.", "N", low=1, otherwise="size of the image", group="overlay"),
     ] = None
     mask: Annotated[
         Threshold | None,
         Doc(
-            "Paint no colours: keep the photo where heat is at THRESHOLD or above, and grey the rest.",
+            "Show no colours: keep the image where the heatmap is at least THRESHOLD, and make the rest grey.",
             "THRESHOLD|otsu",
             group="overlay",
         ),
     ] = None
     draw_boxes: Annotated[
-        bool, Doc("Draw the boxes on the overlays, with their shares in percent.", group="overlay")
+        bool,
+        Doc("Draw the boxes of `boxes` on the overlays, each with its share of the heat in percent.", group="overlay"),
     ] = False
     layout: Annotated[
         Layout,
-        Doc("The overlay alone, or the photo beside it, or the photo, the heat and the overlay.", group="overlay"),
+        Doc(
+            "overlay: the overlay alone. side-by-side: image and overlay. triptych: image, heatmap and overlay.",
+            group="overlay",
+        ),
     ] = "overlay"
-    caption: Annotated[bool, Doc("Write the class and its probability on a band below.", group="overlay")] = False
-    colorbar: Annotated[bool, Doc("Draw the scale of the heat's colours beside the overlays.", group="overlay")] = False
+    caption: Annotated[bool, Doc("Write the class and its probability below the overlay.", group="overlay")] = False
+    colorbar: Annotated[bool, Doc("Draw the colour scale of the heatmap beside the overlay.", group="overlay")] = False
     font: Annotated[
         Path | None,
-        Doc("Font of the captions: TTF, OTF or TTC.", "FILE", otherwise="fonts of installed packages", group="overlay"),
+        Doc(
+            "Font file of the captions: TTF, OTF or TTC.",
+            "FILE",
+            otherwise="fonts of installed packages",
+            group="overlay",
+        ),
     ] = None
 
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """How a method explains.
+    """Options of the method.
 
-    `score` is what is differentiated. With `smooth` the map is the mean over so many copies of the input, each with
-    Gaussian noise whose standard deviation is the share `noise` of the input's own range. With `flip` it is the mean
-    with the mirrored input too. `max_channels` is how many channels `scorecam` looks through, the strongest of them;
-    `scorecam_masks` is how they become masks.
+    `score` is the score that is differentiated. With `smooth=N` the map is the mean over N copies of the input, each
+    with Gaussian noise; the standard deviation of the noise is `noise` times the range of that input. With `flip` the
+    map is the mean of the maps of the input and of its mirrored copy. `max_channels` is the number of channels that
+    `scorecam` uses as masks: those with the largest sum of positive activations. `scorecam_masks` is how these channels
+    are scaled to masks.
 
     Example:
         >>> MethodOptions(smooth=20).noise
         0.15
     """
 
-    score: Annotated[Score, Doc("What is differentiated, by methods that take a gradient.", group="method")] = "logit"
+    score: Annotated[Score, Doc("Score whose gradient is computed, in methods that use gradients.", group="method")] = (
+        "logit"
+    )
     smooth: Annotated[
-        int, Doc("Explain by the mean map of N copies with noise.", "N", low=1, otherwise="", group="method")
+        int,
+        Doc("Average the maps of N copies of the image with Gaussian noise.", "N", low=1, otherwise="", group="method"),
     ] = 0
     noise: Annotated[
         float,
         Doc(
-            "Standard deviation of that noise, as a share of the input's range.",
+            "Standard deviation of the noise of `smooth`, as a fraction of the input's range.",
             "S",
             above=0,
             high=1,
@@ -301,13 +343,11 @@ class MethodOptions:
             group="method",
         ),
     ] = 0.15
-    flip: Annotated[bool, Doc("Explain by the mean of the map and that of the mirrored picture.", group="method")] = (
-        False
-    )
+    flip: Annotated[bool, Doc("Average the maps of the image and of its mirrored copy.", group="method")] = False
     max_channels: Annotated[
         int,
         Doc(
-            "How many channels scorecam uses as masks, the strongest of each picture.",
+            "Number of channels that scorecam uses as masks: those with the largest sum of positive activations.",
             "N",
             low=1,
             otherwise="{}",
@@ -317,8 +357,8 @@ class MethodOptions:
     scorecam_masks: Annotated[
         MaskScaling,
         Doc(
-            "How scorecam makes a channel a mask: divided by its maximum, or from its minimum to its maximum as in "
-            "the paper.",
+            "How scorecam scales a channel A to a mask. max: max(A, 0) / max(A). minmax: (A - min A) / (max A - min "
+            "A), as in the paper.",
             otherwise="{}",
             group="method",
         ),
@@ -327,11 +367,11 @@ class MethodOptions:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One run of `explain`, apart from its model and its inputs.
+    """Settings of one run of `explain`, without its model and its inputs.
 
-    `min_score` is the probability below which a predicted class is not explained; classes asked for always are.
-    `boxes` is the level of heat at which connected regions are boxed; None: they are not looked for.
-    `sample_range` says which samples deeper than 8 bits become 0 and 255.
+    A class that was chosen by `top_k` is explained only if its probability is at least `min_score`; named classes are
+    always explained. `boxes` is the level of the heatmap from which connected regions are recorded as boxes; None: no
+    regions are recorded. `sample_range` is the range of samples of more than 8 bits that becomes 0 to 255.
 
     Example:
         >>> RunSettings(method="layercam").batch_size
@@ -339,22 +379,31 @@ class RunSettings:
     """
 
     method: Annotated[
-        str, Doc("Which of the CAM family (see `gradcam-cli methods`).", choices=METHOD_CHOICES, group="method")
+        str, Doc("Explanation method (see `gradcam-cli methods`).", choices=METHOD_CHOICES, group="method")
     ] = "gradcam++"
     method_options: MethodOptions = field(default_factory=MethodOptions)
     fit: FitMode = "squash"
-    batch_size: Annotated[int, Doc("Images in one forward pass, at most.", low=1, high=4096, group="engine")] = 16
+    batch_size: Annotated[
+        int, Doc("Maximum number of images in one forward pass.", "N", low=1, high=4096, group="engine")
+    ] = 16
     save_maps: Annotated[
-        bool, Doc("Write the raw maps too: NAME.map.npy, float32 (h, w), before scaling.", group="output")
+        bool, Doc("Also write the raw maps, before scaling: NAME.map.npy, float32 (h, w).", group="output")
     ] = False
     min_score: Annotated[
         float,
-        Doc("Of the `top_k` classes, explain only those with this probability or more.", low=0, high=1, group="target"),
+        Doc(
+            "Of the `top_k` classes, explain only those with a probability of at least P.",
+            "P",
+            low=0,
+            high=1,
+            group="target",
+        ),
     ] = 0.0
     boxes: Annotated[
         Threshold | None,
         Doc(
-            "Record the connected regions of heat from THRESHOLD (0 to 1) on as boxes, with their shares of the heat.",
+            "Record the connected regions where the heatmap is at least THRESHOLD (0 to 1): a box for each, and its "
+            "share of the heat.",
             "THRESHOLD|otsu",
             group="overlay",
         ),
@@ -362,9 +411,9 @@ class RunSettings:
     sample_range: Annotated[
         SampleRange | None,
         Doc(
-            "Which samples become black and white in pictures of more than 8 bits or of floating point.",
+            "Sample values that become black and white, in images with more than 8 bits or floating-point samples.",
             "LOW:HIGH|minmax|percentile",
-            otherwise="all of 16 bits; floating point is refused",
+            otherwise="full range of 16 bits; floating point is refused",
             group="inputs",
         ),
     ] = None
@@ -374,7 +423,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What runs the network, in which floating-point format, and whether compiled plans are kept for the next time.
+    """What runs the network, its floating-point format, and whether compiled models are stored for later runs.
 
     Example:
         >>> EngineSettings(precision="bfloat16").engine
@@ -384,19 +433,20 @@ class EngineSettings:
     engine: Annotated[
         EngineName,
         Doc(
-            "What runs the network; auto takes tensorflow on a GPU, else openvino where it is installed and can.",
+            "What runs the network. auto: tensorflow on a GPU; otherwise openvino, if it is installed and can run the "
+            "model.",
             group="engine",
         ),
     ] = "auto"
     precision: Annotated[
-        Precision, Doc("Floating-point format of the forward pass (bfloat16: openvino).", group="engine")
+        Precision, Doc("Floating-point format of the forward pass. bfloat16 needs openvino.", group="engine")
     ] = "float32"
-    cache: Annotated[bool, Doc("Keep compiled plans for the next time.", group="engine")] = True
+    cache: Annotated[bool, Doc("Store compiled models, so that later runs start faster.", group="engine")] = True
 
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """Which other processes explain for a run, if any: `workers` on this machine, or actors of a Ray cluster.
+    """The processes that explain for a run: `workers` on this machine, or actors of a Ray cluster.
 
     Example:
         >>> PoolSettings(ray="auto", ray_cpus=4).ray_min
@@ -406,17 +456,18 @@ class PoolSettings:
     workers: Annotated[
         int | None,
         Doc(
-            "Explain in N processes, which share the cores; with `ray`, in at most N actors.",
+            "Explain in N processes, which share the CPU cores. With `ray`: in at most N actors.",
             "N",
             low=1,
-            otherwise="1: in threads of this process; with `ray`, as many actors as the cluster has room for",
+            otherwise="1: in threads of this process; with `ray`: as many actors as the cluster can start",
             group="engine",
         ),
     ] = None
     ray: Annotated[
         str | None,
         Doc(
-            "Explain in actors of a Ray cluster: local starts one on this machine, auto finds the one of this machine.",
+            "Explain in actors of a Ray cluster. local: start a cluster on this machine. auto: use the cluster that "
+            "runs on this machine. ADDRESS: use the cluster at this address.",
             "local|auto|ADDRESS",
             group="engine",
         ),
@@ -431,17 +482,18 @@ class PoolSettings:
     ] = 0.0
     ray_min: Annotated[
         int,
-        Doc("Begin when N Ray actors are ready.", "N", low=1, otherwise="{}, with `ray`", group="engine"),
+        Doc("Start when N Ray actors are ready.", "N", low=1, otherwise="{}, with `ray`", group="engine"),
     ] = 1
 
 
 @dataclass(frozen=True)
 class InputSettings:
-    """Which pictures: files, folders, and a list of paths.
+    """Which images are read: files, folders, and a list of paths.
 
-    `files_from` is a file with one path a line (`-`: stdin), separated by NUL with `null_separated`. Folders are
-    walked: `recursive` into sub-folders, `follow_links` through links to folders, `hidden` with hidden and system
-    files; `exclude` and `include` are patterns as in a .gitignore. `limit` takes only the first images.
+    `files_from` is a file with one path per line (`-`: stdin); with `null_separated` the paths are separated by NUL
+    characters. Folders are searched for images: with `recursive` also their sub-folders, with `follow_links` also
+    folders behind symbolic links, with `hidden` also hidden and system files. `exclude` and `include` are patterns in
+    the syntax of .gitignore. With `limit=N` only the first N images are used.
 
     Example:
         >>> InputSettings(paths=("photos",), exclude=("*.thumb.jpg",)).recursive
@@ -450,28 +502,35 @@ class InputSettings:
 
     paths: tuple[str, ...] = ()
     files_from: Annotated[
-        str | None, Doc("Read more inputs from a list, one path a line.", "FILE|-", group="inputs")
+        str | None,
+        Doc(
+            "Read more inputs from a list with one path per line. -: read the list from stdin.",
+            "FILE|-",
+            group="inputs",
+        ),
     ] = None
-    null_separated: Annotated[bool, Doc("The list is separated by NUL, as find -print0 writes it.", group="inputs")] = (
-        False
-    )
-    recursive: Annotated[bool, Doc("Walk into sub-folders.", group="inputs")] = True
-    follow_links: Annotated[bool, Doc("Walk folders behind symbolic links too, each folder once.", group="inputs")] = (
-        False
-    )
+    null_separated: Annotated[
+        bool, Doc("Paths in the list are separated by NUL characters, as find -print0 writes them.", group="inputs")
+    ] = False
+    recursive: Annotated[bool, Doc("Search sub-folders too.", group="inputs")] = True
+    follow_links: Annotated[
+        bool, Doc("Search folders behind symbolic links too, each folder once.", group="inputs")
+    ] = False
     hidden: Annotated[
-        bool, Doc("Take hidden and system files and folders (.git, ._*, Thumbs.db) too.", group="inputs")
+        bool, Doc("Search hidden and system files and folders too (.git, ._*, Thumbs.db).", group="inputs")
     ] = False
     exclude: Annotated[
         tuple[str, ...],
         Doc(
-            "Leave out files and folders of a walk that fit, as in a .gitignore; repeatable.", "PATTERN", group="inputs"
+            "In folders, skip the files and sub-folders that match PATTERN, in the syntax of .gitignore. Repeatable.",
+            "PATTERN",
+            group="inputs",
         ),
     ] = ()
     include: Annotated[
         tuple[str, ...],
         Doc(
-            "Of the files of a walk, take only those that fit, as in a .gitignore; repeatable.",
+            "In folders, take only the files that match PATTERN, in the syntax of .gitignore. Repeatable.",
             "PATTERN",
             group="inputs",
         ),

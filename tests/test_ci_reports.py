@@ -174,8 +174,8 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--junit", "a", "--markdown", "a"), "name one file"),
-        (("--junit", "-"), "write files"),
+        (("--junit", "a", "--markdown", "a"), "name the same file"),
+        (("--junit", "-"), "need the name of a file"),
         (("--markdown", "s3://bucket/a"), "URLs are not supported"),
     ],
 )

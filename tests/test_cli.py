@@ -118,7 +118,7 @@ def test_boxes_are_drawn_only_where_they_are_looked_for(invoke: Invoke, photos: 
     assert "--boxes otsu" in result.stderr
     for options in (["--draw-boxes", "--boxes", "0.5"], ["--mask", "0.5"], ["--caption"], ["--layout", "triptych"]):
         result = invoke("explain", "photos", "--jsonl", "-", *options, code=2)
-        assert f"{options[0]}: overlays are written to a folder or to stdout, so this needs -o" in result.stderr
+        assert f"{options[0]} changes overlays, but no overlay is written" in result.stderr
 
 
 def test_a_figure_on_the_command_line(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
@@ -187,11 +187,11 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
     [
         (["nosuch", "-o", "x"], "nosuch: there is no such file"),
         (["-o", "x"], "There is no INPUT"),
-        (["photos"], "Say where the results go"),
+        (["photos"], "No output is given"),
         (["photos", "-o", "-"], "there are 3 inputs"),
         (["photos/a.jpg", "-o", "-", "--top-k", "2"], "several classes"),
-        (["photos/a.jpg", "-o", "-", "--jsonl", "-"], "not both"),
-        (["-", "--files-from", "-", "-o", "x"], "not both"),
+        (["photos/a.jpg", "-o", "-", "--jsonl", "-"], "cannot take both"),
+        (["-", "--files-from", "-", "-o", "x"], "cannot be both"),
         (["photos", "-0", "-o", "x"], "--files-from"),
         (["photos", "--jsonl", "-", "--save-maps"], "needs -o FOLDER"),
         (["photos", "-o", "x", "--top-k", "0"], "explains nothing"),

@@ -24,6 +24,6 @@ def test_every_command_and_option_is_on_the_page() -> None:
 def test_rows_have_their_defaults() -> None:
     rows = {line.split(" | ")[0][2:]: line for line in PAGE.split("## gradcam-cli merge")[0].splitlines()}
     assert "| `1, or 0 with --class` | `GRADCAM_CLI_EXPLAIN_TOP_K` |" in rows["`--top-k K`"]
-    assert "(0<=x<=1) | `0.45` | `GRADCAM_CLI_EXPLAIN_ALPHA` |" in rows["`--alpha FLOAT RANGE`"]
+    assert "(0<=x<=1) | `0.45` | `GRADCAM_CLI_EXPLAIN_ALPHA` |" in rows["`--alpha A`"]
     assert r"`-m, --model NAME\|FILE" in "".join(rows)
     assert not re.search(r"\[default", PAGE)

@@ -98,12 +98,12 @@ def test_images_of_one_run_only_are_named(runs: Path, photos: Path, invoke: Invo
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("one",), "Name BASE and NEW"),
-        (("one", "two", "one"), "Name BASE and NEW"),
+        (("one",), "Give BASE and NEW"),
+        (("one", "two", "one"), "Give BASE and NEW"),
         (("one", "photos"), "no run.json"),
         (
             ("one", "two", "--fail-over", "classes=0"),
-            "--fail-over classes=0: METRIC=VALUE, METRIC one of class-changes",
+            "--fail-over classes=0: write METRIC=VALUE, where METRIC is one of class-changes",
         ),
         (("one", "two", "--warn-over", "added=many"), "--warn-over added=many: 'many' is not a number"),
         (("one", "four"), "no image in common: they cannot be compared. See --match"),

@@ -36,7 +36,7 @@ def test_a_wrong_explanation_fails(invoke: Invoke) -> None:
     """The fake engine knows no cats."""
     done = invoke("doctor", code=1)
     assert "tensorflow: FAILED: the class is class" in done.stdout
-    for heading in ("Versions", "Machine", "Engines", "Extras", "Places and settings", "Built-in picture"):
+    for heading in ("Versions", "Machine", "Engines", "Extras", "Places and settings", "Built-in image"):
         assert f"\n{heading}\n" in f"\n{done.stdout}"
     record = json.loads(invoke("doctor", "--json", code=1).stdout)
     assert record["versions"]["python"] == platform.python_version()

@@ -208,9 +208,9 @@ def test_gates(invoke: Invoke, tmp_path: Path) -> None:
     ("args", "message"),
     [
         ((), "There is no INPUT"),
-        (("-",), "only once"),
-        (("photos", "-o", "-"), "-o is a folder"),
-        (("photos", "-0"), "-0 is about"),
+        (("-",), "more than once"),
+        (("photos", "-o", "-"), "-o must be a folder"),
+        (("photos", "-0"), "-0 needs --files-from"),
         (("photos", "--metrics", "drop,dorp"), "there is no metric 'dorp'"),
         (("photos", "--grid", "1x1"), "is not a grid"),
         (("photos", "--grid", "9x9"), "is not a grid"),
@@ -338,7 +338,7 @@ def test_a_real_network(run: Runner, tmp_path: Path) -> None:
     gradcam, plus = (result["metrics"] for result in read(tmp_path / "out")["results"])
     assert gradcam["sanity_head"]["mean"] < 0.5
     assert plus["sanity_head"]["mean"] > 0.8
-    assert "gradcam++ at top_activation hardly changes when 1 of 99 layers, back to predictions" in done.err
+    assert "gradcam++ at top_activation hardly changes when the weights of the last 1 of 99 layers" in done.err
     record = read(tmp_path / "out")
     assert [stage["layers"] for stage in record["results"][0]["sanity"]] == [1, 10, 25, 50, 99]
     assert record["grid"]["collages"] >= 1
@@ -385,7 +385,7 @@ def test_an_evaluation_beside_sidecars_does_not_disturb_verify(invoke: Invoke, p
 
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize(
-    ("place", "message"), [("explain", "Interrupted: the rows that were written stay valid"), ("open", "Interrupted.")]
+    ("place", "message"), [("explain", "Interrupted. The rows that were written stay valid"), ("open", "Interrupted.")]
 )
 def test_an_interruption(
     invoke: Invoke, engines: FakeStudyEngines, monkeypatch: pytest.MonkeyPatch, place: str, message: str

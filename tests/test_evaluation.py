@@ -419,7 +419,9 @@ def test_a_method_that_does_not_react_is_called_out() -> None:
     ):
         summary.add_change("last", change)
     (line,) = summary.unchanged()
-    assert line.startswith("gradcam++ at last hardly changes when 9 of 9 layers, back to stem, forget")
+    assert line.startswith(
+        "gradcam++ at last hardly changes when the weights of the last 9 of 9 layers, from the end back to stem,"
+    )
     assert "0.920" in line
     first, second = summary.results()
     assert first["metrics"]["sanity_head"]["mean"] == pytest.approx(1.25 / 3, abs=1e-5)

@@ -233,7 +233,7 @@ def test_results_are_not_written_to_a_memory_that_ends_with_the_command(args: tu
     command, *options = args
     done = CliRunner().invoke(program, [command, "a.jpg", *options])
     assert done.exit_code == 2
-    assert "a store in memory ends with the process" in done.stderr
+    assert "a store in memory is lost" in done.stderr
 
 
 @pytest.mark.parametrize("target", ["records.jsonl", "s3://no-such-bucket/records.jsonl"])

@@ -1,6 +1,6 @@
-"""The command line: options become settings, settings go to the library, its report becomes an exit code.
+"""The command line: it makes settings of the options, calls the library, and ends with an exit code.
 
-Heavy imports live inside the commands, so that `--help` and `--version` answer at once.
+Commands import heavy modules inside their functions, so that `--help` and `--version` are fast.
 """
 
 import os
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 DOCUMENTATION = (
-    "\n\nDocumentation: README.md and the folder docs/ of the repository; docs/python.md for the library, "
-    "docs/configuration.md for files and environment variables that set options."
+    "\n\nDocumentation: README.md and docs/ in the repository. See docs/python.md for the Python library and "
+    "docs/configuration.md for configuration files and environment variables."
 )
-# Environment variables of this beginning set options.
+# Environment variables with this prefix set options.
 PREFIX = "GRADCAM_CLI"
 LONGEST_SENTENCE = 200
 # The script of a shell calls the program with the shell's name in this variable.
 ASKED = "_GRADCAM_CLI_COMPLETE"
-# The commands, below their headings in help. Each is in the module of its name.
+# The commands by their headings in the help. Each command is in the module of its name.
 SECTIONS = {
     "Explain": ("explain", "merge", "report", "evaluate"),
     "Check": ("compare", "snapshot", "verify"),
@@ -40,7 +40,7 @@ SECTIONS = {
 
 
 class Program(Group):
-    """Turns the library's errors into one line on stderr and their exit code."""
+    """The program: an error of the library becomes one line on stderr and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names of the commands in the order of help."""
@@ -48,14 +48,14 @@ class Program(Group):
         return list(self.commands)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
-        """Give the names of the commands, none of which is imported for it, and the options."""
+        """Give the names of the commands, without importing them, and the options."""
         from click.shell_completion import CompletionItem
 
         names = [CompletionItem(name) for name in self.commands if name.startswith(incomplete)]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands below their headings."""
+        """Write the commands with their headings."""
         del ctx
         widest = max(map(len, self.commands))
         for heading, names in SECTIONS.items():
@@ -64,7 +64,7 @@ class Program(Group):
                 formatter.write_dl([(name.ljust(widest), text) for name, text in zip(names, sentences, strict=True)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error that has a known cause shows no traceback."""
+        """Run the command; an error with a known cause is reported without a traceback."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, Exception) as error:
@@ -78,7 +78,7 @@ class Program(Group):
             ctx.exit(code)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments; where stdout cannot take `--help` or `--version`, end as a command does."""
+        """Parse the arguments; if `--help` or `--version` cannot be written to stdout, report it in one line."""
         try:
             return super().make_context(*args, **kwargs)
         except OSError as error:
@@ -89,7 +89,7 @@ class Program(Group):
 
 
 def _reported(error: BaseException) -> int | None:
-    """Report an error that has a known cause in one line, and give its exit code; None for a bug."""
+    """Report an error with a known cause in one line and give its exit code; give None for any other error."""
     from gradcam_cli.process.ends import stop_of
 
     stop = stop_of(error)
@@ -122,8 +122,8 @@ def _reported(error: BaseException) -> int | None:
 def program() -> None:
     """What did the image classifier look at?
 
-    Explains the predictions of Keras and ONNX image classifiers with Grad-CAM++ and its family: overlays and JSON
-    sidecars for photographs, folders and pipes.
+    Explains the predictions of Keras and ONNX image classifiers with Grad-CAM++ and related methods. Writes overlays
+    and JSON sidecars for image files, folders and pipes.
     """
     prepare_libraries()
 
@@ -131,7 +131,7 @@ def program() -> None:
 def main(engines: "Engines | None" = None) -> None:
     """Run the program, and end the process.
 
-    Models are found and opened by `engines`, where a test has some of its own.
+    `engines` finds and opens models; a test passes its own.
     """
     from gradcam_cli.process.ends import leave, watched
 

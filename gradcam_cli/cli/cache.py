@@ -15,7 +15,7 @@ def cache() -> None:
 @cache.command("list", epilog=examples("gradcam-cli cache list", "gradcam-cli cache list --json | jq '.[].model'"))
 @list_option()
 def list_(as_json: bool) -> None:
-    """List the compiled models, and the models that need TensorFlow; the least recently used first."""
+    """List the compiled models and the models that need TensorFlow, the least recently used first."""
     from gradcam_cli.engines.cache_entries import cache_entries, cache_table
 
     show_list(cache_entries(), cache_table, as_json=as_json)
@@ -27,10 +27,10 @@ def list_(as_json: bool) -> None:
     group="limits",
     type=FloatRange(min=0),
     metavar="DAYS",
-    help="Remove only what was not used for so many days.",
+    help="Remove only models that were not used for this number of days.",
 )
 def clear(older_than: float | None) -> None:
-    """Remove compiled models; a model is compiled again when it is needed."""
+    """Remove compiled models. A model is compiled again when it is needed."""
     from gradcam_cli.engines.cache_entries import clear_cache
 
     say(clear_cache(older_than).summary())

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @command("check-preprocess", epilog=examples("gradcam-cli check-preprocess my.keras photos/ --truth-from-folders"))
 @argument("model")
 @argument("inputs", metavar="PHOTOS...", nargs=-1, required=True)
-@option("--truth-from-folders", group="inputs", is_flag=True, help="Each picture's folder is called as its class is.")
+@option("--truth-from-folders", group="inputs", is_flag=True, help="The folder of each image is named after its class.")
 @setting_options(ModelSettings, "labels", "labels_from", "input_size", "output_name")
 @setting_options(ExplainRequest, "fit")
 @setting_options(InputSettings, "limit")
-@list_option("An object for programs.")
+@list_option("Print a JSON object.")
 @verbose_option
 def check_preprocess(
     inputs: tuple[str, ...],
@@ -38,11 +38,11 @@ def check_preprocess(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Compare the predictions of MODEL on PHOTOS under each preprocessing, and recommend one.
+    """Compare the predictions of MODEL on PHOTOS for each preprocessing, and recommend one.
 
-    Pictures in folders that are named after their classes (--truth-from-folders) decide it at once: the right
-    preprocessing has the best accuracy. Without them, the table shows confidence and agreement, which decide nothing
-    by themselves, and the distance of the model's batch statistics from those of sample pictures.
+    Give images in folders that are named after their classes, and --truth-from-folders: the right preprocessing has
+    the best accuracy. Without them, the table shows three weaker signs: the confidence, the agreement between the
+    preprocessings, and the distance between the model's batch statistics and those of sample images.
     """
     from gradcam_cli.inputs.finding import find_pictures
 

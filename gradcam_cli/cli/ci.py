@@ -1,4 +1,4 @@
-"""The options of CI systems: files that are written when a command ends, however it ends."""
+"""The options for CI systems: files that are written when a command ends, also after an error."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,33 +20,33 @@ ci_options = together(
         group="output",
         type=LocalPath(),
         metavar="FILE",
-        help="Write JUnit XML: a test case for each image and each gate.",
+        help="Write a JUnit XML file with a test case for each image and each limit.",
     ),
     option(
         "--markdown",
         group="output",
         type=LocalPath(),
         metavar="FILE",
-        help="Write a short summary in Markdown, for a CI job's page.",
+        help="Write a short Markdown summary for the page of a CI job.",
     ),
 )
 # The names of these options.
 CI_OPTIONS = ("junit", "markdown")
-INTERRUPTED = "Interrupted: the images that are not listed were not reached."
+INTERRUPTED = "Interrupted: images that are not listed were not processed."
 
 
 def wants_ci_files(options: Mapping[str, Any]) -> bool:
-    """Whether a file for a CI system is asked for."""
+    """Whether an option asks for a file for a CI system."""
     return any(options[name] for name in CI_OPTIONS)
 
 
 @contextmanager
 def ci_files(options: Mapping[str, Any], report: "Callable[[], CiReport]") -> Iterator[None]:
-    """Write the files that are asked for when the block ends, also where a signal or an error ends it.
+    """Write the requested files when the block ends, also if a signal or an error ends it.
 
     Raises:
-        UsageError: two options name one file.
-        EnvironmentStop: a file cannot be written; that is tried before the block begins.
+        UsageError: two options name the same file.
+        EnvironmentStop: a file cannot be written; this is checked before the block starts.
     """
     junit, markdown = _file(options["junit"]), _file(options["markdown"])
     if not (junit or markdown):
@@ -55,7 +55,7 @@ def ci_files(options: Mapping[str, Any], report: "Callable[[], CiReport]") -> It
     from gradcam_cli.results.ci_report import check_writable, write_junit, write_markdown
 
     if junit == markdown:
-        raise UsageError("--junit and --markdown name one file: give each a file of its own.")
+        raise UsageError("--junit and --markdown name the same file. Use two different files.")
     for path in filter(None, (junit, markdown)):
         check_writable(path)
     started, stop = time.monotonic(), ""
@@ -65,7 +65,7 @@ def ci_files(options: Mapping[str, Any], report: "Callable[[], CiReport]") -> It
         stop = INTERRUPTED if isinstance(error, KeyboardInterrupt) else as_options(first_line(error))
         raise
     finally:
-        # A file of an earlier run must not be taken for that of a run that failed.
+        # Also after a failure: otherwise a CI system would read the file of an earlier run.
         found = report()
         found = found.stopped(stop) if stop else found
         if junit:
@@ -76,5 +76,5 @@ def ci_files(options: Mapping[str, Any], report: "Callable[[], CiReport]") -> It
 
 def _file(path: Path | None) -> Path | None:
     if path == Path("-"):
-        raise UsageError("--junit and --markdown write files: - is none.")
+        raise UsageError("--junit and --markdown need the name of a file; they cannot write to stdout (-).")
     return path

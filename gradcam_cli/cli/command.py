@@ -31,16 +31,16 @@ HEADINGS: dict[OptionGroup, str] = {
     "limits": "Limits",
     "messages": "Messages and help",
 }
-# Options of every command, which say where the values of the others are from.
+# Options of every command that select the configuration file.
 GENERAL = frozenset({"config", "isolated"})
 ORIGIN = "gradcam_cli.origin"
-# Names of options longer than this have their text on the next line.
+# The text of an option with a longer name starts on the next line.
 WIDEST_NAME = 30
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def values_of(parameter: click.Parameter, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
-    """Give what a shell can complete: words, file names where a value is a file, or nothing."""
+    """Give the completions of a value: words, a request for file names, or nothing."""
     from gradcam_cli.cli.completion import completions, paths
 
     known = completions(str(parameter.name), ctx, incomplete)
@@ -50,18 +50,18 @@ def values_of(parameter: click.Parameter, ctx: click.Context, incomplete: str) -
 
 
 class Choice(click.Choice[str]):
-    """One of some words; the message for another word suggests the nearest."""
+    """A choice of words; the error message for an unknown word suggests the nearest word."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Say which words there are, and which was probably meant."""
+        """List the allowed words and suggest the nearest one."""
         return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), self.choices)
 
 
 class FloatRange(click.FloatRange):
-    """A number between limits; `nan` is refused, which is neither below nor above any limit."""
+    """A number between limits. `nan` is refused, because comparisons with limits do not exclude it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Give a finite number that the limits allow."""
+        """Convert to a finite number within the limits."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -69,13 +69,13 @@ class FloatRange(click.FloatRange):
 
 
 class Option(click.Option):
-    """An option that has a group in help.
+    """An option with a group in the help.
 
-    Its description names arguments, as the library does. The help shows the options in their place.
+    Its description names arguments of the library; the help shows the names of options instead.
     """
 
     def __init__(self, *args: Any, group: OptionGroup, **kwargs: Any) -> None:
-        """Take what click takes, and the group."""
+        """Take the arguments of `click.Option`, and the group."""
         super().__init__(*args, **kwargs)
         self.group = group
 
@@ -86,26 +86,26 @@ class Option(click.Option):
         return (long[0][2:] if long else str(self.name)).replace("_", "-")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
-        """Give the values that a shell can complete."""
+        """Give the completions of the value."""
         return values_of(self, ctx, incomplete)
 
     def variables(self, ctx: click.Context) -> tuple[str, ...]:
-        """Name the environment variables that set the option: that of this command, and that of all commands."""
+        """Name the environment variables of the option: one for this command, and one for all commands."""
         key = self.long_name.replace("-", "_").upper()
         prefixes = (ctx.auto_envvar_prefix, ctx.find_root().auto_envvar_prefix)
         return tuple(dict.fromkeys(f"{prefix}_{key}" for prefix in prefixes if prefix))
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Give the text of the option's environment variable; None where it is missing or empty."""
+        """Give the text of the option's environment variable; None if it is missing or empty."""
         return next((text for name in self.variables(ctx) if (text := os.environ.get(name))), None)
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
-        """Give the value of the option's environment variable; of one that can be repeated, each line is a value."""
+        """Give the value of the option's environment variable; each line is one value of a repeatable option."""
         text = self.resolve_envvar_value(ctx)
         return text if text is None or not self.multiple else tuple(filter(None, text.splitlines()))
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
-        """Give the value and where it is from: the command line, the environment, the configuration, the default."""
+        """Give the value and its source: the command line, the environment, the configuration file, or the default."""
         value, source = super().consume_value(ctx, opts)
         if source is ParameterSource.DEFAULT and self.name not in GENERAL:
             from gradcam_cli.cli.config_file import configured
@@ -117,7 +117,7 @@ class Option(click.Option):
         return value, source
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """Check a value; where it is wrong, say where it was given if not on the command line."""
+        """Check a value; the error message names the environment variable or the file that contains a wrong value."""
         try:
             return super().process_value(ctx, value)
         except click.BadParameter as error:
@@ -127,7 +127,7 @@ class Option(click.Option):
             raise click.BadParameter(f"{error.message} This is from {origin}.", ctx, self) from error
 
     def origin(self, ctx: click.Context) -> str | None:
-        """Name the variable or the file that has set the option; None where neither has."""
+        """Name the environment variable or the file that sets the option; None if neither does."""
         source = ctx.get_parameter_source(str(self.name))
         if source is ParameterSource.ENVIRONMENT:
             return next(name for name in self.variables(ctx) if os.environ.get(name))
@@ -140,7 +140,7 @@ class Option(click.Option):
 
 
 class Argument(click.Argument):
-    """An argument whose values a shell can complete."""
+    """An argument with shell completion."""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         """Give the values that a shell can complete."""
@@ -148,7 +148,7 @@ class Argument(click.Argument):
 
 
 def general_options() -> list[click.Parameter]:
-    """Give the options of every command that say which configuration file is used."""
+    """Give the options of every command that select the configuration file."""
 
     def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
         def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
@@ -163,14 +163,14 @@ def general_options() -> list[click.Parameter]:
             ["--config"],
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Configuration file.  [default: gradcam-cli.toml or pyproject.toml, here or above]",
+            help="Configuration file.  [default: gradcam-cli.toml or pyproject.toml in this folder or one above]",
             callback=keep(NAMED),
             **common,
         ),
         Option(
             ["--isolated"],
             is_flag=True,
-            help="Use no configuration file but that of --config.",
+            help="Use no configuration file except that of --config.",
             callback=keep(ISOLATED),
             **common,
         ),
@@ -178,7 +178,7 @@ def general_options() -> list[click.Parameter]:
 
 
 def options_by_name(command: click.Command) -> dict[str, Option]:
-    """Give the options of a command by their names without hyphens, but those of the configuration itself."""
+    """Give the options of a command by their long names without the leading hyphens, except --config and --isolated."""
     options = (parameter for parameter in command.params if isinstance(parameter, Option))
     return {option.long_name: option for option in options if option.name not in GENERAL}
 
@@ -187,16 +187,16 @@ class Command(click.Command):
     """A command whose help lists the options in groups, and whose options can be set by a configuration file."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what click takes."""
+        """Take the arguments of `click.Command`."""
         super().__init__(*args, **kwargs)
         self.params += general_options()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options below the headings of their groups."""
+        """Write the options in groups with headings."""
         groups: dict[OptionGroup, list[tuple[str, str]]] = {group: [] for group in OPTION_GROUPS}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            # Arguments are explained by the text above.
+            # Arguments are explained in the text of the command.
             if record and isinstance(parameter, click.Option):
                 groups[parameter.group if isinstance(parameter, Option) else "messages"].append(record)
         widths = [len(name) for rows in groups.values() for name, _ in rows if len(name) <= WIDEST_NAME]
@@ -207,7 +207,7 @@ class Command(click.Command):
         self._write_variables(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a misspelt environment variable is named first."""
+        """Report misspelt environment variables, then run the command."""
         from gradcam_cli.cli.environment import unknown_variables
 
         if not isinstance(self, click.Group):
@@ -216,19 +216,19 @@ class Command(click.Command):
         return super().invoke(ctx)
 
     def _write_variables(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Say which environment variables set options, by the example of the first option."""
+        """Show how environment variables set options, for the first option as an example."""
         first = next(iter(options_by_name(self).values()), None)
         if first and len(first.variables(ctx)) > 1:
             own, common = first.variables(ctx)
             with formatter.section("Environment"):
                 formatter.write_text(
-                    f"{own} sets --{first.long_name}, and {common} does so for all commands; the same with each "
-                    "option. An option that can be repeated has a value a line."
+                    f"{own} sets --{first.long_name} for this command. {common} sets it for all commands. Every option "
+                    "has such variables. For a repeatable option, write one value per line."
                 )
 
 
 class Group(Command, click.Group):
-    """A command with sub-commands, which stand before its options in help."""
+    """A command with sub-commands; the help lists them before the options."""
 
     command_class = Command
 
@@ -241,8 +241,8 @@ class Group(Command, click.Group):
 class Commands(MutableMapping[str, click.Command]):
     """The commands of the program by name; the module of a command is imported when the command is needed.
 
-    `explain` is `explain` in the module `gradcam_cli.cli.explain`; a command whose name Python uses for
-    something else has an underscore behind it, as in `compile_`.
+    `explain` is the function `explain` in the module `gradcam_cli.cli.explain`. The function has a trailing underscore
+    if the name is a Python builtin: `compile_`.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -278,7 +278,7 @@ def _imported(name: str) -> click.Command:
 
 
 def command(name: str | None = None, **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command with options in groups."""
+    """Make a decorator that turns a function into a command with grouped options."""
     return click.command(name, cls=Command, **kwargs)
 
 

@@ -25,30 +25,30 @@ if TYPE_CHECKING:
         "gradcam-cli compare baseline/ current/ --json | jq '.images[0]'",
         "gradcam-cli compare current/ --snapshot explanations.json",
         "gradcam-cli compare current/ --snapshot explanations.json --update",
-        exit_codes="0 compared, 2 usage, 4 stopped by the machine, 5 a --fail-over, or the tolerance of the snapshot, "
-        f"was\ncrossed.\n\n{definitions()}",
+        exit_codes="0 compared, 2 wrong usage, 4 machine error such as a full disk, 5 a metric is worse than its\n"
+        f"--fail-over or than the tolerance of the snapshot.\n\n{definitions()}",
     )
 )
 @click.argument("runs", metavar="[BASE] NEW", type=AnyPlace(), nargs=-1, required=True)
 @out_option("Folder for comparison.json and index.html.", "FOLDER")
 @setting_options(CompareRequest, "match", "fail_over", "warn_over", "snapshot", "update")
 @ci_options
-@list_option("Print one JSON object, that of comparison.json.")
-@quiet_option("Print nothing on stdout; limits that are crossed are still named.")
+@list_option("Print a JSON object, the same as in comparison.json.")
+@quiet_option("Print only the limits that are exceeded, on stderr.")
 @click.pass_context
 def compare(ctx: click.Context, /, runs: tuple[Path | Url, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Compare two runs over the same images: classes, probabilities, and where the model looked.
 
-    BASE and NEW are output folders of `explain`: two models, two layers, two methods or two commits. Only their
-    sidecars are read. Maps are compared for the best class of BASE, or, where NEW did not explain that one, for the
-    best class of each (marked by *). Prints the images that changed most, and names every image that was added or
-    removed, or that fails in one of the runs.
+    BASE and NEW are output folders of `explain`, for example of two models, layers, methods or commits. Only their
+    sidecars are read. For each image, the maps of the best class of BASE are compared. If NEW did not explain that
+    class, the maps of the best class of each run are compared (marked by *). Prints the images that changed most, and
+    every image that was added, that was removed, or that failed in one of the runs.
     """
     from gradcam_cli.report import comparing
     from gradcam_cli.report.compare_ci import compare_report
 
     if len(runs) != (1 if options["snapshot"] else 2):
-        raise UsageError("Name BASE and NEW, or only NEW with --snapshot FILE.")
+        raise UsageError("Give BASE and NEW, or only NEW with --snapshot FILE.")
     for name in ("fail_over", "warn_over"):
         options[name] = change_limits(options[name], name)
     options["snapshot"] = place(options["snapshot"]) if options["snapshot"] else None

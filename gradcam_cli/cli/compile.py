@@ -19,14 +19,14 @@ from gradcam_cli.settings import ModelSettings
     ),
 )
 @argument("model")
-@out_option("The plan's file.", required=True, kind=LocalPath)
+@out_option("Plan file to write.", required=True, kind=LocalPath)
 @model_options()
 @verbose_option
 def compile_(model: str, output: Path, verbose: bool, **options: Any) -> None:
-    """Compile MODEL at one layer to one file, which needs neither TensorFlow nor Keras.
+    """Compile MODEL for one target layer to one file, which runs without TensorFlow and Keras.
 
-    Give the file to --model where OpenVINO is installed. A model that OpenVINO cannot convert, or whose gradient it
-    cannot compute, is refused.
+    Use the file as --model; this needs OpenVINO. A model is refused if OpenVINO cannot convert it, or cannot compute
+    its gradient.
     """
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.engines.compile_file import compile_file

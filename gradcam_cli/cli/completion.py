@@ -1,4 +1,4 @@
-"""`gradcam-cli completion`: the scripts for shells, and what they ask the program for."""
+"""`gradcam-cli completion`: the scripts for shells, and the completions that these scripts request."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradcam_cli.labels.class_labels import Labels
 
 SHELLS = ("bash", "zsh", "fish")
-# The line of the shell up to the cursor, as its script hands it over.
+# The environment variable with the command line up to the cursor, which the script sets.
 LINE = "COMP_LINE"
 
 Item = CompletionItem[str]
@@ -31,16 +31,16 @@ Item = CompletionItem[str]
 )
 @click.argument("shell", type=Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the script that completes options, names and files in SHELL: bash, zsh or fish.
+    """Print the completion script for a shell: bash, zsh or fish.
 
-    Models, methods, colormaps, class names, and the layers of models that were listed or compiled before are
-    completed, and file names elsewhere.
+    It completes commands, options, models, methods, colormaps, class names, the layers of models that were listed or
+    compiled before, and file names.
     """
     click.echo(data_text("completion", shell), nl=False)
 
 
 def complete(program: click.Command, environment: Mapping[str, str] = os.environ) -> str:
-    """Give what a shell's script asks for: a line for each completion, its type, its value and a description."""
+    """Give the completions for a shell's script: on each line a type, a value and a description."""
     line = environment.get(LINE, "")
     words = split_arg_string(line)
     incomplete = "" if line[-1:].isspace() and not line.endswith("\\ ") else words.pop() if len(words) > 1 else ""
@@ -54,13 +54,13 @@ def _line(item: Item) -> str:
 
 
 def completions(name: str, ctx: click.Context, incomplete: str) -> list[Item] | None:
-    """Complete the value of an option or argument that has values of its own; None where it has none."""
+    """Give the known values of an option or argument; None if it has no list of values."""
     values = VALUES.get(name)
     return None if values is None else values(ctx, incomplete)
 
 
 def paths(metavar: str | None) -> list[Item]:
-    """Let the shell complete files or folders where a value is one."""
+    """Ask the shell to complete file names or folder names, if the value is a file or a folder."""
     forms = (metavar or "").split("|")
     if any(form.startswith(("FILE", "INPUT", "PHOTOS")) for form in forms):
         return [CompletionItem("", type="file")]
@@ -119,7 +119,7 @@ def _starting(known: Iterable[str], incomplete: str) -> list[Item]:
     return [CompletionItem(word) for word in known if word.casefold().startswith(incomplete.casefold())]
 
 
-# What completes values that have a meaning, by the name of the option or argument.
+# The completion functions by the name of the option or argument.
 VALUES: Mapping[str, Callable[[click.Context, str], list[Item]]] = {
     "model": _models,
     "layer": _layers,

@@ -21,7 +21,7 @@ SOURCES = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_M
 
 @dataclass(frozen=True)
 class Setting:
-    """The value of an option of a command. `origin` is the environment variable or the file that has set it."""
+    """The value of an option of a command. `origin` is the environment variable or the file that sets it."""
 
     command: str
     option: str
@@ -38,17 +38,17 @@ class Setting:
     )
 )
 @argument("names", metavar="[COMMAND]...", nargs=-1)
-@list_option("Print one JSON object.")
+@list_option("Print a JSON object.")
 @click.pass_context
 def config(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Show which options are set by the environment and by the configuration file.
 
-    Options of the command line are before the environment, the environment is before the file, and the file is before
-    the defaults. For one COMMAND all its options are shown, with their defaults. All values are checked.
+    An option on the command line is used first, then the environment, then the configuration file, then the default.
+    With COMMAND, all options of this command are shown. All values are checked.
     """
     shown = [each for each in contexts_of(ctx.find_root()) if command_names(each)[: len(names)] == names]
     if names and not shown:
-        raise click.UsageError(f"There is no command '{' '.join(names)}': see gradcam-cli help.", ctx)
+        raise click.UsageError(f"There is no command '{' '.join(names)}'. gradcam-cli help lists the commands.", ctx)
     settings = [setting for each in shown for setting in _settings(each)]
     file = file_of(ctx)
     if as_json:
@@ -61,7 +61,7 @@ def config(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
         rows = [(s.command, s.option, _text(s.value), _short(s.origin or s.source)) for s in told]
         click.echo(printable(columns([("COMMAND", "OPTION", "VALUE", "FROM"), *rows])))
     if not names:
-        click.echo("All other options have their defaults: gradcam-cli config COMMAND lists them.")
+        click.echo("All other options have their default values. gradcam-cli config COMMAND lists them.")
 
 
 def _settings(ctx: click.Context) -> Iterator[Setting]:
@@ -70,7 +70,7 @@ def _settings(ctx: click.Context) -> Iterator[Setting]:
             value, source = option.consume_value(ctx, {})
             ctx.set_parameter_source(str(option.name), source)
             if source in SOURCES:
-                # What cannot be read is refused here as in a run.
+                # A value that a run would refuse is refused here too.
                 option.process_value(ctx, value)
             shown = max(option.opts, key=len)
             default = source not in SOURCES
@@ -84,7 +84,7 @@ def _settings(ctx: click.Context) -> Iterator[Setting]:
 
 
 def _plain(value: Any) -> Any:
-    """Give a value as JSON has it; None where there is none."""
+    """Convert a value for JSON; None if it has no JSON form."""
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     return value if isinstance(value, (bool, int, float, str)) else None

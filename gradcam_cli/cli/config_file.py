@@ -1,4 +1,4 @@
-"""The configuration file: where it is found, and which value it has for an option."""
+"""The configuration file: finding it, and reading the values of options."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 OWN_FILE, PROJECT_FILE = "gradcam-cli.toml", "pyproject.toml"
 TABLE = "gradcam-cli"
-# Where the context keeps what `config` and `isolated` say, and the file once it was read.
+# Keys of `ctx.meta` for the values of --config and --isolated, and for the file after it was read.
 NAMED, ISOLATED, LOADED = "gradcam_cli.named", "gradcam_cli.isolated", "gradcam_cli.loaded"
-# Options that decide which code runs or what is removed or replaced: a file that nobody named must not set them.
-# Those that say where files are written are known by their group and form.
+# Options that run code, or replace or remove files: they can be set only in a file that the user named.
+# The same is true of options that name files to write; their group and form show which these are.
 NAMED_FILES_ONLY = frozenset({"custom_objects", "trust_code", "prune", "update"})
-# How the value of an option is written that is a path, or may be one.
+# The beginnings of the metavars of options whose value is or may be a path.
 PATH_FORMS = ("FILE", "FOLDER")
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file's keys. `named` says whether a person named the file, or it was found in the working folder or above."""
+    """A file and its keys. `named`: the user named the file; otherwise it was found in the working folder or above."""
 
     path: Path
     table: Mapping[str, Any]
@@ -39,17 +39,17 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Configured:
-    """The value of an option in a file, as it would be on the command line, and the file."""
+    """The value of an option in a file, in the form of the command line, and the path of the file."""
 
     value: Any
     path: Path
 
 
 def configured(ctx: click.Context, option: "Option") -> Configured | None:
-    """Give what the configuration file says of an option of a command; None where it says nothing.
+    """Give the value of an option in the configuration file; None if the file does not set it.
 
     Raises:
-        UsageError: the file cannot be read, has a key that is no option, or a value that the option cannot have.
+        UsageError: the file cannot be read, has a key that is not an option, or has a value that the option refuses.
     """
     try:
         file = file_of(ctx)
@@ -65,7 +65,7 @@ def configured(ctx: click.Context, option: "Option") -> Configured | None:
 
 
 def command_names(ctx: click.Context) -> tuple[str, ...]:
-    """Give the words that call a command, without the program's own: `("cache", "list")`."""
+    """Give the names of a command without the program's name: `("cache", "list")`."""
     names: list[str] = []
     current: click.Context | None = ctx
     while current is not None and current.parent is not None:
@@ -75,7 +75,7 @@ def command_names(ctx: click.Context) -> tuple[str, ...]:
 
 
 def file_of(ctx: click.Context) -> ConfigFile | None:
-    """Read the file of this call, once."""
+    """Read the configuration file of this call; only the first call reads it."""
     if LOADED not in ctx.meta:
         ctx.meta[LOADED] = None
         ctx.meta[LOADED] = load_config(ctx.meta.get(NAMED), isolated=bool(ctx.meta.get(ISOLATED)))
@@ -84,10 +84,10 @@ def file_of(ctx: click.Context) -> ConfigFile | None:
 
 
 def load_config(named: Path | None, *, isolated: bool) -> ConfigFile | None:
-    """Read the file that was named, else the nearest one in the working folder or above it.
+    """Read the named file, or else the nearest file in the working folder or above it.
 
     Raises:
-        UsageError: it cannot be read, or is no TOML.
+        UsageError: the file cannot be read or is not valid TOML.
     """
     if named:
         return ConfigFile(named, _table(named, _bytes(named)), named=True)
@@ -97,19 +97,22 @@ def load_config(named: Path | None, *, isolated: bool) -> ConfigFile | None:
         table = _table(path, data)
         if path.name == OWN_FILE or table:
             if _belongs_to_another(path):
-                say(f"{path} belongs to another user and is not used. To use it: --config {path}")
+                say(
+                    f"warning: the configuration file {path} belongs to another user, so it is not used. To use it: "
+                    f"--config {path}"
+                )
                 return None
             return ConfigFile(path, table, named=False)
     return None
 
 
 def _candidates(start: Path) -> Iterator[tuple[Path, bytes]]:
-    """Give the files that may hold a configuration, the nearest first."""
+    """Give the files that may contain a configuration, the nearest first."""
     for folder in (start, *start.parents):
         own, project = folder / OWN_FILE, folder / PROJECT_FILE
         if own.is_file():
             yield own, _bytes(own)
-        # Other projects' files are not parsed: they may be anything.
+        # A pyproject.toml without the name of this program is not parsed, so it cannot cause an error.
         if project.is_file() and TABLE.encode() in (data := _bytes(project)):
             yield project, data
 
@@ -118,7 +121,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: the configuration cannot be read: {error.strerror}.") from error
+        raise UsageError(f"{path}: the configuration file cannot be read: {error.strerror}.") from error
 
 
 def _table(path: Path, data: bytes) -> Mapping[str, Any]:
@@ -127,7 +130,7 @@ def _table(path: Path, data: bytes) -> Mapping[str, Any]:
     try:
         found = tomllib.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise UsageError(f"{path}: the configuration is no TOML: {error}.") from error
+        raise UsageError(f"{path}: the configuration file is not valid TOML: {error}.") from error
     if path.name == PROJECT_FILE:
         found = found.get("tool", {}).get(TABLE, {})
     return found
@@ -139,7 +142,7 @@ def _belongs_to_another(path: Path) -> bool:
 
 
 def _check_keys(file: ConfigFile, names: Sequence[str], ctx: click.Context) -> None:
-    """Refuse keys that are no options, and tables that are no commands: common ones, and those of this command."""
+    """Refuse unknown options and unknown commands, in the common part and in the table of this command."""
     from gradcam_cli.cli.command import options_by_name
 
     command = ctx.find_root().command
@@ -157,7 +160,7 @@ def _check_keys(file: ConfigFile, names: Sequence[str], ctx: click.Context) -> N
 
 
 def _names_of_all(commands: Mapping[str, click.Command]) -> tuple[str, ...]:
-    """Give the names of the options of all commands; every command is imported for it."""
+    """Give the names of the options of all commands; this imports every command."""
     from gradcam_cli.cli.command import options_by_name
 
     found: dict[str, None] = {}
@@ -182,7 +185,7 @@ def _name(key: str) -> str:
 
 
 def _configured(file: ConfigFile, command: Sequence[str], option: "Option") -> Configured | None:
-    """Look in the table of the command, then among the common keys."""
+    """Look for the option in the table of the command, then in the common keys."""
     tables: list[Mapping[str, Any]] = [file.table]
     for name in command:
         inner = tables[-1].get(name, {})
@@ -190,7 +193,7 @@ def _configured(file: ConfigFile, command: Sequence[str], option: "Option") -> C
     for table in (tables[-1], tables[0]):
         values = [value for key, value in table.items() if _name(key) == option.long_name]
         if len(values) > 1:
-            raise UsageError(f"{file.path}: '{option.long_name}' is given twice.")
+            raise UsageError(f"{file.path}: '{option.long_name}' is set twice. Remove one of the lines.")
         if values and not isinstance(values[0], dict):
             _refuse_power(file, option)
             return Configured(_as_given(file, option, values[0]), file.path)
@@ -198,27 +201,27 @@ def _configured(file: ConfigFile, command: Sequence[str], option: "Option") -> C
 
 
 def _refuse_power(file: ConfigFile, option: "Option") -> None:
-    """Refuse what a file must not say that came with the pictures, say, and that nobody named."""
+    """Refuse an unsafe option in a file that the user did not name: it may have come with the images, for example."""
     writes = option.group == "output" and is_path(option)
     if not file.named and (writes or option.name in NAMED_FILES_ONLY):
         what = "say where files are written" if writes else "run code, or replace or remove files"
         raise UsageError(
-            f"{file.path}: '{option.long_name}' cannot be set here: a file that is found by itself must not {what}. "
-            f"Give it on the command line, or name the file: --config {file.path}"
+            f"{file.path}: '{option.long_name}' cannot be set here: a file that is found automatically must not "
+            f"{what}. Set it on the command line, or name the file: --config {file.path}"
         )
 
 
 def is_path(option: "Option") -> bool:
-    """Whether the value of an option is a path, or may be one."""
+    """Whether the value of an option is or may be a path."""
     forms = (option.metavar or "").split("|")
     return isinstance(option.type, click.Path) or any(form.startswith(PATH_FORMS) for form in forms)
 
 
 def _as_given(file: ConfigFile, option: "Option", value: Any) -> Any:
-    """Give a value of the file as the command line would: text, or a list of texts; true or false for a flag."""
+    """Give a value in the form of the command line: text, several texts, or true or false for a flag."""
     if option.is_flag:
         if not isinstance(value, bool):
-            raise UsageError(f"{file.path}: '{option.long_name}' is true or false, not {value!r}.")
+            raise UsageError(f"{file.path}: '{option.long_name}' must be true or false, not {value!r}.")
         return value
     if option.multiple:
         return tuple(_text(file, option, each) for each in (value if isinstance(value, list) else [value]))
@@ -228,7 +231,7 @@ def _as_given(file: ConfigFile, option: "Option", value: Any) -> Any:
 def _text(file: ConfigFile, option: "Option", value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         what = "a text or a number" if not option.multiple else "a list of texts or numbers"
-        raise UsageError(f"{file.path}: '{option.long_name}' is {what}, not {value!r}.")
+        raise UsageError(f"{file.path}: '{option.long_name}' must be {what}, not {value!r}.")
     text = str(value)
     folder = file.path.parent
     if option.name == "inputs":
@@ -239,7 +242,7 @@ def _text(file: ConfigFile, option: "Option", value: Any) -> str:
 
 
 def _is_meant_as_path(folder: Path, option: "Option", text: str) -> bool:
-    """Whether a text is a path: a name of a model, - and a URL are none."""
+    """Whether a text is a path, and not a model name, - or a URL."""
     if text == "-" or is_url(text):
         return False
     is_name_too = "NAME" in (option.metavar or "").split("|")
@@ -247,7 +250,7 @@ def _is_meant_as_path(folder: Path, option: "Option", text: str) -> bool:
 
 
 def _input_value(folder: Path, text: str) -> str:
-    """Take the file of `NAME=FILE.npy` and of `NAME=FILE.csv:COLUMN` relative to the folder of the configuration."""
+    """Make the file in `NAME=FILE.npy` or `NAME=FILE.csv:COLUMN` relative to the folder of the configuration file."""
     name, _, value = text.partition("=")
     path, colon, columns = value.partition(".csv:")
     if colon or value.endswith(".npy"):

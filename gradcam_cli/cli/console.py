@@ -1,4 +1,4 @@
-"""What people see: messages on stderr, and progress."""
+"""Messages on stderr, and progress."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from gradcam_cli.text import counted, printable
 
 @dataclass(frozen=True)
 class Verbosity:
-    """What people want to see: `progress` is None where neither --progress nor --no-progress was given."""
+    """How much is printed. `progress` is None if neither --progress nor --no-progress was given."""
 
     quiet: bool = False
     verbose: bool = False
@@ -26,7 +26,7 @@ class Verbosity:
 
 @dataclass(frozen=True)
 class Records:
-    """Where records go, one a line: a file, `-` for stdout, or nowhere; `overlay` to stdout instead of a folder."""
+    """The file of the records, one per line; `-` for stdout, None for no file. `overlay`: stdout takes the overlay."""
 
     jsonl: str | None = None
     overlay: bool = False
@@ -37,18 +37,18 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(message: str) -> None:
-    """Print a message for people on stderr, with options in place of the arguments that it names."""
+    """Print a message to stderr; names of arguments in it become names of options."""
     click.echo(printable(as_options(message)), err=True)
 
 
 def show_list(rows: Sequence[Any], table: Callable[[Any], str], *, as_json: bool) -> None:
-    """Print rows, which are dataclasses, on stdout: as JSON for programs, or as their table for people."""
+    """Print dataclass rows to stdout, as JSON or as a table."""
     click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else printable(table(rows)))
 
 
 @contextmanager
 def busy(what: str, *, quiet: bool) -> Iterator[None]:
-    """Show on a terminal, and on nothing else, what the program is doing, as long as it does it."""
+    """Show a message on stderr during the block, if stderr is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -63,7 +63,7 @@ def busy(what: str, *, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def download_bar(name: str, size: int) -> Iterator[Callable[[int], Any]]:
-    """Show a download; takes the bytes of each chunk."""
+    """Show the progress of a download; the caller passes the number of bytes of each chunk."""
     from tqdm import tqdm
 
     with tqdm(total=size or None, desc=name, unit="B", unit_scale=True, file=sys.stderr) as bar:
@@ -71,10 +71,10 @@ def download_bar(name: str, size: int) -> Iterator[Callable[[int], Any]]:
 
 
 class Progress:
-    """Progress over images or passes: a bar on a terminal, a plain line now and then elsewhere, or nothing."""
+    """Progress of images or forward passes: a bar on a terminal, otherwise a line every ten seconds, or nothing."""
 
     def __init__(self, total: int, *, wanted: bool | None, quiet: bool, unit: str = "image") -> None:
-        """`wanted` is --progress/--no-progress, None where neither was said."""
+        """Take the total; `wanted` is --progress or --no-progress, None if neither was given."""
         self._unit = unit
         self._advancing = threading.Lock()
         terminal = sys.stderr.isatty()
@@ -90,12 +90,12 @@ class Progress:
             self._bar = tqdm(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
 
     def close(self) -> None:
-        """Leave the bar where it got to."""
+        """Close the bar and leave its last state on the terminal."""
         if self._bar is not None:
             self._bar.close()
 
     def extend(self, count: int) -> None:
-        """Add to what there is to do; less where `count` is negative."""
+        """Add `count`, which may be negative, to the total."""
         with self._advancing:
             self._total += count
             if self._bar is not None:
@@ -103,7 +103,7 @@ class Progress:
                 self._bar.refresh()
 
     def advance(self, count: int = 1) -> None:
-        """So much more is done; from any thread."""
+        """Add `count` to what is done; may be called from any thread."""
         with self._advancing:
             self._done += count
             if self._bar is not None:
@@ -113,7 +113,7 @@ class Progress:
                 say(f"{self._done} of {counted(self._total, self._unit)}")
 
     def say(self, message: str) -> None:
-        """Print a line without breaking the bar."""
+        """Print a line above the bar."""
         if self._bar is not None:
             self._bar.clear()
             say(message)

@@ -21,7 +21,7 @@ from gradcam_cli.text import printable, size_text
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
 
-# Where a person makes a shell complete the program.
+# The files in which a user sets up the completion of a shell.
 STARTUP_FILES = {
     "bash": (".bashrc", ".bash_profile", ".profile", ".bash_completion"),
     "zsh": (".zshrc", ".zprofile"),
@@ -33,17 +33,17 @@ STARTUP_FILES = {
     epilog=examples(
         "gradcam-cli doctor",
         "gradcam-cli doctor --json | jq .checks",
-        exit_codes="0 every engine explains the built-in picture as it should, 1 one does not.",
+        exit_codes="0 every engine reproduces the stored result, 1 an engine does not.",
     )
 )
-@list_option("Print one JSON object.")
+@list_option("Print a JSON object.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Describe this installation, and try it: the text to put into a bug report.
+    """Describe and test this installation, for a bug report.
 
-    Shows versions, engines and their devices, features of the CPU, the cache, weights at hand, extras, completion and
-    the configuration. Then each engine explains a built-in picture with the embedded model, and the result is
-    compared with the stored one. The home folder and the user's name are left out; nothing is sent anywhere.
+    Shows versions, engines and their devices, CPU features, the cache, weights on this machine, extras, completion and
+    the configuration. Then each engine explains a built-in image with the embedded model, and the result is compared
+    with the stored result. The home folder and the user name are removed from the text. Nothing is sent anywhere.
     """
     with quiet_libraries(verbose=False):
         record = _record(ctx)
@@ -75,7 +75,7 @@ def _record(ctx: click.Context) -> dict[str, Any]:
 
 
 def _configuration(ctx: click.Context) -> dict[str, Any]:
-    """Tell the file, and the names of the variables; their values may be secret."""
+    """Give the path of the file and the names of the variables, but not their values, which may be secret."""
     try:
         file = file_of(ctx)
         found = str(file.path) if file else None
@@ -104,7 +104,7 @@ def _user() -> str:
 
 
 def _lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """Lay the report out for people."""
+    """Format the report as text lines."""
     machine, cache = record["machine"], record["cache"]
     yield from _section("Versions", record["versions"])
     features = "unknown" if machine["features"] is None else " ".join(machine["features"]) or "none of interest"
@@ -125,14 +125,14 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     configuration, completion = record["configuration"], record["completion"]
     places = {
         "cache": f"{cache['folder']}, {cache['entries']} entries, {size_text(cache['bytes'])}, {state}",
-        "weights at hand": " ".join(record["weights"]) or "none",
+        "weights": " ".join(record["weights"]) or "none",
         "configuration": configuration["file"] or "no file",
         "variables": " ".join(configuration["variables"]) or "none",
         "shell": completion["shell"] or "unknown",
-        "completion in": " ".join(completion["set_up"]) or "no shell (gradcam-cli help completion)",
+        "completion in": " ".join(completion["set_up"]) or "no shell (see gradcam-cli help completion)",
     }
     yield from _section("Places and settings", places)
-    yield "Built-in picture"
+    yield "Built-in image"
     yield from (f"  {_check_line(check)}" for check in record["checks"])
 
 

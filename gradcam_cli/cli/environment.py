@@ -1,4 +1,4 @@
-"""Environment variables that set options: which of them set none."""
+"""Find environment variables with the prefix of the program that set no option."""
 
 import os
 from collections.abc import Iterator
@@ -13,11 +13,14 @@ def unknown_variables(ctx: click.Context) -> Iterator[str]:
     """Give a line for each variable of the program's prefix that sets no option of any command."""
     prefix = ctx.find_root().auto_envvar_prefix
     given = {name for name in os.environ if prefix and name.startswith(f"{prefix}_")}
-    # All commands are imported only where a variable is none of this one.
+    # All commands are imported only if a variable does not belong to this command.
     given -= known_variables(ctx)
     if given:
         known = {name for each in contexts_of(ctx.find_root()) for name in known_variables(each)}
-        yield from (f"{name} sets no option.{did_you_mean(name, known)}" for name in sorted(given - known))
+        yield from (
+            f"warning: the environment variable {name} sets no option.{did_you_mean(name, known)}"
+            for name in sorted(given - known)
+        )
 
 
 def contexts_of(ctx: click.Context) -> Iterator[click.Context]:

@@ -1,4 +1,4 @@
-"""`gradcam-cli evaluate`: its options, and what becomes of an evaluation's outcome."""
+"""`gradcam-cli evaluate`: its options, and how its results are printed."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -42,7 +42,7 @@ layers_option = option(
     default=EvaluateRequest().layers,
     show_default=True,
     metavar="auto|NAME|PATH",
-    help="Target layer (see `gradcam-cli layers MODEL`); repeatable.",
+    help="Target layer (see `gradcam-cli layers MODEL`). Repeatable.",
 )
 
 
@@ -51,12 +51,13 @@ layers_option = option(
         "gradcam-cli evaluate photos/ --method gradcam --method gradcam++ -o study/",
         "gradcam-cli evaluate photos/ --method gradcam --method gradcam++ --grid 2x2 --metrics all -o study/",
         "gradcam-cli evaluate photos/ --method gradcam++ --fail-under average-drop=30 --fail-under increase=20",
-        exit_codes="0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 5 a --fail-under was\n"
-        f"crossed, 130 Ctrl-C.\n\n{definitions()}",
+        exit_codes="0 all images measured, 1 an image failed, 2 wrong usage, 3 model error, 4 machine error\n"
+        f"such as a full disk, 5 a figure is worse than its --fail-under, 130 Ctrl-C.\n\n{definitions()}",
     )
 )
 @inputs_and_output(
-    "FOLDER", "Folder for evaluation.json, evaluation.jsonl and curves.png; without it there is only the table."
+    "FOLDER",
+    "Output folder for evaluation.json, evaluation.jsonl and curves.png. Without it only the table is printed.",
 )
 @setting_options(EvaluateRequest, "model")
 @model_options(layers_option)
@@ -68,8 +69,8 @@ layers_option = option(
     show_default=True,
     callback=parsed_by(parse_groups),
     metavar="GROUP,...",
-    help=f"What to measure: {', '.join(GROUPS)} or {ALL}. One pass more an image and method for drop and adcc, one a "
-    "step for deletion and insertion.",
+    help=f"What to measure: {', '.join(GROUPS)} or {ALL}. For each image and method, drop and adcc need one more "
+    "forward pass; deletion and insertion need one for each step.",
 )
 @setting_options(EvaluateRequest, "steps", "baseline", "grid", "boxes_csv", "gates")
 @engine_options
@@ -78,14 +79,17 @@ layers_option = option(
 @talk_options
 @click.pass_context
 def evaluate(ctx: click.Context, /, **options: Any) -> None:
-    """Measure which explanation to believe: compare methods and layers on the pictures of INPUT.
+    """Measure the quality of explanations: compare methods and layers on the images of INPUT.
 
-    The table goes to stdout; figures, one row for each image and method, and a plot of the curves go to a folder.
+    Prints a table to stdout. With --out, also writes all figures, one row for each image and method, and a plot of the
+    deletion and insertion curves.
     """
     if STDIO in options["paths"]:
-        raise UsageError("A picture on stdin can be read only once: evaluate wants files.")
+        raise UsageError(
+            "evaluate reads each image more than once, so it cannot read stdin (-). Name files or folders."
+        )
     if options["output"] == STDIO:
-        raise UsageError("The table goes to stdout by itself; -o is a folder.")
+        raise UsageError("-o must be a folder, not -. The table is always printed to stdout.")
     check_inputs(options)
     request = _request(options)
     verbosity = verbosity_of(options)
@@ -94,7 +98,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _request(options: Mapping[str, Any]) -> EvaluateRequest:
-    """Make the one request that the library takes out of the options."""
+    """Make the request for the library from the options."""
     given = keywords(options, "layer", "gates", *CI_OPTIONS) | {"layers": options["layer"]}
     return with_gates(evaluate_request(options["paths"], options["output"] or None, given), options["gates"])
 
@@ -114,7 +118,7 @@ def _run(request: EvaluateRequest, verbosity: Verbosity, options: Mapping[str, A
 
 
 def _tell(evaluation: "Evaluation", request: EvaluateRequest, *, quiet: bool) -> int:
-    """Print the table on stdout, and what else people should know on stderr; gives the exit code."""
+    """Print the table to stdout and messages to stderr; give the exit code."""
     from gradcam_cli.evaluation.table import table
 
     if evaluation.summary.counts["ok"]:
@@ -122,7 +126,7 @@ def _tell(evaluation: "Evaluation", request: EvaluateRequest, *, quiet: bool) ->
     for line in evaluation.summary.unchanged():
         say(f"warning: {line}")
     if not quiet:
-        where = f" -> {request.output}" if request.output else "; nothing was written (-o FOLDER)"
+        where = f" -> {request.output}" if request.output else "; no files were written (use -o FOLDER to write them)"
         say(f"{evaluation.outcome()}{where}")
     for line in evaluation.crossed:
         say(f"--fail-under: {line}")

@@ -1,4 +1,4 @@
-"""`gradcam-cli explain`: its options, and which of them contradict each other."""
+"""`gradcam-cli explain`: its options, and the checks for contradictions between them."""
 
 import os
 import sys
@@ -34,8 +34,8 @@ from gradcam_cli.urls import place
 if TYPE_CHECKING:
     from gradcam_cli.engines.selection import Engines
 
-NOWHERE = "Say where the results go: -o FOLDER (or -o - for one overlay, or --jsonl - for records only)."
-TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay.jpg)."
+NOWHERE = "No output is given. Use -o FOLDER, or -o - for one overlay, or --jsonl - for records only."
+TO_TERMINAL = "The overlay is a JPEG file and stdout is a terminal. Redirect it: -o - > overlay.jpg."
 
 
 @command(
@@ -43,12 +43,20 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
         "gradcam-cli explain photos/ -o out/",
         "gradcam-cli explain cat.jpg -o - --model efficientnetlite0 > overlay.jpg",
         "find . -name '*.png' -print0 | gradcam-cli explain --files-from - -0 --jsonl - | jq .classes[0]",
-        exit_codes="0 all done, 1 some image failed, 2 usage, 3 model, 4 stopped by the machine, 130 Ctrl-C.",
+        exit_codes="0 all images explained, 1 an image failed, 2 wrong usage, 3 model error, 4 machine error\n"
+        "such as a full disk, 130 Ctrl-C.",
     )
 )
-@inputs_and_output("FOLDER|-", "Folder for overlays and sidecars; - writes the one overlay to stdout.")
+@inputs_and_output(
+    "FOLDER|-", "Output folder for overlays and sidecars. -: write the overlay of a single image to stdout."
+)
 @setting_options(ExplainRequest, "shard")
-@option("--dry-run", group="output", is_flag=True, help="Print what would be explained, and where it would be written.")
+@option(
+    "--dry-run",
+    group="output",
+    is_flag=True,
+    help="Print the images that would be explained and the files that would be written.",
+)
 @setting_options(ExplainRequest, "model")
 @model_options(setting_options(ExplainRequest, "layer", "layers"))
 @setting_options(ExplainRequest, "method", "score", "smooth", "noise", "flip", "max_channels")
@@ -58,33 +66,42 @@ TO_TERMINAL = "An overlay is a JPEG: send it to a file or a pipe (-o - > overlay
 @setting_options(ExplainRequest, "alpha", "colormap", "quality", "max_side", "boxes", "draw_boxes", "mask")
 @setting_options(ExplainRequest, "layout", "caption", "colorbar", "font")
 @option(
-    "--overwrite", group="output", is_flag=True, help="Explain everything anew, also what an earlier run has finished."
+    "--overwrite",
+    group="output",
+    is_flag=True,
+    help="Explain all images again, also those that an earlier run has finished.",
 )
-@option("--retry-failed", group="output", is_flag=True, help="Take only the inputs whose sidecar reports a failure.")
-@option("--verify", group="output", is_flag=True, help="Compare hashes, too, before taking an image for finished.")
+@option("--retry-failed", group="output", is_flag=True, help="Explain only the images whose sidecar reports a failure.")
+@option(
+    "--verify",
+    group="output",
+    is_flag=True,
+    help="Compare hashes too, not only sizes and times, to find finished images.",
+)
 @setting_options(ExplainRequest, "sample_range", "max_pixels", "max_file_bytes", "isolate_decoder", "max_failures")
-@option("--fail-fast", group="limits", is_flag=True, help="Stop after the first failure.")
+@option("--fail-fast", group="limits", is_flag=True, help="Stop after the first failed image.")
 @setting_options(ExplainRequest, "save_maps", "format", "images_per_file")
 @option(
     "--report",
     group="output",
     is_flag=True,
-    help="Make an HTML page of the output folder, too (see `gradcam-cli report`).",
+    help="Also write an HTML page about the output folder (see `gradcam-cli report`).",
 )
 @option(
     "--jsonl",
     group="output",
     metavar="FILE|-",
-    help="Write one record a line, as images are done; an object of a store at the end.",
+    help="Write one JSON record per line when an image is done. -: write to stdout. An object of a store is written "
+    "at the end.",
 )
 @ci_options
 @talk_options
 @click.pass_context
 def explain(ctx: click.Context, /, **options: Any) -> None:
-    """Explain what the model saw in each INPUT: an overlay JPEG and a JSON sidecar.
+    """Explain each INPUT: write an overlay JPEG and a JSON sidecar.
 
-    INPUT is a picture, a folder of them, or - for one picture on stdin. The tree of a folder is mirrored in the
-    output folder: photos/a/cat.png becomes out/a/cat.png.overlay.jpg and out/a/cat.png.json.
+    INPUT is an image, a folder of images, or - for one image on stdin. Sub-folders are kept in the output folder:
+    a/cat.png in a folder INPUT becomes OUT/a/cat.png.overlay.jpg and OUT/a/cat.png.json.
     """
     refuse(_contradictions(options))
     check_inputs(options)
@@ -95,7 +112,7 @@ def explain(ctx: click.Context, /, **options: Any) -> None:
             ctx.exit(_preview(request, verbosity, ctx.obj))
         records = Records(options["jsonl"], overlay=options["output"] == STDIO)
         if options["report"]:
-            # A page of somebody else is refused before the run, not after it.
+            # A page that this program did not write is refused before the run, not after it.
             from gradcam_cli.report.report import refuse_foreign_page
 
             refuse_foreign_page(place(options["output"]))
@@ -132,7 +149,7 @@ def _run(
 
 
 def _request(options: Mapping[str, Any]) -> ExplainRequest:
-    """Make the one request that the library takes out of the options."""
+    """Make the request for the library from the options."""
     given = keywords(
         options, "jsonl", "dry_run", "overwrite", "retry_failed", "verify", "fail_fast", "report", *CI_OPTIONS
     )
@@ -142,7 +159,7 @@ def _request(options: Mapping[str, Any]) -> ExplainRequest:
 
 
 def _resumes(options: Mapping[str, Any]) -> list[str]:
-    """Give what was asked about images that an earlier run has explained; more than one contradict each other."""
+    """Give the options that decide about images of an earlier run; they exclude each other."""
     return [name for name in get_args(Resume) if options.get(name.replace("-", "_"))]
 
 
@@ -151,7 +168,7 @@ def _has_folder(options: Mapping[str, Any]) -> bool:
 
 
 def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | None") -> int:
-    """Print what the run would explain, leaving out what an earlier run has finished; nothing is written."""
+    """Print the images that the run would explain, without those that an earlier run has finished."""
     from gradcam_cli.cli.observer import ConsoleObserver
     from gradcam_cli.runs.explain import preview
 
@@ -162,7 +179,7 @@ def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | 
         say(line)
     for source in found.pictures:
         line = f"{source.path}\t{found.where(source)}"
-        # A terminal must not obey what a name tells it; a pipe gets names as they are.
+        # A name may contain control characters: they are escaped on a terminal, and unchanged in a pipe.
         click.echo(ascii(line)[1:-1] if sys.stdout.isatty() else os.fsencode(line))
     if not verbosity.quiet:
         say(found.summary())
@@ -170,7 +187,7 @@ def _preview(request: ExplainRequest, verbosity: Verbosity, engines: "Engines | 
 
 
 def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
-    """Give what options can say against each other: whether they do, and what a person should do."""
+    """Give the possible contradictions between options: whether each is present, and its error message."""
     output, jsonl, dry_run, no_folder = (
         options["output"],
         options["jsonl"],
@@ -185,16 +202,22 @@ def _contradictions(options: Mapping[str, Any]) -> list[tuple[Any, str]]:
     resumes = [f"--{name}" for name in _resumes(options)]
     stops_twice = options["fail_fast"] and options["max_failures"]
     return [
-        (stdin_twice, "stdin can be a picture or a list of paths, not both."),
+        (stdin_twice, "stdin cannot be both an image (-) and a list of paths (--files-from -). Use only one of them."),
         (nowhere and jsonl is None, NOWHERE),
-        (overlay and jsonl == STDIO, "stdout can take the overlay or the records, not both."),
+        (
+            overlay and jsonl == STDIO,
+            "stdout cannot take both the overlay (-o -) and the records (--jsonl -). Use only one of them.",
+        ),
         (overlay and not dry_run and sys.stdout.isatty(), TO_TERMINAL),
-        (options["save_maps"] and no_folder, "--save-maps writes beside the sidecars: it needs -o FOLDER."),
-        (options["format"] != "files" and no_folder, "--format is that of an output folder: it needs -o FOLDER."),
-        (options["report"] and no_folder, "--report is a page of an output folder: it needs -o FOLDER."),
-        (nowhere and painted, f"{flags}: overlays are written to a folder or to stdout, so this needs -o."),
-        (len(resumes) > 1, f"{' and '.join(resumes)} contradict each other: give one of them."),
-        (resumes and no_folder, f"{' '.join(resumes)} is about an output folder: it needs -o FOLDER."),
-        (options["report"] and options["shard"], "--report needs all shards: gradcam-cli merge makes it."),
-        (stops_twice, "--fail-fast is --max-failures 1: give one of them."),
+        (options["save_maps"] and no_folder, "--save-maps writes files to the output folder: it needs -o FOLDER."),
+        (options["format"] != "files" and no_folder, "--format is the format of an output folder: it needs -o FOLDER."),
+        (options["report"] and no_folder, "--report writes a page about an output folder: it needs -o FOLDER."),
+        (nowhere and painted, f"{flags} changes overlays, but no overlay is written. Use -o FOLDER or -o -."),
+        (len(resumes) > 1, f"{' and '.join(resumes)} contradict each other: use only one of them."),
+        (resumes and no_folder, f"{' '.join(resumes)} reads an output folder: it needs -o FOLDER."),
+        (
+            options["report"] and options["shard"],
+            "--report needs all shards. Use gradcam-cli merge --report after the last shard.",
+        ),
+        (stops_twice, "--fail-fast is the same as --max-failures 1: use only one of them."),
     ]

@@ -10,7 +10,7 @@ from gradcam_cli.cli.options import examples
 @argument("names", metavar="[COMMAND]...", nargs=-1)
 @click.pass_context
 def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Show the help of the program, or of COMMAND."""
+    """Show the help of the program or of COMMAND."""
     shown = ctx.find_root()
     for name in names:
         if not isinstance(shown.command, click.Group):

@@ -1,4 +1,4 @@
-"""The inputs of a command: what contradicts itself."""
+"""Checks of the options that name the inputs of a command."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,20 +18,20 @@ def refuse(contradictions: Iterable[tuple[Any, str]]) -> None:
 
 
 def check_inputs(options: Mapping[str, Any]) -> None:
-    """Refuse options of inputs that contradict each other, and URLs in which no result can stay.
+    """Refuse contradicting options, and URLs of stores that cannot keep results.
 
     Raises:
-        UsageError: there is something to refuse.
+        UsageError: an option is refused.
     """
     listed, quiet = options["files_from"], options["quiet"]
     refuse(
         [
             (
                 not (options["paths"] or listed),
-                "There is no INPUT. Name pictures or folders, or give a list by --files-from.",
+                "There is no INPUT. Name image files or folders, or give a list with --files-from.",
             ),
-            (options["null_separated"] and not listed, "-0 is about the list of --files-from."),
-            (quiet and options["verbose"], "--quiet and --verbose contradict each other: give one of them."),
+            (options["null_separated"] and not listed, "-0 needs --files-from: it describes the list of paths."),
+            (quiet and options["verbose"], "--quiet and --verbose contradict each other: use only one of them."),
         ]
     )
     for name in ("output", "jsonl"):
@@ -39,6 +39,8 @@ def check_inputs(options: Mapping[str, Any]) -> None:
     check_url(options.get("jsonl") or "")
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if STDIO in options["paths"] and terminal:
-        raise UsageError("- reads a picture from stdin, which is a terminal here: send one (explain - < cat.jpg).")
+        raise UsageError(
+            "INPUT - reads an image from stdin, but stdin is a terminal. Redirect a file: explain - < cat.jpg"
+        )
     if options["files_from"] == STDIO and terminal:
-        say("Reading paths from the terminal, one a line; Ctrl-D ends the list.")
+        say("Reading paths from the terminal, one per line. Ctrl-D ends the list.")

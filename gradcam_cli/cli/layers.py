@@ -22,10 +22,10 @@ from gradcam_cli.settings import ModelSettings
 @list_option()
 @verbose_option
 def layers(as_json: bool, verbose: bool, **options: Any) -> None:
-    """List the layers of MODEL that can be explained, and the one that `auto` would choose.
+    """List the layers of MODEL that can be explained, and the layer that `auto` chooses.
 
-    MODEL is a name (see `gradcam-cli models`) or a .keras, .h5, .onnx or OpenVINO .xml file. No weights are
-    downloaded for it.
+    MODEL is a name (see `gradcam-cli models`) or a .keras, .h5, .onnx or OpenVINO .xml file. Weights are not
+    downloaded.
     """
     with quiet_libraries(verbose=verbose):
         from gradcam_cli.engines.layer_list import list_model_layers

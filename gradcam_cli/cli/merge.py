@@ -16,28 +16,30 @@ from gradcam_cli.urls import Url
     epilog=examples(
         "gradcam-cli merge out/",
         "gradcam-cli merge out-1/ out-2/ out-3/ -o out/ --report",
-        exit_codes="0 merged, 2 a shard is missing or differs, a folder is in use, 4 stopped by the machine.",
+        exit_codes="0 merged, 2 a shard is missing or different, or a folder is in use, 4 machine error\n"
+        "such as a full disk.",
     )
 )
 @click.argument("runs", metavar="RUN...", type=AnyPlace(), nargs=-1, required=True)
-@out_option("Folder of the merged run.  [default: RUN, where there is one]", "OUT")
+@out_option("Output folder of the merged run.  [default: RUN, if there is only one]", "OUT")
 @option(
     "--report",
     group="output",
     is_flag=True,
-    help="Make an HTML page of the merged run, too (see `gradcam-cli report`).",
+    help="Also write an HTML page about the merged run (see `gradcam-cli report`).",
 )
-@quiet_option("Say nothing but errors.")
+@quiet_option("Print only errors.")
 def merge(runs: tuple[Path | Url, ...], output: Path | Url | None, report: bool, quiet: bool) -> None:
-    """Make one run of the shards that `explain --shard K/N` has written.
+    """Merge the shards that `explain --shard K/N` has written into one run.
 
-    RUN is the folder that all shards wrote to, or one of several. Their records are added up to OUT/run.json, and the
-    outputs of several folders are linked into OUT, or copied. A missing shard is named, and nothing is written then.
+    RUN is the output folder of all shards, or one of several output folders. The records of the shards are combined in
+    OUT/run.json. The results in several folders are linked or copied into OUT. If a shard is missing, an error names it
+    and nothing is written.
     """
     from gradcam_cli.results.merging import merge_runs, summary
 
     if report:
-        # A page of somebody else is refused before the merge, not after it.
+        # A page that this program did not write is refused before the merge, not after it.
         from gradcam_cli.report.report import refuse_foreign_page
 
         refuse_foreign_page(output or runs[0])

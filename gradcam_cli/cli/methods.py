@@ -15,7 +15,7 @@ from gradcam_cli.cli.wording import as_options
 )
 @list_option()
 def methods(as_json: bool) -> None:
-    """List the methods: what they do, what they cost in forward passes, and what head they need."""
+    """List the methods: their maps, the number of forward passes for an image, and the head that they need."""
     from gradcam_cli.methods.listed import listed_methods, methods_table
 
     show_list(listed_methods(as_options), methods_table, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What people see of a run or an evaluation: lines on stderr, progress, and one record a line where they are wanted."""
+"""The console output of a run or an evaluation: messages and progress on stderr, and records, one per line."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ConsoleObserver(TextObserver, StudyObserver):
-    """Prints what a run or an evaluation reports, and writes the records of a run; to be closed at the end."""
+    """Prints the events of a run or an evaluation, and writes the records of a run. Must be closed at the end."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
         records: Records = NO_RECORDS,
         receive: Callable[[Record], None] | None = None,
     ) -> None:
-        """Print nothing yet; `receive` takes each record of a run, or each row of an evaluation."""
+        """Take the request; `receive` is called with each record of a run, or each row of an evaluation."""
         super().__init__(request, self._print, quiet=verbosity.quiet, verbose=verbosity.verbose)
         self._verbosity = verbosity
         self._records = records
@@ -45,7 +45,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
         self._open = ExitStack()
         self._progress: Progress | None = None
         self._decoder_lines = DecoderLines(say)
-        # What is said where a signal stops the run now.
+        # The message that is printed if a signal stops the run.
         self.interruption = "Interrupted."
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
         self._open.close()
 
     def busy(self, what: str) -> AbstractContextManager[None]:
-        """Show on a terminal what is done."""
+        """Show on a terminal what the program is doing."""
         return busy(what, quiet=self._verbosity.quiet)
 
     def downloading(self, name: str, size: int) -> AbstractContextManager[Callable[[int], Any]]:
@@ -61,19 +61,19 @@ class ConsoleObserver(TextObserver, StudyObserver):
         return download_bar(name, size)
 
     def listen(self, name: str, admit: "Admit") -> "AbstractContextManager[Admit]":
-        """Report what native decoders print, with --verbose; otherwise nothing of it is shown."""
+        """With --verbose, print the messages of native decoders."""
         return self._decoder_lines.listen(name, admit) if self._verbosity.verbose else super().listen(name, admit)
 
     def found(self, found: "Found") -> None:
-        """Say what was left out."""
+        """Print the inputs that were left out."""
         super().found(found)
         if self._records.overlay and len(found.sources) > 1:
-            raise UsageError(f"-o - writes one overlay, but there are {len(found.sources)} inputs. Use -o FOLDER.")
+            raise UsageError(f"-o - writes only one overlay, but there are {len(found.sources)} inputs. Use -o FOLDER.")
 
     def opened(self, model: OpenedModel) -> None:
-        """Say what was chosen."""
+        """Print what was chosen for the model."""
         if self._records.overlay and model.several_targets:
-            raise UsageError("-o - writes one overlay, but several classes are to be explained. Use -o FOLDER.")
+            raise UsageError("-o - writes only one overlay, but several classes are to be explained. Use -o FOLDER.")
         super().opened(model)
 
     def started(self, total: int) -> None:
@@ -82,7 +82,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
         self._show_progress(total, "image")
 
     def record(self, record: Record, *, before: bool) -> None:
-        """Write the record, and say what failed."""
+        """Write the record, and print its failure."""
         self.row(record)
         if self._lines:
             write_line(self._lines, record, self._records.jsonl)
@@ -91,35 +91,35 @@ class ConsoleObserver(TextObserver, StudyObserver):
             self._progress.advance()
 
     def finished(self, tally: "Tally", *, interrupted: bool) -> None:
-        """Sum up below the closed progress bar."""
+        """Close the progress bar and print the summary."""
         self._open.close()
         self._progress = None
         self.interruption = ""
         super().finished(tally, interrupted=interrupted)
 
     def measuring(self, passes: int) -> None:
-        """Show progress over passes."""
+        """Show progress of forward passes."""
         self._show_progress(passes, "pass")
-        self.interruption = "Interrupted: the rows that were written stay valid, and there is no summary."
+        self.interruption = "Interrupted. The rows that were written stay valid; there is no summary."
 
     def extended(self, passes: int) -> None:
-        """Show that there is more to do."""
+        """Add passes to the total of the progress bar."""
         if self._progress:
             self._progress.extend(passes)
 
     def advanced(self, passes: int) -> None:
-        """Show that more is done."""
+        """Advance the progress bar."""
         if self._progress:
             self._progress.advance(passes)
 
     def row(self, row: Record) -> None:
-        """Pass it on, with the options in place of the arguments that its message names."""
+        """Pass the row on; names of arguments in its message become names of options."""
         if self._receive:
             message = row.get("message")
             self._receive({**row, "message": as_options(message)} if message else row)
 
     def failed(self, image: "Unexplained") -> None:
-        """Say which image could not be measured, and why."""
+        """Print the image that could not be measured, and the reason."""
         self.warn(f"{image.source.relative!r}: {image.error.reason}: {image.error}")
 
     def _show_progress(self, total: int, unit: str) -> None:
@@ -132,7 +132,7 @@ class ConsoleObserver(TextObserver, StudyObserver):
 
 @contextmanager
 def stoppable(observer: ConsoleObserver) -> Iterator[None]:
-    """Let signals stop what runs in this context: its observer says so, and the command ends with their exit code."""
+    """Let signals stop the block: print the observer's message, and exit with the exit code of the signal."""
     try:
         with stopped_by_signals(), closing(observer):
             yield

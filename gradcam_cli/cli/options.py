@@ -1,4 +1,4 @@
-"""Options of the commands, made of what the settings say about themselves; how they are written at a shell."""
+"""Options of the commands, made from the descriptions of the settings, and how they are written on a command line."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ from gradcam_cli.settings import InputSettings, ModelSettings
 from gradcam_cli.urls import Url, is_url, place, refuse_url, shown
 
 STDIO = "-"
-# A store in the memory of the process, for tests: what is written there is lost when the command ends.
+# A store in the memory of the process, for tests. Its contents are lost when the command ends.
 LOST_AT_THE_END = "memory://"
-# Options that are not called as their setting is.
+# Options whose name differs from the name of their setting.
 FLAGS = {
     "classes": "--class",
     "gates": "--fail-under",
@@ -36,14 +36,14 @@ SHORT = {"model": ("-m",)}
 
 
 class LocalPath(click.Path):
-    """A path on this machine, relative or absolute; a URL is refused, of which the file system would make folders."""
+    """A path on this machine, relative or absolute. A URL is refused, because it would be taken for nested folders."""
 
     def __init__(self) -> None:
         """Give paths as `Path`."""
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a URL before its two slashes become one."""
+        """Refuse a URL; a `Path` of it would lose one of its two slashes."""
         if isinstance(value, str):
             refuse_url(value)
         return super().convert(value, param, ctx)
@@ -60,10 +60,10 @@ class AnyPlace(LocalPath):
 
 
 class OutputPlace(AnyPlace):
-    """A place that a command writes to."""
+    """A path or URL that a command writes to."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a store in which no result can stay."""
+        """Refuse a store that cannot keep results."""
         if isinstance(value, str):
             refuse_lost(value)
         return super().convert(value, param, ctx)
@@ -77,8 +77,8 @@ def refuse_lost(target: str) -> None:
     """
     if target.lower().startswith(LOST_AT_THE_END):
         raise UsageError(
-            f"{shown(target)}: a store in memory ends with the process, and the results with it. "
-            "Name a folder, or a place in a store such as s3://bucket/results."
+            f"{shown(target)}: a store in memory is lost when the command ends. Use a folder, or an object store such "
+            "as s3://bucket/results."
         )
 
 
@@ -88,13 +88,13 @@ def option_name(setting: str) -> str:
 
 
 def setting_options(settings: type[Any], *names: str) -> Decorator:
-    """Make an option of each of these settings: its type, range, default and help are those of the settings."""
+    """Make one option for each of these settings, with the type, range, default and help text of the setting."""
     known = options_of(settings)
     return together(*(_option(name, known[name]) for name in names))
 
 
 def together(*options: Decorator) -> Decorator:
-    """Several options as one decorator, listed in `--help` in this order."""
+    """Combine several options in one decorator; `--help` lists them in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for each in reversed(options):
@@ -105,7 +105,7 @@ def together(*options: Decorator) -> Decorator:
 
 
 def parsed_by(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """Give what reads the text of an option, or each of its texts; a text that cannot be read is a usage error."""
+    """Make a click callback that parses the text of an option; a `ValueError` of `parse` becomes a usage error."""
 
     def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         try:
@@ -122,7 +122,7 @@ def _option(name: str, setting: Setting) -> Decorator:
     kind, doc, default = setting.kind, setting.doc, setting.default
     flag = option_name(name)
     otherwise = f"  [default: {doc.otherwise.format(default)}]" if doc.otherwise else ""
-    # Where something else than the default is said, the command wants to know whether the option was given.
+    # The default is None if the help shows another text for it: the command checks whether the option was given.
     default = default if doc.otherwise is None else None
     return option(
         *SHORT.get(name, ()),
@@ -149,7 +149,7 @@ def _type(setting: Setting) -> click.ParamType[Any] | None:
         return click.IntRange(doc.low, doc.high)
     if float in members:
         return FloatRange(doc.low if doc.above is None else doc.above, doc.high, min_open=doc.above is not None)
-    # What may be a URL stays text, which the library reads.
+    # A value that may be a URL stays text; the library parses it.
     return LocalPath() if Path in members and Url not in members else None
 
 
@@ -159,11 +159,11 @@ input_options = setting_options(
 )
 layer_option = setting_options(ModelSettings, "layer")
 engine_options = setting_options(ExplainRequest, "fit", "engine", "precision", "cache", "batch_size")
-verbose_option = option("-v", "--verbose", group="messages", is_flag=True, help="Let TensorFlow speak.")
+verbose_option = option("-v", "--verbose", group="messages", is_flag=True, help="Print the messages of TensorFlow.")
 
 
 def model_options(layer: Decorator = layer_option) -> Decorator:
-    """What describes a model besides its name; `layer` is the option of its layer or layers."""
+    """Combine all options of a model except its name; `layer` is the option of its layer or layers."""
     return together(
         setting_options(ModelSettings, "labels", "labels_from"),
         layer,
@@ -176,14 +176,14 @@ def model_options(layer: Decorator = layer_option) -> Decorator:
 
 
 def examples(*lines: str, head: str = "", exit_codes: str = "") -> str:
-    """Give what stands below the options in `--help`: lines for a shell, and what the exit codes mean."""
+    """Give the end of a `--help` text: example commands, and the meaning of the exit codes."""
     head = head or ("Example" if len(lines) == 1 else "Examples")
     codes = f"\n\b\nExit codes: {exit_codes}\n" if exit_codes else ""
     return "\n".join(["\b", f"{head}:", *(f"  {line}" for line in lines)]) + codes
 
 
 def inputs_and_output(form: str, text: str) -> Decorator:
-    """The inputs of a run, where its results go, and what is taken of the inputs."""
+    """Combine the argument INPUT, the option of the output folder, and the options that select inputs."""
     inputs = argument("paths", metavar="INPUT...", nargs=-1)
     return together(inputs, option("-o", "--out", "output", group="output", metavar=form, help=text), input_options)
 
@@ -191,17 +191,17 @@ def inputs_and_output(form: str, text: str) -> Decorator:
 def out_option(
     text: str, form: str | None = None, *, required: bool = False, kind: type[LocalPath] = OutputPlace
 ) -> Decorator:
-    """The option of the file or folder that a command writes; of this `kind`."""
+    """Make the option of the file or folder that a command writes; `kind` is the type of its value."""
     return option("-o", "--out", "output", group="output", type=kind(), metavar=form, required=required, help=text)
 
 
 def quiet_option(text: str) -> Decorator:
-    """The option of fewer messages."""
+    """Make the option `--quiet`."""
     return option("-q", "--quiet", group="messages", is_flag=True, help=text)
 
 
-def list_option(what: str = "A list for programs.") -> Decorator:
-    """The option of JSON in place of a table."""
+def list_option(what: str = "Print a JSON list.") -> Decorator:
+    """Make the option `--json`, which prints JSON instead of a table."""
     return option("--json", "as_json", group="output", is_flag=True, help=what)
 
 
@@ -212,20 +212,20 @@ talk_options = together(
         default=None,
         help="Show a progress bar.  [default: on a terminal]",
     ),
-    quiet_option("Say only what failed."),
-    option("-v", "--verbose", group="messages", is_flag=True, help="Say more, and let TensorFlow speak."),
+    quiet_option("Print only failures."),
+    option("-v", "--verbose", group="messages", is_flag=True, help="Print more messages, also those of TensorFlow."),
 )
 
 
 def keywords(options: Mapping[str, Any], *own: str) -> dict[str, Any]:
-    """Give the options that are keywords of the library: all but those that are the command line's `own`."""
+    """Give the options that are keywords of the library: all except the command line's `own`."""
     return {name: value for name, value in options.items() if name not in {*OWN, *own}}
 
 
-# Options of `explain` and `evaluate` that are the command line's own, or that their requests take apart.
+# Options of `explain` and `evaluate` that are not keywords of the library.
 OWN = ("paths", "output", "quiet", "verbose", "progress")
 
 
 def verbosity_of(options: Mapping[str, Any]) -> Verbosity:
-    """Read the options of what people want to see."""
+    """Give the verbosity that the options ask for."""
     return Verbosity(options["quiet"], options["verbose"], options["progress"])

@@ -18,24 +18,24 @@ from gradcam_cli.urls import Url
         "gradcam-cli report out/",
         "gradcam-cli report out/ --sort peak-distance --limit 500",
         "gradcam-cli report out/ -o report.html --self-contained",
-        exit_codes="0 written, 2 there is no such run, 4 stopped by the machine.",
+        exit_codes="0 written, 2 RUN is not the output folder of a run, 4 machine error such as a full disk.",
     )
 )
 @click.argument("run", metavar="RUN", type=AnyPlace())
-@out_option("The page.  [default: index.html in the folder RUN]", "FILE")
+@out_option("HTML file to write.  [default: index.html in RUN]", "FILE")
 @setting_options(ReportRequest, "self_contained", "sort", "limit")
-@quiet_option("Say nothing but errors.")
+@quiet_option("Print only errors.")
 def report(run: Path | Url, quiet: bool, **options: Any) -> None:
-    """Make an HTML page of the run in the output folder RUN.
+    """Write an HTML page about the run in the output folder RUN.
 
-    The page shows photographs and heat, distributions, the mean heat of each class, classes with heat at one edge, and
-    failures. It opens in a browser without a network.
+    The page shows images and heatmaps, distributions, the mean heatmap of each class, classes whose heat is at one
+    edge, and failures. A browser opens it without a network connection.
     """
     write_page(ReportRequest(run, **options), quiet=quiet)
 
 
 def write_page(request: ReportRequest, *, quiet: bool) -> None:
-    """Write a report, and say where it is."""
+    """Write a report, and print its path."""
     from gradcam_cli.report.report import write_report
 
     with quiet_libraries(verbose=False):

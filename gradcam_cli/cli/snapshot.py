@@ -16,25 +16,25 @@ from gradcam_cli.urls import Url
         "gradcam-cli snapshot out/ -o explanations.json",
         "gradcam-cli snapshot out/ -o explanations.json --tolerance worst-peak-shift=5",
         "gradcam-cli compare out/ --snapshot explanations.json",
-        exit_codes="0 written, 2 usage, 4 stopped by the machine.",
+        exit_codes="0 written, 2 wrong usage, 4 machine error such as a full disk.",
     )
 )
 @click.argument("run", type=AnyPlace())
-@out_option("The snapshot.", "FILE", required=True)
+@out_option("Snapshot file to write.", "FILE", required=True)
 @option(
     "--tolerance",
     group="limits",
     multiple=True,
     metavar="METRIC=VALUE",
-    help="What `compare --snapshot` accepts, in place of the usual limit of this metric; repeatable. The metrics are "
-    "those of `gradcam-cli compare --help`.",
+    help="Limit of a metric in `compare --snapshot`, instead of its default. Repeatable. `gradcam-cli help compare` "
+    "lists the metrics.",
 )
-@quiet_option("Say nothing.")
+@quiet_option("Print only errors.")
 def snapshot(run: Path | Url, output: Path | Url, tolerance: tuple[str, ...], quiet: bool) -> None:
-    """Keep what a run says of each image in one small file: a test of where a model looks.
+    """Write the results of a run to one small file, to compare later runs with it.
 
-    RUN is an output folder of `explain`. FILE has the hash, the best class, its probability and its map of each image,
-    and the tolerance. `gradcam-cli compare NEW --snapshot FILE` compares a later run with it.
+    RUN is an output folder of `explain`. FILE contains the hash, the best class, its probability and its map for each
+    image, and the tolerance. `gradcam-cli compare NEW --snapshot FILE` compares a later run with it.
     """
     from gradcam_cli.report.snapshot import take_snapshot
 

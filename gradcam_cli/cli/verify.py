@@ -17,11 +17,11 @@ from gradcam_cli.urls import Url, written
         "gradcam-cli verify out/",
         "gradcam-cli verify out/ --json | jq .problems",
         "gradcam-cli verify out/ --prune",
-        exit_codes="0 all is whole, 1 something is not, 2 there is no such folder.",
+        exit_codes="0 no problems, 1 problems, 2 the folder does not exist.",
     )
 )
 @click.argument("folder", metavar="OUT", type=AnyPlace())
-@list_option("Print one JSON object.")
+@list_option("Print a JSON object.")
 @option(
     "--inputs",
     "places",
@@ -29,11 +29,11 @@ from gradcam_cli.urls import Url, written
     multiple=True,
     metavar="PATH",
     type=AnyPlace(),
-    help="Where the inputs are now, if not where run.json names them; repeatable.",
+    help="Where the inputs are now, if they are not at the paths of run.json. Repeatable.",
 )
-@option("--prune", group="output", is_flag=True, help="Remove the outputs whose input is gone.")
+@option("--prune", group="output", is_flag=True, help="Remove the results of inputs that no longer exist.")
 @ci_options
-@quiet_option("Say nothing but what is wrong.")
+@quiet_option("Print only problems.")
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -45,11 +45,11 @@ def verify(
     quiet: bool,
     **files: Path | None,
 ) -> None:
-    """Verify that the output folder OUT is whole.
+    """Check that the output folder OUT is complete and consistent.
 
-    Every sidecar is valid by its schema, every overlay and map has the hash its sidecar tells and can be read,
-    nothing lies there that no sidecar names, every sidecar has the options of its run.json, and its input is still
-    there. Prints one problem a line (the file, a tab, what is wrong with it), and a verdict.
+    Every sidecar must be valid by its schema and have the options of its run.json, and its input must still exist.
+    Every overlay and map must be readable and have the hash that is in its sidecar. Every file must belong to a
+    sidecar. Prints one problem per line (the file, a tab, the problem), and a verdict.
     """
     from gradcam_cli.results.verification import Findings, verify_folder
     from gradcam_cli.results.verify_ci import verify_report

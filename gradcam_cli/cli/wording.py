@@ -1,4 +1,4 @@
-"""The library's messages speak of arguments; people at a shell read of options."""
+"""Replace the names of arguments in the library's messages by the names of options."""
 
 import re
 from functools import cache

@@ -1,1 +1,1 @@
-"""What this machine and this installation can do, and whether an explanation comes out right."""
+"""Description and test of this machine and this installation."""

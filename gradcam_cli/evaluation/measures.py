@@ -1,4 +1,4 @@
-"""What `evaluate` measures: the name, direction and definition of each figure, once for help, table and JSON."""
+"""The measures of `evaluate`: the name, direction and definition of each, for the help, the table and the JSON."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,9 +8,9 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a method: its column in the table, which way is better, and what it is.
+    """One measure of a method: its column in the table, which direction is better, and its definition.
 
-    `group` is the entry of `metrics` that turns it on, or the name of another argument that does.
+    `group` is the entry of `metrics`, or the name of another argument, that selects the measure.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Measure:
 
     @property
     def option(self) -> str:
-        """Its name in the limits of a study."""
+        """The name of the measure in the limits of a study."""
         return self.name.replace("_", "-")
 
     def is_worse(self, value: float, limit: float) -> bool:
@@ -30,15 +30,15 @@ class Measure:
         return value > limit if self.better == "lower" else value < limit
 
 
-# What holds for every definition below.
+# The words that the definitions below use.
 CONVENTIONS = {
-    "class": "the class predicted on the original picture; Y is its probability there",
-    "heat": "the map divided by its maximum, bilinear to the input's resolution, over the picture (padding is left out "
-    "and left alone)",
-    "masked": "the picture's pixels, 0..255, multiplied by the heat, then preprocessed; O is the class's probability "
-    "there",
-    "figure": "mean over images, its standard error (sample deviation / sqrt(count)), and count",
-    "flat": "a map without any heat counts: it masks everything, hits no box and no cell, and has no coherency",
+    "class": "the class predicted for the original image; Y is its probability",
+    "heat": "the map divided by its maximum and resized bilinearly to the input size; padding has no heat and is not "
+    "changed",
+    "masked": "the pixels 0..255 of the image multiplied by the heat, then preprocessed; O is the probability of the "
+    "class for this masked image",
+    "figure": "mean over images, its standard error (sample standard deviation / sqrt(count)), and count",
+    "flat": "a map without heat is counted: it masks every pixel, hits no box and no cell, and its coherency is 0",
 }
 
 MEASURES = {
@@ -50,27 +50,27 @@ MEASURES = {
             "drop",
             "lower",
             True,
-            "100 max(0, Y - O) / Y: what masking by the heat takes from the class",
+            "100 max(0, Y - O) / Y: relative loss of probability in the masked image",
         ),
-        Measure("increase", "increase %", "drop", "higher", True, "100 where O > Y, else 0"),
+        Measure("increase", "increase %", "drop", "higher", True, "100 if O > Y, otherwise 0"),
         Measure(
             "win_rate",
             "win %",
             "drop",
             "higher",
             True,
-            "100 where O is higher than another method's on the same image and layer, 50 where they are within 1e-5; "
-            "mean over the others",
+            "100 if O is higher than with another method for the same image and layer, 50 if the difference is at most "
+            "1e-5, otherwise 0; mean over the other methods",
         ),
-        Measure("complexity", "complexity", "adcc", "lower", False, "mean of the heat: its L1 norm by the area"),
+        Measure("complexity", "complexity", "adcc", "lower", False, "mean of the heat (L1 norm divided by area)"),
         Measure(
             "coherency",
             "coherency",
             "adcc",
             "higher",
             False,
-            "(1 + r) / 2, r Pearson's correlation of the map with the map of the masked picture for the same class; 0 "
-            "where either is constant",
+            "(1 + r) / 2, where r is Pearson's correlation of the map with the map of the masked image for the same "
+            "class; 0 if one of the maps is constant",
         ),
         Measure(
             "adcc",
@@ -86,8 +86,8 @@ MEASURES = {
             "deletion",
             "lower",
             False,
-            "area under the class's probability while the hottest pixels are replaced by the baseline, in equal steps "
-            "(RISE); pixels of equal heat go in one fixed random order",
+            "area under the curve of the class's probability while the pixels are replaced by the baseline in equal "
+            "steps, the hottest first (RISE); pixels of equal heat are replaced in a fixed random order",
         ),
         Measure(
             "insertion",
@@ -95,7 +95,7 @@ MEASURES = {
             "insertion",
             "higher",
             False,
-            "the same while the hottest pixels return to a picture that is all baseline",
+            "area under the same curve while the pixels of an image of the baseline are restored, the hottest first",
         ),
         Measure(
             "grid",
@@ -103,8 +103,8 @@ MEASURES = {
             "grid",
             "higher",
             False,
-            "share of the heat in the right cell of a collage, for each cell's class in turn; pictures of probability "
-            ">= 0.9 and different classes, each in one collage; chance is 1 / cells",
+            "share of the heat in the correct cell of a collage, for the class of each cell; a collage has images of "
+            "different classes with probability >= 0.9, and each image is in one collage; chance is 1 / cells",
         ),
         Measure(
             "pointing",
@@ -112,7 +112,7 @@ MEASURES = {
             "boxes_csv",
             "higher",
             False,
-            "1 where the hottest pixel is inside a box, else 0; no tolerance around it",
+            "1 if the hottest pixel is inside a box, otherwise 0; without tolerance",
         ),
         Measure("energy", "energy", "boxes_csv", "higher", False, "share of the heat inside the boxes"),
         Measure(
@@ -121,8 +121,8 @@ MEASURES = {
             "sanity",
             "lower",
             False,
-            "Spearman's correlation of the map before and after the weights of the last layer are permuted (Adebayo "
-            "2018); at 0 and below it changed altogether; 0 where the map becomes flat",
+            "Spearman's correlation of the maps before and after the weights of the last layer are permuted (Adebayo "
+            "2018); 0 or less means that the map changed completely; 0 if the map becomes flat",
         ),
         Measure(
             "sanity_all",
@@ -130,17 +130,17 @@ MEASURES = {
             "sanity",
             "lower",
             False,
-            "the same after all layers' weights are permuted, from the last to the first",
+            "the same correlation after the weights of all layers are permuted, from the last to the first",
         ),
     )
 }
 
-# What `metrics` can turn on; `grid` and `boxes_csv` turn on their own.
+# The groups that `metrics` selects; the arguments `grid` and `boxes_csv` select their own measures.
 GROUPS = ("drop", "adcc", "deletion", "insertion", "sanity")
 
 
 def definitions() -> str:
-    """Every figure's definition, one paragraph each."""
+    """Give the definition of every measure, one paragraph each."""
     lines = ["Definitions:", *(f"  {word}: {text}." for word, text in CONVENTIONS.items())]
     for measure in MEASURES.values():
         unit = "percent, " if measure.percent else ""

@@ -191,9 +191,9 @@ class StudySummary:
                 last = stages[-1]
                 median = np.median(line.stages[last])
                 yield (
-                    f"{method} at {layer} hardly changes when {last.layers} of {last.of} layers, back to "
-                    f"{last.back_to}, forget their weights (median rank correlation {median:.3f}): it tells little of "
-                    "what they learned."
+                    f"{method} at {layer} hardly changes when the weights of the last {last.layers} of {last.of} "
+                    f"layers, from the end back to {last.back_to}, are permuted (median rank correlation "
+                    f"{median:.3f}). Its maps depend little on the weights that the model learned."
                 )
 
 

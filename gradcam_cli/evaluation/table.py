@@ -8,7 +8,7 @@ from gradcam_cli.evaluation.summary import Figure, StudySummary
 
 # Of some eighteen characters each.
 METHODS_A_BLOCK = 6
-LEGEND = "mean +- standard error; * the best mean of its line."
+LEGEND = "mean +- standard error; * marks the best mean of each line."
 
 
 def table(summary: StudySummary) -> str:

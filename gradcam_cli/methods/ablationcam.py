@@ -34,7 +34,7 @@ def _maps(batch: Batch) -> RawMaps:
 
 METHOD = Method(
     "ablationcam",
-    "channels weighted by what the score loses without them",
+    "channels weighted by the loss of the score when a channel is set to 0",
     _maps,
-    "1 + one of the head a channel; GAP -> Dense: 1",
+    "1 + one of the head for each channel; GAP -> Dense: 1",
 )

@@ -48,7 +48,7 @@ def _maps(batch: Batch) -> RawMaps:
 
 METHOD = Method(
     "cam",
-    "channels weighted by the dense layer behind the pooling",
+    "channels weighted by the weights of the dense layer after the pooling",
     _maps,
     FORWARD,
     head="GAP -> Dense",

@@ -10,7 +10,7 @@ from gradcam_cli.text import columns, mark
 
 @dataclass(frozen=True)
 class ListedMethod:
-    """A method: what it does, what it costs in forward passes, and what head it needs."""
+    """A method: its map, the number of forward passes for an image, and the head that it needs."""
 
     name: str
     line: str
@@ -20,12 +20,12 @@ class ListedMethod:
 
 
 def listed_methods(worded: Callable[[str], str] = str) -> list[ListedMethod]:
-    """List the methods, the best known first; `worded` rewrites the arguments that a text names."""
+    """List the methods, the best known first; `worded` rewrites the names of arguments in a text."""
     default = RunSettings().method
     return [ListedMethod(m.name, m.line, worded(m.cost), m.head, m.name == default) for m in METHODS.values()]
 
 
 def methods_table(methods: Iterable[ListedMethod]) -> str:
-    """Lay the methods out for people, a line for each; a star for the default."""
+    """Format the methods as a table; a star marks the default."""
     lines = [(mark(each.default) + each.name, each.head, each.cost, each.line) for each in methods]
-    return columns([("  METHOD", "HEAD", "FORWARD PASSES AN IMAGE", "MAP"), *lines])
+    return columns([("  METHOD", "HEAD", "FORWARD PASSES PER IMAGE", "MAP"), *lines])

@@ -98,7 +98,7 @@ def _map_of_taken(activations: Floats, scores: Floats, taken: NDArray[np.bool_])
 
 METHOD = Method(
     "scorecam",
-    "channels weighted by the score of the picture seen through them",
+    "channels weighted by the score of the image masked by each channel",
     _maps,
     "1 + `max_channels`",
     masks_inputs=True,

@@ -229,7 +229,7 @@ def _check_engine(engine: Engine) -> None:
 
 METHOD = Method(
     "gradcam++-softmax",
-    "the same with the derivatives of the softmax in place of the logit's exponential",
+    "as gradcam++, with the derivatives of the softmax instead of the logit's exponential",
     _maps,
     "1 + up to 50 of the head, and back; GAP -> Dense: 1",
     check_engine=_check_engine,

@@ -1,4 +1,4 @@
-"""The lists of models and of layers, and their tables for people."""
+"""The lists of models and of layers, and their tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class InputSize:
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model that has a name: its input, its preprocessing, and whether it can be used without a download."""
+    """A named model: its input size, its preprocessing, and whether it can be used without a download."""
 
     name: str
     input_size: InputSize
@@ -33,7 +33,7 @@ class ListedModel:
 
 
 def listed_models() -> list[ListedModel]:
-    """List the models that have a name."""
+    """List the named models."""
     default = ModelSettings().model
     return [
         ListedModel(
@@ -48,18 +48,18 @@ def listed_models() -> list[ListedModel]:
 
 
 def models_table(models: Iterable[ListedModel]) -> str:
-    """Lay the models out for people, a line for each."""
+    """Format the models as a table."""
     return "\n".join([f"{'NAME':<20} {'INPUT':<9} {'PREPROCESS':<11} WEIGHTS", *map(_line, models)])
 
 
 def _line(model: ListedModel) -> str:
     size = f"{model.input_size.height}x{model.input_size.width}"
-    weights = "at hand" if model.weights_at_hand else "downloaded when first used"
+    weights = "on this machine" if model.weights_at_hand else "downloaded at first use"
     return f"{model.name:<20} {size:<9} {model.preprocess:<11} {weights}{' (the default)' if model.default else ''}"
 
 
 def layers_table(layers: "Iterable[LayerInfo]") -> str:
-    """Lay the layers out for people, a line for each; a star for the one that `auto` chooses."""
+    """Format the layers as a table; a star marks the layer that `auto` chooses."""
     cells = [
         (mark(each.auto) + one_line(each.path), one_line(each.type), each.size, each.calls, one_line(each.note))
         for each in layers

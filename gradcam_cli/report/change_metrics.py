@@ -1,6 +1,6 @@
-"""What a comparison of two runs can be gated on: each name says by its end which side of a limit is bad.
+"""The metrics of a comparison of two runs. A name that ends in `-below` is bad below a limit, all others above it.
 
-Nothing heavy is imported here: the command's help lists the names.
+The help of the command lists the metrics, so this module imports nothing heavy.
 """
 
 import math
@@ -16,13 +16,13 @@ from gradcam_cli.text import did_you_mean, one_line
 if TYPE_CHECKING:
     from gradcam_cli.report.compare import Comparison, ImageChange
 
-# So many images are named where a gate is crossed.
+# The number of images that are named if a limit is exceeded.
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure of a comparison, None where nothing was measured; and the images that it comes from."""
+    """The value of one metric, None if nothing was measured, and the images that it comes from."""
 
     value: float | None
     images: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class ChangeMetric:
-    """One figure of a comparison: its name and its definition. Names that end in `-below` are bad below a limit."""
+    """One metric of a comparison: its name, its definition and the function that measures it."""
 
     name: str
     definition: str
@@ -38,11 +38,11 @@ class ChangeMetric:
 
     @property
     def is_bad_below(self) -> bool:
-        """Whether low figures are bad."""
+        """Whether low values are bad."""
         return self.name.endswith("-below")
 
     def is_crossed(self, value: float, limit: float) -> bool:
-        """Whether a figure is on the bad side of a limit; the limit itself is good."""
+        """Whether a value is on the bad side of a limit; the limit itself is good."""
         return value < limit if self.is_bad_below else value > limit
 
 
@@ -57,7 +57,7 @@ def _class_change_share(comparison: "Comparison") -> Measured:
 
 
 def _counted(comparison: "Comparison", holds: "Callable[[ImageChange], bool]") -> Measured:
-    """Count the images that both runs explained and for which something holds."""
+    """Count the images that both runs explained and for which a condition holds."""
     found = tuple(change.path for change in comparison.images if holds(change))
     return Measured(float(len(found)) if comparison.images else None, found)
 
@@ -68,7 +68,7 @@ def _named(paths: Iterable[str]) -> Measured:
 
 
 def _size_of(change: "ImageChange", attribute: str) -> float | None:
-    """The figure of one image; of a change its size, whether up or down."""
+    """Give the value of one image; for a change, its absolute value."""
     value: float | None = getattr(change, attribute)
     return abs(value) if value is not None and attribute.endswith("_change") else value
 
@@ -92,21 +92,21 @@ def _worst(attribute: str, choose: "Callable[..., tuple[float, str]]") -> "Calla
     return measure
 
 
-# The figures of one image, and what they are.
+# The values of one image, and their definitions.
 OF_AN_IMAGE = {
-    "probability_change": "change of the probability, up or down, of the class that is compared",
-    "value_change": "change of the value, up or down, of an output that is no probability",
-    "correlation": "Pearson's correlation of the two maps",
-    "rank_correlation": "Spearman's correlation of the two maps",
-    "overlap": "intersection over union of the hottest 20 % of the photograph",
-    "peak_shift": "distance that the hottest pixel moved, in per cent of the diagonal",
-    "area_change": "change of the share of the photograph with heat of 0.5 or more, up or down",
+    "probability_change": "absolute change of the probability of the compared class",
+    "value_change": "absolute change of the output value, if the output is not a probability",
+    "correlation": "Pearson correlation of the two maps",
+    "rank_correlation": "Spearman correlation of the two maps",
+    "overlap": "intersection over union of the hottest 20 % of the image",
+    "peak_shift": "distance between the hottest pixels, in percent of the diagonal",
+    "area_change": "absolute change of the share of the image with heat of 0.5 or more",
 }
 BAD_BELOW = ("correlation", "rank_correlation", "overlap")
 
 
 def _of_an_image() -> Iterator[ChangeMetric]:
-    """The mean and the worst of each figure."""
+    """Give the mean and the worst of each value of one image."""
     for attribute, definition in OF_AN_IMAGE.items():
         below = attribute in BAD_BELOW
         name = f"{attribute.replace('_', '-')}{'-below' if below else ''}"
@@ -118,23 +118,29 @@ def _of_an_image() -> Iterator[ChangeMetric]:
 CHANGE_METRICS = {
     metric.name: metric
     for metric in (
-        ChangeMetric("class-changes", "images whose best class is another one", _class_changes),
-        ChangeMetric("class-change-share", "their share of the images that both runs explained", _class_change_share),
+        ChangeMetric("class-changes", "number of images whose best class changed", _class_changes),
+        ChangeMetric(
+            "class-change-share", "share of these images among the images that both runs explained", _class_change_share
+        ),
         ChangeMetric(
             "failed-now",
-            "images that fail, and did not fail in the base",
+            "number of images that fail in the new run and did not fail in the base",
             lambda comparison: _named(failure.path for failure in comparison.failed_now),
         ),
-        ChangeMetric("removed", "images that only the base has", lambda comparison: _named(comparison.removed)),
-        ChangeMetric("added", "images that the base does not have", lambda comparison: _named(comparison.added)),
+        ChangeMetric(
+            "removed", "number of images that are only in the base", lambda comparison: _named(comparison.removed)
+        ),
+        ChangeMetric(
+            "added", "number of images that are only in the new run", lambda comparison: _named(comparison.added)
+        ),
         ChangeMetric(
             "inputs-changed",
-            "images whose file has other bytes",
+            "number of images whose file has another content",
             lambda comparison: _counted(comparison, lambda change: change.input_changed),
         ),
         ChangeMetric(
             "flat-now",
-            "images whose map lost all its heat",
+            "number of images whose map lost all its heat",
             lambda comparison: _counted(comparison, lambda change: change.flat_now),
         ),
         *_of_an_image(),
@@ -143,37 +149,39 @@ CHANGE_METRICS = {
 
 
 def change_limit(text: str, argument: str) -> ChangeLimit:
-    """Read `METRIC=VALUE`; `argument` is the name of what it was given by.
+    """Parse `METRIC=VALUE`; `argument` is the name of the argument, for error messages.
 
     Raises:
-        UsageError: there is no such metric, or the value is no finite number.
+        UsageError: there is no such metric, or the value is not a finite number.
     """
     match = re.fullmatch(r"([^=]+)=(.+)", text)
     if match is None or match[1] not in CHANGE_METRICS:
         known, near = ", ".join(CHANGE_METRICS), did_you_mean(text.partition("=")[0], CHANGE_METRICS)
-        raise UsageError(f"`{argument}={text}`: METRIC=VALUE, METRIC one of {known}.{near}")
+        raise UsageError(f"`{argument}={text}`: write METRIC=VALUE, where METRIC is one of {known}.{near}")
     try:
         value = float(match[2])
     except ValueError as error:
         raise UsageError(f"`{argument}={text}`: '{match[2]}' is not a number.") from error
     if not math.isfinite(value):
-        raise UsageError(f"`{argument}={text}`: no figure can be compared with '{match[2]}'. Give a finite number.")
+        raise UsageError(f"`{argument}={text}`: '{match[2]}' is not a finite number.")
     return ChangeLimit(match[1], value)
 
 
 def change_limits(texts: Iterable[str], argument: str) -> tuple[ChangeLimit, ...]:
-    """Read several, as `change_limit` does."""
+    """Parse several limits, see `change_limit`."""
     return tuple(change_limit(text, argument) for text in texts)
 
 
 def definitions() -> str:
-    """List every metric with its definition, for people."""
+    """Give the definition of every metric, one paragraph each."""
     lines = [f"  {metric.name}: {metric.definition}." for metric in CHANGE_METRICS.values()]
-    return "\n\n".join(["Metrics; a name that ends in -below is bad below its limit, all others above it:", *lines])
+    return "\n\n".join(
+        ["Metrics. A metric whose name ends in -below is worse below its limit, all others above it:", *lines]
+    )
 
 
 def crossed(comparison: "Comparison", limits: Iterable[ChangeLimit]) -> list[str]:
-    """Say which limits are crossed, a line each; one that nothing was measured for is crossed, too."""
+    """Give a line for each limit that is exceeded; a metric that was not measured counts as exceeded."""
     return [line for limit in limits if (line := _crossed(comparison, limit)) is not None]
 
 
@@ -184,7 +192,7 @@ def _crossed(comparison: "Comparison", limit: ChangeLimit) -> str | None:
         return f"{metric.name}: nothing was measured"
     if not metric.is_crossed(found.value, limit.value):
         return None
-    # A limit of more digits than are shown must not read as the figure itself.
+    # More digits are shown if the value and its limit would look the same with four.
     digits = next(n for n in (4, 17) if n == 17 or f"{found.value:.{n}g}" != f"{limit.value:.{n}g}")
     side = "below" if metric.is_bad_below else "above"
     return f"{metric.name} is {found.value:.{digits}g}, {side} {limit.value:.{digits}g}{_among(found.images)}"
@@ -198,6 +206,6 @@ def _among(images: tuple[str, ...]) -> str:
 
 
 def figures(comparison: "Comparison") -> dict[str, float | None]:
-    """Measure every metric; None where there is nothing to measure."""
+    """Measure every metric; None if there is nothing to measure."""
     found = {name: metric.measure(comparison).value for name, metric in CHANGE_METRICS.items()}
     return {name: None if value is None else round(value, 6) for name, value in found.items()}
