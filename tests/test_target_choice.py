@@ -69,6 +69,15 @@ def test_parallel_branches_are_named() -> None:
     ).notes
 
 
+def test_a_layer_behind_the_target_is_no_branch_beside_it() -> None:
+    """`joined` is computed from the target, `early` leads to it; `right` alone is beside it."""
+    inputs = keras.Input((16, 16, 3))
+    early = conv("early", strides=1)(inputs)
+    joined = conv("joined", strides=1)(layers.Add()([conv(name, strides=2)(early) for name in ("left", "right")]))
+    (note,) = chosen(inputs, layers.GlobalAveragePooling2D()(joined), "left").notes
+    assert "ends at left, and not right (8x8)." in note
+
+
 def attention(x: Any, tokens: int) -> Any:
     """Self-attention by hand: two heads of two channels, as tensors of four axes."""
     y = layers.LayerNormalization(name="norm")(x)

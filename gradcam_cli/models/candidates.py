@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gradcam_cli.models.graph import ancestors
+from gradcam_cli.models.graph import ancestors, descendants
 from gradcam_cli.models.layer_paths import ATTENTION
 from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens, layout_of
 from gradcam_cli.models.trace import Call, Trace
@@ -123,19 +123,16 @@ class Candidates:
 
     def branches_beside(self, target: Call) -> list[Found]:
         """Find the last map of every other branch: of each that neither leads to the target nor comes from it."""
-        before = ancestors(target.output)
         found: list[Found] = []
-        covered: set[Any] = set(before)
+        covered: set[Any] = set(ancestors(target.output) | descendants(target.output))
         known = [*self.pictures]
         if self.attended and self.attended.layout:
             known.append((self.attended.call, self.attended.layout))
         for call, layout in sorted(known, key=lambda each: -each[0].order):
             if call.output.ref() in covered:
                 continue
-            own = ancestors(call.output)
-            if target.output.ref() not in own:
-                found.append((call, layout))
-                covered |= own
+            found.append((call, layout))
+            covered |= ancestors(call.output)
         return found
 
     def stands_beside(self, attended: "Attended", picture: Found | None) -> bool:

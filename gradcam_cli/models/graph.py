@@ -26,6 +26,17 @@ def ancestors(tensor: Any) -> frozenset[Any]:
     return frozenset(found)
 
 
+def descendants(tensor: Any) -> frozenset[Any]:
+    """All tensors of the graph that are computed from this one, itself included."""
+    found = {tensor.ref()}
+    waiting = [tensor]
+    while waiting:
+        made = [output for op in waiting.pop().consumers() for output in op.outputs if output.ref() not in found]
+        found.update(output.ref() for output in made)
+        waiting.extend(made)
+    return frozenset(found)
+
+
 def passed_on(tensor: Any) -> list[Any]:
     """The tensor and those it was before it was merely reshaped, cast or handed on, newest first."""
     chain = [tensor]
