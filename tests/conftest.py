@@ -111,6 +111,22 @@ def run(tmp_path: Path) -> Runner:
     return runner
 
 
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Run the whole program in this process, for tests that need no process of their own.
+
+    The import of TensorFlow takes more time than most of the runs that need it, and is needed once here.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def runner(*args: str | Path) -> Ran:
+        done = CliRunner().invoke(program, [str(arg) for arg in args], catch_exceptions=False)
+        return Ran(tuple(map(str, args)), done.exit_code, done.stdout_bytes, done.stderr)
+
+    return runner
+
+
 def sources(root: Path, count: int) -> list[Source]:
     """As many pictures, each of its own size and content."""
     found = []

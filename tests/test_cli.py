@@ -15,12 +15,10 @@ import jsonschema
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from conftest import DATA, SAMPLES, Invoke, Ran, Runner, jpeg
+from conftest import DATA, SAMPLES, Invoke, Runner, jpeg
 from PIL import Image, ImageFont
 
 from gradcam_cli import __version__
-from gradcam_cli.cli import program
 from gradcam_cli.cli.observer import ConsoleObserver
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
@@ -340,19 +338,6 @@ def test_weights_that_cannot_be_had(run: Runner, tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
-@pytest.fixture
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    """Run the whole program in this process, which has imported TensorFlow already."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def runner(*args: str | Path) -> Ran:
-        done = CliRunner().invoke(program, [str(arg) for arg in args], catch_exceptions=False)
-        return Ran(tuple(map(str, args)), done.exit_code, done.stdout_bytes, done.stderr)
-
-    return runner
-
-
 def test_a_typo_in_the_model_or_its_layer(inside: Runner) -> None:
     assert "efficientnetlite0" in inside("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite").expect(3).err
     done = inside("explain", SAMPLES, "-o", "x", "--model", "efficientnetlite0", "--layer", "top_activaton").expect(3)
@@ -435,21 +420,27 @@ def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:
     assert lines[2].startswith("2 images: 1 ok, 1 failed")
 
 
-def started(args: list[str], cwd: Path) -> "subprocess.Popen[str]":
+@pytest.fixture(scope="module")
+def cache_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first run that ends by a signal compiles the model with TensorFlow, the second one finds its plan."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def started(args: list[str], cwd: Path, cache: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "gradcam_cli", *args]
-    env = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, env=env)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_a_real_run(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_signals_end_a_real_run(tmp_path: Path, cache_of_runs: Path, number: signal.Signals, code: int) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     first = folder / "000.png"
     first.write_bytes((DATA / "coffee.png").read_bytes())
     for i in range(1, 400):
         (folder / f"{i:03}.png").hardlink_to(first)
-    process = started(["explain", "in", "-o", "out", "--model", "efficientnetlite0"], tmp_path)
+    process = started(["explain", "in", "-o", "out", "--model", "efficientnetlite0"], tmp_path, cache_of_runs)
     deadline = time.monotonic() + 60
     while not (tmp_path / "out" / "003.png.json").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

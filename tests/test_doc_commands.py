@@ -69,9 +69,6 @@ def run_page(page: Path, folder: Path, cache: Path, program: str = "-m gradcam_c
         "PYTHONPATH": str(ROOT),
         "XDG_CACHE_HOME": str(cache),
         "GRADCAM_CLI_MODEL": "efficientnetlite0",
-        # Compiled modules are kept between the commands: most of a short run is its start.
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONPYCACHEPREFIX": str(cache / "modules"),
     }
     blocks = blocks_of(page)
     script = PRELUDE + "\n".join(block.commands for block in blocks if block.is_run)

@@ -19,8 +19,8 @@ from gradcam_cli.diagnosis.check import check_engine, known_result
 from gradcam_cli.errors import ModelError
 
 
-def test_the_engines_at_hand_explain_the_built_in_picture(run: Runner) -> None:
-    done = run("doctor", "--json").expect(0)
+def test_the_engines_at_hand_explain_the_built_in_picture(inside: Runner) -> None:
+    done = inside("doctor", "--json").expect(0)
     record = json.loads(done.out)
     assert {each["engine"] for each in record["checks"]} == set(record["engines"])
     for each in record["checks"]:

@@ -320,9 +320,9 @@ def test_a_plot_is_a_png_and_the_same_twice() -> None:
     assert data == curves_png("title", curves)
 
 
-def test_a_real_network(run: Runner, tmp_path: Path) -> None:
+def test_a_real_network(inside: Runner, tmp_path: Path) -> None:
     """Real weights: the map of the last layer follows its head for gradcam, hardly for gradcam++; and the grid."""
-    done = run(
+    done = inside(
         "evaluate",
         SAMPLES,
         *PAIR,

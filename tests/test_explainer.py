@@ -382,10 +382,10 @@ def test_what_is_no_model_is_refused() -> None:
         Explainer(keras.Sequential([keras.layers.Dense(2)])).explain_one(picture())
 
 
-def test_lite0_by_library_command_and_pickle(run: Runner, tmp_path: Path) -> None:
+def test_lite0_by_library_command_and_pickle(inside: Runner, tmp_path: Path) -> None:
     """The same record and overlay by the command, by the library, and by a pickled explainer in another process."""
     photo = SAMPLES / "chelsea.jpg"
-    run("explain", photo, "-o", "out", "--model", "efficientnetlite0", "--no-cache").expect(0)
+    inside("explain", photo, "-o", "out", "--model", "efficientnetlite0", "--no-cache").expect(0)
     explainer = Explainer("efficientnetlite0", cache=False)
     explanation = explainer.explain_one(photo)
     assert to_json(explanation.to_dict()) == (tmp_path / "out/chelsea.jpg.json").read_text()

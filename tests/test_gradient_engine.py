@@ -282,12 +282,12 @@ def test_another_version_of_openvino_is_checked_again(monkeypatch: pytest.Monkey
         self_check.check_again(older)
 
 
-def test_both_engines_measure_the_same_at_several_layers(run: Runner, tmp_path: Path) -> None:
+def test_both_engines_measure_the_same_at_several_layers(inside: Runner, tmp_path: Path) -> None:
     flatten_dense().save(tmp_path / "net.keras")
     methods = ("--method", "gradcam++", "--method", "ablationcam", "--metrics", "drop,deletion")
     figures = []
     for engine in ("openvino", "tensorflow"):
-        run(
+        inside(
             "evaluate", SAMPLES, *methods, "--model", "net.keras", "--layer", "last", "--layer", "first",
             "--engine", engine, "-o", engine,
         ).expect(0)  # fmt: skip

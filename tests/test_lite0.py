@@ -112,8 +112,10 @@ def test_softmax_on_the_real_network_agrees_between_its_two_ways() -> None:
         assert np.corrcoef(quick[i].ravel(), slow.maps[i, 0].ravel())[0, 1] > 0.999
 
 
-def test_the_program_on_a_picture_of_the_networks_size(run: Runner, tmp_path: Path, reference: dict[str, Any]) -> None:
-    run(
+def test_the_program_on_a_picture_of_the_networks_size(
+    inside: Runner, tmp_path: Path, reference: dict[str, Any]
+) -> None:
+    inside(
         "explain", DATA / "chelsea.png", DATA / "coffee.png", "-o", "out", "--model", "EfficientNetLite0",
         "--fit", "crop", "--layer", "block5c_add", "--save-maps", "--method", "gradcam",
     ).expect(0)  # fmt: skip
@@ -130,8 +132,8 @@ def test_the_program_on_a_picture_of_the_networks_size(run: Runner, tmp_path: Pa
         assert np.abs(saved - expected).max() <= 2e-2 * expected.max()
 
 
-def test_the_samples_are_seen_as_what_they_are(run: Runner, tmp_path: Path) -> None:
-    done = run("explain", SAMPLES, "-o", "out", "--model", "efficientnetlite0").expect(0)
+def test_the_samples_are_seen_as_what_they_are(inside: Runner, tmp_path: Path) -> None:
+    done = inside("explain", SAMPLES, "-o", "out", "--model", "efficientnetlite0").expect(0)
     assert done.out == b""
     assert "top_activation" in done.err
     labels = {}
@@ -142,9 +144,9 @@ def test_the_samples_are_seen_as_what_they_are(run: Runner, tmp_path: Path) -> N
     assert labels["camera"] == "tripod"
 
 
-def test_the_map_follows_the_class(run: Runner, tmp_path: Path) -> None:
+def test_the_map_follows_the_class(inside: Runner, tmp_path: Path) -> None:
     """On the collage the heat of a cat lies left, that of an espresso right."""
-    run(
+    inside(
         "explain", SAMPLES / "cat_and_coffee.jpg", "-o", "out", "--model", "efficientnetlite0",
         "--class", "tabby", "--class", "n07920052", "--save-maps",
     ).expect(0)  # fmt: skip

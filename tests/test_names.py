@@ -99,9 +99,12 @@ def test_what_would_be_written_is_said_in_the_names_own_bytes(
 
 
 @pytest.mark.parametrize("locale", [C_LOCALE, UTF8_LOCALE], ids=["C", "UTF-8"])
-def test_every_name_is_explained(run: Runner, folder: Path, tmp_path: Path, locale: dict[str, str]) -> None:
+def test_every_name_is_explained(
+    run: Runner, inside: Runner, folder: Path, tmp_path: Path, locale: dict[str, str]
+) -> None:
     nets.gap_dense().save(tmp_path / "m.keras")
-    done = run("explain", "in", "-o", "out", "--model", "m.keras", "--engine", "tensorflow", env=locale).expect(1)
+    inside("compile", "m.keras", "-o", "m.plan").expect(0)
+    done = run("explain", "in", "-o", "out", "--model", "m.plan", env=locale).expect(1)
     assert "Traceback" not in done.err
     assert done.err.count("name_too_long") == 2
     for i, name in enumerate(ODD):

@@ -124,14 +124,14 @@ def overflowing(path: Path) -> None:
     network.save(path)
 
 
-def test_a_class_that_nobody_asked_for_overflows(run: Runner, tmp_path: Path) -> None:
+def test_a_class_that_nobody_asked_for_overflows(inside: Runner, tmp_path: Path) -> None:
     overflowing(tmp_path / "model.keras")
     (tmp_path / "photos").mkdir()
     for number, level in enumerate((20, 30, 250, 40)):
         Image.fromarray(np.full((32, 32, 3), level, np.uint8)).save(tmp_path / "photos" / f"{number}.png")
     # The gradient of class 1 fits into float16, but not 1024 times that gradient.
     asked = ("--class", "0", "--class", "1")
-    done = run("explain", "photos", "-o", "out", "--model", "model.keras", *asked, "--engine", "tensorflow")
+    done = inside("explain", "photos", "-o", "out", "--model", "model.keras", *asked, "--engine", "tensorflow")
     done.expect(1)
     assert "Traceback" not in done.err
     records = [json.loads((tmp_path / "out" / f"{number}.png.json").read_text()) for number in range(4)]

@@ -314,37 +314,39 @@ def without_keras(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
 
-def test_the_second_one_liner_needs_no_tensorflow(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
+def test_the_second_one_liner_needs_no_tensorflow(
+    run: Runner, inside: Runner, tmp_path: Path, without_keras: dict[str, str]
+) -> None:
     args = ("explain", SAMPLES / "chelsea.jpg", "--model", "efficientnetlite0", "-o")
     assert "is not here. All that models need: pip install ." in run(*args, "none", env=without_keras).expect(4).err
-    run(*args, "first").expect(0)
+    inside(*args, "first").expect(0)
     run(*args, "second", env=without_keras).expect(0)
     first, second = (json.loads((tmp_path / n / "chelsea.jpg.json").read_text()) for n in ("first", "second"))
     assert first == second
     assert first["model"]["engine"] == "openvino"
-    listed = run("cache", "list").expect(0).out.decode().splitlines()
+    listed = inside("cache", "list").expect(0).out.decode().splitlines()
     assert len(listed) == 2
     assert listed[1].split()[:6:2] == ["plan", "MB", "efficientnetlite0"]
-    assert json.loads(run("cache", "list", "--json").expect(0).out)[0]["layer"] == "top_activation"
-    assert "0 plans removed" in run("cache", "clear", "--older-than", "1").expect(0).err
-    assert run("cache", "path").expect(0).out.decode().strip() == str(tmp_path / "cache" / "gradcam-cli" / "plans")
-    assert "1 plan removed" in run("cache", "clear").expect(0).err
-    run(*args, "third", "--no-cache").expect(0)
-    assert len(run("cache", "list").expect(0).out.splitlines()) == 1, "the header alone"
+    assert json.loads(inside("cache", "list", "--json").expect(0).out)[0]["layer"] == "top_activation"
+    assert "0 plans removed" in inside("cache", "clear", "--older-than", "1").expect(0).err
+    assert inside("cache", "path").expect(0).out.decode().strip() == str(tmp_path / "cache" / "gradcam-cli" / "plans")
+    assert "1 plan removed" in inside("cache", "clear").expect(0).err
+    inside(*args, "third", "--no-cache").expect(0)
+    assert len(inside("cache", "list").expect(0).out.splitlines()) == 1, "the header alone"
 
 
-def test_packaged_weights_are_compared_too(run: Runner) -> None:
+def test_packaged_weights_are_compared_too(inside: Runner) -> None:
     args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "efficientnetlite0", "--model-sha256")
     digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-    assert "not the one asked for" in run(*args, "0" * 64).expect(3).err
-    run(*args, digest).expect(0)
-    assert "not the one asked for" in run(*args, "0" * 64).expect(3).err
+    assert "not the one asked for" in inside(*args, "0" * 64).expect(3).err
+    inside(*args, digest).expect(0)
+    assert "not the one asked for" in inside(*args, "0" * 64).expect(3).err
 
 
-def test_a_plan_as_one_file(run: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
+def test_a_plan_as_one_file(run: Runner, inside: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
     gap_dense().save(tmp_path / "own.keras")
     (tmp_path / "own.labels.json").write_text('["ant", "bee", "cow", "dog", "elk"]')
-    run("compile", "own.keras", "-o", "own.plan", "--preprocess", "tf").expect(0)
+    inside("compile", "own.keras", "-o", "own.plan", "--preprocess", "tf").expect(0)
     args = ("explain", SAMPLES, "-o", "out", "--model", "own.plan")
     run(*args, env=without_keras).expect(0)
     assert "all were done before" in run(*args, env=without_keras).expect(0).err
@@ -356,37 +358,37 @@ def test_a_plan_as_one_file(run: Runner, tmp_path: Path, without_keras: dict[str
     assert "compiled for 16x16" in run(*args, "--input-size", "32", env=without_keras).expect(3).err
     assert "for the engine openvino" in run(*args, "--engine", "tensorflow", env=without_keras).expect(3).err
     assert "compiled for one layer" in run("layers", "own.plan", env=without_keras).expect(3).err
-    assert ".plan" in run("compile", "own.keras", "-o", "own.bin").expect(2).err
+    assert ".plan" in inside("compile", "own.keras", "-o", "own.bin").expect(2).err
 
 
-def test_which_engine_explains(run: Runner, tmp_path: Path) -> None:
+def test_which_engine_explains(inside: Runner, tmp_path: Path) -> None:
     flatten_dense().save(tmp_path / "flat.keras")
     args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "flat.keras")
 
     def engine() -> Any:
         return json.loads((tmp_path / "out" / "chelsea.jpg.json").read_text())["model"]["engine"]
 
-    run(*args).expect(0)
+    inside(*args).expect(0)
     assert engine() == "openvino"
-    assert "--precision bfloat16 needs a layer" in run(*args, "--precision", "bfloat16").expect(3).err
+    assert "--precision bfloat16 needs a layer" in inside(*args, "--precision", "bfloat16").expect(3).err
     keras.utils.clear_session()
     unknown_operation().save(tmp_path / "unknown.keras")
     unknown = (*args[:-1], "unknown.keras", "--layer", "last")
-    assert "ConvolutionBackpropData" not in run(*unknown).expect(0).err
+    assert "ConvolutionBackpropData" not in inside(*unknown).expect(0).err
     assert engine() == "tensorflow"
     reason = "because OpenVINO cannot run it: Layer 'last': There is no gradient for the operation"
-    assert reason in run(*unknown, "--overwrite", "-v").expect(0).err
-    assert "--engine tensorflow" in run(*unknown, "--engine", "openvino").expect(3).err
-    refused = run("compile", "unknown.keras", "--layer", "last", "-o", "unknown.plan").expect(3).err
+    assert reason in inside(*unknown, "--overwrite", "-v").expect(0).err
+    assert "--engine tensorflow" in inside(*unknown, "--engine", "openvino").expect(3).err
+    refused = inside("compile", "unknown.keras", "--layer", "last", "-o", "unknown.plan").expect(3).err
     assert "ConvolutionBackpropData" in refused
     assert "--engine tensorflow" in refused
-    assert "--engine tensorflow" in run(*unknown, "--precision", "bfloat16").expect(3).err
+    assert "--engine tensorflow" in inside(*unknown, "--precision", "bfloat16").expect(3).err
     both = ("--engine", "tensorflow", "--precision", "bfloat16")
-    assert "needs the engine openvino" in run(*unknown, *both).expect(3).err
+    assert "needs the engine openvino" in inside(*unknown, *both).expect(3).err
     keras.utils.clear_session()
     gap_dense().save(tmp_path / "gap.keras")
     args = (*args[:-1], "gap.keras")
-    run(*args, "--precision", "bfloat16").expect(0)
+    inside(*args, "--precision", "bfloat16").expect(0)
     assert engine() == "openvino"
-    run(*args, "--engine", "tensorflow").expect(0)
+    inside(*args, "--engine", "tensorflow").expect(0)
     assert engine() == "tensorflow"

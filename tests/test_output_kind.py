@@ -340,14 +340,14 @@ def test_there_is_no_plan_for_probabilities_that_do_not_follow_from_logits() -> 
         compile_plan(classifier(network(dense(3, "hard_sigmoid"))), "last")
 
 
-def test_the_sidecar_of_a_value(run: Runner, tmp_path: Path) -> None:
+def test_the_sidecar_of_a_value(inside: Runner, tmp_path: Path) -> None:
 
     model = network(dense(1))
     model.layers[-1].bias.assign([41.0])
     model.compile("adam", "mae")
     model.save(tmp_path / "age.keras")
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    said = run("explain", "a.jpg", "-o", "out", "--model", "age.keras", "--preprocess", "unit", "--min-score", "0.5")
+    said = inside("explain", "a.jpg", "-o", "out", "--model", "age.keras", "--preprocess", "unit", "--min-score", "0.5")
     record = json.loads((tmp_path / "out" / "a.jpg.json").read_text())
     (entry,) = record["classes"]
     assert said.expect(0).err.count("the output is a value: trained with the loss mean_absolute_error") == 1
@@ -356,6 +356,6 @@ def test_the_sidecar_of_a_value(run: Runner, tmp_path: Path) -> None:
     assert abs(entry["value"] - 41) < 5
     assert entry["value"] == entry["logit"]
     assert record["model"]["output_kind"] == "value"
-    run("verify", "out").expect(0)
-    refused = run("evaluate", "a.jpg", "--model", "age.keras", "--preprocess", "unit")
+    inside("verify", "out").expect(0)
+    refused = inside("evaluate", "a.jpg", "--model", "age.keras", "--preprocess", "unit")
     assert "measures how a probability changes" in refused.expect(3).err

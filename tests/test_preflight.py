@@ -251,7 +251,7 @@ def test_how_it_was_trained_does_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_code_in_a_real_lambda_never_runs(run: Runner, tmp_path: Path, suffix: str) -> None:
+def test_code_in_a_real_lambda_never_runs(inside: Runner, tmp_path: Path, suffix: str) -> None:
     victim = tmp_path / "victim"
 
     def attack(x: Any, path: str = str(victim)) -> Any:
@@ -266,7 +266,7 @@ def test_code_in_a_real_lambda_never_runs(run: Runner, tmp_path: Path, suffix: s
     network.save(tmp_path / f"attack{suffix}")
     victim.unlink(missing_ok=True)
     for command in (["layers", f"attack{suffix}"], ["explain", SAMPLES, "-o", "out", "--model", f"attack{suffix}"]):
-        done = run(*command).expect(3)
+        done = inside(*command).expect(3)
         assert "Lambda" in done.err
         assert "Traceback" not in done.err
     assert not victim.exists()
@@ -573,7 +573,7 @@ def test_code_of_training_never_runs(whole: Path, tmp_path: Path) -> None:
     assert not keras.models.load_model(path, compile=False, safe_mode=True).compiled
 
 
-def test_another_hash_is_refused(run: Runner, whole: Path, tmp_path: Path) -> None:
-    done = run("explain", SAMPLES, "-o", "x", "--model", whole / "m.keras", "--model-sha256", "0" * 64).expect(3)
+def test_another_hash_is_refused(inside: Runner, whole: Path, tmp_path: Path) -> None:
+    done = inside("explain", SAMPLES, "-o", "x", "--model", whole / "m.keras", "--model-sha256", "0" * 64).expect(3)
     assert "not the one asked for" in done.err
     assert not list(tmp_path.glob("x/*"))

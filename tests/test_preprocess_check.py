@@ -67,7 +67,7 @@ def test_of_equals_the_usual_one_is_given() -> None:
     assert decided_by_truth(predictions, TRUTH, "unit") == ("unit", False)
 
 
-def test_a_model_of_a_value_has_no_right_class(run: Runner, tmp_path: Path) -> None:
+def test_a_model_of_a_value_has_no_right_class(inside: Runner, tmp_path: Path) -> None:
     import keras
 
     inputs = keras.Input((8, 8, 3))
@@ -76,7 +76,7 @@ def test_a_model_of_a_value_has_no_right_class(run: Runner, tmp_path: Path) -> N
     model.compile("sgd", "mse")
     model.save(tmp_path / "m.keras")
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((8, 8, 3), np.uint8))
-    assert "is a value" in run("check-preprocess", "m.keras", "p.png").expect(3).err
+    assert "is a value" in inside("check-preprocess", "m.keras", "p.png").expect(3).err
 
 
 def test_without_truth_the_smallest_distance_is_first() -> None:
@@ -96,7 +96,7 @@ def test_the_truth_is_the_name_of_the_folder() -> None:
         truth_from_folders(sources, Labels(), 3)
 
 
-def test_a_model_for_0_to_1_is_found_out_by_its_pictures(run: Runner, tmp_path: Path) -> None:
+def test_a_model_for_0_to_1_is_found_out_by_its_pictures(inside: Runner, tmp_path: Path) -> None:
     """Brightness above or below 0.25 is the class: under other ranges every picture is of one class."""
     import keras
 
@@ -113,13 +113,13 @@ def test_a_model_for_0_to_1_is_found_out_by_its_pictures(run: Runner, tmp_path: 
             value = low + (high - low) * i // 5
             cv2.imwrite(str(tmp_path / "photos" / name / f"{i}.png"), np.full((20, 20, 3), value, np.uint8))
     (tmp_path / "labels.txt").write_text("dark\nbright\n")
-    done = run("check-preprocess", "m.keras", "photos", "--truth-from-folders", "--json").expect(0)
+    done = inside("check-preprocess", "m.keras", "photos", "--truth-from-folders", "--json").expect(0)
     found = json.loads(done.out)
     assert (found["preprocess"], found["certain"]) == ("unit", True)
     assert found["rows"][0] == found["rows"][0] | {"preprocess": "unit", "accuracy": 1.0, "classes_seen": 2}
     assert "use --preprocess unit: 12 of 12" in done.err
     # The pictures are grey: both orders of their channels are the same.
     assert "RGB or BGR, is about as good" in done.err
-    done = run("explain", "photos", "-o", "out", "--model", "m.keras", "--engine", "tensorflow").expect(0)
+    done = inside("explain", "photos", "-o", "out", "--model", "m.keras", "--engine", "tensorflow").expect(0)
     assert "is a guess" in done.err
     assert "labels from labels.txt" in done.err

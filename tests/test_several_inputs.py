@@ -9,31 +9,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
-from conftest import SAMPLES, Ran, Runner
+from conftest import SAMPLES, Runner
 from keras import layers
 from PIL import Image
-
-from gradcam_cli.cli import program
 
 SIDE = 32
 NAMES = sorted(path.name for path in Path(SAMPLES).iterdir() if path.suffix in {".png", ".jpg"})[:4]
 PICTURES = [Path(SAMPLES) / name for name in NAMES]
 AGES = {name: 0.3 * i - 0.5 for i, name in enumerate(NAMES)}
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    """Run the program in this process, which has imported TensorFlow already."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def runner(*args: str | Path) -> Ran:
-        done = CliRunner().invoke(program, [str(arg) for arg in args])
-        if done.exception and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Ran(tuple(map(str, args)), done.exit_code, done.stdout_bytes, done.stderr)
-
-    return runner
 
 
 def metadata_model(container: str) -> tuple[Any, Any]:
@@ -102,12 +85,12 @@ PLAIN = ("--method", "gradcam", "--save-maps", "--preprocess", "none", "--no-cac
 
 
 @pytest.mark.parametrize("container", ["dict", "list", "tuple"])
-def test_numbers_by_a_table(run: Runner, tmp_path: Path, container: str) -> None:
+def test_numbers_by_a_table(inside: Runner, tmp_path: Path, container: str) -> None:
     model, parts = metadata_model(container)
     model.save(tmp_path / "m.keras")
     rows = {name: [AGES[name], -1, 2] for name in NAMES[1:]}
     sheet = table(tmp_path / "t.csv", rows, "age", "a", "b")
-    done = run(
+    done = inside(
         "explain", *PICTURES, "-o", tmp_path / "o", "--model", tmp_path / "m.keras", *PLAIN,
         "--input", f"meta={sheet}:age,a,b", "--batch-size", "2",
     ).expect(1)  # fmt: skip
@@ -119,32 +102,32 @@ def test_numbers_by_a_table(run: Runner, tmp_path: Path, container: str) -> None
 
 
 @pytest.mark.parametrize("value", ["0.5,-1,2", "v.npy"])
-def test_a_constant(run: Runner, tmp_path: Path, value: str) -> None:
+def test_a_constant(inside: Runner, tmp_path: Path, value: str) -> None:
     model, parts = metadata_model("list")
     model.save(tmp_path / "m.h5")
     np.save(tmp_path / "v.npy", np.asarray([0.5, -1, 2]))
     text = str(tmp_path / value) if value.endswith("npy") else value
     arguments = ("explain", *PICTURES, "-o", tmp_path / "o", "--model", tmp_path / "m.h5", *PLAIN)
-    run(*arguments, "--input", f"meta={text}").expect(0)
+    inside(*arguments, "--input", f"meta={text}").expect(0)
     for name in NAMES:
         check(tmp_path / "o", name, *gradcam(parts, [squashed(name), np.asarray([0.5, -1, 2], "f")]))
     record = json.loads((tmp_path / "o" / f"{NAMES[0]}.json").read_text())
     assert record["model"]["inputs"][0]["name"] == "meta"
-    again = run(*arguments, "--input", f"meta={text}").expect(0)
+    again = inside(*arguments, "--input", f"meta={text}").expect(0)
     assert f"{len(NAMES)} were there" in again.err or "before" in again.err
     before = (tmp_path / "o" / f"{NAMES[0]}.map.npy").read_bytes()
-    run(*arguments, "--input", "meta=7").expect(0)
+    inside(*arguments, "--input", "meta=7").expect(0)
     assert (tmp_path / "o" / f"{NAMES[0]}.map.npy").read_bytes() != before
 
 
 @pytest.mark.parametrize("which", ["first", "second"])
-def test_a_partner_by_pairs(run: Runner, tmp_path: Path, which: str) -> None:
+def test_a_partner_by_pairs(inside: Runner, tmp_path: Path, which: str) -> None:
     model, parts = siamese_model()
     model.save(tmp_path / "m.keras")
     partners = dict(zip(NAMES, NAMES[1:] + NAMES[:1], strict=True))
     rows: dict[str, list[Any]] = {k: [str((Path(SAMPLES) / v).resolve())] for k, v in partners.items()}
     sheet = table(tmp_path / "pairs.csv", rows, "partner")
-    done = run(
+    done = inside(
         "explain", *PICTURES, "-o", tmp_path / "o", "--model", tmp_path / "m.keras", *PLAIN,
         "--pairs", sheet, "--image-input", which, "--batch-size", "3",
     ).expect(0)  # fmt: skip
@@ -155,47 +138,47 @@ def test_a_partner_by_pairs(run: Runner, tmp_path: Path, which: str) -> None:
         check(tmp_path / "o", name, *expected)
 
 
-def test_the_same_picture_in_all_inputs(run: Runner, tmp_path: Path) -> None:
+def test_the_same_picture_in_all_inputs(inside: Runner, tmp_path: Path) -> None:
     model, parts = siamese_model()
     model.save(tmp_path / "m.keras")
     arguments = ("explain", *PICTURES, "-o", tmp_path / "o", "--model", tmp_path / "m.keras", *PLAIN)
-    run(*arguments, "--image-input", "all").expect(0)
+    inside(*arguments, "--image-input", "all").expect(0)
     for name in NAMES:
         found = np.load(tmp_path / "o" / f"{name}.map.npy")
         either = [gradcam(parts, [squashed(name)] * 2, which)[1] for which in (0, 1)]
         assert min(np.abs(found - expected).max() for expected in either) <= 1e-5 * max(map(np.max, either))
 
 
-def test_what_is_missing_is_named(run: Runner, tmp_path: Path) -> None:
+def test_what_is_missing_is_named(inside: Runner, tmp_path: Path) -> None:
     metadata_model("list")[0].save(tmp_path / "m.keras")
     siamese_model()[0].save(tmp_path / "s.keras")
     explain = ("explain", *PICTURES, "-o", tmp_path / "o", "--no-cache", "--model")
-    assert "'meta' (3 float32)" in run(*explain, tmp_path / "m.keras").expect(3).err
-    assert "--image-input" in run(*explain, tmp_path / "s.keras").expect(3).err
-    assert "no further input 'mta'" in run(*explain, tmp_path / "m.keras", "--input", "mta=1").expect(2).err
-    assert "takes 3 float32" in run(*explain, tmp_path / "m.keras", "--input", "meta=1,2").expect(2).err
-    assert b"shown" in run("layers", tmp_path / "m.keras").expect(0).out
+    assert "'meta' (3 float32)" in inside(*explain, tmp_path / "m.keras").expect(3).err
+    assert "--image-input" in inside(*explain, tmp_path / "s.keras").expect(3).err
+    assert "no further input 'mta'" in inside(*explain, tmp_path / "m.keras", "--input", "mta=1").expect(2).err
+    assert "takes 3 float32" in inside(*explain, tmp_path / "m.keras", "--input", "meta=1,2").expect(2).err
+    assert b"shown" in inside("layers", tmp_path / "m.keras").expect(0).out
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam", "gradcam++-softmax"])
-def test_methods_of_many_passes_keep_the_values(run: Runner, tmp_path: Path, method: str) -> None:
+def test_methods_of_many_passes_keep_the_values(inside: Runner, tmp_path: Path, method: str) -> None:
     """A batch of images with values of their own gives what each image gives alone with its values as constants."""
     metadata_model("list")[0].save(tmp_path / "m.keras")
     sheet = table(tmp_path / "t.csv", {name: [AGES[name]] * 3 for name in NAMES}, "a", "b", "c")
     plain = (*PLAIN[2:], "--method", method, "--smooth", "2", "--flip", "--model", tmp_path / "m.keras")
-    run("explain", *PICTURES, "-o", tmp_path / "o", *plain, "--input", f"meta={sheet}:a,b,c").expect(0)
+    inside("explain", *PICTURES, "-o", tmp_path / "o", *plain, "--input", f"meta={sheet}:a,b,c").expect(0)
     for name in NAMES[:2]:
         value = ("--input", f"meta={AGES[name]!r}")
-        run("explain", Path(SAMPLES) / name, "-o", tmp_path / "p", *plain, *value).expect(0)
+        inside("explain", Path(SAMPLES) / name, "-o", tmp_path / "p", *plain, *value).expect(0)
         expected = np.load(tmp_path / "p" / f"{name}.map.npy")
         assert expected.any()
         assert np.allclose(np.load(tmp_path / "o" / f"{name}.map.npy"), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_study(run: Runner, tmp_path: Path) -> None:
+def test_a_study(inside: Runner, tmp_path: Path) -> None:
     metadata_model("list")[0].save(tmp_path / "m.keras")
     sheet = table(tmp_path / "t.csv", {name: [AGES[name]] * 3 for name in NAMES}, "a", "b", "c")
-    run(
+    inside(
         "evaluate", *PICTURES, "--model", tmp_path / "m.keras", "--no-cache", "--input", f"meta={sheet}:a,b,c",
         "--metrics", "all", "--steps", "3",
     ).expect(0)  # fmt: skip
