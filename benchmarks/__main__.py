@@ -116,7 +116,8 @@ def terms(photos: Path, side: int) -> dict[str, float]:
     from gradcam_cli.imaging.heatmap import summarise
     from gradcam_cli.imaging.overlay import paint
     from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
-    from gradcam_cli.inputs.decoding import decode, encode_jpeg, read_file, sha256
+    from gradcam_cli.inputs.decoding import decode, encode_jpeg
+    from gradcam_cli.inputs.files import read_file, sha256
     from gradcam_cli.settings import Limits, OverlaySettings
 
     limits, style = Limits(), OverlaySettings()

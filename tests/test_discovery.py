@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.inputs.decoding import SUFFIXES, read_file
 from gradcam_cli.inputs.discovery import find_sources
+from gradcam_cli.inputs.files import SUFFIXES, read_file
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.walk import Rules
 from gradcam_cli.settings import Limits

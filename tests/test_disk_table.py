@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from gradcam_cli.disk_table import PAGE, DiskTable, key_of, text_of
 from gradcam_cli.errors import EnvironmentStop
 from gradcam_cli.inputs import walk
-from gradcam_cli.inputs.decoding import SUFFIXES
 from gradcam_cli.inputs.discovery import Found, find_sources
+from gradcam_cli.inputs.files import SUFFIXES
 from gradcam_cli.inputs.sources import Source, Sources
 from gradcam_cli.storage import Stat, Stores
 

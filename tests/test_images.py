@@ -18,8 +18,10 @@ from PIL import Image
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size
-from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, read_file
+from gradcam_cli.inputs.decoding import decode, encode_jpeg
+from gradcam_cli.inputs.files import read_file
 from gradcam_cli.inputs.image_containers import PNG_MAGIC
+from gradcam_cli.inputs.photo import Needed
 from gradcam_cli.inputs.pillow_codec import FORMATS
 from gradcam_cli.settings import Limits
 

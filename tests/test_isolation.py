@@ -19,7 +19,8 @@ from fakes import FakeEngines
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.opencv import cv2
-from gradcam_cli.inputs.decoding import Needed, at_once, decode
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.photo import Needed, at_once
 from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.runs.explain import run_explain

@@ -11,8 +11,8 @@ import nets
 import pytest
 from conftest import Runner, jpeg
 
-from gradcam_cli.inputs.decoding import SUFFIXES
 from gradcam_cli.inputs.discovery import find_sources
+from gradcam_cli.inputs.files import SUFFIXES
 from gradcam_cli.inputs.path_list import read_list
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.walk import Rules

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.decoding import SUFFIXES
+from gradcam_cli.inputs.files import SUFFIXES
 from gradcam_cli.inputs.left_out import LeftOut, Why, suffix_of
 from gradcam_cli.inputs.walk import Met, Rules, patterns, walk
 

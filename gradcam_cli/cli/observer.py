@@ -20,8 +20,8 @@ from gradcam_cli.runs.observer import OpenedModel
 from gradcam_cli.runs.text_observer import TextObserver
 
 if TYPE_CHECKING:
-    from gradcam_cli.inputs.decoding import Admit
     from gradcam_cli.inputs.discovery import Found
+    from gradcam_cli.inputs.photo import Admit
     from gradcam_cli.runs.job import Unexplained
     from gradcam_cli.runs.tally import Tally
 

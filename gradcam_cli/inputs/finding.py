@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gradcam_cli.errors import StorageError, UsageError
-from gradcam_cli.inputs.decoding import SUFFIXES
 from gradcam_cli.inputs.discovery import Found, find_sources
+from gradcam_cli.inputs.files import SUFFIXES
 from gradcam_cli.inputs.formats import PICTURES
 from gradcam_cli.inputs.left_out import left_out_lines
 from gradcam_cli.inputs.path_list import read_list

@@ -19,6 +19,7 @@ from gradcam_cli.inputs.image_containers import (
     jpeg_frame,
     jpeg_is_ended,
 )
+from gradcam_cli.inputs.photo import Header
 from gradcam_cli.inputs.pillow_codec import opened, orientation_of
 from gradcam_cli.inputs.tiff_header import TiffLayout, read_tiff
 from gradcam_cli.settings import Limits
@@ -29,17 +30,6 @@ BY_OPENCV: Final = frozenset({"PNG", "PPM", "WEBP"})
 # Pillow keeps RGB in four bytes a pixel, beside the array that is made of it.
 PILLOW_BYTES: Final = 4
 TURNED: Final = 5
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of itself before its pixels are decoded; `orientation` is EXIF's 1 to 8."""
-
-    format: str
-    size: Size
-    orientation: int
-    frames: int
-    alpha: bool
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from gradcam_cli.engines.protocol import Extras, Floats
 from gradcam_cli.errors import ImageError, Reason, UsageError
 from gradcam_cli.imaging.geometry import Size, apply_fit, at_resolution, plan_fit
 from gradcam_cli.imaging.preprocessing import Preprocessing
-from gradcam_cli.inputs.decoding import Admit, Needed, Photo, file_size, read_file
+from gradcam_cli.inputs.files import file_size, read_file
+from gradcam_cli.inputs.photo import Admit, Needed, Photo
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.settings import FitMode, Limits, ModelSettings, SampleRange
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gradcam_cli.errors import ImageError, Reason, StorageError
-from gradcam_cli.inputs.decoding import read_file, read_stdin
+from gradcam_cli.inputs.files import read_file, read_stdin
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.settings import Limits
 from gradcam_cli.storage import Stat

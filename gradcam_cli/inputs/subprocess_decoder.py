@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.imaging.opencv import quiet_single_thread
-from gradcam_cli.inputs.decoding import Admit, Header, Needed, Photo, at_once, decode
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.photo import Admit, Header, Needed, Photo, at_once
 from gradcam_cli.settings import Limits, SampleRange
 from gradcam_cli.subprogram import subprogram
 from gradcam_cli.system import end_after, ending, ignore_terminal, open_nowhere

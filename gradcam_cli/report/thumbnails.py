@@ -17,9 +17,11 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.figure import plan_figure
 from gradcam_cli.imaging.geometry import Size, resize
 from gradcam_cli.imaging.opencv import quiet_single_thread
-from gradcam_cli.inputs.decoding import Needed, decode, encode_jpeg, file_size
+from gradcam_cli.inputs.decoding import decode, encode_jpeg
 from gradcam_cli.inputs.discovery import from_text
+from gradcam_cli.inputs.files import file_size
 from gradcam_cli.inputs.image_header import inspect
+from gradcam_cli.inputs.photo import Needed
 from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.inputs.sources import STDIN, Source
 from gradcam_cli.inputs.walk import THUMBNAIL_SUFFIX

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import ImageError
-from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.files import read_file
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.inputs.sources import SourceList
 from gradcam_cli.results.output import SIDECAR_LIMITS, SIDECAR_SUFFIX, is_sidecar_name

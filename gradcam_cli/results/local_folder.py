@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_cli.errors import UsageError
-from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.files import read_file
 from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.requests import Packing

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.atomic import PREFIX, TEMPORARY, TEMPORARY_SUFFIX, atomically, temporary_beside, write_new
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
-from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.files import read_file
 from gradcam_cli.inputs.shards import RUN_RECORD, Shard, is_run_record
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gradcam_cli.errors import ImageError
-from gradcam_cli.inputs.decoding import read_file
+from gradcam_cli.inputs.files import read_file
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.results.output import SIDECAR_LIMITS, is_sidecar_name
 from gradcam_cli.results.ownership import is_record, parsed

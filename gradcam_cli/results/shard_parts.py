@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradcam_cli.errors import ImageError, UsageError
-from gradcam_cli.inputs.decoding import sha256
 from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.files import sha256
 from gradcam_cli.inputs.shards import Shard, index_of, is_run_record, shard_of_record
 from gradcam_cli.results.earlier_run import MOST_CHANGES, changes
 from gradcam_cli.results.manifest import manifests_in

@@ -19,8 +19,8 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.geometry import CellLine, MapGeometry, Size
 from gradcam_cli.imaging.heatmap import Summary
 from gradcam_cli.imaging.regions import Region
-from gradcam_cli.inputs.decoding import Header
 from gradcam_cli.inputs.discovery import as_text, from_text
+from gradcam_cli.inputs.photo import Header
 from gradcam_cli.labels.class_labels import Label
 from gradcam_cli.results.ownership import parsed
 

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from gradcam_cli.atomic import atomically
 from gradcam_cli.errors import EnvironmentStop, ImageError, Reason, StorageError, UsageError
-from gradcam_cli.inputs.decoding import read_file
 from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.files import read_file
 from gradcam_cli.results.folder_lock import FolderLock
 from gradcam_cli.results.part_place import LocalParts, PartPlace, StoredParts
 from gradcam_cli.results.stored_lock import FOLDER, StoredLock

@@ -11,8 +11,9 @@ from importlib.util import find_spec
 import numpy as np
 
 from gradcam_cli.errors import EnvironmentStop, ImageError, UsageError, first_line
-from gradcam_cli.inputs.decoding import decode, sha256
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.files import sha256
 from gradcam_cli.inputs.shards import RUN_RECORD
 from gradcam_cli.inputs.walk import MAP_SUFFIX, OVERLAY_SUFFIX
 from gradcam_cli.results.manifest import manifests_in

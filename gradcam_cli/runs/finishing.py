@@ -9,7 +9,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.figure import Words
 from gradcam_cli.imaging.geometry import resize
 from gradcam_cli.imaging.heatmap import scale, small
-from gradcam_cli.inputs.decoding import sha256
+from gradcam_cli.inputs.files import sha256
 from gradcam_cli.inputs.reading import read_source
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.output import Names, npy_bytes

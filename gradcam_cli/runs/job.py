@@ -13,7 +13,8 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.geometry import Fit, Size
 from gradcam_cli.imaging.lettering import Lettering
 from gradcam_cli.imaging.preprocessing import Preprocessing
-from gradcam_cli.inputs.decoding import Admit, Needed, Photo, decode
+from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.photo import Admit, Needed, Photo
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.methods import METHODS, Method

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from gradcam_cli.inputs.decoding import Admit
 from gradcam_cli.inputs.discovery import Found
+from gradcam_cli.inputs.photo import Admit
 from gradcam_cli.results.sidecar import ModelCard, Record
 from gradcam_cli.runs.tally import Tally
 

@@ -16,8 +16,9 @@ from typing import Final
 
 from gradcam_cli.cores import available_cores
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
-from gradcam_cli.inputs.decoding import decode, modified_ns
+from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import as_text
+from gradcam_cli.inputs.files import modified_ns
 from gradcam_cli.inputs.sources import Source, SourceList
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import InputCard, Record, input_record

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from gradcam_cli.engines.protocol import Extras
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size, apply_fit, at_resolution, plan_fit, resize
-from gradcam_cli.inputs.decoding import Needed, Photo, file_size, modified_ns, sha256, unlistable
+from gradcam_cli.inputs.files import file_size, modified_ns, sha256, unlistable
+from gradcam_cli.inputs.photo import Needed, Photo
 from gradcam_cli.inputs.reading import Content, fetch, read_source
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.sidecar import InputCard

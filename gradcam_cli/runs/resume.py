@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 
 from gradcam_cli.errors import ImageError
-from gradcam_cli.inputs.decoding import read_file, sha256
+from gradcam_cli.inputs.files import read_file, sha256
 from gradcam_cli.inputs.reading import fetch
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.results.run_folder import RunFolder

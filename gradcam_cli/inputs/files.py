@@ -1,0 +1,141 @@
+"""Files as bytes, read once and hashed; what cannot be read says why."""
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from typing import Final
+
+from gradcam_cli.errors import ImageError, Reason
+from gradcam_cli.settings import Limits
+from gradcam_cli.system import open_to_read
+
+# Names of files that are taken for pictures.
+SUFFIXES: Final = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".avif",
+        ".heic",
+        ".heif",
+    }
+)
+_REASONS = {
+    errno.ENOENT: Reason.VANISHED,
+    errno.ENOTDIR: Reason.VANISHED,
+    errno.EACCES: Reason.PERMISSION,
+    errno.EPERM: Reason.PERMISSION,
+    errno.ENXIO: Reason.NOT_REGULAR,
+    errno.EISDIR: Reason.NOT_REGULAR,
+    errno.ELOOP: Reason.NOT_REGULAR,
+    errno.ENAMETOOLONG: Reason.NAME_TOO_LONG,
+}
+
+
+def read_file(path: str, limits: Limits) -> bytes:
+    """Read a whole regular file, never waiting for a FIFO or a device.
+
+    Raises:
+        ImageError: it is not there, not regular, not readable, empty or larger than the limit.
+    """
+    try:
+        descriptor = open_to_read(path)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(Reason.NOT_REGULAR, "not a regular file")
+            if status.st_size > limits.max_file_bytes:
+                raise _too_large(limits)
+            data = _read(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, Reason.UNREADABLE)
+        if reason is Reason.VANISHED and os.path.islink(path):  # noqa: PTH114 - names that are not UTF-8 stay str
+            raise ImageError(reason, f"a broken link: {_target(path)} is not there") from error
+        raise ImageError(reason, f"cannot be read: {error.strerror}") from error
+    return _not_empty(data)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Read so many bytes, or as many as there are; one call of the system gives all of a usual picture."""
+    parts = []
+    while size > 0 and (part := os.read(descriptor, size)):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115 - names that are not UTF-8 stay str
+    except OSError:
+        return "its target"
+
+
+def unlistable(number: int) -> ImageError:
+    """Say why a folder cannot be listed, by the error's number; what is in it is not explained."""
+    reason = _REASONS.get(number, Reason.UNREADABLE)
+    return ImageError(reason, f"a folder that cannot be listed: {os.strerror(number)}; what is in it was left out")
+
+
+def modified_ns(path: str) -> int | None:
+    """Give a file's time of modification in nanoseconds, None where it has none to give.
+
+    Asked before the file is read, so that one which changes in between is taken for changed.
+    """
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - names that are not UTF-8 stay str
+    except OSError:
+        return None
+
+
+def file_size(path: str) -> int:
+    """Give a file's size in bytes, 0 where it cannot be known."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - names that are not UTF-8 stay str
+    except OSError:
+        return 0
+
+
+def read_stdin(limits: Limits) -> bytes:
+    """Read a whole picture from a pipe.
+
+    Raises:
+        ImageError: it is empty or larger than the limit.
+    """
+    data = sys.stdin.buffer.read(limits.max_file_bytes + 1)
+    if len(data) > limits.max_file_bytes:
+        raise _too_large(limits)
+    return _not_empty(data)
+
+
+def _too_large(limits: Limits) -> ImageError:
+    return ImageError(Reason.TOO_LARGE, f"larger than {limits.max_file_bytes:,} bytes")
+
+
+def _not_empty(data: bytes) -> bytes:
+    if not data:
+        raise ImageError(Reason.EMPTY, "the file is empty")
+    return data
+
+
+def sha256(data: bytes) -> str:
+    """Hash the bytes of an input, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
