@@ -109,6 +109,10 @@ class ModelError(GradcamError):
     exit_code = 3
 
 
+class DamagedPlanError(ModelError):
+    """The weights of a plan in the cache are not there any more, or are not those that were compiled."""
+
+
 class EnvironmentStop(GradcamError):
     """The machine stopped the run: disk full, output gone, a library missing. What was finished stays valid.
 

@@ -260,6 +260,13 @@ def test_nothing_heavy_is_imported_for(args: list[str]) -> None:
     assert not (loaded & HEAVY) - allowed
 
 
+def test_a_run_imports_its_decoders_and_painters_while_the_network_is_read() -> None:
+    code = "import sys, gradcam_cli.runs.explain\nprint(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    later = {"cv2", "PIL", "gradcam_cli.runs.pipeline", "gradcam_cli.inputs.decoding", "gradcam_cli.imaging.overlay"}
+    assert not set(done.stdout.split()) & later
+
+
 def test_every_command_and_option_of_the_program_is_made_by_its_own_module() -> None:
     """Else help has no group for an option, and the configuration does not know it."""
     for path in (PACKAGE / "cli").glob("*.py"):

@@ -31,8 +31,8 @@ LIMITS = Limits()
 ODD_CHILD = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from gradcam_cli.inputs import subprocess_decoder as isolation
-true_decode = isolation.decode
+from gradcam_cli.inputs import decoding, subprocess_decoder as isolation
+true_decode = decoding.decode
 def decode(data, limits, *more):
     if data.startswith(b"segfault"):
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -49,7 +49,7 @@ def decode(data, limits, *more):
         more[2](10**6)
         raise MemoryError
     return true_decode(data, limits, *more)
-isolation.decode = decode
+decoding.decode = decode
 isolation.SECONDS = 1
 isolation._serve()
 """

@@ -17,9 +17,9 @@ from gradcam_cli.cli import program
 from gradcam_cli.engines import cache
 from gradcam_cli.engines import plan as plan_module
 from gradcam_cli.engines.cache_entries import cache_entries
-from gradcam_cli.engines.plan import Plan, SelfCheck, read_plan, write_plan
+from gradcam_cli.engines.plan import KeptWeights, Plan, SelfCheck, read_plan, write_plan
 from gradcam_cli.engines.protocol import TargetLayer
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import DamagedPlanError, ModelError
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.labels.class_labels import Label, Labels
 from gradcam_cli.models.request import ModelRequest
@@ -205,6 +205,18 @@ def test_weights_of_a_head_that_claim_any_shape_take_no_memory(tmp_path: Path) -
             archive.writestr(name, data)
     with pytest.raises(ModelError, match="Compile the model again"):
         read_plan(path)
+
+
+def test_weights_that_are_read_later_are_those_of_the_file_or_none(path: Path) -> None:
+    later = read_plan(path, weights_later=True)
+    assert isinstance(later.weights, KeptWeights)
+    assert later.weight_bytes() == PLAN.weights
+    write_plan(replace(PLAN, weights=b"others"), path)
+    with pytest.raises(DamagedPlanError, match="damaged"):
+        later.weight_bytes()
+    path.unlink()
+    with pytest.raises(DamagedPlanError, match=str(path)):
+        later.weight_bytes()
 
 
 def test_a_plan_stays_in_the_cache_when_memory_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

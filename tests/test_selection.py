@@ -10,9 +10,11 @@ import pytest
 from keras import layers
 from nets import SIDE, classifier, convolutions, gap_dense
 
+from gradcam_cli.engines.cache import cached_path, cached_plan
+from gradcam_cli.engines.plan import read_plan
 from gradcam_cli.engines.selection import ModelEngines, load_model
 from gradcam_cli.engines.work import Work
-from gradcam_cli.errors import ModelError
+from gradcam_cli.errors import DamagedPlanError, ModelError
 from gradcam_cli.methods import METHODS
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.loading import load_classifier
@@ -67,6 +69,25 @@ def test_a_model_is_loaded_once_for_all_engines(
     x = np.random.default_rng(0).normal(size=(2, SIDE, 2 * SIDE, 3)).astype(np.float32)
     probabilities = larger.head.probabilities(larger.explain(x).logits)
     np.testing.assert_allclose(probabilities, twin(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_kept_plan_with_damaged_weights_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gap_dense().save(tmp_path / "small.keras")
+    request, loads = located(tmp_path / "small.keras"), CountedLoads()
+    ModelEngines(request, EngineSettings(), load=loads).open(WORK)
+    path = cached_path(request)
+    whole = read_plan(path).weight_bytes()
+    data = path.read_bytes()
+    at = data.index(whole)
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    kept = cached_plan(request)
+    assert kept is not None
+    with pytest.raises(DamagedPlanError, match="weights"):
+        kept.weight_bytes()
+    assert ModelEngines(request, EngineSettings(), load=loads).open(WORK)[0].name == "openvino"
+    assert len(loads.loaded) == 2
+    assert read_plan(path).weight_bytes() == whole
 
 
 def test_a_kept_plan_needs_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

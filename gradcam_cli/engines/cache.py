@@ -44,7 +44,7 @@ def has_plan(request: ModelRequest) -> bool:
 
 
 def cached_plan(request: ModelRequest) -> Plan | None:
-    """Read the plan of a model if there is a whole one; a damaged one is removed.
+    """Read the plan of a model if there is a whole one, its weights when they are needed; a damaged one is removed.
 
     A plan decides what a model shows, so one that other users can write is not used.
     """
@@ -52,7 +52,7 @@ def cached_plan(request: ModelRequest) -> Plan | None:
     if not path.is_file() or not is_private(path):
         return None
     try:
-        plan = read_plan(path)
+        plan = read_plan(path, weights_later=True)
     except ModelError:
         with suppress(OSError):
             remove(path)

@@ -83,7 +83,8 @@ def _whole(path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: it is damaged.
     """
-    data = np.fromfile(path, np.uint8)
+    # Its pages are those of the file, and take no memory of their own; OpenVINO wants memory that can be written.
+    data = np.asarray(np.memmap(path, np.uint8, "c"))
     exported, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if hashlib.sha256(exported.data).digest() != digest.tobytes():
         raise ValueError(f"{path} is damaged")

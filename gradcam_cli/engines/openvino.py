@@ -71,7 +71,6 @@ class OpenVinoEngine:
         self.precision: str = options.precision
         self.others = others
         self.input_size = plan.input_shape[:2]
-        self.black = plan.preprocessing.black(plan.input_shape[2])
         self.layer = plan.layer
         self.head = plan.head
         plan.labels.check(plan.name, self.head.class_count)
@@ -83,6 +82,11 @@ class OpenVinoEngine:
         self._has_slopes = options.gradients and self.head.weights is None and self.target_count <= MOST_IN_NETWORK
         self._main = self._restored() or self._made()
         self.batch_size = self._main.batch_size
+
+    @cached_property
+    def black(self) -> Floats:
+        """What a black pixel becomes: (channels,)."""
+        return self.plan.preprocessing.black(self.plan.input_shape[2])
 
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
@@ -277,8 +281,12 @@ class _Kept:
 
 
 def read_network(plan: Plan) -> Any:
-    """Read a plan's network."""
-    return core().read_model(plan.network, plan.weights)
+    """Read a plan's network.
+
+    Raises:
+        DamagedPlanError: its weights cannot be read.
+    """
+    return core().read_model(plan.network, plan.weight_bytes())
 
 
 def _batch_size(model: Any, wanted: int) -> int:

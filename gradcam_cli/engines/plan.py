@@ -19,7 +19,7 @@ import numpy as np
 
 from gradcam_cli.atomic import atomically
 from gradcam_cli.engines.protocol import MOST_NUMBERS, Floats, Head, HeadKind, Linearity, TargetLayer
-from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.errors import DamagedPlanError, ModelError, first_line
 from gradcam_cli.imaging.geometry import CellLine, MapGeometry
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS, Preprocessing
 from gradcam_cli.labels.class_labels import Label, Labels
@@ -28,12 +28,38 @@ from gradcam_cli.settings import FIT_MODES, FitMode
 SUFFIX = ".plan"
 VERSION = 4
 DESCRIPTION = "plan.json"
-NETWORK = ("network.xml", "network.bin")
+DEFINITION, WEIGHTS = NETWORK = ("network.xml", "network.bin")
 # Only where the head is GAP -> Dense.
 DENSE = "head.npy"
 LONGEST_DESCRIPTION = 1 << 26
 # A larger member is compared with its hash before memory is taken for it: a sparse file can claim any size.
 LARGE = 1 << 28
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """The weights of a plan in the cache, which are read when they are needed.
+
+    Where the compiled network is kept too, they are not.
+    """
+
+    path: Path
+    sha256: str
+
+    def read(self) -> bytes:
+        """Read them, and compare them with their hash.
+
+        Raises:
+            DamagedPlanError: they cannot be read, or are others.
+            MemoryError: they are too large for this machine.
+        """
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return _member(archive, archive.getinfo(WEIGHTS), self.sha256)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise DamagedPlanError(f"{self.path}: its weights cannot be read ({first_line(error)}).") from error
 
 
 @dataclass(frozen=True)
@@ -72,7 +98,7 @@ class Plan:
     head_weights: Floats | None
     class_count: int
     network: bytes
-    weights: bytes
+    weights: bytes | KeptWeights
     preprocess_reason: str = ""
     preprocess_scores: Mapping[str, float] | None = None
     fit: FitMode = "squash"
@@ -81,6 +107,14 @@ class Plan:
     head_assumed: bool = False
     linearity: Linearity = "piecewise"
     check: SelfCheck | None = None
+
+    def weight_bytes(self) -> bytes:
+        """Give the weights, which are read now where they were left in their file.
+
+        Raises:
+            DamagedPlanError: they cannot be read.
+        """
+        return self.weights.read() if isinstance(self.weights, KeptWeights) else self.weights
 
     @property
     def head(self) -> Head:
@@ -96,7 +130,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    members = dict(zip(NETWORK, (plan.network, plan.weights), strict=True))
+    members = dict(zip(NETWORK, (plan.network, plan.weight_bytes()), strict=True))
     if plan.head_weights is not None:
         head = io.BytesIO()
         np.save(head, plan.head_weights, allow_pickle=False)
@@ -132,8 +166,8 @@ def _described(plan: Plan, members: dict[str, bytes]) -> dict[str, Any]:
     }
 
 
-def read_plan(path: Path) -> Plan:
-    """Read a plan, and compare every member with its hash.
+def read_plan(path: Path, *, weights_later: bool = False) -> Plan:
+    """Read a plan, and compare every member with its hash; the weights when they are needed, where that is asked for.
 
     Raises:
         ModelError: it is not a plan, it is damaged, or another version of this program wrote it.
@@ -141,7 +175,7 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         with path.open("rb") as file:
-            return _read(path, file)
+            return _read(path, file, weights_later=weights_later)
     except (ModelError, MemoryError):
         raise
     except Exception as error:
@@ -150,7 +184,7 @@ def read_plan(path: Path) -> Plan:
         raise ModelError(f"{path}: this plan cannot be read ({reason}). Compile the model again.") from error
 
 
-def _read(path: Path, file: BinaryIO) -> Plan:
+def _read(path: Path, file: BinaryIO, *, weights_later: bool) -> Plan:
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         _check_members(archive, size)
@@ -160,8 +194,10 @@ def _read(path: Path, file: BinaryIO) -> Plan:
         hashes = described["members"]
         found = [member for member in archive.infolist() if member.filename != DESCRIPTION]
         _demand(set(hashes) == {member.filename for member in found}, "the list of its members")
-        members = {member.filename: _member(archive, member, hashes[member.filename]) for member in found}
-    return _plan(described, members)
+        read = [member for member in found if not weights_later or member.filename != WEIGHTS]
+        members = {member.filename: _member(archive, member, hashes[member.filename]) for member in read}
+    weights = KeptWeights(path, str(hashes[WEIGHTS])) if weights_later else members[WEIGHTS]
+    return _plan(described, members, weights)
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, sha256: str) -> bytes:
@@ -197,7 +233,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("its description is too long")
 
 
-def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
+def _plan(described: dict[str, Any], members: dict[str, bytes], weights: bytes | KeptWeights) -> Plan:
     """Build the plan, with every value checked for its type.
 
     Raises:
@@ -241,8 +277,8 @@ def _plan(described: dict[str, Any], members: dict[str, bytes]) -> Plan:
         head_kind=described["head_kind"],
         head_weights=head,
         class_count=class_count,
-        network=members["network.xml"],
-        weights=members["network.bin"],
+        network=members[DEFINITION],
+        weights=weights,
         preprocess_reason=described["preprocess_reason"],
         preprocess_scores=scores,
         fit=described["fit"],

@@ -60,6 +60,14 @@ def plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGp
     return cached_plan(request)
 
 
+def forget_plans(layers: "Sequence[ModelRequest]") -> None:
+    """Remove the plans of a model from the cache."""
+    from gradcam_cli.engines.cache import cached_path, remove
+
+    for request in layers:
+        remove(cached_path(request))
+
+
 def _exchange_plan(request: "ModelRequest", choice: EngineSettings, work: Work) -> "Plan":
     """Take the plan of a model that another framework wrote: from the cache, else made now and kept."""
     from gradcam_cli.engines.cache import cached_plan, keep_plan

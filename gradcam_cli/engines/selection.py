@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradcam_cli.engines.devices import HasGpu, gpu_usable
-from gradcam_cli.engines.plan_choice import compiled, plan_at_hand, require_openvino, serving, wants_plan
+from gradcam_cli.engines.plan_choice import compiled, forget_plans, plan_at_hand, require_openvino, serving, wants_plan
 from gradcam_cli.engines.work import Work
-from gradcam_cli.errors import ModelError, first_line
+from gradcam_cli.errors import DamagedPlanError, ModelError, first_line
 from gradcam_cli.models import keras_on_tensorflow
 from gradcam_cli.settings import EngineSettings, ModelSettings
 
@@ -47,6 +47,16 @@ class Engines:
         from gradcam_cli.engines.cache import has_plan
 
         return locate_model(settings, downloading, need_weights=need_weights, may_wait=has_plan)
+
+    def has_plan(self, request: "ModelRequest", choice: EngineSettings) -> bool:
+        """Whether an engine is likely to open without TensorFlow and Keras: nothing is read yet."""
+        if choice.engine == "tensorflow":
+            return False
+        if request.plan or request.exchange or not choice.cache:
+            return bool(request.plan or request.exchange)
+        from gradcam_cli.engines.cache import has_plan
+
+        return has_plan(request)
 
     def open(self, request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
         """Make the engine, and give it with what is known of the model.
@@ -156,9 +166,23 @@ class ModelEngines:
     def _open(
         self, request: "ModelRequest", work: Work, classifier_of: "Callable[[], Classifier]"
     ) -> "tuple[Engine, Classifier | Plan]":
-        choice = self._choice
-        _refuse_impossible(request, choice)
+        _refuse_impossible(request, self._choice)
         layers = _by_layer(request)
+        try:
+            return self._open_layers(request, layers, work, classifier_of)
+        except DamagedPlanError:
+            # The weights of a plan in the cache are read last. Without the plan, it is made again.
+            forget_plans(layers)
+            return self._open_layers(request, layers, work, classifier_of)
+
+    def _open_layers(
+        self,
+        request: "ModelRequest",
+        layers: "list[ModelRequest]",
+        work: Work,
+        classifier_of: "Callable[[], Classifier]",
+    ) -> "tuple[Engine, Classifier | Plan]":
+        choice = self._choice
         at_hand = [plan_at_hand(each, choice, self._has_gpu, work) for each in layers]
         needed = bool(choice.engine == "openvino" or request.plan or request.exchange)
         ready = serving(at_hand, work, needed=needed)

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.imaging.opencv import cv2
 from gradcam_cli.settings import FitMode
 
 # The mean colour of ImageNet: padding that most networks see as "nothing in particular".
@@ -138,6 +137,9 @@ def apply_fit(pixels: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
 
 def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Resize (H, W, channels) uint8: by area where a side shrinks, bilinear where it grows."""
+    # A run knows the types of this module before OpenCV is imported.
+    from gradcam_cli.imaging.opencv import cv2
+
     height, width = pixels.shape[:2]
     if (width, height) == (size.width, size.height):
         return np.ascontiguousarray(pixels)

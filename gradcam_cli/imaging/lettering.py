@@ -12,7 +12,6 @@ from unicodedata import bidirectional, category, name, normalize
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.text import UNSAFE
@@ -130,7 +129,7 @@ class Lettering:
         Returns:
             (H, W, 3) uint8, a new array.
         """
-        from PIL import ImageDraw
+        from PIL import Image, ImageDraw
 
         picture = Image.fromarray(pixels)
         canvas = ImageDraw.Draw(picture)

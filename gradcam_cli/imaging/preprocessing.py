@@ -6,8 +6,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam_cli.imaging.opencv import cv2
-
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -40,6 +38,9 @@ class Preprocessing:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn RGB (height, width, channels) uint8 into the network's input, float32 of the same shape."""
+        # A run knows this type before OpenCV is imported.
+        from gradcam_cli.imaging.opencv import cv2
+
         ordered = np.ascontiguousarray(pixels[..., ::-1] if self.bgr else pixels)
         return np.asarray(cv2.LUT(ordered, self._table(pixels.shape[-1])), np.float32).reshape(pixels.shape)
 

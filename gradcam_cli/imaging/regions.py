@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam_cli.imaging.geometry import Box
-from gradcam_cli.imaging.opencv import cv2
 from gradcam_cli.settings import Threshold
 
 # Beside a region, one with less than this share of its heat is a speck.
@@ -30,6 +29,8 @@ def level_of(heat: NDArray[np.float32], threshold: Threshold) -> float:
     """
     if threshold != "otsu":
         return threshold
+    from gradcam_cli.imaging.opencv import cv2
+
     highest_cold, _ = cv2.threshold(cv2.convertScaleAbs(heat, alpha=255.0), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return (highest_cold + 0.5) / 255.0
 
@@ -53,6 +54,9 @@ def find_regions(heat: NDArray[np.float32], seen: Box, threshold: Threshold) -> 
     if total == 0:
         return []
     hot = window >= level_of(window, threshold)
+    # A run knows the type of a region before OpenCV is imported.
+    from gradcam_cli.imaging.opencv import cv2
+
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(hot.view(np.uint8), connectivity=8)
     # Label 0 is what is not hot.
     masses = np.bincount(labels[hot], weights=window[hot], minlength=len(boxes))[1:]

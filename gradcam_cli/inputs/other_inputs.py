@@ -8,7 +8,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from gradcam_cli.errors import ImageError, Reason, UsageError
 from gradcam_cli.imaging.geometry import Size, apply_fit, at_resolution, plan_fit
 from gradcam_cli.imaging.preprocessing import Preprocessing
 from gradcam_cli.inputs.files import file_size, read_file
-from gradcam_cli.inputs.photo import Admit, Needed, Photo
+from gradcam_cli.inputs.photo import Admit, Decode
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.settings import FitMode, Limits, ModelSettings, SampleRange
 
@@ -33,8 +33,6 @@ MAX_ARRAY_BYTES = 2**30
 
 Row = TypeVar("Row")
 Numbers = NDArray[np.float64]
-
-Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Photo]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.imaging.geometry import Size
-from gradcam_cli.imaging.opencv import quiet_single_thread
-from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.photo import Admit, Header, Needed, Photo, at_once
 from gradcam_cli.settings import Limits, SampleRange
 from gradcam_cli.subprogram import subprogram
@@ -194,6 +192,9 @@ def _serve() -> None:
 
 
 def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: IO[bytes]) -> None:
+    # The parent of these processes decodes nothing.
+    from gradcam_cli.inputs.decoding import decode
+
     needed = Needed(**request["needed"]) if request["needed"] else None
     asked = request["range"]
     sample_range = (float(asked[0]), float(asked[1])) if isinstance(asked, list) else asked
@@ -237,5 +238,7 @@ def _pause_limit() -> None:
 
 
 if __name__ == "__main__":
+    from gradcam_cli.imaging.opencv import quiet_single_thread
+
     with quiet_single_thread():
         _serve()

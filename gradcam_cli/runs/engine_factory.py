@@ -11,13 +11,14 @@ from gradcam_cli.engines.work import Work
 from gradcam_cli.extras import install_hint
 from gradcam_cli.imaging.lettering import Lettering, lettering_of
 from gradcam_cli.inputs.other_inputs import ExtrasReader
+from gradcam_cli.inputs.photo import Decode
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import check_method
 from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.requests import ExplainRequest
 from gradcam_cli.results.sidecar import GivenCard, ModelCard, RunCard
-from gradcam_cli.runs.job import Decode, ExtrasOf, Job, no_extras, unheard
+from gradcam_cli.runs.job import ExtrasOf, Job, no_extras, unheard
 from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.settings import FitChoice, FitMode, RunSettings, Score
 from gradcam_cli.text import counted

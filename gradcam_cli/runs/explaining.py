@@ -1,21 +1,25 @@
 """From sources to records: what a run, and a worker of one, does once its queue is known."""
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from importlib import import_module
 from itertools import islice
+from threading import Thread
 from typing import Protocol
 
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import STAYS, EnvironmentStop
-from gradcam_cli.inputs.decoding import decode
+from gradcam_cli.inputs.photo import Decode
 from gradcam_cli.inputs.sources import SourceList
 from gradcam_cli.inputs.subprocess_decoder import Decoders
 from gradcam_cli.results.sidecar import Record
-from gradcam_cli.runs import pipeline
 from gradcam_cli.runs.engine_factory import EngineFactory
-from gradcam_cli.runs.job import Decode, Job, Sink
+from gradcam_cli.runs.job import Job, Sink, decode_here
 from gradcam_cli.runs.run_record import origin_of_job
 from gradcam_cli.runs.threads import available_threads
+
+# What decodes, paints and writes. With OpenCV and Pillow it takes about as long to import as a plan takes to open.
+PIPELINE = "gradcam_cli.runs.pipeline"
 
 
 class Explaining(Protocol):
@@ -52,11 +56,17 @@ class InProcess:
 
     def open(self) -> Record:
         """Load the model; where memory does not suffice, for half the batch."""
-        return origin_of_job(self._factory.request, self.job)
+        factory = self._factory
+        # TensorFlow takes so long that nothing is gained beside it, and it imports much of the same.
+        quick = factory.engines.has_plan(factory.model, factory.request.engine)
+        with imported_meanwhile(PIPELINE) if quick else nullcontext():
+            return origin_of_job(factory.request, self.job)
 
     def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
         """Explain; where memory runs out, go on from there with half the batch, once."""
         engine, job = self._engine_and_job()
+        from gradcam_cli.runs import pipeline
+
         done = 0
         try:
             with closing(pipeline.explain_sources(left, job, engine, sink, self._calls_at_once)) as records:
@@ -98,10 +108,27 @@ class InProcess:
 
 
 @contextmanager
+def imported_meanwhile(name: str) -> Iterator[None]:
+    """Import a module in another thread while the block runs."""
+    thread = Thread(target=_import, args=(name,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _import(name: str) -> None:
+    # What prevents it is raised again where the module is needed.
+    with suppress(Exception):
+        import_module(name)
+
+
+@contextmanager
 def decoder(isolated: Callable[[int], AbstractContextManager[Decoders]] | None) -> Iterator[Decode]:
     """Give what decodes: this process, or processes that `isolated` opens."""
     if isolated is None:
-        yield decode
+        yield decode_here
         return
     with isolated(available_threads()) as pool:
         yield pool.decode

@@ -13,8 +13,7 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.geometry import Fit, Size
 from gradcam_cli.imaging.lettering import Lettering
 from gradcam_cli.imaging.preprocessing import Preprocessing
-from gradcam_cli.inputs.decoding import decode
-from gradcam_cli.inputs.photo import Admit, Needed, Photo
+from gradcam_cli.inputs.photo import Admit, Decode, Needed, Photo, at_once
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.methods import METHODS, Method
@@ -23,10 +22,22 @@ from gradcam_cli.results.sidecar import InputCard, ModelCard, Record, RunCard
 from gradcam_cli.runs.memory_budget import MemoryBudget
 from gradcam_cli.settings import Limits, RunSettings, SampleRange
 
-Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Photo]
 ExtrasOf = Callable[[Source, Admit], Extras]
 # Takes a picture's name, and gives what admits it, for as long as it is decoded.
 Listen = Callable[[str, Admit], AbstractContextManager[Admit]]
+
+
+def decode_here(
+    data: bytes,
+    limits: Limits,
+    needed: Needed | None = None,
+    sample_range: SampleRange | None = None,
+    admit: Admit = at_once,
+) -> Photo:
+    """Decode in this process as `decoding.decode` does; the decoders are imported with the first picture."""
+    from gradcam_cli.inputs.decoding import decode
+
+    return decode(data, limits, needed, sample_range, admit)
 
 
 def no_extras(source: Source, admit: Admit) -> Extras:
@@ -71,7 +82,7 @@ class Job:
     asked_classes: int = 0
     derivatives: str | None = None
     layers: tuple[str, ...] = ()
-    decode: Decode = decode
+    decode: Decode = decode_here
     extras: ExtrasOf = no_extras
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     listen: Listen = unheard
