@@ -118,6 +118,19 @@ def test_a_plan_is_checked_by_differences_and_comes_back(tmp_path: Path) -> None
     np.testing.assert_array_equal(engine(made).explain(x).gradients, engine(again).explain(x).gradients)
 
 
+def test_a_gradient_is_checked_by_a_step_that_suits_its_network(tmp_path: Path) -> None:
+    """A score `sum(w f^e)`, e = 1000 and f next to 1, is curved: only the change by a short step is nearly linear."""
+    given = op.parameter([1, 3, 16, 16], np.float32, "picture")
+    small = op.multiply(op.tanh(conv(given, 3, 4)), np.float32(0.001))
+    features = op.add(small, np.float32(1))
+    features.set_friendly_name("features")
+    steep = op.power(features, np.float32(1000))
+    made = plan(saved(tmp_path, pooled_head(steep, 3), given), "features")
+    assert made.check is not None
+    assert made.check.correlation > 0.999
+    assert abs(made.check.ratio - 1) < 0.03
+
+
 def test_how_the_scores_depend_on_the_layer_is_read() -> None:
     kinds = {name: plan(name).linearity for name in ("pooled", "flat", "vit")}
     assert kinds == {"pooled": "piecewise", "flat": "smooth", "vit": "smooth"}
