@@ -76,7 +76,7 @@ def test_names_of_nodes_and_tensors_are_taken_too() -> None:
     assert layers.choose("/Add").layer.path == "/Add"
 
 
-@pytest.mark.parametrize("exporter", BOTH)
+@pytest.mark.parametrize("exporter", [*BOTH, "_ir"])
 def test_a_transformer_is_explained_by_what_its_last_attention_reads(exporter: str) -> None:
     chosen = network(f"vit{exporter}").layers.choose("auto")
     assert chosen.layer.path == "blocks.1.norm1"
@@ -85,16 +85,21 @@ def test_a_transformer_is_explained_by_what_its_last_attention_reads(exporter: s
     assert chosen.layer.geometry == MapGeometry(CellLine(4.0, 8.0, 0.0, 32.0), CellLine(4.0, 8.0, 0.0, 40.0))
 
 
-# The converter loses the name of the layer normalisation that `vit`'s last attention reads.
+def test_modules_keep_their_names_where_openvino_has_fused_their_nodes() -> None:
+    """A layer normalisation becomes one node without the name of a module, and a convolution a product and a sum."""
+    layers = network("vit_ir").layers
+    paths = {layers.path(each) for each in layers.all}
+    norms = {f"blocks.{block}.norm{place}" for block in (0, 1) for place in (1, 2)}
+    assert norms | {"patches", "blocks.1", "norm"} <= paths
+    assert not any("WithoutBiases" in each.name for each in layers.all)
+    fused = str(layers.choose("norm").tensor.get_node().get_friendly_name())
+    assert fused.startswith("MVN_")
+    assert layers.choose(fused).layer.path == "norm"
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [
-        (f"{name}{form}", layer)
-        for name, names in LAYERS.items()
-        for layer in names
-        for form in [*BOTH, "_ir"]
-        if (f"{name}{form}", layer) != ("vit_ir", "blocks.1.norm1")
-    ],
+    [(f"{name}{form}", layer) for name, names in LAYERS.items() for layer in names for form in [*BOTH, "_ir"]],
 )
 def test_activations_logits_and_gradients_are_those_of_autograd(name: str, layer: str) -> None:
     reference = np.load(ONNX / f"{name.split('_', maxsplit=1)[0]}.npz")

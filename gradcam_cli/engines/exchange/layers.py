@@ -40,11 +40,13 @@ SMALL = 3
 INNER = "/WithoutBiases"
 # Names that OpenVINO gives to nodes made from ONNX's shape operations or from parts of an operation.
 UNNAMED = re.compile(r"[A-Z][A-Za-z]*_\d+")
+# PyTorch's older exporter calls a tensor by its node, and this.
+OUTPUT = re.compile(r"_output_\d+$")
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A tensor, its map, its node's name, and the modules of PyTorch around its node, the outermost first."""
+    """A tensor, its map, its name in the file, and the modules of PyTorch around its node, the outermost first."""
 
     tensor: Any
     layout: Layout
@@ -57,6 +59,11 @@ class Candidate:
     def kind(self) -> str:
         """Type of the operation that made it."""
         return str(self.tensor.get_node().get_type_name())
+
+    @property
+    def names(self) -> set[str]:
+        """All names of the tensor and of its node."""
+        return {self.name, str(self.tensor.get_node().get_friendly_name()), *self.tensor.get_names()}
 
     @property
     def makes_features(self) -> bool:
@@ -108,8 +115,12 @@ class Layers:
         if layout is None:
             return None
         names, own = sorted(tensor.get_names()), str(tensor.get_node().get_friendly_name())
-        if not names and not self._all_named and (own.endswith(INNER) or UNNAMED.fullmatch(own)):
+        made_up = UNNAMED.fullmatch(own)
+        if not names and (own.endswith(INNER) or (made_up and not self._all_named)):
             return None
+        if names and made_up:
+            # A fusion of OpenVINO has made the node anew, and its tensor has the name that it had in the file.
+            own = OUTPUT.sub("", names[0])
         modules = next((scopes[name] for name in names if name in scopes), None)
         return Candidate(tensor, layout, place, own, _modules(own) if modules is None else modules, order)
 
@@ -216,7 +227,7 @@ class Layers:
         return any(key(each.tensor) in own for each in wide)
 
     def _named(self, wanted: str) -> tuple[Candidate, str]:
-        by_path = [each for each in self.all if wanted in {self.path(each), each.name, *each.tensor.get_names()}]
+        by_path = [each for each in self.all if wanted in {self.path(each), *each.names}]
         if by_path:
             return by_path[-1], "asked for"
         inside = [each for each in self.all if wanted in each.modules or _within(each.name, wanted)]
