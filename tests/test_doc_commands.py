@@ -111,6 +111,16 @@ def test_commands_are_in_shell_blocks(page: Path) -> None:
     assert not re.search(r"^ *(\$ )?(gradcam-cli|pip|make|python3?) [a-z-]", others, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "benchmarks/peers/README.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_no_command_is_followed_by_a_comment(page: Path) -> None:
+    """An interactive zsh passes the words of a comment to the command. A comment is a line without a prompt."""
+    consoles = re.findall(r"^```console\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [line for console in consoles for line in console.splitlines() if line.startswith("$ ")]
+    assert [line for line in commands if re.search(r"\s#", line)] == []
+
+
 def test_commands_are_told_from_output() -> None:
     body = "$ one --a \\\n    --b\noutput\n$ two <<'EOF' \n"
     assert commands_of(body) == "one --a \\\n    --b\ntwo <<'EOF' "
