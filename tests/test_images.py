@@ -307,6 +307,8 @@ def test_every_truncation_is_told(format_: str) -> None:
             cuts -= set(range(len(data) - 4, len(data)))
         if format_ == "GIF":  # without the mark of its end, every frame is whole
             cuts -= {len(data) - 1}
+        if kind == "text":  # without its line end, the last number is whole; nothing says how many digits it had
+            cuts -= set(range(len(data) - 3, len(data)))
         for length in cuts:
             assert reason_of(data[:length]) in {Reason.TRUNCATED_OR_CORRUPT, Reason.NOT_AN_IMAGE}, (kind, length)
 

@@ -86,10 +86,12 @@ def jpeg2000_decoder(frame: Jpeg2000Frame) -> Decoder:
     if frame.precision < 8 and not frame.luminance and frame.components <= 4:
         # Pillow gives the numbers unscaled or refuses them, OpenCV refuses them.
         return "imagecodecs"
+    # OpenCV refuses a picture that does not begin at the origin.
+    by_opencv: Decoder = "imagecodecs" if frame.shifted else "opencv"
     if frame.components == 3 and not frame.luminance:
-        return "opencv"
+        return by_opencv
     if frame.components == 1:
-        return "opencv" if frame.boxed else "pillow"
+        return by_opencv if frame.boxed else "pillow"
     if frame.components in {2, 4} and not frame.luminance:
         return "imagecodecs"
     raise ImageError(Reason.UNSUPPORTED, f"a {frame.precision}-bit JPEG 2000 of {frame.components} components")

@@ -188,7 +188,8 @@ def iso_size(data: bytes) -> tuple[int, int]:
 class Jpeg2000Frame:
     """What a JPEG 2000 says of its components; `boxed` in a JP2, `luminance` and two colours in place of RGB.
 
-    Where there is a palette, `precision` is that of the numbers of its colours.
+    `shifted` where the picture does not begin at the origin of its grid. Where there is a palette, `precision` is that
+    of the numbers of its colours.
     """
 
     components: int
@@ -197,6 +198,7 @@ class Jpeg2000Frame:
     boxed: bool
     palette: bool
     luminance: bool
+    shifted: bool = False
 
 
 def jpeg2000_frame(data: bytes) -> Jpeg2000Frame | None:
@@ -216,4 +218,5 @@ def jpeg2000_frame(data: bytes) -> Jpeg2000Frame | None:
     uniform = len(depths) == 1 and not signed and (len(sizes) == 1 or precision == 8)
     boxes = data[:start]
     luminance = b"colr\1" in boxes and boxes[boxes.index(b"colr\1") + 7 :][:4] == b"\0\0\0\x12"
-    return Jpeg2000Frame(components, precision, uniform, start > 0, b"pclr" in boxes, luminance)
+    shifted = any(data[start + 16 : start + 24])
+    return Jpeg2000Frame(components, precision, uniform, start > 0, b"pclr" in boxes, luminance, shifted)

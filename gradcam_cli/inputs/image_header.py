@@ -27,6 +27,8 @@ from gradcam_cli.settings import Limits
 TIFFS: Final = frozenset({"TIFF", "BigTIFF"})
 # Still pictures of these are read truly by OpenCV, in all their depths.
 BY_OPENCV: Final = frozenset({"PNG", "PPM", "WEBP"})
+# Run lengths of 8 bits in a BMP. OpenCV does not read those of 4 bits where lines are missing.
+RLE8: Final = 1
 # Pillow keeps RGB in four bytes a pixel, beside the array that is made of it.
 PILLOW_BYTES: Final = 4
 TURNED: Final = 5
@@ -166,6 +168,9 @@ def _described(image: Image.Image, data: bytes, header: Header) -> Inspected:
     if frame2000 is not None:
         return _of_jpeg2000(frame2000, header)
     decoder: Decoder = "pillow"
+    if header.format == "BMP" and image.info.get("compression") == RLE8:
+        # Pillow refuses a picture that ends before its last line; the rest has the first colour.
+        decoder = "opencv"
     if header.format in BY_OPENCV and not (header.format == "WEBP" and header.frames > 1):
         decoder = "opencv"
     if header.format in {"JPEG", "MPO"}:

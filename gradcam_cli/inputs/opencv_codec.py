@@ -16,6 +16,7 @@ from gradcam_cli.inputs.samples import Samples
 
 JPEG_LONGEST_SIDE: Final = 65_500
 REDUCTIONS: Final = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+PNM_TEXT: Final = frozenset({b"P1", b"P2", b"P3"})
 # Channels are swapped in strips of so many rows, so that no second copy of a large picture is made.
 ROWS: Final = 512
 
@@ -35,6 +36,9 @@ def decode_by_opencv(
     if format_ == "PNG" and b"acTL" in data:
         # Of a damaged animation cv2 gives whatever was in memory; of a damaged picture it gives nothing.
         data = png_still(data)
+    if format_ == "PPM" and data[:2] in PNM_TEXT:
+        # cv2 reads one character behind the last number.
+        data += b"\n"
     try:
         decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
