@@ -1,6 +1,7 @@
 """Fixtures: pictures made here, and one way to run the program whose failures tell the whole story."""
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -54,6 +55,17 @@ SAMPLES = ROOT / "sample_images"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no process of `--dist loadfile` ends with one of them alone."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Skip a test that itself calls what only POSIX systems have; the program has such calls behind conditions."""
+    try:
+        return (yield)
+    except AttributeError as error:
+        if error.obj in {os, signal} and not hasattr(os, "fork"):
+            pytest.skip(f"this system has no {error.name}")
+        raise
 
 
 def picture(width: int = 40, height: int = 30, seed: int = 0) -> NDArray[np.uint8]:

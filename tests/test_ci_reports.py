@@ -184,10 +184,8 @@ def test_files_that_cannot_be_meant(photos: Path, invoke: Invoke, args: Any, mes
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
-def test_an_interrupted_run_writes_what_it_has(photos: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", INTERRUPTED), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_an_interrupted_run_writes_what_it_has(photos: Path, name: str, code: int) -> None:
     for i in range(20):
         (photos / f"x{i}.jpg").write_bytes(jpeg(seed=i))
     command = [sys.executable, str(ROOT / "tests" / "fake_program.py"), "explain", "photos", "-o", "out", *FILES]
@@ -199,7 +197,7 @@ def test_an_interrupted_run_writes_what_it_has(photos: Path, number: int, code: 
         deadline = time.monotonic() + 60
         while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         process.communicate(timeout=60)
     assert process.returncode == code
     found = outcomes(root / "ci" / "junit.xml")

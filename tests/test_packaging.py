@@ -55,8 +55,8 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel, which borrows the dependencies of the tests' own environment."""
     folder = tmp_path_factory.mktemp("fresh")
-    venv.create(folder, with_pip=False, symlinks=True)
-    found = folder / "bin" / "python"
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    found = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     site = Path(run(found, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
     options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     run(sys.executable, "-m", "pip", "--python", found, "install", *options, wheel, cwd=folder)
