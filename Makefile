@@ -9,7 +9,7 @@ DEMO := demo_output
 
 .PHONY: help
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.run ## Explain sample_images/ with real weights (needs no network but the package registry)
@@ -18,8 +18,15 @@ demo: $(VENV)/.run ## Explain sample_images/ with real weights (needs no network
 	@echo "Look at $(DEMO)/*.overlay.jpg; each has a .json beside it."
 
 .PHONY: test
-test: $(VENV)/.dev ## Run the tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.dev ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(VENV)/.dev ## Run the slow tests: the other architectures of keras.applications, and the wheel
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m slow
+
+.PHONY: test-all
+test-all: test test-slow ## Run all tests, as CI does
 
 .PHONY: check
 check: $(VENV)/.dev ## Lint, check the formatting, check the types

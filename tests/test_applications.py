@@ -99,10 +99,12 @@ FAMILIES = (
 TRACED = {name: members[0] for members in FAMILIES for name in members}
 # So many layers before the chosen one are compared; the last stage of each network has at least as many.
 BEFORE = 7
-pytestmark = pytest.mark.slow
+# One has residual blocks, one depthwise convolutions, and one a head of several layers. The others are slow tests.
+QUICK = ("mobilenetv2", "mobilenetv3small", "resnet50")
+ARCHITECTURES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in TRACED]
 
 
-@pytest.fixture(scope="module", params=TRACED)
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     """One network at a time; only one that is run has weights."""
     name = request.param

@@ -5,7 +5,7 @@ gradient is taken through the network all the same.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -22,8 +22,6 @@ from gradcam_cli.engines.gradient.walk import RULES, fixed, passage
 from gradcam_cli.engines.openvino import read_network
 from gradcam_cli.engines.plan import Plan
 from gradcam_cli.models.classifier import Classifier
-
-pytestmark = pytest.mark.slow
 
 
 class _SelfAttention(layers.Layer):  # type: ignore[misc]
@@ -60,6 +58,8 @@ ARCHITECTURES = {
     "VGG16": (64, "block5_pool", "block3_conv3"),
     "Xception": (96, "block14_sepconv2_act", "block9_sepconv2_act"),
 }
+# They are small and have two kinds of head. The others are slow tests.
+QUICK = ("MobileNetV2", "MobileNetV3Small")
 # What follows their last map is more than a mean and one dense layer.
 OTHER_HEADS = ("MobileNetV3Small", "VGG16")
 # Their last map joins many branches.
@@ -97,7 +97,11 @@ HEADS: dict[str, list[Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+def marked(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module", params=marked(ARCHITECTURES))
 def built(request: pytest.FixtureRequest) -> Iterator[tuple[str, Classifier]]:
     """One network at a time; layers without a name are numbered from 0."""
     keras.utils.clear_session()
@@ -116,7 +120,7 @@ def correlation(made: Plan, model: Classifier, layer: str) -> float:
     return check.correlation
 
 
-@pytest.mark.parametrize("built", OTHER_HEADS, indirect=True)
+@pytest.mark.parametrize("built", marked(OTHER_HEADS), indirect=True)
 def test_autos_choice(built: tuple[str, Classifier]) -> None:
     name, model = built
     plan = compile_plan(model, "auto")
@@ -125,7 +129,7 @@ def test_autos_choice(built: tuple[str, Classifier]) -> None:
     assert plan.check.correlation >= 0.99999
 
 
-@pytest.mark.parametrize("built", BRANCHED, indirect=True)
+@pytest.mark.parametrize("built", marked(BRANCHED), indirect=True)
 def test_autos_choice_behind_branches(built: tuple[str, Classifier]) -> None:
     name, model = built
     plan = compile_plan(model, "auto")
