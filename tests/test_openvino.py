@@ -246,7 +246,7 @@ def test_where_a_gpu_can_exist(tmp_path: Path, files: list[str], platform: str, 
 
 
 def test_the_plugin_of_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("gradcam_cli.engines.devices.version", lambda _name: "1.2.0")
+    monkeypatch.setattr("gradcam_cli.engines.devices.installed_version", lambda _name: "1.2.0")
     assert gpu_possible("darwin", tmp_path)
 
 

@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gradcam_cli.system import DEVICE_FILES
+from gradcam_cli.versions import installed_version
 
 # Devices of Linux through which a GPU computes: of NVIDIA's driver, of AMD's, and of Windows below its Linux.
 DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
@@ -34,12 +34,4 @@ def gpu_possible(platform: str = sys.platform, devices: Path = DEVICE_FILES) -> 
     """
     if platform.startswith("linux"):
         return any(True for pattern in DEVICES for _ in devices.glob(pattern))
-    return platform == "darwin" and _is_installed(METAL)
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
+    return platform == "darwin" and installed_version(METAL) is not None

@@ -4,8 +4,8 @@ This is what the command line, a notebook and a worker call.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from gradcam_cli.inputs.fetched_model import fetched, is_remote
 from gradcam_cli.inputs.finding import find_inputs
 from gradcam_cli.inputs.shards import Shard, shard_of
 from gradcam_cli.inputs.sources import Source, SourceList
-from gradcam_cli.inputs.subprocess_decoder import Decoders, decoders
 from gradcam_cli.methods import METHODS, Method
 from gradcam_cli.methods.method_runner import chosen_method
 from gradcam_cli.models.named import NAMED_MODELS
@@ -31,7 +30,7 @@ from gradcam_cli.results.run import Run
 from gradcam_cli.results.run_folder import RunFolder
 from gradcam_cli.results.sidecar import Record, RunCard
 from gradcam_cli.runs.engine_factory import EngineFactory, run_card
-from gradcam_cli.runs.explaining import Explaining, InProcess, decoder
+from gradcam_cli.runs.explaining import Explaining, InProcess, OpenDecoders, decoder
 from gradcam_cli.runs.job import Sink
 from gradcam_cli.runs.observer import RunObserver
 from gradcam_cli.runs.queue import Queue, queue_of, replaced_by
@@ -48,7 +47,7 @@ def run_explain(
     *,
     engines: Engines | None = None,
     sink: Sink | None = None,
-    isolated: Callable[[int], AbstractContextManager[Decoders]] = decoders,
+    isolated: OpenDecoders | None = None,
     methods: Mapping[str, Method] = METHODS,
 ) -> Run:
     """Explain what the request asks for, and write the results to its output folder.
@@ -61,7 +60,7 @@ def run_explain(
         observer: receives progress and records; see `RunObserver`.
         engines: finds the model and opens its engine.
         sink: takes the files of each image where the request has no output folder.
-        isolated: opens so many processes that decode, where the request asks for them.
+        isolated: opens so many processes that decode, where the request asks for them; the package's own unless told.
         methods: those that the request may name: the package's own, or one of the user's.
 
     Raises:
@@ -84,7 +83,11 @@ def run_explain(
     )
     held = _folder(request, request.output, stores).held() if request.output else nullcontext()
     fetching = fetched(request.model, stores, observer.downloading)
-    with held as folder, fetching as settings, decoder(isolated if request.isolate_decoder else None) as decode_one:
+    with (
+        held as folder,
+        fetching as settings,
+        decoder(isolated=request.isolate_decoder, decoders=isolated) as decode_one,
+    ):
         request = replace(request, model=settings)
         if isinstance(folder, LocalFolder):
             folder.refuse_same_names(found.sources)

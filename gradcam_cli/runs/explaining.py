@@ -5,19 +5,23 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from importlib import import_module
 from itertools import islice
 from threading import Thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import STAYS, EnvironmentStop
 from gradcam_cli.inputs.photo import Decode
 from gradcam_cli.inputs.sources import SourceList
-from gradcam_cli.inputs.subprocess_decoder import Decoders
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.runs.engine_factory import EngineFactory
 from gradcam_cli.runs.job import Job, Sink, decode_here
 from gradcam_cli.runs.run_record import origin_of_job
 from gradcam_cli.runs.threads import available_threads
 
+if TYPE_CHECKING:
+    from gradcam_cli.inputs.subprocess_decoder import Decoders
+
+# Opens so many processes that decode.
+OpenDecoders = Callable[[int], "AbstractContextManager[Decoders]"]
 # What decodes, paints and writes. With OpenCV and Pillow it takes about as long to import as a plan takes to open.
 PIPELINE = "gradcam_cli.runs.pipeline"
 
@@ -125,10 +129,12 @@ def _import(name: str) -> None:
 
 
 @contextmanager
-def decoder(isolated: Callable[[int], AbstractContextManager[Decoders]] | None) -> Iterator[Decode]:
-    """Give what decodes: this process, or processes that `isolated` opens."""
-    if isolated is None:
+def decoder(*, isolated: bool, decoders: OpenDecoders | None = None) -> Iterator[Decode]:
+    """Give what decodes: this process, or where it is `isolated`, processes that `decoders` opens."""
+    if not isolated:
         yield decode_here
         return
-    with isolated(available_threads()) as pool:
+    from gradcam_cli.inputs import subprocess_decoder
+
+    with (decoders or subprocess_decoder.decoders)(available_threads()) as pool:
         yield pool.decode

@@ -11,7 +11,6 @@ from typing import Final
 
 from gradcam_cli.errors import EnvironmentStop, GradcamError, ImageError, Reason
 from gradcam_cli.inputs.sources import Source
-from gradcam_cli.inputs.subprocess_decoder import decoders
 from gradcam_cli.inputs.tar_inputs import Identity, TarArchive, TarFiles
 from gradcam_cli.results.output import Names
 from gradcam_cli.results.sidecar import InputCard, Record, failed
@@ -112,7 +111,7 @@ class Worker:
         if differ:
             raise EnvironmentStop(OTHER_VERSIONS.format(differ=", ".join(sorted(differ))))
         self._resources = ExitStack()
-        decode = self._resources.enter_context(decoder(decoders if factory.request.isolate_decoder else None))
+        decode = self._resources.enter_context(decoder(isolated=factory.request.isolate_decoder))
         collector = _Collector()
         self._explaining = InProcess(replace(factory, decode=decode, observer=collector))
         self._stores, self._tars = Stores(), TarFiles()
