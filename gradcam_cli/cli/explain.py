@@ -42,7 +42,7 @@ TO_TERMINAL = "The overlay is a JPEG file and stdout is a terminal. Redirect it:
     epilog=examples(
         "gradcam-cli explain photos/ -o out/",
         "gradcam-cli explain cat.jpg -o - --model efficientnetlite0 > overlay.jpg",
-        "find . -name '*.png' -print0 | gradcam-cli explain --files-from - -0 --jsonl - | jq .classes[0]",
+        "find . -name '*.png' -print0 | gradcam-cli explain --files-from - -0 --jsonl - | jq '.classes[0]'",
         exit_codes="0 all images explained, 1 an image failed, 2 wrong usage, 3 model error, 4 machine error\n"
         "such as a full disk, 130 Ctrl-C.",
     )
