@@ -119,6 +119,6 @@ def text_of(key: bytes) -> str:
 
 def _stopped(error: Exception) -> EnvironmentStop:
     return EnvironmentStop(
-        f"The folder for temporary files cannot hold the list of a run's files ({error}). The environment variable "
-        "TMPDIR names another folder."
+        f"The list of the run's files cannot be written to the folder for temporary files ({error}). Set the "
+        "environment variable TMPDIR to another folder."
     )

@@ -5,7 +5,7 @@ from typing import Self
 
 LONGEST_REASON = 300
 # The end of messages about a run that the machine stopped.
-STAYS = "What was finished stays valid."
+STAYS = "Finished results stay valid."
 
 
 class Reason(StrEnum):
@@ -114,7 +114,7 @@ class DamagedPlanError(ModelError):
 
 
 class EnvironmentStop(GradcamError):
-    """The machine stopped the run: disk full, output gone, a library missing. What was finished stays valid.
+    """The machine stopped the run: disk full, output gone, a library missing. Finished results stay valid.
 
     Example:
         >>> EnvironmentStop.exit_code

@@ -304,7 +304,7 @@ def explain_folder(
     """
     if isinstance(paths, ExplainRequest):
         if output is not None or options:
-            raise UsageError("A request has all options: give no `output` and no others beside it.")
+            raise UsageError("A request contains all options. Do not give `output` or other options with it.")
         return run_explain(paths, observer, engines=engines)
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     model, method = options.get("model", ModelSettings().model), options.get("method", RunSettings().method)

@@ -191,7 +191,7 @@ class Explanation:
         if self.error:
             raise self.error
         if not self.classes:
-            raise LookupError("no class reaches the min_score: nothing was explained")
+            raise LookupError("no class has a probability of min_score or more, so nothing was explained")
         return max(self.classes, key=_told)
 
     def to_dict(self) -> Record:

@@ -274,7 +274,7 @@ def target_settings(classes: Iterable[str | int], top_k: int | None) -> TargetSe
     if top_k is None:
         top_k = 0 if named else TargetSettings().top_k
     if top_k < 0 or (top_k == 0 and not named):
-        raise UsageError(f"`top_k={top_k}` explains nothing unless `classes` names a class.")
+        raise UsageError(f"`top_k={top_k}` explains no class. Use a positive `top_k`, or name a class with `classes`.")
     return TargetSettings(tuple(str(name) for name in named), top_k)
 
 
@@ -293,39 +293,41 @@ def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
 def _refuse_idle(given: Mapping[str, Any]) -> None:
     """Refuse options that would have no effect: they were not meant so."""
     if "noise" in given and not given.get("smooth"):
-        raise UsageError("`noise` is that of the copies that `smooth=N` makes: say how many.")
+        raise UsageError("`noise` needs `smooth=N`: it is the noise of the N copies.")
     for name in ("max_channels", "scorecam_masks"):
         if name in given and given.get("method") != "scorecam":
-            raise UsageError(f"`{name}` is about `method=scorecam`.")
+            raise UsageError(f"`{name}` needs `method=scorecam`.")
     if given.get("draw_boxes") and "boxes" not in given:
-        raise UsageError("`draw_boxes` draws what `boxes` finds: say `boxes=otsu`, or a level such as `boxes=0.5`.")
+        raise UsageError("`draw_boxes` draws the boxes of `boxes`. Add `boxes=otsu`, or a level such as `boxes=0.5`.")
     if "font" in given and not given.get("caption"):
-        raise UsageError("`font` is that of captions: it needs `caption`.")
+        raise UsageError("`font` needs `caption`: it is the font of the captions.")
     if given.get("colorbar") and "mask" in given and given.get("layout") != "triptych":
-        raise UsageError("`mask` paints no colours that `colorbar` could explain, but in `layout=triptych`.")
+        raise UsageError(
+            "`colorbar` with `mask` needs `layout=triptych`: other overlays with a mask have no heatmap colours."
+        )
     _refuse_idle_format(given)
     _refuse_idle_pool(given)
     layers = given.get("layers", ())
     if layers and given.get("layer", "auto") != "auto":
-        raise UsageError("`layer` explains one layer and `layers` fuses several: give one of them.")
+        raise UsageError("`layer` explains one layer and `layers` fuses several. Use only one of them.")
     if len(set(layers)) != len(layers) or len(layers) == 1:
-        raise UsageError("`layers` fuses the maps of several layers: give each of them once, and at least two.")
+        raise UsageError("`layers` needs at least two different layers, each of them once.")
 
 
 def _refuse_idle_format(given: Mapping[str, Any]) -> None:
     if given.get("images_per_file") and given.get("format", "files") == "files":
-        raise UsageError("`images_per_file` is about files of many images: it needs `format`.")
+        raise UsageError("`images_per_file` needs `format=webdataset` or `format=parquet`.")
     if given.get("format") in WITHOUT_OVERLAYS:
         painted = [name for name in _PAINTED if given.get(name, _PAINTED[name]) != _PAINTED[name]]
         if painted:
             stored = f"`format={given['format']}`"
-            raise UsageError(f"`{painted[0]}` is about overlays and maps, which {stored} does not store.")
+            raise UsageError(f"`{painted[0]}` changes overlays or maps, but {stored} does not store them.")
 
 
 def _refuse_idle_pool(given: Mapping[str, Any]) -> None:
     for name in ("ray_cpus", "ray_gpus", "ray_min"):
         if name in given and "ray" not in given:
-            raise UsageError(f"`{name}` is about the actors of a Ray cluster: say `ray`.")
+            raise UsageError(f"`{name}` needs `ray`: it is an option of the Ray actors.")
 
 
 def _refuse_unknown(left: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Read `224` or `224x320` as (height, width).
 
     Raises:
-        ValueError: the text is no size of 1 to 8192 pixels.
+        ValueError: the text is not a size of 1 to 8192 pixels.
     """
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.lower())
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
@@ -47,7 +47,7 @@ def parse_threshold(text: str) -> Threshold:
         return "otsu"
     level = float(text) if re.fullmatch(r"\d*\.?\d+", text) else 0.0
     if not 0 < level < 1:
-        raise ValueError(f"'{text}' is neither a level of heat between 0 and 1 nor otsu")
+        raise ValueError(f"'{text}' is neither a number between 0 and 1 nor otsu")
     return level
 
 
@@ -67,9 +67,7 @@ def parse_sample_range(text: str) -> SampleRange:
     except ValueError:
         levels = 0.0, 0.0
     if not (levels[0] < levels[1] and all(math.isfinite(level) for level in levels)):
-        raise ValueError(
-            f"'{text}' is neither LOW:HIGH, two numbers of which the first is lower, nor minmax nor percentile"
-        )
+        raise ValueError(f"'{text}' is not LOW:HIGH (two numbers, LOW below HIGH), minmax or percentile")
     return levels
 
 

@@ -277,7 +277,7 @@ def _opened(scheme: str, url: str) -> Any:
     except ImportError:
         raise UsageError(f"{url}: {_missing(scheme)}") from None
     except Exception as error:  # noqa: BLE001 - each store's library has errors of its own
-        raise UsageError(f"{url}: the store cannot be opened ({type(error).__name__}): check its settings.") from None
+        raise UsageError(f"{url}: the store cannot be opened ({type(error).__name__}). Check its settings.") from None
 
 
 @lru_cache(maxsize=4)

@@ -36,10 +36,10 @@ _LIBRARIES: Final = (
 )
 _MESSAGES: Final = {
     Reason.VANISHED: "there is no such object",
-    Reason.OUTPUT_NOT_OURS: "there is an object of this name already",
+    Reason.OUTPUT_NOT_OURS: "there is already an object with this name",
     Reason.PERMISSION: "the store refuses access, or no credentials for it were found",
     Reason.NAME_TOO_LONG: "the name is longer than the store allows",
-    Reason.UNSUPPORTED: "the store has no such call",
+    Reason.UNSUPPORTED: "the store does not support this call",
     Reason.UNREADABLE: "the store failed",
 }
 

@@ -297,7 +297,7 @@ def refused_name(path: str) -> str | None:
         if part.split(".", 1)[0].rstrip(" ").lower() in _RESERVED:
             return f"{part!r} is the name of a device of Windows"
         if part != part.rstrip(". "):
-            return f"Windows drops the end of the name {part!r}"
+            return f"Windows removes the end of the name {part!r}"
     return None
 
 

@@ -85,20 +85,18 @@ def check_url(text: str) -> None:
     if not is_url(text):
         return
     if text.lower().startswith(_FILE):
-        raise UsageError(
-            f"{shown(text)}: a path of this machine is written without {_FILE}: {shown(text)[len(_FILE) :]}"
-        )
+        raise UsageError(f"{shown(text)}: write a path on this machine without {_FILE}: {shown(text)[len(_FILE) :]}")
     if not _URL.match(text):
-        raise UsageError(f"{shown(text)}: not a URL such as s3://bucket/photos, and there is no such path.")
+        raise UsageError(f"{shown(text)}: this is not a URL such as s3://bucket/photos, and there is no such path.")
     if not is_stored(text):
         raise UsageError(
-            f"{shown(text)}: URLs of this kind are not supported; those of object stores are: "
+            f"{shown(text)}: this kind of URL is not supported. Supported are: "
             f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}. {_without_stores(text)}"
         )
     if shown(text) != text:
         raise UsageError(
-            f"{shown(text)}: a URL must not have credentials, since it is recorded with the run. Give them as the "
-            "store's own tools take them: environment variables, a profile, or the role of the machine."
+            f"{shown(text)}: a URL must not contain credentials, because it is written to the records of the run. Give "
+            "them by environment variables, a profile, or the role of the machine."
         )
 
 
@@ -115,7 +113,7 @@ def refuse_url(text: str) -> None:
 def _without_stores(text: str) -> str:
     """Say what to do where a URL is not supported."""
     path = shown(text).replace("//", "/", 1)
-    return f"Copy the files to this machine and back; a path that looks like a URL is written ./{path}"
+    return f"Copy the files to this machine. If this is a local path, write ./{path}"
 
 
 def written(given: Path | Url) -> str:

@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fill)
-    with pytest.raises(EnvironmentStop, match="file: cannot be written: No space left"):
+    with pytest.raises(EnvironmentStop, match="file: the file cannot be written: No space left"):
         write(path, CiReport("explain", CaseList()))
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]

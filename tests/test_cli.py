@@ -108,7 +108,7 @@ def test_boxes_and_mask(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
 def test_a_threshold_lies_between_0_and_1(invoke: Invoke, photos: Path, value: str) -> None:
     for option in ("--boxes", "--mask"):
         result = invoke("explain", "photos", "-o", "out", f"{option}={value}", code=2)
-        assert "neither a level of heat between 0 and 1 nor otsu" in result.stderr
+        assert "neither a number between 0 and 1 nor otsu" in result.stderr
 
 
 def test_boxes_are_drawn_only_where_they_are_looked_for(invoke: Invoke, photos: Path) -> None:
@@ -192,7 +192,7 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["-", "--files-from", "-", "-o", "x"], "cannot be both"),
         (["photos", "-0", "-o", "x"], "--files-from"),
         (["photos", "--jsonl", "-", "--save-maps"], "needs -o FOLDER"),
-        (["photos", "-o", "x", "--top-k", "0"], "explains nothing"),
+        (["photos", "-o", "x", "--top-k", "0"], "explains no class"),
         (["photos", "-o", "photos/a.jpg"], "cannot be written"),
         (["photos", "photos/sub", "-o", "x"], "would both be written"),
         (["empty", "-o", "x"], "nothing to do"),
@@ -207,7 +207,7 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["photos", "-o", "x", "--layers", "a"], "at least two"),
         (["photos", "-o", "x", "--layers", "a", "--layers", "a"], "each of them once"),
         (["photos", "-o", "x", "--layers", "a", "--layers", "b", "--layer", "c"], "give one of them"),
-        (["photos", "-o", "x", "--method", "eigencam", "--score", "probability"], "takes no gradient"),
+        (["photos", "-o", "x", "--method", "eigencam", "--score", "probability"], "does not differentiate"),
         (["photos", "-o", "x", "--input-size", "big"], "not a size"),
         (["--files-from", "nolist", "-o", "x"], "the list cannot be read"),
     ],
@@ -415,7 +415,7 @@ def test_stderr_is_for_people_only(run: Runner, tmp_path: Path) -> None:
     ).expect(1)
     lines = done.err.splitlines()
     assert len(lines) == 3, done.err
-    assert lines[0] == "efficientnetlite0: layer top_activation (auto: the last 7x7 output on the way to the logits)"
+    assert lines[0] == "efficientnetlite0: layer top_activation (auto: the last 7x7 output before the logits)"
     assert lines[1].startswith("'bad.png': truncated_or_corrupt: ")
     assert lines[2].startswith("2 images: 1 ok, 1 failed")
 

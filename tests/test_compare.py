@@ -320,7 +320,7 @@ def test_the_map_of_a_record_lies_where_its_geometry_says(tmp_path: Path) -> Non
 
 def test_a_damaged_record_is_refused_by_name(base: Run, tmp_path: Path) -> None:
     records = altered(list(base.records()), 1, heat={"height": 3, "width": 9, "uint8": "AAAA"})
-    with pytest.raises(UsageError, match=r"001\.jpg: its record is not whole"):
+    with pytest.raises(UsageError, match=r"001\.jpg: its record is incomplete"):
         compared(base, tmp_path, records)
 
 
@@ -353,7 +353,7 @@ def test_any_field_of_a_record_may_be_wrong(base: Run, value: Any) -> None:
         try:
             found = compare_sides(side, side_of([wrong], "new"))
         except UsageError as error:
-            refused += "not whole" in str(error)
+            refused += "incomplete" in str(error)
             continue
         to_json(found.as_record())
         figures(found)

@@ -106,7 +106,7 @@ def test_images_of_one_run_only_are_named(runs: Path, photos: Path, invoke: Invo
             "--fail-over classes=0: write METRIC=VALUE, where METRIC is one of class-changes",
         ),
         (("one", "two", "--warn-over", "added=many"), "--warn-over added=many: 'many' is not a number"),
-        (("one", "four"), "no image in common: they cannot be compared. See --match"),
+        (("one", "four"), "no image in common, so they cannot be compared. Try another --match"),
     ],
 )
 def test_what_cannot_be_compared_is_usage(runs: Path, invoke: Invoke, args: Any, message: str) -> None:

@@ -107,12 +107,15 @@ def test_a_method_that_fails_is_named() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (None, r"gave an array of shape \(\)"),
-        (np.zeros((4, 4)), r"gave an array of shape \(4, 4\): maps \(N, h, w\) of shape \(3, 4, 4\) are expected"),
-        (np.zeros((3, 4, 5)), r"of shape \(3, 4, 5\): maps \(N, h, w\) of shape \(3, 4, 4\)"),
+        (None, r"returned an array of shape \(\)"),
+        (
+            np.zeros((4, 4)),
+            r"returned an array of shape \(4, 4\). It must return maps \(N, h, w\) of shape \(3, 4, 4\)",
+        ),
+        (np.zeros((3, 4, 5)), r"of shape \(3, 4, 5\). It must return maps \(N, h, w\) of shape \(3, 4, 4\)"),
         (np.zeros((3, 4, 4, 6)), r"of shape \(3, 4, 4, 6\)"),
-        (np.zeros((3, 4, 4), complex), "gave an array of complex128: real numbers"),
-        (np.full((3, 4, 4), "hot"), "gave an array of <U3"),
+        (np.zeros((3, 4, 4), complex), "returned an array of complex128. It must return real numbers"),
+        (np.full((3, 4, 4), "hot"), "returned an array of <U3"),
         ([[1], [1, 2]], "failed: ValueError"),
     ],
     ids=str,

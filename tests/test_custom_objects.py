@@ -44,7 +44,7 @@ def test_classes_and_functions_of_a_file(tmp_path: Path, suffix: str) -> None:
     code.write_text(CODE)
     with pytest.raises(GradcamError, match=r"Gate|own_act"):
         load_classifier(locate_model(ModelSettings(model=str(path)), lambda *_: None))
-    with pytest.raises(GradcamError, match="give both"):
+    with pytest.raises(GradcamError, match="Use both"):
         locate_model(ModelSettings(model=str(path), custom_objects=code), lambda *_: None)
     settings = ModelSettings(model=str(path), custom_objects=code, trust_code=True)
     request = locate_model(settings, lambda *_: None)

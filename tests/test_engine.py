@@ -303,7 +303,7 @@ def test_a_branch_that_leads_nowhere_is_not_chosen() -> None:
 
 def test_a_network_without_maps() -> None:
     network = keras.Sequential([layers.Input((SIDE, SIDE, 3)), layers.Flatten(), layers.Dense(3)])
-    with pytest.raises(ModelError, match="nothing to show"):
+    with pytest.raises(ModelError, match="cannot explain it"):
         engine(network)
 
 

@@ -166,7 +166,7 @@ def test_rows_are_what_the_figures_are_means_of(invoke: Invoke, tmp_path: Path) 
 @pytest.mark.usefixtures("photos")
 def test_one_layer_by_two_names_is_refused(invoke: Invoke) -> None:
     result = invoke("photos", "--layer", "auto", "--layer", "last", code=2)
-    assert "--layer last is last, which is among the others" in result.stderr
+    assert "--layer last is last, which is already one of the layers" in result.stderr
 
 
 def test_a_bad_picture_is_told_once_and_the_run_ends_with_1(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
@@ -216,11 +216,11 @@ def test_gates(invoke: Invoke, tmp_path: Path) -> None:
         (("photos", "--grid", "9x9"), "is not a grid"),
         (("photos", "--fail-under", "drop"), "METRIC=VALUE"),
         (("photos", "--fail-under", "sharpness=3"), "one of average-drop, increase"),
-        (("photos", "--fail-under", "increase=nan"), "no figure can be compared with 'nan'"),
-        (("photos", "--fail-under", "increase=-inf"), "no figure can be compared with '-inf'"),
+        (("photos", "--fail-under", "increase=nan"), "'nan' is not a finite number"),
+        (("photos", "--fail-under", "increase=-inf"), "'-inf' is not a finite number"),
         (("photos", "--fail-under", "adcc=high"), "'high' is not a number"),
-        (("photos", "--fail-under", "deletion=0.5"), "Turn it on: --metrics deletion"),
-        (("photos", "--fail-under", "grid=0.5"), "Turn it on: --grid"),
+        (("photos", "--fail-under", "deletion=0.5"), "Select it with --metrics deletion"),
+        (("photos", "--fail-under", "grid=0.5"), "Select it with --grid"),
         (("photos", "--fail-under", "layercam:adcc=0.5"), "there is no --method layercam"),
         (("photos", "--method", "gradcam", "--fail-under", "win-rate=50"), "needs a second --method"),
         (("photos", "--boxes-csv", "none.csv"), "cannot be read"),
@@ -242,7 +242,7 @@ def test_boxes(invoke: Invoke, tmp_path: Path) -> None:
     assert [row["energy"] for row in rows(tmp_path / "out") if row["file"] == "0.jpg"] == [1.0, 1.0]
     assert "pointing" in result.stdout
     boxes.write_text("file,x0,y0,x1,y1\n5.jpg,0,0,30,20\n")
-    assert "no box belongs to any of these pictures" in invoke("photos", "--boxes-csv", "boxes.csv", code=2).stderr
+    assert "no box belongs to these images" in invoke("photos", "--boxes-csv", "boxes.csv", code=2).stderr
 
 
 @pytest.mark.usefixtures("photos")
@@ -261,7 +261,7 @@ def test_grid(invoke: Invoke, tmp_path: Path, engines: FakeStudyEngines, monkeyp
 def test_a_grid_without_sure_pictures_is_told(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradcam_cli.evaluation.run.SURE", 1.1)
     result = invoke("photos", "-o", "out", "--grid", "2x2", "--fail-under", "grid=0.1", code=5)
-    assert "too few pictures" in result.stderr
+    assert "needs more images" in result.stderr
     assert "grid was not measured on any image" in result.stderr
     assert read(tmp_path / "out")["grid"] == {"candidates": 0, "collages": 0}
 
@@ -270,7 +270,7 @@ def test_a_grid_without_sure_pictures_is_told(invoke: Invoke, tmp_path: Path, mo
 def test_a_model_of_one_size_cannot_play_the_grid(invoke: Invoke, engines: FakeStudyEngines) -> None:
     engines.has_one_size = True
     result = invoke("photos", "--grid", "2x2", code=3)
-    assert "--grid 2x2 needs the same network at 16x16 pixels, which this one cannot take" in result.stderr
+    assert "--grid 2x2 needs the same network at 16x16 pixels, which this network does not accept" in result.stderr
     assert "its input is 8x8 and cannot be changed" in result.stderr
 
 
@@ -278,7 +278,7 @@ def test_a_model_of_one_size_cannot_play_the_grid(invoke: Invoke, engines: FakeS
 @pytest.mark.parametrize(("option", "value"), [("--grid", "2x2"), ("--metrics", "sanity")])
 def test_a_plan_can_neither_grow_nor_forget(invoke: Invoke, engines: FakeStudyEngines, option: str, value: str) -> None:
     engines.plan = Path("my.plan")
-    assert "Give the model it came from" in invoke("photos", option, value, code=3).stderr
+    assert "Use the model that it was compiled from" in invoke("photos", option, value, code=3).stderr
     assert not engines.layers
 
 
@@ -460,7 +460,7 @@ def test_everything_below_a_prefix_of_a_store(invoke: Invoke, tmp_path: Path, bu
     assert "did not write it" in invoke(*args, f"{bucket}/other", code=2).stderr
     lock = StoredLock(store, Url(f"{bucket}/study"))
     lock.take()
-    assert "another run is writing there" in invoke(*args, f"{bucket}/study", code=2).stderr
+    assert "another run is writing to this folder" in invoke(*args, f"{bucket}/study", code=2).stderr
     lock.release()
 
 

@@ -117,5 +117,5 @@ def test_one_load_for_two_layers_collages_and_the_sanity_check(folder: Path) -> 
 
 
 def test_two_names_of_one_layer_are_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="`layer=last` is last, which is among the others"):
+    with pytest.raises(UsageError, match="`layer=last` is last, which is already one of the layers"):
         run_evaluate(request(folder, layers=("auto", "last")))

@@ -62,7 +62,7 @@ def test_layers_are_called_as_the_modules_of_pytorch(exporter: str) -> None:
     assert [path for path, each in listed.items() if each.auto] == ["last.1"]
     assert found.layers.choose("last").layer.path == "last.1"
     assert found.layers.choose("block").layer.path == "block.3"
-    assert found.layers.choose("stem").layer.reason == "asked for as 'stem'"
+    assert found.layers.choose("stem").layer.reason == "requested as 'stem'"
     with pytest.raises(ModelError, match=r"no layer 'last\.9'.*Did you mean last"):
         found.layers.choose("last.9")
     with pytest.raises(ModelError, match="no layer 'head'"):
@@ -152,7 +152,7 @@ def without_a_rule(tmp_path: Path) -> Path:
 
 def test_a_gradient_that_cannot_be_built_is_told_and_other_methods_work(invoke: Invoke, tmp_path: Path) -> None:
     path = without_a_rule(tmp_path)
-    with pytest.raises(ModelError, match=r"Round.*another layer.*takes no gradient"):
+    with pytest.raises(ModelError, match=r"Round.*another layer.*without gradients"):
         plan(path, "features")
     args = ("explain", str(SAMPLES / "chelsea.jpg"), "-o", "out", "--model", str(path), "--layer", "features")
     for method in ("eigencam", "scorecam"):
@@ -168,7 +168,7 @@ def test_a_wrong_gradient_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         return checked(np.ones((2, 3), np.float32), np.full((2, 3), 0.5, np.float32))
 
     monkeypatch.setattr("gradcam_cli.engines.exchange.compiling.checked_by_differences", halved)
-    with pytest.raises(ModelError, match="differs from another computation"):
+    with pytest.raises(ModelError, match="two computations of its gradient differ"):
         plan("flat")
 
 
@@ -277,7 +277,7 @@ def test_preprocessing_is_guessed_and_said(tmp_path: Path) -> None:
     assert (found.numbers.preprocessing.name, found.numbers.guessed) == ("torch", True)
     assert "1000 classes" in found.numbers.reason
     assert found.labels.entries[281].name == "tabby"
-    assert any("taken for ImageNet's" in note for note in found.notes)
+    assert any("assumed to be those of ImageNet" in note for note in found.notes)
     asked = network(path, preprocess="tf").numbers
     assert (asked.preprocessing.name, asked.guessed) == ("tf", False)
     other = network("pooled").numbers
@@ -292,7 +292,7 @@ def test_an_open_size_is_224_or_what_was_asked_for(tmp_path: Path) -> None:
     path = saved(tmp_path, scores, given)
     found = network(path)
     assert found.picture.shape == (224, 224, 3)
-    assert "224 was taken" in found.warnings[0]
+    assert "224 is used" in found.warnings[0]
     larger = plan(path, input_size=(64, 96))
     assert (larger.input_shape, larger.warnings) == ((64, 96, 3), ())
     with pytest.raises(ModelError, match="it cannot take 64x96"):
@@ -303,10 +303,10 @@ def test_an_open_size_is_224_or_what_was_asked_for(tmp_path: Path) -> None:
     ("settings", "error", "told"),
     [
         ({"output_name": "nosuch"}, ModelError, "there is no output 'nosuch'. There are: scores"),
-        ({"inputs": (("age", "3"),)}, UsageError, "one input, the picture"),
-        ({"image_input": "all"}, UsageError, "one input, the picture"),
-        ({"sha256": "0" * 64}, ModelError, "not the one asked for"),
-        ({"weights": Path("w.h5")}, ModelError, "brings its own"),
+        ({"inputs": (("age", "3"),)}, UsageError, "one input, the image"),
+        ({"image_input": "all"}, UsageError, "one input, the image"),
+        ({"sha256": "0" * 64}, ModelError, "not the requested one"),
+        ({"weights": Path("w.h5")}, ModelError, "contains its weights"),
     ],
 )
 def test_what_is_refused(settings: dict[str, Any], error: type[Exception], told: str) -> None:
@@ -379,7 +379,7 @@ def test_layers_are_compared_without_keras(run: Runner, tmp_path: Path, without_
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["results"]
     assert [each["metrics"]["average_drop"]["count"] for each in figures] == [2] * 4
     refused = run(*args, "--metrics", "drop,sanity", env=without_keras).expect(3)
-    assert "Leave it out of --metrics" in refused.err
+    assert "Remove it from --metrics" in refused.err
     assert "images/s" not in refused.err
 
 
@@ -390,7 +390,7 @@ def test_the_preprocessing_is_checked_by_predictions(
     done = run("check-preprocess", "net.onnx", SAMPLES, "--json", env=without_keras).expect(0)
     report = json.loads(done.out)
     assert (report["preprocess"], report["certain"], report["images"]) == ("unit", False, 6)
-    assert "not certain, perhaps --preprocess unit" in done.err
+    assert "not certain, possibly --preprocess unit" in done.err
 
 
 def test_padding_and_strides_place_the_cells(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_layout_beside_another_way_to_the_logits_is_no_layer(tmp_path: Path) -
     kernel = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
     one = op.reduce_mean(op.relu(op.matmul(laid, kernel, False, False)), np.asarray([1, 2]), keep_dims=False)
     path = saved(tmp_path, op.add(one, pooled_head(features, 3)), given)
-    with pytest.raises(ModelError, match=r"only lays out what 'features' gives.*`layer=features`"):
+    with pytest.raises(ModelError, match=r"only rearranges the output of 'features'.*`layer=features`"):
         plan(path, "laid")
     made = plan(path, "features")
     assert made.check is not None

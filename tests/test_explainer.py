@@ -109,7 +109,7 @@ def test_a_pil_image_is_turned_upright(explainer: Explainer) -> None:
         (np.zeros((8, 8, 3), np.float32), "0 to 1. Convert: (a * 255)"),
         (np.full((8, 8, 3), -1.0), "-1 to 1. Convert: ((a + 1) * 127.5)"),
         (np.full((8, 8, 3), 200.0), "0 to 255. Convert: a.round()"),
-        (np.full((8, 8, 3), -120.0), "before it was preprocessed"),
+        (np.full((8, 8, 3), -120.0), "before preprocessing"),
         (np.zeros((8, 8, 3), np.uint16), "(a >> 8)"),
         (np.zeros((8, 8), bool), "* 255"),
         (np.zeros((3, 8, 8), np.uint8), "transpose(1, 2, 0)"),

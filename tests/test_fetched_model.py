@@ -77,7 +77,7 @@ def test_a_model_that_is_put_again_meanwhile_is_refused(bucket: str, monkeypatch
 
     monkeypatch.setattr(Store, "read", swapped)
     with (
-        pytest.raises(ModelError, match="it changed while it was fetched"),
+        pytest.raises(ModelError, match="it changed during the download"),
         fetched(ModelSettings(model=f"{bucket}/m.keras"), Stores(), silent),
     ):
         pytest.fail("it was fetched")
@@ -140,7 +140,7 @@ def test_commands_that_fetch_nothing_say_so(bucket: str, invoke: Invoke) -> None
     ):
         with pytest.raises(UsageError, match="URLs are not supported here"):
             locate_model(settings, silent)
-    with pytest.raises(ModelError, match="models are read from local files only"):
+    with pytest.raises(ModelError, match="a model must be a local file"):
         locate_model(ModelSettings(model=f"{bucket}/m.keras"), silent)
     result = invoke("explain", "x.jpg", "-o", "out", "--labels", "https://example.org/l.txt", code=2)
-    assert "URLs of this kind are not supported" in result.stderr
+    assert "this kind of URL is not supported" in result.stderr

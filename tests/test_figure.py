@@ -281,7 +281,7 @@ def test_a_file_that_is_no_font_is_refused_before_the_model_is_loaded(tmp_path: 
     (tmp_path / "font.ttf").write_bytes(b"no font")
     engines = FakeEngines()
     options = {"caption": True, "font": tmp_path / "font.ttf"}
-    with pytest.raises(UsageError, match="it is no font that can be read"):
+    with pytest.raises(UsageError, match="the font cannot be read"):
         run_explain(explain_request([tmp_path / "a.jpg"], tmp_path / "out", options), engines=engines)
     assert engines.opened == []
 

@@ -64,7 +64,7 @@ def refusal(path: Path) -> str:
 
 
 def checked_form(message: str, path: Path, told: str) -> None:
-    assert message.startswith(f"{path}: layer 'odd' {told}, which is not part of Keras;")
+    assert message.startswith(f"{path}: layer 'odd' {told}, which is not part of Keras,")
     assert "`custom_objects=FILE.py` `trust_code=True`" in message
     assert "decorat" not in message
 

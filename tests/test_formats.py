@@ -53,7 +53,7 @@ LITERAL = [
     (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF", Reason.TRUNCATED_OR_CORRUPT),
     (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "QuickTime video", Reason.NOT_AN_IMAGE),
     (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "MP4 video", Reason.NOT_AN_IMAGE),
-    (b"\0\0\0\x18ftypcrx \0\0\0\0crx isom", "raw photograph (CR3)", Reason.UNSUPPORTED),
+    (b"\0\0\0\x18ftypcrx \0\0\0\0crx isom", "raw image (CR3)", Reason.UNSUPPORTED),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", Reason.UNSUPPORTED),
     (b"\xff\x0a\xfa\x1f", "JPEG XL", Reason.UNSUPPORTED),
     (bytes(128) + b"DICM" + bytes(40), "DICOM", Reason.UNSUPPORTED),
@@ -61,17 +61,17 @@ LITERAL = [
     (b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg xmlns="x"/>', "SVG", Reason.UNSUPPORTED),
     (b"<svg width='1'>", "SVG", Reason.UNSUPPORTED),
     (b"8BPS\0\x01", "Photoshop document", Reason.UNSUPPORTED),
-    (b"II*\0\x10\0\0\0CR\x02\0", "raw photograph (CR2)", Reason.UNSUPPORTED),
-    (ifd([(254, 1), (50706, 0x01040000)]), "raw photograph (DNG)", Reason.UNSUPPORTED),
+    (b"II*\0\x10\0\0\0CR\x02\0", "raw image (CR2)", Reason.UNSUPPORTED),
+    (ifd([(254, 1), (50706, 0x01040000)]), "raw image (DNG)", Reason.UNSUPPORTED),
     (
         ifd([(254, 1), (271, 58), (330, 90), (256, 1)], b"NIKON CORPORATION\0", ">"),
-        "raw photograph (NEF)",
+        "raw image (NEF)",
         Reason.UNSUPPORTED,
     ),
-    (ifd([(254, 1), (271, 58), (330, 90), (256, 1)], b"SONY\0"), "raw photograph (ARW)", Reason.UNSUPPORTED),
+    (ifd([(254, 1), (271, 58), (330, 90), (256, 1)], b"SONY\0"), "raw image (ARW)", Reason.UNSUPPORTED),
     (ifd([(254, 0), (271, 58), (330, 90), (256, 1)], b"SONY\0"), "TIFF", Reason.TRUNCATED_OR_CORRUPT),
     (b"II+\0\x08\0\0\0", "BigTIFF", Reason.TRUNCATED_OR_CORRUPT),
-    (b"FUJIFILMCCD-RAW 0201", "raw photograph (RAF)", Reason.UNSUPPORTED),
+    (b"FUJIFILMCCD-RAW 0201", "raw image (RAF)", Reason.UNSUPPORTED),
     (b"\x76\x2f\x31\x01\x02\0\0\0", "OpenEXR", Reason.UNSUPPORTED),
     (b"#?RADIANCE\n", "Radiance HDR", Reason.UNSUPPORTED),
     (b"PK\x03\x04\x14\0", "ZIP archive", Reason.NOT_AN_IMAGE),
@@ -87,10 +87,10 @@ LITERAL = [
     (b"/annex/objects/SHA256E-s12--4d7a.jpg\n", "git-annex pointer", Reason.NOT_AN_IMAGE),
     (
         b"\0\x05\x16\x07\0\x02\0\0Mac OS X",
-        "AppleDouble file (metadata of macOS, no picture)",
+        "AppleDouble file (metadata of macOS, not an image)",
         Reason.NOT_AN_IMAGE,
     ),
-    (bytes(4096), "nothing but zero bytes", Reason.NOT_AN_IMAGE),
+    (bytes(4096), "only zero bytes", Reason.NOT_AN_IMAGE),
     (b"Hello, world.\n", "text file", Reason.NOT_AN_IMAGE),
     ("Grüße, 世界".encode() * 9, "text file", Reason.NOT_AN_IMAGE),
     (b"\x93\xfe\x00\x07", None, Reason.NOT_AN_IMAGE),
@@ -136,7 +136,7 @@ def test_a_picture_in_a_format_that_is_not_decoded_is_named() -> None:
     with pytest.raises(ImageError, match=r"^Windows icon: convert it to PNG or JPEG$") as caught:
         decode(buffer.getvalue(), Limits())
     assert caught.value.reason is Reason.UNSUPPORTED
-    with pytest.raises(ImageError, match=r"Git LFS pointer\. The picture itself is not here: git lfs pull$"):
+    with pytest.raises(ImageError, match=r"Git LFS pointer\. The image itself is missing: run git lfs pull$"):
         decode(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", Limits())
 
 

@@ -349,7 +349,7 @@ def test_headers_that_lie_about_the_size() -> None:
 
 
 def test_headers_that_are_read_in_two_ways() -> None:
-    with pytest.raises(ImageError, match="its header says 41 x 1, its pixels are 4 x 1"):
+    with pytest.raises(ImageError, match="its header declares 41 x 1, its pixels are 4 x 1"):
         decode(b"P2\n4#\n1 1\n255\n" + b"1 2 3 4 " * 20, LIMITS)
 
 

@@ -52,10 +52,10 @@ def test_what_is_left_out_is_said(here: Path) -> None:
     code, sources, said = dry("in")
     assert (code, sources) == (0, ["in/a.jpg"])
     assert said == [
-        "3 other files left out: 1 .jpg_large, 1 .jxl, 1 without suffix",
+        "3 other files left out: 1 .jpg_large, 1 .jxl, 1 without a suffix",
         "JPEG XL: convert it to PNG or JPEG",
-        "2 hidden or system files and 1 hidden or system folder left out (--hidden takes them)",
-        "1 link to a folder left out (--follow-links walks them)",
+        "2 hidden or system files and 1 hidden or system folder left out (use --hidden to include them)",
+        "1 link to a folder left out (use --follow-links to include them)",
         "left out: 'in/.e.jpg' (hidden)",
         "left out: 'in/.git' (hidden)",
         "left out: 'in/Thumbs.db' (hidden)",
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_said(here: Path) -> None:
     assert dry("in", "--hidden", "--exclude", ".git", "--include", ".*", "-q")[1] == ["in/.e.jpg"]
     code, _, said = dry("in", "--include", "*.png")
     assert code == 2
-    assert "no pictures were found" in said[-1]
+    assert "the inputs contain no images" in said[-1]
     assert any("4 files left out by --include" in line for line in said)
 
 
@@ -84,7 +84,7 @@ def test_many_kinds_of_suffixes_are_summed_up(here: Path) -> None:
     put(*(f"in/a.{letter}xx" for letter in "bcdefghijklmnop"), "in/x.\x1bxx", data=b"")
     line = dry("in")[2][0]
     assert line.startswith("16 other files left out: ")
-    assert line.endswith("of 5 more kinds")
+    assert line.endswith("of 5 other kinds")
     assert "\x1b" not in "".join(dry("in", "--exclude", "*.[b-m]xx")[2])
 
 
@@ -98,13 +98,13 @@ def test_files_that_are_named_are_always_taken(here: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "stdin", "message"),
     [
-        (["https://x/a.jpg"], b"", "https://x/a.jpg: URLs of this kind are not supported"),
-        (["--files-from", "-"], b"https://x/a.jpg\n", "https://x/a.jpg: URLs of this kind are not supported"),
-        (["--files-from", "https://x/list"], b"", "https://x/list: URLs of this kind are not supported"),
+        (["https://x/a.jpg"], b"", "https://x/a.jpg: this kind of URL is not supported"),
+        (["--files-from", "-"], b"https://x/a.jpg\n", "https://x/a.jpg: this kind of URL is not supported"),
+        (["--files-from", "https://x/list"], b"", "https://x/list: this kind of URL is not supported"),
         (["a.jpg", "--junit", "s3://b/r.xml"], b"", "s3://b/r.xml: URLs are not supported"),
         (["--files-from", "-"], b"a.jpg\0b.jpg\0", "NUL bytes"),
-        (["--files-from", "-", "-0"], b"a.jpg\nb.jpg\n", "2 lines and no NUL bytes: leave out -0"),
-        (["--files-from", "-"], b"nosuch/..\n", "names no file"),
+        (["--files-from", "-", "-0"], b"a.jpg\nb.jpg\n", "2 lines and no NUL bytes. Do not use -0"),
+        (["--files-from", "-"], b"nosuch/..\n", "is not a file"),
         (["a.jpg", "-q", "-v"], b"", "contradict each other"),
         (["a.jpg", "--exclude", ""], b"", "is not a pattern"),
     ],

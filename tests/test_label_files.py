@@ -84,13 +84,13 @@ def test_numpy_arrays_of_strings_and_nothing_that_runs(tmp_path: Path) -> None:
     ("name", "data", "says"),
     [
         ("l.json", b'{"cat": 1, "dog": 2}', "0, 1, 2"),
-        ("l.json", b'{"0": "1", "1": "0"}', "could be read"),
+        ("l.json", b'{"0": "1", "1": "0"}', "could be the indices"),
         ("l.json", b'{"labels": 3}', "neither"),
         ("l.json", b"[null]", "not a name"),
-        ("l.json", b"[" * 100_000, "not understood"),
+        ("l.json", b"[" * 100_000, "cannot be used"),
         ("l.csv", b"id,name\n1,cat\n2,dog\n", "from 1 to 2"),
-        ("l.csv", b"label,name\n1,cat\n2,dog\n", "whole numbers"),
-        ("l.csv", b"file,label\na.jpg,cat\nb.jpg,dog\n", "pictures"),
+        ("l.csv", b"label,name\n1,cat\n2,dog\n", "integers"),
+        ("l.csv", b"file,label\na.jpg,cat\nb.jpg,dog\n", "lists images"),
         ("l.csv", b"x,y\na,b\n", "header"),
         ("l.csv", b"index,label\n0,\n1,dog\n", "empty name"),
         ("l.yaml", b"names:\n  0: cat\n", "YAML"),
@@ -156,7 +156,7 @@ def test_files_beside_a_model_count_only_with_one_label_for_each_class(tmp_path:
     (tmp_path / "class_indices.json").write_text("{")
     chosen, notes = choose_beside(beside(model), 2)
     assert chosen.entries == (Label("cat"), Label("dog"))
-    assert notes == ("labels from labels.txt beside the model",)
+    assert notes == ("labels from labels.txt in the folder of the model",)
     chosen, notes = choose_beside(beside(model), 3)
     assert [label.name for label in chosen.entries] == ["a", "b", "c"]
     assert "classes.txt" in notes[0]
@@ -165,7 +165,7 @@ def test_files_beside_a_model_count_only_with_one_label_for_each_class(tmp_path:
         assert not len(chosen)
         assert "labels.txt has 2" in notes[0]
     (tmp_path / "labels.json").write_text('["dog", "cat"]')
-    assert "labels.json says otherwise" in choose_beside(beside(model), 2)[1][0]
+    assert "labels.json is different" in choose_beside(beside(model), 2)[1][0]
 
 
 NUMBERS = Labels(tuple(Label(name) for name in sorted(str(n) for n in range(1, 13))))
@@ -218,7 +218,7 @@ def test_names_that_look_like_numbering_stay_whole(tmp_path: Path, text: str) ->
     ("text", "said"),
     [
         ("2 dog\n1 cat\n3 eel", "numbered from 1"),
-        ('{"0": "cat", "1": "dog", "1": "eel"}', "given twice"),
+        ('{"0": "cat", "1": "dog", "1": "eel"}', "is there twice"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2", "Git LFS"),
         ("<!DOCTYPE html>\n<html></html>", "web page"),
         ("item {\n  id: 1\n  name: 'cat'\n}", "label map"),

@@ -168,7 +168,7 @@ def test_a_bigtiff_that_begins_with_the_highest_byte(compression: str, photometr
 
 def test_a_predictor_that_decoders_read_in_two_ways_is_refused() -> None:
     data = tiff(samples(3, 8), photometric="rgb", compression="packbits", predictor=True)
-    with pytest.raises(ImageError, match="a predictor, which has no meaning there") as caught:
+    with pytest.raises(ImageError, match="a predictor, which is not defined for this compression") as caught:
         decode(data, LIMITS)
     assert caught.value.reason is Reason.UNSUPPORTED
 
@@ -439,7 +439,7 @@ def test_extras_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     planar = tiff(np.moveaxis(samples(3, 16), 2, 0), photometric="rgb", planarconfig="separate")
     for data, module, told in [
         (buffer.getvalue(), "pillow_heif", r"HEIC: pip install '\.\[heif\]'"),
-        (planar, "tifffile", r"16-bit TIFF \(RGB, 3 samples a pixel, planar.*pip install '\.\[tiff\]'"),
+        (planar, "tifffile", r"16-bit TIFF \(RGB, 3 samples per pixel, planar.*pip install '\.\[tiff\]'"),
         (bytes(imagecodecs.jpeg8_encode(samples(3, 12), bitspersample=12)), "imagecodecs", r"12-bit JPEG: pip install"),
     ]:
         with monkeypatch.context() as patched:

@@ -150,7 +150,7 @@ def test_other_options_in_the_merged_folder_are_announced(invoke: Invoke, many: 
         explain(invoke, names[index - 1], f"{index}/2")
     assert invoke("merge", *names, "-o", "other", "-q").stderr == ""
     invoke("explain", "photos/1.jpg", "-o", "other", "--method", "gradcam")
-    assert "Only its results of other images stay" in invoke("merge", *names, "-o", "other").stderr
+    assert "Its results of the same images are replaced" in invoke("merge", *names, "-o", "other").stderr
 
 
 def test_an_empty_shard_is_part_of_the_run(invoke: Invoke, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_records_that_no_shard_has_written_are_refused(
     shards(invoke, 2)
     path = tmp_path / "out/run.1-of-2.json"
     path.write_text(json.dumps(damage(record_of(tmp_path / "out", "run.1-of-2.json"))))
-    assert "not the record that shard 1 of 2 has written" in refused(invoke, "out")
+    assert "not the record of shard 1 of 2" in refused(invoke, "out")
 
 
 def test_the_same_shard_twice_is_accepted_where_both_agree(invoke: Invoke, many: Path, tmp_path: Path) -> None:
@@ -293,10 +293,10 @@ def test_a_planted_sidecar_brings_no_file_of_others(invoke: Invoke, tmp_path: Pa
 
 def test_folders_that_make_no_sense_are_refused(invoke: Invoke, tmp_path: Path) -> None:
     names = shards(invoke, 2, "part{}")
-    assert "name it by --out" in refused(invoke, *names)
-    assert "lie in one another" in refused(invoke, *names, "-o", "part1/out")
-    assert "lie in one another" in refused(invoke, *names, "-o", "part1")
-    assert "lie in one another" in refused(invoke, *names, "-o", ".")
+    assert "with --out" in refused(invoke, *names)
+    assert "one of these folders is inside the other" in refused(invoke, *names, "-o", "part1/out")
+    assert "one of these folders is inside the other" in refused(invoke, *names, "-o", "part1")
+    assert "one of these folders is inside the other" in refused(invoke, *names, "-o", ".")
     assert "no such folder" in refused(invoke, "part1", "nowhere", "-o", "out")
     explain(invoke, "plain", None)
     assert "no run.K-of-N.json" in refused(invoke, "plain")
@@ -311,8 +311,8 @@ def test_folders_that_make_no_sense_are_refused(invoke: Invoke, tmp_path: Path) 
 def test_a_folder_that_is_written_to_is_not_merged(invoke: Invoke, tmp_path: Path) -> None:
     shards(invoke, 2)
     with OutputFolder(tmp_path / "out", Shard(2, 1)).held():
-        assert "is writing there" in refused(invoke, "out")
-        assert "is writing there" in refused(invoke, "out", "-o", "other")
+        assert "is writing to this folder" in refused(invoke, "out")
+        assert "is writing to this folder" in refused(invoke, "out", "-o", "other")
     invoke("merge", "out")
 
 

@@ -99,7 +99,7 @@ def test_what_each_method_can_explain(name: str) -> None:
         with pytest.raises(ModelError, match=r"output is a number. `method=gradcam\+\+` works for any output"):
             check_method(METHODS[name], value)
     probability = MethodOptions(score="probability")
-    with pytest.raises(ModelError, match="no probability to differentiate: this model's output is a number"):
+    with pytest.raises(ModelError, match="needs a probability, but this model's output is a number"):
         check_method(METHODS[name], value, probability)
 
 

@@ -120,14 +120,14 @@ def test_weights_that_do_not_fit(seeded: tuple[Path, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (ModelSettings(weights=Path("nosuch.h5")), "no such file"),
-        (ModelSettings(weights=Path("weights.bin")), "no such file of weights"),
+        (ModelSettings(weights=Path("nosuch.h5")), "no such weights file"),
+        (ModelSettings(weights=Path("weights.bin")), "no such weights file"),
         (ModelSettings(model="nosuch.keras"), "no such model file"),
         (ModelSettings(model="m.keras", weights=Path("w.h5")), "no such model file"),
-        (ModelSettings(model=str(Path(__file__))), "no Keras model"),
+        (ModelSettings(model=str(Path(__file__))), "kind of this file is unknown"),
         (ModelSettings(model=str(Path(__file__).parent)), "a folder"),
-        (ModelSettings(model="hf://someone/model"), "local files only"),
-        (ModelSettings(model="https://example.org/m.keras"), "local files only"),
+        (ModelSettings(model="hf://someone/model"), "must be a local file"),
+        (ModelSettings(model="https://example.org/m.keras"), "must be a local file"),
     ],
 )
 def test_what_is_refused_before_keras_is_imported(settings: ModelSettings, message: str) -> None:

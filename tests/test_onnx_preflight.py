@@ -76,17 +76,17 @@ def test_every_changed_byte_is_harmless_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("graph", "told"),
     [
-        (node(b"Evil", b"my.ops"), "'my.ops::Evil' is no standard one"),
+        (node(b"Evil", b"my.ops"), "'my.ops::Evil' is not a standard operator"),
         (node() + field(5, tensor((10**6, 10**6), b"1234")), "claims 4,000,000,000,000 bytes"),
         (node() + field(5, tensor((3,), b"", INT64, field(7, b"\1\1"))), "claims 24 bytes"),
         (node() + field(5, tensor((2,), bytes(8), 99)), "unknown type 99"),
         (node() + field(15, b""), "sparse weights"),
-        (node() + field(5, external((2,), location="../w.bin")), "outside of the model's folder"),
-        (node() + field(5, external((2,), location="/etc/passwd")), "outside of the model's folder"),
-        (node() + field(5, external((2,), location="a/../../w")), "outside of the model's folder"),
-        (node() + field(5, external((2,), location="C:\\w.bin")), "outside of the model's folder"),
-        (node() + field(5, external((2,), location="")), "outside of the model's folder"),
-        (node() + field(5, external((2,), location="none.bin")), "not beside it"),
+        (node() + field(5, external((2,), location="../w.bin")), "outside the model's folder"),
+        (node() + field(5, external((2,), location="/etc/passwd")), "outside the model's folder"),
+        (node() + field(5, external((2,), location="a/../../w")), "outside the model's folder"),
+        (node() + field(5, external((2,), location="C:\\w.bin")), "outside the model's folder"),
+        (node() + field(5, external((2,), location="")), "outside the model's folder"),
+        (node() + field(5, external((2,), location="none.bin")), "not in the same folder"),
         (node() + field(5, external((9,), location="w.bin", length="4")), "claims 36 bytes and has 4"),
         (node() + field(5, external((9,), location="w.bin")), "has 8 bytes, and the model needs 36"),
         (node() + field(5, external((2,), location="w.bin", offset="4")), "has 8 bytes, and the model needs 12"),
@@ -154,12 +154,15 @@ def test_a_network_of_openvino_passes(tmp_path: Path) -> None:
     [
         (NET.format('<!DOCTYPE n [<!ENTITY a "aaaa">]>', ""), "document type or entities"),
         (NET.format('<!DOCTYPE n SYSTEM "file:///etc/passwd">', ""), "document type or entities"),
-        (NET.format("", LAYER.format("Evil", "my_extension", "2", 0, 8)), "'my_extension::Evil' is no standard one"),
+        (
+            NET.format("", LAYER.format("Evil", "my_extension", "2", 0, 8)),
+            "'my_extension::Evil' is not a standard operator",
+        ),
         (NET.format("", LAYER.format("Const", "opset1", "2", 12, 8)), "ends at byte 20"),
         (NET.format("", LAYER.format("Const", "opset1", "2", -8, 8)), "ends at byte"),
-        (NET.format("", LAYER.format("Const", "opset1", "9", 0, 8)), "claims more numbers"),
+        (NET.format("", LAYER.format("Const", "opset1", "9", 0, 8)), "declares more numbers"),
         (NET.format("", "<layer>"), "truncated or damaged"),
-        ("<?xml version='1.0'?><net/>", "no network"),
+        ("<?xml version='1.0'?><net/>", "not a network"),
     ],
 )
 def test_hostile_networks_of_openvino_are_refused(tmp_path: Path, text: str, told: str) -> None:
@@ -177,6 +180,6 @@ def test_a_network_of_openvino_needs_its_weights(tmp_path: Path) -> None:
     assert parts_of(xml, None).weights == weights
     other = shutil.copy(weights, tmp_path / "other.bin")
     weights.unlink()
-    with pytest.raises(ModelError, match=r"net\.bin, are not beside it"):
+    with pytest.raises(ModelError, match=r"net\.bin, are not in the same folder"):
         parts_of(xml, None)
     assert parts_of(xml, Path(other)).weights == Path(other)

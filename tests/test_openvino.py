@@ -318,7 +318,7 @@ def test_the_second_one_liner_needs_no_tensorflow(
     run: Runner, inside: Runner, tmp_path: Path, without_keras: dict[str, str]
 ) -> None:
     args = ("explain", SAMPLES / "chelsea.jpg", "--model", "efficientnetlite0", "-o")
-    assert "is not here. All that models need: pip install ." in run(*args, "none", env=without_keras).expect(4).err
+    assert "is not here. To install everything that models need: pip install ." in run(*args, "none", env=without_keras).expect(4).err
     inside(*args, "first").expect(0)
     run(*args, "second", env=without_keras).expect(0)
     first, second = (json.loads((tmp_path / n / "chelsea.jpg.json").read_text()) for n in ("first", "second"))
@@ -338,9 +338,9 @@ def test_the_second_one_liner_needs_no_tensorflow(
 def test_packaged_weights_are_compared_too(inside: Runner) -> None:
     args = ("explain", SAMPLES / "chelsea.jpg", "-o", "out", "--model", "efficientnetlite0", "--model-sha256")
     digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-    assert "not the one asked for" in inside(*args, "0" * 64).expect(3).err
+    assert "not the requested one" in inside(*args, "0" * 64).expect(3).err
     inside(*args, digest).expect(0)
-    assert "not the one asked for" in inside(*args, "0" * 64).expect(3).err
+    assert "not the requested one" in inside(*args, "0" * 64).expect(3).err
 
 
 def test_a_plan_as_one_file(run: Runner, inside: Runner, tmp_path: Path, without_keras: dict[str, str]) -> None:
@@ -376,7 +376,7 @@ def test_which_engine_explains(inside: Runner, tmp_path: Path) -> None:
     unknown = (*args[:-1], "unknown.keras", "--layer", "last")
     assert "ConvolutionBackpropData" not in inside(*unknown).expect(0).err
     assert engine() == "tensorflow"
-    reason = "because OpenVINO cannot run it: Layer 'last': There is no gradient for the operation"
+    reason = "because OpenVINO cannot run the model: Layer 'last': There is no gradient for the operation"
     assert reason in inside(*unknown, "--overwrite", "-v").expect(0).err
     assert "--engine tensorflow" in inside(*unknown, "--engine", "openvino").expect(3).err
     refused = inside("compile", "unknown.keras", "--layer", "last", "-o", "unknown.plan").expect(3).err

@@ -358,4 +358,4 @@ def test_the_sidecar_of_a_value(inside: Runner, tmp_path: Path) -> None:
     assert record["model"]["output_kind"] == "value"
     inside("verify", "out").expect(0)
     refused = inside("evaluate", "a.jpg", "--model", "age.keras", "--preprocess", "unit")
-    assert "measures how a probability changes" in refused.expect(3).err
+    assert "measures changes of a probability" in refused.expect(3).err

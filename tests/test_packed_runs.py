@@ -255,7 +255,7 @@ def test_an_index_that_is_lost_or_of_another_file_is_made_anew(album: Path, tmp_
 )
 def test_a_folder_has_one_format(first: str, then: str, photos: Path, tmp_path: Path) -> None:
     explained(photos, tmp_path / "out", format=first)
-    with pytest.raises(UsageError, match="Choose another folder, or the `format` that is there"):
+    with pytest.raises(UsageError, match="Choose another folder, or the `format` of this folder"):
         explained(photos, tmp_path / "out", format=then)
 
 
@@ -263,7 +263,7 @@ def test_a_manifest_of_somebody_else_stays(photos: Path, tmp_path: Path) -> None
     out = tmp_path / "out"
     out.mkdir()
     (out / "manifest.json").write_text('{"name": "my app"}')
-    with pytest.raises(UsageError, match=r"manifest\.json exists already"):
+    with pytest.raises(UsageError, match=r"manifest\.json already exists"):
         explained(photos, out, format="parquet")
 
 
@@ -339,7 +339,7 @@ def test_verify_tells_a_damaged_and_a_missing_part(packing: str, album: Path, tm
     first.write_bytes(data)
     second.unlink()
     problems = {problem.file: problem.problem for problem in verify_folder(out, (os.fspath(album),)).problems}
-    assert problems[second.name] == "the manifest lists it, and it is missing"
+    assert problems[second.name] == "the manifest lists it, but it is missing"
     assert any(name == first.name for name in problems)
 
 
@@ -351,7 +351,7 @@ def test_verify_sees_that_an_overlay_is_another(photos: Path, tmp_path: Path) ->
     at = data.find(b"\xff\xd8\xff")
     path.write_bytes(data[: at + 300] + b"\x01\x02" + data[at + 302 :])
     problems = {problem.file: problem.problem for problem in verify_folder(out).problems}
-    assert problems["a.jpg.overlay.jpg"] == "its contents are not those its sidecar tells of"
+    assert problems["a.jpg.overlay.jpg"] == "its content is different from the hash in its sidecar"
 
 
 def test_a_table_has_no_overlays_whatever_its_index_says(photos: Path, tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_shards_of_several_formats_are_not_merged(album: Path, tmp_path: Path) -
 def test_a_lost_part_is_missed_by_a_merge(packing: str, album: Path, tmp_path: Path) -> None:
     merged_shards(album, tmp_path, packing)
     next(path for path in (tmp_path / "1").iterdir() if path.suffix in {".tar", ".parquet"}).unlink()
-    with pytest.raises(UsageError, match="Was the folder copied whole"):
+    with pytest.raises(UsageError, match="Copy the whole folder"):
         merge_runs([tmp_path / "1", tmp_path / "2"], tmp_path / "other")
 
 

@@ -72,7 +72,7 @@ def test_a_gate_is_about_what_is_measured() -> None:
         ({"draw_boxes": True}, "`boxes=otsu`"),
         ({"layers": ["a", "a"]}, "at least two"),
         ({"layers": ["a", "b"], "layer": "c"}, "give one of them"),
-        ({"classes": [], "top_k": 0}, "explains nothing"),
+        ({"classes": [], "top_k": 0}, "explains no class"),
     ],
 )
 def test_options_without_effect_are_refused(options: dict[str, Any], says: str) -> None:

@@ -38,7 +38,7 @@ def test_the_range_is_that_of_the_run(tmp_path: Path, dtype: Any) -> None:
 
 
 def test_without_a_range_floating_point_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"its partner 'b.tif'") as caught:
+    with pytest.raises(ImageError, match=r"its second image 'b.tif'") as caught:
         values(tmp_path, np.ones((4, 6, 3), np.float32), None)
     assert caught.value.reason is Reason.UNSUPPORTED
 

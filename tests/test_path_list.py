@@ -64,7 +64,7 @@ def test_a_list_that_is_separated_the_other_way_is_refused(tmp_path: Path, monke
     with pytest.raises(UsageError, match=r"NUL bytes.*-0"):
         read_list(b"a.jpg\0b.jpg\0", null_separated=False)
     for data in (b"a.jpg\nb.jpg\n", b"a.jpg\n", b"a.jpg\r\nb.jpg"):
-        with pytest.raises(UsageError, match="leave out -0"):
+        with pytest.raises(UsageError, match="Do not use -0"):
             read_list(data, null_separated=True)
     Path("odd\nname.jpg").touch()
     assert read_list(b"odd\nname.jpg", null_separated=True) == ["odd\nname.jpg"]

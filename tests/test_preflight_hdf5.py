@@ -33,8 +33,8 @@ def inflating_chunk(file: Any) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
-    "a giant chunk": (giant_chunk, "its chunks claim 2,147,483,648 each"),
-    "a chunk that inflates": (inflating_chunk, "a chunk that becomes larger than 4,096 bytes"),
+    "a giant chunk": (giant_chunk, "each of its chunks declares 2,147,483,648"),
+    "a chunk that inflates": (inflating_chunk, "a chunk that is larger when decompressed than 4,096 bytes"),
     "another compression": (lambda f: f.create_dataset("x", data=BYTES, compression="lzf"), "HDF5 filter 32000"),
 }
 

@@ -190,7 +190,7 @@ def test_refusals_take_no_memory() -> None:
 
 def test_many_layers_that_are_small_each() -> None:
     config = sequential(*(layer("Dense", units=1000) for _ in range(100)))
-    with pytest.raises(ModelError, match="its layers ask for 99,103,000 weights, most of them layer 'dense_100'"):
+    with pytest.raises(ModelError, match="its layers declare 99,103,000 weights, most of them layer 'dense_100'"):
         check_config(PATH, config, SMALL)
 
 
@@ -198,7 +198,7 @@ def test_models_in_models() -> None:
     config = sequential(DENSE)
     for _ in range(60):
         config = sequential(config)
-    with pytest.raises(ModelError, match="nested too deep"):
+    with pytest.raises(ModelError, match="nested too deeply"):
         check_config(PATH, config, SMALL)
 
 
@@ -230,5 +230,5 @@ def test_two_layers_of_one_name() -> None:
 def test_a_layer_that_has_its_weights_passes() -> None:
     config = sequential(FLAT, layer("Dense", units=4096), shape=(512, 512, 3))
     check_config(PATH, config, Stored(((786_432, 4096), (4096,))))
-    with pytest.raises(ModelError, match="the largest tensor that the file stores has 4,096"):
+    with pytest.raises(ModelError, match="the largest stored tensor has 4,096"):
         check_config(PATH, config, Stored(((4096,),)))

@@ -119,7 +119,7 @@ def test_a_model_for_0_to_1_is_found_out_by_its_pictures(inside: Runner, tmp_pat
     assert found["rows"][0] == found["rows"][0] | {"preprocess": "unit", "accuracy": 1.0, "classes_seen": 2}
     assert "use --preprocess unit: 12 of 12" in done.err
     # The pictures are grey: both orders of their channels are the same.
-    assert "RGB or BGR, is about as good" in done.err
+    assert "(RGB or BGR) gives a similar result" in done.err
     done = inside("explain", "photos", "-o", "out", "--model", "m.keras", "--engine", "tensorflow").expect(0)
     assert "is a guess" in done.err
     assert "labels from labels.txt" in done.err

@@ -347,7 +347,7 @@ def test_a_guess_by_how_sure_a_model_gets(expected: str) -> None:
     model.layers[-1].set_weights([kernel * 4 / np.abs(features @ kernel).max(), bias])
     found = evidence(model)
     assert (found.preprocess, found.certain) == (expected, False)
-    assert ("equally probable" in found.reason) == (expected == "none")
+    assert ("have the same probability" in found.reason) == (expected == "none")
 
 
 def test_a_family_that_saturates_is_not_guessed() -> None:

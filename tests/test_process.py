@@ -153,7 +153,7 @@ def test_memory_that_cannot_be_had_is_named(error: BaseException) -> None:
         raised(UsageError("x"), BlockingIOError(11, "Resource temporarily unavailable")),
         ImportError("no module"),
         raised(EnvironmentStop("install OpenCV"), ImportError("libGL.so.1: cannot open shared object file")),
-        raised(EnvironmentStop("try a smaller --batch-size"), MemoryError()),
+        raised(EnvironmentStop("Use a smaller --batch-size"), MemoryError()),
         RuntimeError("x"),
     ],
 )

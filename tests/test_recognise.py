@@ -96,7 +96,7 @@ def test_an_architecture_and_weights(tmp_path: Path, new: bool, given: str) -> N
     (tmp_path / "labels.json").write_text('["a", "b", "c"]')
     made.save_weights(weights) if new else save_legacy(made, weights)
     if given == "both":
-        assert not any("beside it" in note for note in agrees(architecture, made, weights) if "labels" not in note)
+        assert not any("same folder" in note for note in agrees(architecture, made, weights) if "labels" not in note)
         return
     notes = agrees(architecture if given == "architecture" else weights, made)
     assert any((weights if given == "architecture" else architecture).name in note for note in notes)
@@ -155,11 +155,11 @@ def test_a_whole_model_is_not_the_weights_of_an_architecture(tmp_path: Path) -> 
     made = network()
     (tmp_path / "model.json").write_text(made.to_json())
     made.save(tmp_path / "model.h5")
-    with pytest.raises(ModelError, match=r"Whole models, which need no architecture, are: .*model\.h5"):
+    with pytest.raises(ModelError, match=r"Complete models in the same folder: .*model\.h5"):
         parts_of(tmp_path / "model.json", None)
     made.save_weights(tmp_path / "x.weights.h5")
     made.save_weights(tmp_path / "y.weights.h5")
-    with pytest.raises(ModelError, match=r"Which weights are its own\? `weights=FILE`: .*x\.weights\.h5, .*y\.weights"):
+    with pytest.raises(ModelError, match=r"`weights=FILE`; found: .*x\.weights\.h5, .*y\.weights"):
         parts_of(tmp_path / "model.json", None)
 
 
@@ -172,7 +172,7 @@ def test_which_of_several_is_asked(tmp_path: Path) -> None:
         loaded(tmp_path / "w.weights.h5")
     for name in ("a.json", "b.json"):
         (tmp_path / name).unlink()
-    with pytest.raises(ModelError, match="weights in it but no model"):
+    with pytest.raises(ModelError, match="has only weights"):
         loaded(tmp_path / "w.weights.h5")
 
 
@@ -217,7 +217,7 @@ def test_such_classes_of_stacks_and_inside_of_models(tmp_path: Path, suffix: str
         ("model.json", b'{"a": 1}', "not the architecture"),
         ("model.json", b'{"a": ', "no JSON"),
         ("m.gz", b"\x1f\x8b\x08", "gzip"),
-        ("m.xyz", b"what is this", "no Keras model"),
+        ("m.xyz", b"what is this", "kind of this file is unknown"),
     ],
 )
 def test_files_of_other_programs_are_named(tmp_path: Path, name: str, content: bytes, told: str) -> None:

@@ -374,7 +374,7 @@ def test_a_sidecar_that_is_not_whole_is_named(tmp_path: Path) -> None:
     out = write_run(tmp_path, [record])
     del record["classes"][0]["heat"]["width"]
     (out / "a.jpg.json").write_text(json.dumps(record))
-    with pytest.raises(UsageError, match=r"a\.jpg\.json: this sidecar is not whole"):
+    with pytest.raises(UsageError, match=r"a\.jpg\.json: this sidecar is incomplete"):
         write_report(ReportRequest(out))
 
 
@@ -383,7 +383,7 @@ def test_a_geometry_without_a_stride_is_named(tmp_path: Path) -> None:
     record = sidecar("a.jpg", [class_record("cat", np.full((64, 64), 9, np.uint8))])
     record["model"]["geometry"] = {"rows": line, "columns": line}
     out = write_run(tmp_path, [record])
-    with pytest.raises(UsageError, match=r"a\.jpg\.json: this sidecar is not whole"):
+    with pytest.raises(UsageError, match=r"a\.jpg\.json: this sidecar is incomplete"):
         write_report(ReportRequest(out))
 
 

@@ -153,7 +153,7 @@ def test_failures_are_tried_again_and_alone_where_that_is_asked_for(
     before = stamps(tmp_path / "out")
     invoke("explain", "photos", "-o", "out", "--retry-failed")
     assert rewritten(before, stamps(tmp_path / "out")) == {"b.jpg.json", "b.jpg.overlay.jpg"}
-    assert "Nothing has failed before" in invoke("explain", "photos", "-o", "out", "--retry-failed").stderr
+    assert "no image failed in the earlier run" in invoke("explain", "photos", "-o", "out", "--retry-failed").stderr
 
 
 def test_files_that_are_no_longer_made_are_removed(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_what_killed_runs_left_is_swept(invoke: Invoke, photos: Path, tmp_path: 
     invoke("explain", "photos", "-o", "out")
     (tmp_path / "out/sub/.gradcam-0123456789abcdef.tmp").write_bytes(b"half")
     (tmp_path / "out/sub/a.jpg.json").unlink()
-    assert "no sidecar names it" in invoke("verify", "out", code=1).stdout
+    assert "no sidecar contains this name" in invoke("verify", "out", code=1).stdout
     invoke("explain", "photos", "-o", "out")
     invoke("verify", "out")
 
@@ -307,7 +307,7 @@ def test_out_of_memory_halves_the_batch_once(
     monkeypatch.setattr("gradcam_cli.runs.pipeline.explain_sources", short)
     limit = 5
     result = invoke("explain", "photos", "-o", "out", "--batch-size", "10")
-    assert "not enough memory for batches of 10: going on with batches of 5" in result.stderr
+    assert "not enough memory for batches of 10; continuing with batches of 5" in result.stderr
     assert "11 images: 11 ok" in result.stderr
     assert contents(tmp_path / "out").keys() == contents(tmp_path / "whole").keys()
     limit = 1

@@ -222,7 +222,10 @@ def test_what_the_store_never_takes_stops_the_run(
 ) -> None:
     failing(proxy, "PUT", "b.jpg.overlay.jpg")
     result = invoke("explain", inside, "-o", f"{bucket}/out", code=4)
-    assert f"{bucket}/out/b.jpg.overlay.jpg: the store failed 5 times (SlowDown). What was finished" in result.stderr
+    assert (
+        f"{bucket}/out/b.jpg.overlay.jpg: the store failed 5 times (SlowDown). Finished results stay valid"
+        in result.stderr
+    )
     failing(proxy, "GET", "list-type=2", 500, "InternalError")
     assert "the store failed 5 times (InternalError)" in invoke("explain", inside, "-o", "out", code=4).stderr
     proxy.reset()

@@ -137,7 +137,7 @@ def test_only_methods_that_take_a_gradient_have_a_choice(name: str) -> None:
     check_options(METHODS[name], MethodOptions())
     probability = MethodOptions(score="probability")
     if name in {"cam", "eigencam", "scorecam", "ablationcam", "gradcam++-softmax"}:
-        with pytest.raises(UsageError, match=f"{name.replace('+', '.')}` takes no gradient"):
+        with pytest.raises(UsageError, match=f"{name.replace('+', '.')}` does not differentiate one score"):
             check_options(METHODS[name], probability)
     else:
         check_options(METHODS[name], probability)

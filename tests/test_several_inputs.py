@@ -155,7 +155,7 @@ def test_what_is_missing_is_named(inside: Runner, tmp_path: Path) -> None:
     explain = ("explain", *PICTURES, "-o", tmp_path / "o", "--no-cache", "--model")
     assert "'meta' (3 float32)" in inside(*explain, tmp_path / "m.keras").expect(3).err
     assert "--image-input" in inside(*explain, tmp_path / "s.keras").expect(3).err
-    assert "no further input 'mta'" in inside(*explain, tmp_path / "m.keras", "--input", "mta=1").expect(2).err
+    assert "no additional input 'mta'" in inside(*explain, tmp_path / "m.keras", "--input", "mta=1").expect(2).err
     assert "takes 3 float32" in inside(*explain, tmp_path / "m.keras", "--input", "meta=1,2").expect(2).err
     assert b"shown" in inside("layers", tmp_path / "m.keras").expect(0).out
 

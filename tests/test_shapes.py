@@ -193,7 +193,7 @@ def test_inputs_without_a_value_are_refused(save: Save) -> None:
     a, b = layers.Input((SIDE, SIDE, 3)), layers.Input((4,))
     network = keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([layers.GlobalAveragePooling2D()(a), b])))
     made = load(save(network), preprocess="none")
-    with pytest.raises(ModelError, match="besides the picture"):
+    with pytest.raises(ModelError, match="besides the image"):
         made.check_inputs()
 
 
@@ -433,7 +433,7 @@ def test_behind_the_last_attention_only_the_class_token_lives(tmp_path: Path) ->
     assert not forward.gradients.any()
     notes = {row.path: row.note for row in list_layers(load(tmp_path / "vit.keras"))}
     assert notes["block1_norm1"] == "chosen"
-    assert notes["norm"] == "behind the last attention"
+    assert notes["norm"] == "after the last attention layer"
     assert notes["patches"] == "earlier"
 
 

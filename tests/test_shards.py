@@ -171,13 +171,13 @@ def test_an_empty_shard_ends_well_without_a_model(
 
 def test_nothing_found_at_all_is_an_error_in_every_shard(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         explain_folder(tmp_path / "empty", tmp_path / "out", engines=FakeEngines(), shard=(1, 2))
 
 
 @pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0)])
 def test_the_library_refuses_what_is_no_shard(photos: Path, tmp_path: Path, shard: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match=r"counted from 1|no shard"):
+    with pytest.raises(UsageError, match=r"counted from 1|not a shard"):
         explain_folder(photos, tmp_path / "out", engines=FakeEngines(), shard=shard)
 
 
@@ -200,7 +200,7 @@ def test_shards_share_a_folder_and_exclude_runs_of_all_and_their_own_second_run(
     assert list(tmp_path.iterdir()) == []
     with (
         OutputFolder(tmp_path).held(),
-        pytest.raises(UsageError, match="shard 1 of 2, or a run of all, is writing"),
+        pytest.raises(UsageError, match="shard 1 of 2, or of all shards, is writing"),
     ):
         OutputFolder(tmp_path, Shard(2, 1)).prepare()
     OutputFolder(tmp_path, Shard(2, 1)).prepare()
@@ -289,7 +289,9 @@ def test_a_killed_shard_goes_on_and_leaves_the_others_alone(invoke: Invoke, many
     (tmp_path / "out/sub/.gradcam-1-of-2-0123456789abcdef.tmp").touch()
     # Sidecars of a shard without a record are nobody's to remove.
     found = json.loads(invoke("verify", "out", "--prune", "--json", code=1).stdout)
-    left = {problem["file"] for problem in found["problems"] if "no sidecar names it" not in problem["problem"]}
+    left = {
+        problem["file"] for problem in found["problems"] if "no sidecar contains this name" not in problem["problem"]
+    }
     assert left >= {".gradcam-1-of-2.lock", "sub/.gradcam-1-of-2-0123456789abcdef.tmp"}
     assert all(".gradcam-1-of-2" in name for name in left)
     assert found["pruned"] == 0
@@ -343,7 +345,7 @@ def test_verify_names_what_a_shard_has_of_gone_inputs(invoke: Invoke, many: Path
         path.unlink()
     found: Any = json.loads(invoke("verify", "out", "--json", code=1).stdout)
     gone = {problem["file"].removesuffix(".json") for problem in found["problems"]}
-    assert "its input is gone" in {problem["problem"] for problem in found["problems"]}
+    assert "its input no longer exists" in {problem["problem"] for problem in found["problems"]}
     assert {index_of(place, 2) for place in gone} == {1}
     invoke("verify", "out", "--prune")
     assert {index_of(name.removesuffix(".json"), 2) for name in sidecars(tmp_path / "out")} == {2}
@@ -351,7 +353,7 @@ def test_verify_names_what_a_shard_has_of_gone_inputs(invoke: Invoke, many: Path
 
 def test_a_picture_whose_sidecar_would_be_a_record_is_refused(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "run.1-of-2").write_bytes(jpeg())
-    assert "a run's own record" in refused(invoke, "explain", "run.1-of-2", "-o", "out")
+    assert "the name of the record of a run" in refused(invoke, "explain", "run.1-of-2", "-o", "out")
 
 
 def test_records_beside_photographs_are_outputs(invoke: Invoke, photos: Path) -> None:

@@ -82,7 +82,7 @@ def test_an_output_without_probabilities_has_no_limit_for_them(done: Run, tmp_pa
 def test_a_run_without_an_explained_image_has_no_snapshot(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "empty.jpg").touch()
-    with pytest.raises(UsageError, match="nothing to keep"):
+    with pytest.raises(UsageError, match="nothing to write"):
         snapshot_of(explained(tmp_path / "photos", tmp_path / "out"))
 
 
@@ -91,12 +91,12 @@ def test_a_run_without_an_explained_image_has_no_snapshot(tmp_path: Path) -> Non
     [
         (None, "cannot be read"),
         ("", "cannot be read"),
-        ("{}", "is no snapshot"),
-        ("<<<<<<< HEAD", "is no snapshot"),
-        ("[" * 100_000, "is no snapshot"),
+        ("{}", "is not a snapshot"),
+        ("<<<<<<< HEAD", "is not a snapshot"),
+        ("[" * 100_000, "is not a snapshot"),
         ('{"gradcam_snapshot": 2}', "version 2"),
-        ('{"gradcam_snapshot": 1}', "no whole snapshot"),
-        ('{"gradcam_snapshot": 1, "images": [{}], "explained_with": [], "tolerance": {}}', "no whole snapshot"),
+        ('{"gradcam_snapshot": 1}', "incomplete snapshot"),
+        ('{"gradcam_snapshot": 1, "images": [{}], "explained_with": [], "tolerance": {}}', "incomplete snapshot"),
         ('{"gradcam_snapshot": 1, "images": [], "explained_with": [], "tolerance": {"x": 1}}', "`tolerance=x=1`"),
         (
             '{"gradcam_snapshot": 1, "images": [], "explained_with": [], "tolerance": {"removed": NaN}}',

@@ -30,7 +30,10 @@ def test_outputs_whose_input_is_gone_are_named_and_pruned(invoke: Invoke, photos
     (photos / "b.jpg").unlink()
     shutil.rmtree(photos / "sub")
     (tmp_path / "out/mine.txt").write_text("precious")
-    assert problems(invoke) == {"b.jpg.json": "its input is gone", "sub/a.jpg.json": "its input is gone"}
+    assert problems(invoke) == {
+        "b.jpg.json": "its input no longer exists",
+        "sub/a.jpg.json": "its input no longer exists",
+    }
     assert "2 problems; 0" not in invoke("verify", "out", code=1).stdout
     assert "no problems; 2 sidecars removed" in invoke("verify", "out", "--prune").stdout
     left = sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file())
@@ -53,7 +56,7 @@ def test_inputs_that_cannot_be_found_are_not_gone(
     assert "photos cannot be found from this folder" in result.stderr
     assert "3 sidecars, 3 files: no problems" in result.stdout
     (tmp_path / "moved/b.jpg").unlink()
-    assert problems(invoke, "--inputs", "moved") == {"b.jpg.json": "its input is gone"}
+    assert problems(invoke, "--inputs", "moved") == {"b.jpg.json": "its input no longer exists"}
 
 
 def test_a_folder_that_cannot_be_searched_takes_no_outputs_away(
@@ -70,8 +73,8 @@ def test_a_folder_that_cannot_be_searched_takes_no_outputs_away(
     invoke("explain", "photos", "-o", "out")
     (photos / "b.jpg").unlink()
     monkeypatch.setattr(os, "lstat", lstat)
-    told = "its input cannot be looked for: the folder of the input cannot be searched"
-    assert problems(invoke) == {"b.jpg.json": "its input is gone", "sub/a.jpg.json": told}
+    told = "its input cannot be checked: the folder of the input cannot be read"
+    assert problems(invoke) == {"b.jpg.json": "its input no longer exists", "sub/a.jpg.json": told}
     assert problems(invoke, "--prune") == {"sub/a.jpg.json": told}
     assert sorted(path.name for path in (tmp_path / "out/sub").iterdir()) == ["a.jpg.json", "a.jpg.overlay.jpg"]
 

@@ -280,7 +280,7 @@ def test_one_object_and_what_is_not_there(bucket: str) -> None:
     fill(bucket, "in/a.jpg", "in/b/c.jpg")
     assert found(f"{bucket}/in/b/c.jpg")[0] == ["c.jpg"]
     assert found(f"{bucket}/in/")[0] == ["a.jpg", "b/c.jpg"]
-    with pytest.raises(UsageError, match="there is no such object, and none below it"):
+    with pytest.raises(UsageError, match="there is no such object, and no object below this name"):
         found(f"{bucket}/i")
 
 

@@ -74,7 +74,7 @@ def test_verify(out: str, inside: str, bucket: str, invoke: Invoke) -> None:
     Stores().of(inside).remove(f"{inside}/d.jpg")
     result = invoke("verify", out, code=1)
     assert result.stdout == invoke("verify", "copy", code=1).stdout
-    assert result.stdout.startswith("d.jpg.json\tits input is gone\n")
+    assert result.stdout.startswith("d.jpg.json\tits input no longer exists\n")
     victim = next(name for name in contents(out) if name.endswith((".overlay.jpg", ".tar", ".parquet")))
     data = read(f"{out}/{victim}")
     Stores().of(out).put(f"{out}/{victim}", data[:-700])
@@ -98,7 +98,7 @@ def test_inputs_that_moved(out: str, inside: str, bucket: str, album: Path, invo
     moved = put_folder(album, f"{bucket}/moved")
     for name in contents(inside):
         Stores().of(inside).remove(f"{inside}/{name}")
-    assert f"{inside} cannot be found: not verified" in invoke("verify", out).stderr
+    assert f"{inside} cannot be found: not checked" in invoke("verify", out).stderr
     assert not invoke("verify", out, "--inputs", moved).stderr
     assert not invoke("verify", out, "--inputs", "photos").stderr
 
@@ -108,7 +108,7 @@ def test_pruning_needs_the_lock(out: str, inside: str, invoke: Invoke) -> None:
     lock = StoredLock(Stores().of(out), Url(out))
     lock.take()
     before = contents(out)
-    assert "another run is writing there" in invoke("verify", out, "--prune", code=2).stderr
+    assert "another run is writing to this folder" in invoke("verify", out, "--prune", code=2).stderr
     assert contents(out) == before
     lock.release()
 
@@ -231,7 +231,7 @@ def test_merge_below_one_prefix(packing: str, inside: str, bucket: str, album: P
 def test_a_merge_below_its_source_is_refused(inside: str, bucket: str, invoke: Invoke) -> None:
     for index in (1, 2):
         invoke("explain", f"{inside}/a.jpg", "-o", f"{bucket}/{index}", "--shard", f"{index}/2")
-    message = "lie in one another"
+    message = "one of these folders is inside the other"
     assert message in invoke("merge", f"{bucket}/1", f"{bucket}/2", "-o", f"{bucket}/1/out", code=2).stderr
     assert message in invoke("merge", f"{bucket}/1", f"{bucket}/2", "-o", bucket, code=2).stderr
 
@@ -301,7 +301,7 @@ def test_the_python_api_takes_urls(inside: str, bucket: str, invoke: Invoke) -> 
     assert verify_folder(f"{bucket}/out").exit_status == 0
     assert read_run(f"{bucket}/out").counts["done"] == 5
     assert read_run(Url(f"{bucket}/out")).counts["done"] == 5
-    with pytest.raises(UsageError, match="there is no object below it"):
+    with pytest.raises(UsageError, match="there is no object below this name"):
         verify_folder(f"{bucket}/nothing")
 
 

@@ -163,13 +163,13 @@ def test_objects_of_others_stay(inside: str, bucket: str, invoke: Invoke) -> Non
     store.put(f"{bucket}/out/a.jpg.json", b'{"mine": true}')
     store.put(f"{bucket}/out/notes.txt", b"mine")
     result = invoke("explain", inside, "-o", f"{bucket}/out", code=1)
-    assert "a.jpg': output_not_ours: a.jpg.json exists already, and this program did not write it" in result.stderr
+    assert "a.jpg': output_not_ours: a.jpg.json already exists, and this program did not write it" in result.stderr
     assert store.read(f"{bucket}/out/a.jpg.json") == b'{"mine": true}'
     assert store.read(f"{bucket}/out/notes.txt") == b"mine"
     assert not store.has(f"{bucket}/out/a.jpg.overlay.jpg")
     store.put(f"{bucket}/other/run.json", b'{"mine": true}')
     result = invoke("explain", inside, "-o", f"{bucket}/other", code=2)
-    assert "run.json exists already" in result.stderr
+    assert "run.json already exists" in result.stderr
 
 
 def test_an_output_inside_the_input_is_no_input(inside: str, bucket: str, invoke: Invoke) -> None:
@@ -227,7 +227,7 @@ def test_one_run_at_a_time(inside: str, bucket: str, invoke: Invoke) -> None:
     held.take()
     assert held.is_exclusive
     result = invoke("explain", inside, "-o", f"{bucket}/out", code=2)
-    assert "another run is writing there (its lock holds until" in result.stderr
+    assert "another run is writing to this folder (its lock is valid until" in result.stderr
     held.check()
     held.release()
     invoke("explain", inside, "-o", f"{bucket}/out")
@@ -239,13 +239,13 @@ def test_shards_exclude_themselves_and_runs_of_all(bucket: str) -> None:
     first.take()
     second.take()
     for other in (Shard(3, 1), Shard(3, 2), None):
-        with pytest.raises(UsageError, match="is writing there"):
+        with pytest.raises(UsageError, match="is writing to this folder"):
             lock(bucket, other).take()
     first.release()
     second.release()
     held = lock(bucket)
     held.take()
-    with pytest.raises(UsageError, match="another run of shard 1 of 3, or a run of all, is writing there"):
+    with pytest.raises(UsageError, match="another run of shard 1 of 3, or of all shards, is writing to this folder"):
         lock(bucket, Shard(3, 1)).take()
     held.release()
 
@@ -261,11 +261,11 @@ def test_a_lock_that_has_expired_is_taken_over_by_one_run_alone(bucket: str) -> 
     first = lock(bucket)
     first.take()
     assert locks(bucket) == ["all.5.json"]
-    with pytest.raises(UsageError, match="is writing there"):
+    with pytest.raises(UsageError, match="is writing to this folder"):
         lock(bucket).take()
     first.release()
     expired(bucket, 4, seconds=-30)
-    with pytest.raises(UsageError, match="is writing there"):
+    with pytest.raises(UsageError, match="is writing to this folder"):
         lock(bucket).take()
 
 
@@ -282,7 +282,7 @@ def test_of_runs_that_find_an_expired_lock_at_once_not_two_go_on(bucket: str, mo
         return put(store, url, data)
 
     monkeypatch.setattr(Store, "put_if_absent", late)
-    with pytest.raises(UsageError, match="it took the lock first"):
+    with pytest.raises(UsageError, match="the other run took the lock first"):
         lock(bucket).take()
     second.check()
     second.release()
@@ -295,7 +295,7 @@ def test_a_lock_is_renewed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None
     held.take()
     time.sleep(0.5)
     held.check()
-    with pytest.raises(UsageError, match="is writing there"):
+    with pytest.raises(UsageError, match="is writing to this folder"):
         lock(bucket).take()
     held.release()
 
@@ -319,7 +319,7 @@ def test_a_store_without_conditions_is_noted(
 
     monkeypatch.setattr(Store, "put_if_absent", always)
     result = invoke("explain", inside, "-o", f"{bucket}/out")
-    assert f"{bucket}/out: this store puts an object also where there is one of its name" in result.stderr
+    assert f"{bucket}/out: this store cannot refuse to overwrite an object" in result.stderr
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, part: str, after: int = 0) -> None:
@@ -355,7 +355,7 @@ def test_an_output_that_the_store_does_not_take_stops_the_run(
 ) -> None:
     failing(monkeypatch, "put", "out/b.jpg.overlay.jpg")
     result = invoke("explain", inside, "-o", f"{bucket}/out", code=4)
-    assert "the store failed 8 times (SlowDown). What was finished stays valid." in result.stderr
+    assert "the store failed 8 times (SlowDown). Finished results stay valid." in result.stderr
     found = contents(f"{bucket}/out")
     assert not {"b.jpg.overlay.jpg", "b.jpg.json"} & found.keys()
     assert locks(bucket) == []

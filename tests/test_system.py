@@ -48,7 +48,7 @@ def on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_run_at_a_time_has_a_folder(tmp_path: Path) -> None:
     with OutputFolder(tmp_path).held():
         for second in (OutputFolder(tmp_path), OutputFolder(tmp_path, Shard(2, 1))):
-            with pytest.raises(UsageError, match="is writing there"):
+            with pytest.raises(UsageError, match="is writing to this folder"):
                 second.prepare()
     with OutputFolder(tmp_path).held():
         pass
@@ -60,7 +60,7 @@ def test_shards_share_a_folder_and_each_runs_once(tmp_path: Path) -> None:
     with OutputFolder(tmp_path, Shard(2, 1)).held(), OutputFolder(tmp_path, Shard(2, 2)).held():
         with pytest.raises(UsageError, match="another run of shard 1 of 2"):
             OutputFolder(tmp_path, Shard(2, 1)).prepare()
-        with pytest.raises(UsageError, match="another run is writing there"):
+        with pytest.raises(UsageError, match="another run is writing to this folder"):
             OutputFolder(tmp_path).prepare()
     with OutputFolder(tmp_path).held():
         pass

@@ -272,7 +272,7 @@ def test_which_tars_of_a_store_are_inputs(bucket: str) -> None:
     assert places("shards/1.tar", bucket=bucket) == every[2:4]
     assert places("mixed", bucket=bucket) == ["y.jpg"]
     assert places("mixed/*", bucket=bucket) == ["x.tar/a.jpg", "y.jpg"]
-    with pytest.raises(UsageError, match=r"shards/z\*\.tar: there is no object of such a name"):
+    with pytest.raises(UsageError, match=r"shards/z\*\.tar: there is no object with this name"):
         places("shards/z*.tar", bucket=bucket)
     put(f"{bucket}/odd/a*.jpg", PHOTO)
     put(f"{bucket}/odd/ab.jpg", PHOTO)

@@ -61,7 +61,7 @@ def test_inputs_are_urls_of_object_stores_alone(
     (tmp_path / "m.keras").write_bytes(b"")
     result = CliRunner().invoke(program, [part.format(url) for part in place])
     assert result.exit_code == 2
-    expected = "written without file://: /tmp/x" if url.startswith("file:") else "URLs of this kind are not supported"
+    expected = "without file://: /tmp/x" if url.startswith("file:") else "this kind of URL is not supported"
     assert expected in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
 

@@ -61,7 +61,7 @@ def test_a_picture_that_ends_its_process_is_found_and_the_others_are_explained(
         "bad.jpg": "not_an_image",
     }
     assert failed[f"{at:03}.jpg"]["message"] == (
-        "processes ended while they explained it, and it alone; the last one by exit code 9"
+        "processes crashed while they explained only this image; the last one by exit code 9"
     )
     assert run.counts["failed"] == 2
     invoked(FakeEngines(), "verify", str(tmp_path / "out"), code=0)
@@ -96,7 +96,7 @@ def test_a_refused_model_is_refused_as_in_one_process(pictures: Path) -> None:
 
 def test_workers_that_end_while_they_load_stop_the_run(pictures: Path) -> None:
     with pytest.raises(
-        EnvironmentStop, match="3 workers ended while they loaded the model, the last one by exit code 7"
+        EnvironmentStop, match="3 workers crashed while they loaded the model, the last one by exit code 7"
     ):
         run_explain(explain_request([pictures], None, {"workers": 2}), engines=EndingEngines())
 
@@ -148,4 +148,4 @@ def test_workers_read_photographs_in_tars(pictures: Path, tmp_path: Path, suffix
 
 def test_options_of_actors_need_a_cluster(pictures: Path) -> None:
     ran = invoked(FakeEngines(), "explain", str(pictures), "--jsonl", "-", "--ray-cpus", "2", code=2)
-    assert "--ray-cpus is about the actors of a Ray cluster: say --ray." in ran.stderr
+    assert "--ray-cpus needs --ray: it is an option of the Ray actors." in ran.stderr

@@ -24,18 +24,21 @@ def compile_file(settings: ModelSettings, output: Path, downloading: Downloading
         EnvironmentStop: the file cannot be written.
     """
     if output.suffix != SUFFIX:
-        raise UsageError(f"{output}: a plan's name ends in {SUFFIX}.")
+        raise UsageError(f"{output}: the name of a plan must end in {SUFFIX}.")
     require_openvino()
     request = locate_model(settings, downloading)
     if request.plan:
-        raise ModelError(f"{settings.model}: a plan already.")
+        raise ModelError(f"{settings.model}: this is a plan already. Give the model that it was compiled from.")
     if request.inputs_vary:
-        raise ModelError("A plan has one value for each further input: inputs that differ cannot be compiled.")
+        raise ModelError(
+            "A plan contains one value for each additional input. Values that differ between images "
+            "cannot be compiled; use the model itself."
+        )
     plan = _compiled(request)
     try:
         write_plan(plan, output)
     except OSError as error:
-        raise EnvironmentStop(f"{output}: cannot be written: {error.strerror}.") from error
+        raise EnvironmentStop(f"{output}: the file cannot be written: {error.strerror}.") from error
     return plan
 
 

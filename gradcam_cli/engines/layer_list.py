@@ -20,7 +20,10 @@ def list_model_layers(settings: ModelSettings, downloading: Downloading) -> list
     """
     request = locate_model(settings, downloading, need_weights=False)
     if request.plan:
-        raise ModelError(f"{settings.model}: a plan is compiled for one layer. List those of the model it came from.")
+        raise ModelError(
+            f"{settings.model}: a plan is compiled for one layer. List the layers of the model that it "
+            "was compiled from."
+        )
     if request.exchange:
         require_openvino()
         from gradcam_cli.engines.exchange.network import open_network

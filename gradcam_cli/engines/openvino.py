@@ -61,9 +61,9 @@ class OpenVinoEngine:
         """Compile the network for this machine."""
         if options.precision != "float32" and plan.head_weights is None:
             raise ModelError(
-                f"`precision={options.precision}` needs a layer that is followed by global average pooling and one "
-                f"dense layer, and '{plan.layer.path}' is not: there the gradient is computed by the network, and "
-                "bfloat16 changes its maps too much. Use float32."
+                f"`precision={options.precision}` needs a layer that is followed by global average pooling "
+                f"and one dense layer, but '{plan.layer.path}' is not: the network "
+                "computes its gradient, and bfloat16 changes the map too much. Use float32."
             )
         self.plan = plan
         self.options = options
@@ -137,7 +137,7 @@ class OpenVinoEngine:
             ModelError: the head is smooth.
         """
         if self.head.linearity != "piecewise":
-            raise ModelError("The second and third derivatives of this head need the engine tensorflow.")
+            raise ModelError("The second and third derivatives of this head need `engine=tensorflow`.")
         none = np.zeros((*forward.targets.shape, self.layer.channels), np.float32)
         return none, none
 

@@ -190,7 +190,9 @@ def _read(path: Path, file: BinaryIO, *, weights_later: bool) -> Plan:
         _check_members(archive, size)
         described = json.loads(archive.read(DESCRIPTION))
         if not isinstance(described, dict) or described.get("plan_version") != VERSION:
-            raise ModelError(f"{path}: another version of gradcam-cli compiled it. Compile the model again.")
+            raise ModelError(
+                f"{path}: the plan was compiled by another version of gradcam-cli. Compile the model again."
+            )
         hashes = described["members"]
         found = [member for member in archive.infolist() if member.filename != DESCRIPTION]
         _demand(set(hashes) == {member.filename for member in found}, "the list of its members")
@@ -224,11 +226,11 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     found = archive.infolist()
     names = [member.filename for member in found if member.filename != DENSE]
     if sorted(names) != sorted((DESCRIPTION, *NETWORK)) or len(found) > len(names) + 1:
-        raise ValueError("its members are not those of a plan")
+        raise ValueError("it does not have the members of a plan")
     if any(member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size for member in found):
         raise ValueError("its members are compressed")
     if sum(member.file_size for member in found) > size:
-        raise ValueError("its members claim more bytes than the file has")
+        raise ValueError("its members declare more bytes than the file has")
     if archive.getinfo(DESCRIPTION).file_size > LONGEST_DESCRIPTION:
         raise ValueError("its description is too long")
 

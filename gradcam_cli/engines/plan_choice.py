@@ -93,11 +93,19 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
     with open_source(path, request) as file:
         plan = read_plan(file)
     if settings.layer not in {"auto", plan.layer.path}:
-        raise ModelError(f"{path}: compiled for the layer '{plan.layer.path}'. Compile the model for another.")
+        raise ModelError(
+            f"{path}: the plan was compiled for the layer '{plan.layer.path}'. To use another layer, "
+            "compile the model again."
+        )
     if settings.input_size not in {None, plan.input_shape[:2]}:
-        raise ModelError(f"{path}: compiled for {plan.input_shape[0]}x{plan.input_shape[1]} pictures.")
+        raise ModelError(
+            f"{path}: the plan was compiled for {plan.input_shape[0]}x{plan.input_shape[1]} images. To "
+            "use another size, compile the model again."
+        )
     if settings.output_kind != "auto":
-        raise ModelError(f"{path}: the kind of its output was fixed when it was compiled. Compile the model again.")
+        raise ModelError(
+            f"{path}: the plan was compiled with another kind of output. Compile the model again with `output_kind`."
+        )
     if settings.preprocess != "auto":
         plan = replace(
             plan,
@@ -135,7 +143,7 @@ def serving(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> Read
     needs = [method.name for method in work.methods if method.derives_pooled and work.options.score == "logit"]
     if not needs or all(plan.head.linearity != "pooled" for plan in found):
         return Ready(found)
-    reason = f"`method={needs[0]}` takes third derivatives of this model's head: they need the engine tensorflow."
+    reason = f"`method={needs[0]}` needs third derivatives of this model's head: use `engine=tensorflow`."
     if needed:
         raise ModelError(reason)
     return Ready(reason=reason)

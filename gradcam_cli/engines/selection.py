@@ -121,7 +121,7 @@ class ModelEngines:
         wanted = request.settings.sha256
         # Files were compared before they were loaded; weights out of a package could not be.
         if wanted and request.sha256 is None and wanted.lower() != model.sha256:
-            raise ModelError(f"{model.name}: the sha256 of its weights is {model.sha256}, not the one asked for.")
+            raise ModelError(f"{model.name}: the SHA-256 hash of its weights is {model.sha256}, not the requested one.")
         return engine, model
 
     def open_larger(self, work: Work, layer: str, size: tuple[int, int]) -> "Engine":
@@ -150,7 +150,7 @@ class ModelEngines:
         """
         if self._request.plan or self._request.exchange:
             what = "a plan" if self._request.plan else "a model in an exchange format"
-            raise ModelError(f"{self._request.name}: the weights of {what} cannot be randomised.")
+            raise ModelError(f"{self._request.name}: the weights of {what} cannot be permuted.")
         from gradcam_cli.engines.randomised import randomised_engines
         from gradcam_cli.engines.tracing import PassSettings
 
@@ -195,7 +195,7 @@ class ModelEngines:
             if not ready.plans:
                 if choice.precision != "float32":
                     raise ModelError(
-                        f"`precision={choice.precision}` needs the engine openvino, which cannot be used here."
+                        f"`precision={choice.precision}` needs the engine openvino, which is not available here."
                     )
                 return _tensorflow(classifier, layers, work, streams, ready.reason), classifier
         return _openvino(ready.plans, layers, choice, work), ready.plans[0]
@@ -221,17 +221,20 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
     if choice.engine == "openvino" or request.plan or request.exchange:
         require_openvino()
     if request.settings.layers and request.plan:
-        raise ModelError(f"{request.plan}: a plan is compiled for one layer. Give `layers` the model it came from.")
+        raise ModelError(
+            f"{request.plan}: a plan is compiled for one layer. Use `layers` with the model that it was compiled from."
+        )
     if request.inputs_vary and choice.engine == "openvino":
-        raise ModelError("Inputs that differ from picture to picture need the engine tensorflow.")
+        raise ModelError("Additional inputs that differ between images need `engine=tensorflow`.")
     if request.plan and (request.inputs or request.settings.image_input):
         raise ModelError(
-            f"{request.plan}: a plan has the values of further inputs in it. Compile the model with others."
+            f"{request.plan}: a plan contains the values of the additional inputs. To use other values, compile the "
+            "model again."
         )
     if request.exchange and choice.engine == "tensorflow":
-        raise ModelError(f"{request.name}: a model in this format is for the engine openvino.")
+        raise ModelError(f"{request.name}: a model in this format needs `engine=openvino`.")
     if request.plan and choice.engine == "tensorflow":
-        raise ModelError(f"{request.plan}: a plan is for the engine openvino.")
+        raise ModelError(f"{request.plan}: a plan needs `engine=openvino`.")
 
 
 def _by_layer(request: "ModelRequest") -> "list[ModelRequest]":

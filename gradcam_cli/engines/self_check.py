@@ -71,16 +71,16 @@ def checked(found: Floats, reference: Floats) -> SelfCheck:
     lengths = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in pairs]
     kept = [(pair, length) for pair, length in zip(pairs, lengths, strict=True) if any(length)]
     if not kept:
-        raise WrongGradientError("the gradient of the pictures it was tried on is 0 everywhere")
+        raise WrongGradientError("the gradient is 0 everywhere on the test images")
     if not all(np.isfinite(length).all() and all(length) for _, length in kept):
-        raise WrongGradientError("its gradient is 0 or not finite, in one of two computations")
+        raise WrongGradientError("one of two computations of its gradient is 0 or not finite")
     correlations = [_correlation(a, b) for (a, b), _ in kept]
     ratios = [float(length[0] / length[1]) for _, length in kept]
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
     check = SelfCheck(openvino.__version__, float(min(correlations)), worst)
     if check.correlation < LEAST_CORRELATION or abs(worst - 1) > MOST_STRETCHED:
         raise WrongGradientError(
-            f"its gradient differs from another computation of it (correlation {check.correlation:.4f}, "
+            f"two computations of its gradient differ (correlation {check.correlation:.4f}, "
             f"ratio of the lengths {worst:.4f})"
         )
     return check

@@ -264,7 +264,7 @@ def _known_errors() -> Iterator[None]:
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError(first_line(error)) from error
     except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
-        raise ModelError(f"The network cannot be run on this machine: {_reason(error)}") from error
+        raise ModelError(f"The network cannot run on this machine: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -275,7 +275,9 @@ def _reason(error: Exception) -> str:
     ]
     reason = useful[0] if useful else first_line(error)
     if "NHWC" in reason or "NCHW" in reason:
-        reason += " Set TF_ENABLE_ONEDNN_OPTS=1 in the environment: more channels-first operations run then on a CPU."
+        reason += (
+            " Set TF_ENABLE_ONEDNN_OPTS=1 in the environment: then more channels-first operations can run on a CPU."
+        )
     return reason
 
 

@@ -220,8 +220,8 @@ def _scaled_gradient(score: Any, raw: Any, target: Target, scale: float) -> Any:
     (found,) = tf.gradients(tf.reduce_sum(score) * scale, [raw])
     if found is None:
         raise ModelError(
-            f"Layer '{target.layer.path}': no gradient arrives there from the output. An operation between them, "
-            "such as argmax or rounding, cannot be differentiated. Save the model without it, or choose a layer "
-            "behind it with `layer`."
+            f"Layer '{target.layer.path}': no gradient reaches this layer. An operation between it and "
+            "the output, such as argmax or rounding, cannot be differentiated. Save the "
+            "model without this operation, or choose a layer after it with `layer`."
         )
     return tf.cast(target.layout.fold(found), tf.float32) / scale

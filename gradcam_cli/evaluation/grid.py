@@ -102,7 +102,7 @@ def _measure_batch(
             for method in methods:
                 raw = maps[method][i, place]
                 if not np.isfinite(raw).all():
-                    error = ImageError(Reason.NOT_FINITE, "the gradients for a collage with it are not finite numbers")
+                    error = ImageError(Reason.NOT_FINITE, "the gradients of a collage with this image are not finite")
                     yield Unexplained(candidate.source, waiting[i][1][place].card, error)
                     continue
                 heat = over_input(scale(raw), engine.input_size, map_layer(engine).geometry)

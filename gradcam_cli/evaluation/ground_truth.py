@@ -42,11 +42,13 @@ def read_boxes(path: Path) -> dict[str, Boxes]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the boxes cannot be read: {error}.") from error
+        raise UsageError(f"{path}: the file of boxes cannot be read: {error}.") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
-        raise UsageError(f"{path}: no column {', '.join(missing)}. The first line is: {','.join(COLUMNS)}")
+        raise UsageError(
+            f"{path}: the column {', '.join(missing)} is missing. The first line must be: {','.join(COLUMNS)}"
+        )
     found: dict[str, list[TruthBox]] = {}
     for row in rows:
         found.setdefault(row["file"], []).append(_box(row, f"{path}, line {rows.line_num}"))

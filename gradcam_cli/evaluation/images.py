@@ -264,7 +264,7 @@ def _finished(case: _Case) -> Measured | Unexplained:
     methods = {name: MethodResult(case.raw[name], case.figures[name], case.curves[name]) for name in case.raw}
     figures = [value for result in methods.values() for value in result.figures.values()]
     if not (case.finite and np.isfinite(figures).all()):
-        error = ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
+        error = ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite")
         return Unexplained(case.image.source, case.image.card, error)
     wins = {(a, b): win(case.kept[a], case.kept[b]) for a in case.kept for b in case.kept if a != b}
     for method, result in methods.items():

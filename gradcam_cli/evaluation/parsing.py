@@ -47,13 +47,15 @@ def parse_gate(text: str, study: StudySettings, *, has_boxes: bool) -> Gate:
     measure = OPTIONS.get(match[2]) if match else None
     if match is None or measure is None:
         known, near = ", ".join(OPTIONS), did_you_mean(match[2], OPTIONS) if match else ""
-        raise UsageError(f"`gates={text}`: METRIC=VALUE or METHOD:METRIC=VALUE, METRIC one of {known}.{near}")
+        raise UsageError(
+            f"`gates={text}`: write METRIC=VALUE or METHOD:METRIC=VALUE, where METRIC is one of {known}.{near}"
+        )
     try:
         limit = float(match[3])
     except ValueError as error:
         raise UsageError(f"`gates={text}`: '{match[3]}' is not a number.") from error
     if not math.isfinite(limit):
-        raise UsageError(f"`gates={text}`: no figure can be compared with '{match[3]}'. Give a finite number.")
+        raise UsageError(f"`gates={text}`: '{match[3]}' is not a finite number.")
     gate = Gate(measure.name, limit, match[1])
     _check_measured(text, gate, measure, study, has_boxes=has_boxes)
     return gate
@@ -63,8 +65,8 @@ def _check_measured(text: str, gate: Gate, measure: Measure, study: StudySetting
     switched = dict(zip(SWITCHES, (study.grid is not None, has_boxes), strict=True))
     if not switched.get(measure.group, measure.group in study.metrics):
         switch = f"`{measure.group}`" if measure.group in SWITCHES else f"`metrics={measure.group}`"
-        raise UsageError(f"`gates={text}`: {measure.option} is not measured. Turn it on: {switch}")
+        raise UsageError(f"`gates={text}`: {measure.option} is not measured. Select it with {switch}")
     if gate.method and gate.method not in study.methods:
         raise UsageError(f"`gates={text}`: there is no `method={gate.method}` in this run.")
     if measure.name == "win_rate" and len(study.methods) == 1:
-        raise UsageError(f"`gates={text}`: a win rate needs a second `method`.")
+        raise UsageError(f"`gates={text}`: the win rate compares methods. Give a second `method`.")

@@ -14,7 +14,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", ":")
 AXES = {
     "deletion": ("Deletion: lower is better", "hottest pixels removed, %", "upper right"),
-    "insertion": ("Insertion: higher is better", "hottest pixels returned, %", "upper left"),
+    "insertion": ("Insertion: higher is better", "hottest pixels restored, %", "upper left"),
 }
 
 

@@ -104,8 +104,9 @@ def truth_from_folders(sources: Sequence[Source], labels: Labels, class_count: i
         return tuple(folders.index(name) for name in names)
     unknown = [name for name in folders if folded(name) not in by_name]
     raise UsageError(
-        f"The folders do not name the model's {counted(class_count, 'class')}: {', '.join(unknown[:5])}. "
-        "Call each folder as its class is called, or give the names: `labels=FILE` or `labels_from=FOLDER`."
+        f"The names of the folders are not the names of the model's {counted(class_count, 'class')}: "
+        f"{', '.join(unknown[:5])}. Name each folder after its class, or give the class names: `labels=FILE` or "
+        "`labels_from=FOLDER`."
     )
 
 

@@ -46,7 +46,7 @@ class PreprocessReport:
 
     def advice(self) -> str:
         """Say in one line which preprocessing to use, and why."""
-        verb = "use" if self.certain else "not certain, perhaps"
+        verb = "use" if self.certain else "not certain, possibly"
         return f"{verb} `preprocess={self.preprocess}`: {self.reason}"
 
     def table(self) -> str:
@@ -67,7 +67,7 @@ def open_model(settings: ModelSettings, downloading: Downloading, pictures: int)
     """
     request = locate_model(settings, downloading)
     if request.plan:
-        raise ModelError(f"{settings.model}: a plan. Check the model that it was compiled from.")
+        raise ModelError(f"{settings.model}: this is a plan. Check the model that it was compiled from.")
     size = min(RunSettings().batch_size, pictures)
     return _by_openvino(request, size) if request.exchange else _by_tensorflow(request, size)
 
@@ -129,11 +129,11 @@ def _predict(
     with_truth: bool,
 ) -> tuple[list[Predictions], tuple[int, ...] | None]:
     if engine.head.kind == "value":
-        raise ModelError(f"{model.name}: its output is a value, and no class of a picture can be right or wrong.")
+        raise ModelError(f"{model.name}: its output is a value, not classes, so preprocessings cannot be compared.")
     height, width, channels = model.input_shape
     pictures = list(read_pictures(sources, Size(width, height), channels, chosen_fit(model, fit), failed))
     if not pictures:
-        raise UsageError("None of the pictures can be read.")
+        raise UsageError("None of the images can be read.")
     truth = None
     if with_truth:
         truth = true_classes([source for source, _ in pictures], model.labels, engine.head.class_count)
@@ -149,13 +149,17 @@ def _recommendation(
     if truth:
         best, decided = decided_by_truth(predictions, truth, model.preprocessing.name)
         right = next(each.right(truth) for each in predictions if each.preprocess == best)
-        why = f"{right} of {len(truth)} pictures get their folder's class"
+        why = f"{right} of {len(truth)} images get the class of their folder"
         if not decides_order(predictions, truth, best):
-            why += ", and the other order of the channels, RGB or BGR, is about as good"
-        return best, decided, why if decided else f"{why}, but another one is too close; give more pictures"
+            why += ", and the other channel order (RGB or BGR) gives a similar result"
+        return (
+            best,
+            decided,
+            why if decided else f"{why}, but another preprocessing is nearly as good; give more images",
+        )
     if not model.preprocess_guessed:
         return model.preprocessing.name, True, model.preprocess_reason
-    advice = "sort some pictures into folders named by class and add `truth_from_folders`, which decides it"
+    advice = "to decide, put some images into folders named after their classes and use `truth_from_folders`"
     return model.preprocessing.name, False, f"{model.preprocess_reason}; {advice}"
 
 

@@ -91,7 +91,9 @@ def run_evaluate(
                 measuring = _Measuring(request, observer, engines, layers, sources, lines)
                 measuring.measure_all()
         except MemoryError as error:
-            raise EnvironmentStop("There is not enough memory for such batches: try a smaller `batch_size`.") from error
+            raise EnvironmentStop(
+                "There is not enough memory for batches of this size. Use a smaller `batch_size`."
+            ) from error
         crossed = tuple(measuring.summary.crossed(request.gates))
         if folder:
             _write(folder, _record(measuring, found, crossed), measuring.summary, request, observer)
@@ -162,7 +164,7 @@ class _Measuring:
         self.collages = len(groups)
         if not groups:
             self.observer.warn(
-                f"`grid`: too few pictures with a probability of {SURE} or more and different classes for one collage."
+                f"`grid`: one collage needs more images of different classes with a probability of at least {SURE}."
             )
         for layer in self.layers:
             if layer.grid_engine is None:
@@ -191,7 +193,7 @@ class _Measuring:
                 for change in changes:
                     self.summary.add_change(layer.layer, change)
                     self._write_row(change_row(layer.layer, change))
-            self.observer.note(f"sanity: {stage.layers} of {stage.of} layers shuffled, back to {stage.back_to}")
+            self.observer.note(f"sanity: {stage.layers} of {stage.of} layers permuted, back to {stage.back_to}")
 
     def _report(self, image: Unexplained) -> None:
         self.summary.counts["error"] += 1
@@ -206,7 +208,7 @@ class _Measuring:
             self.lines.write(to_json(row, indent=None))
             self.lines.flush()
         except OSError as error:
-            raise EnvironmentStop(f"{self.lines.name}: {error.strerror}. What was written stays valid.") from error
+            raise EnvironmentStop(f"{self.lines.name}: {error.strerror}. Written results stay valid.") from error
 
 
 def _record(measuring: _Measuring, found: Found, crossed: tuple[str, ...]) -> dict[str, Any]:

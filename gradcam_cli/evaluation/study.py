@@ -38,7 +38,7 @@ def open_layers(request: EvaluateRequest, engines: StudyEngines, boxes: dict[str
     for asked in dict.fromkeys(request.layers):
         engine, job = engines.open(asked)
         if any(other.layer == engine.layer.path for other in layers):
-            raise UsageError(f"`layer={asked}` is {engine.layer.path}, which is among the others already.")
+            raise UsageError(f"`layer={asked}` is {engine.layer.path}, which is already one of the layers.")
         grid = request.study.grid
         larger = engines.open_larger(asked, engine, grid) if grid else None
         layers.append(LayerStudy(asked, Study(request.study, job, boxes), engine, larger))
@@ -56,7 +56,7 @@ def boxes_of(path: Path | None, sources: list[Source]) -> dict[str, Boxes]:
     boxes = read_boxes(path)
     if not boxes.keys() & {source.relative for source in sources}:
         raise UsageError(
-            f"{path}: no box belongs to any of these pictures. Its column 'file' has to be their place in the tree, "
-            f"such as {sources[0].relative}."
+            f"{path}: no box belongs to these images. Its column 'file' must be the path in the input folder, such as "
+            f"{sources[0].relative}."
         )
     return boxes

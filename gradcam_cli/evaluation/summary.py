@@ -122,7 +122,7 @@ class StudySummary:
         what += f" x {layers} layers" if layers > 1 else ""
         seconds = max(seconds, 1e-9)
         masking = [name for name in self.methods() if METHODS[name].masks_inputs]
-        own = f" ({', '.join(masking)}'s own not counted)" if masking else ""
+        own = f" ({', '.join(masking)}'s own passes not counted)" if masking else ""
         return (
             f"{what} in {seconds:.1f} s: {images * layers / seconds:.1f} images/s; "
             f"{counted(self.passes, 'input')} through the network{own}, {self.passes / seconds:.1f} a second"

@@ -204,7 +204,7 @@ def lettering_of(labels: Iterable[str], font: Path | None = None) -> Lettering:
     try:
         known = [face.having(characters) for face in faces]
     except OSError as error:
-        raise UsageError(f"`font={font}`: it is no font that can be read ({error}).") from error
+        raise UsageError(f"`font={font}`: the font cannot be read ({error}).") from error
     order = sorted(range(len(faces)), key=lambda i: known[i] != characters)
     return Lettering(tuple(faces[i] for i in order), tuple(known[i] for i in order))
 

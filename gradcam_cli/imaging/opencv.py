@@ -10,7 +10,7 @@ try:
     import cv2
 except ImportError as error:
     raise EnvironmentStop(
-        f"OpenCV cannot be imported ({error}). Install the build that needs no screen and no libGL: "
+        f"OpenCV cannot be imported ({error}). Install the build without a graphical interface: "
         "pip uninstall -y opencv-python opencv-contrib-python; "
         "pip install --force-reinstall opencv-python-headless"
     ) from error

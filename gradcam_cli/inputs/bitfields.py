@@ -47,7 +47,9 @@ def read_bitfields(data: bytes) -> Bitfields | None:
     start, length, width, height = struct.unpack_from("<IIii", data, 10)
     bits, compression = struct.unpack_from("<HI", data, 28)
     if bits == 2 or compression in EMBEDDED:
-        raise ImageError(Reason.UNSUPPORTED, f"a BMP of {bits} bits a pixel, compression {compression}: save it as PNG")
+        raise ImageError(
+            Reason.UNSUPPORTED, f"a BMP of {bits} bits per pixel with compression {compression}: save it as PNG"
+        )
     if compression not in {BITFIELDS, ALPHA_BITFIELDS} or bits not in {16, 32}:
         return None
     opacity = length >= V3_HEADER or (length == INFO_HEADER and compression == ALPHA_BITFIELDS)
@@ -57,7 +59,7 @@ def read_bitfields(data: bytes) -> Bitfields | None:
     alpha = struct.unpack_from("<I", data, 14 + V2_HEADER)[0] if opacity else 0
     fields = Bitfields(width, abs(height), height < 0, bits, start, (*masks, alpha))
     if not all(masks) or any(mask >> bits or not _is_one_run(mask) for mask in fields.masks):
-        raise ImageError(Reason.UNSUPPORTED, "a BMP with masks of colours that are empty or in pieces")
+        raise ImageError(Reason.UNSUPPORTED, "a BMP whose colour masks are empty or not contiguous")
     if start + fields.row_bytes * fields.height > len(data):
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "it ends before its pixels")
     return fields

@@ -106,7 +106,9 @@ def tiff_decoder(layout: TiffLayout) -> Decoder:
     _refuse_unknown_colours(layout)
     if layout.compression == _PACKBITS and layout.predictor != 1:
         # libtiff takes no notice of the predictor, tifffile undoes it.
-        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: a predictor, which has no meaning there")
+        raise ImageError(
+            Reason.UNSUPPORTED, f"{layout.describe()}: a predictor, which is not defined for this compression"
+        )
     if not layout.is_uniform:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: its samples differ in depth")
     if _is_for_opencv(layout):
@@ -118,13 +120,13 @@ def _refuse_unknown_colours(layout: TiffLayout) -> None:
     colours = {RGB: 3, PALETTE: 1, SEPARATED: 4, YCBCR: 3, CIELAB: 3, WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1}
     expected = colours.get(layout.photometric)
     if expected is None or layout.samples < expected:
-        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: no picture in agreed colours")
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: its colours are not defined")
     extra = layout.samples - expected
     if layout.photometric in _GREYS and extra and not (extra == 1 and layout.alpha == 1):
-        message = f"{layout.describe()}: nothing says which of its samples are red, green and blue. Save it as RGB"
+        message = f"{layout.describe()}: it does not define which samples are red, green and blue. Save it as RGB"
         raise ImageError(Reason.UNSUPPORTED, message)
     if layout.photometric in {PALETTE, SEPARATED, YCBCR, CIELAB} and extra:
-        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: samples beside its colours")
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: it has additional samples")
     if layout.photometric == YCBCR and layout.depth > 12:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: YCbCr is read with 8 and 12 bits only")
     if layout.photometric == YCBCR and layout.compression not in {_JPEG, OLD_JPEG}:

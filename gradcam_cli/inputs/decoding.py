@@ -78,7 +78,7 @@ def _refuse_other_size(samples: Samples, inspected: Inspected, reduction: int) -
     if size != Size(-(-named.width // reduction), -(-named.height // reduction)):
         raise ImageError(
             Reason.TRUNCATED_OR_CORRUPT,
-            f"its header says {named.width} x {named.height}, its pixels are {size.width} x {size.height}",
+            f"its header declares {named.width} x {named.height}, its pixels are {size.width} x {size.height}",
         )
 
 

@@ -119,7 +119,7 @@ class _Finding:
         elif place:
             yield Source(place, path)
         else:
-            raise UsageError(f"{path!r} in the list names no file.")
+            raise UsageError(f"{path!r} in the list is not a file.")
 
     def _listed_url(self, url: str) -> Iterator[Source]:
         """Take an object without asking for it: a list may have millions. What is not there gets a record."""
@@ -188,7 +188,10 @@ def _placed(source: Source) -> Source:
     """Refuse an input whose sidecar would have the place of a run's record."""
     sidecar = f"{source.relative}.json"
     if is_run_record(sidecar) and source.errno is None:
-        raise UsageError(f"{source.path}: its sidecar would be {sidecar}, which is a run's own record.")
+        raise UsageError(
+            f"{source.path}: its sidecar would be {sidecar}, which is the name of the record of a run. "
+            "Rename the image."
+        )
     return source
 
 
@@ -200,8 +203,9 @@ def _refuse_collisions(sources: Sources) -> None:
             first = files[0]
             if _absolute(first) != _absolute(other):
                 raise UsageError(
-                    f"{first.path} and {other.path} would both be written as {first.relative}: give the folder "
-                    "above them as INPUT, or their paths by `files_from`, and the tree is mirrored."
+                    f"{first.path} and {other.path} would both be written as {first.relative}. Give the folder "
+                    "above them as INPUT, "
+                    "or their paths by `files_from`, so that the folder structure is kept."
                 )
             sources.remove(other)
 

@@ -73,16 +73,18 @@ def _fetch(stored: Stored, folder: Path, most: int, show: Show) -> Path:
     try:
         stat = stored.stat()
         if stat.size > most:
-            raise ModelError(f"{Url(stored.url)}: its {stat.size:,} bytes are more than {most:,}. It was not read.")
+            raise ModelError(
+                f"{Url(stored.url)}: its {stat.size:,} bytes are more than the limit of {most:,}. It was not read."
+            )
         with show(path.name, stat.size) as advance, path.open("xb") as file:
             for start in range(0, stat.size, PART_BYTES):
                 part = stored.store.read(stored.url, start, min(start + PART_BYTES, stat.size))
                 file.write(part)
                 advance(len(part))
         if path.stat().st_size != stat.size or stored.stat() != stat:
-            raise ModelError(f"{Url(stored.url)}: it changed while it was fetched. Run the command again.")
+            raise ModelError(f"{Url(stored.url)}: it changed during the download. Run the command again.")
     except StorageError as error:
         raise (error if error.is_transient else ModelError(str(error))) from None
     except OSError as error:
-        raise EnvironmentStop(f"{Url(stored.url)}: it cannot be fetched to {folder}: {error.strerror}.") from error
+        raise EnvironmentStop(f"{Url(stored.url)}: it cannot be downloaded to {folder}: {error.strerror}.") from error
     return path

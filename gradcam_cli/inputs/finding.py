@@ -64,7 +64,7 @@ def find_inputs(
         found = replace(found, sources=Sources(each for each in found.sources if shard.has(each.relative)))
     report(found)
     if is_empty:
-        raise UsageError("There is nothing to do: no pictures were found in what was given.")
+        raise UsageError("There is nothing to do: the inputs contain no images.")
     return found
 
 

@@ -37,13 +37,13 @@ _BYTES: Final = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
     ("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
     ("JPEG XR", rb"II\xbc\x01"),
-    ("raw photograph (CR2)", rb"(?:II\*\0|MM\0\*).{4}CR\x02"),
-    ("raw photograph (CRW)", rb"II.{4}HEAPCCDR"),
-    ("raw photograph (ORF)", rb"IIR[OS]|MMOR"),
-    ("raw photograph (RW2)", rb"IIU\0"),
-    ("raw photograph (RAF)", rb"FUJIFILMCCD-RAW"),
-    ("raw photograph (X3F)", rb"FOVb"),
-    ("raw photograph (MRW)", rb"\0MRM"),
+    ("raw image (CR2)", rb"(?:II\*\0|MM\0\*).{4}CR\x02"),
+    ("raw image (CRW)", rb"II.{4}HEAPCCDR"),
+    ("raw image (ORF)", rb"IIR[OS]|MMOR"),
+    ("raw image (RW2)", rb"IIU\0"),
+    ("raw image (RAF)", rb"FUJIFILMCCD-RAW"),
+    ("raw image (X3F)", rb"FOVb"),
+    ("raw image (MRW)", rb"\0MRM"),
     ("TIFF", rb"II\*\0|MM\0\*"),
     ("BigTIFF", rb"II\+\0|MM\0\+"),
     ("DICOM", rb".{128}DICM"),
@@ -72,7 +72,7 @@ _BYTES: Final = (
     ("Windows cursor", rb"\0\0\x02\0[\x01-\xff]\0"),
     ("Apple icon", rb"icns"),
     ("Windows metafile", rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF"),
-    ("AppleDouble file (metadata of macOS, no picture)", rb"\0\x05\x16[\0\x07]"),
+    ("AppleDouble file (metadata of macOS, not an image)", rb"\0\x05\x16[\0\x07]"),
     ("folder settings of macOS", rb"\0\0\0\x01Bud1"),
     ("Windows shortcut", rb"L\0\0\0\x01\x14\x02\0"),
     ("AVI video", rb"RIFF....AVI "),
@@ -116,7 +116,7 @@ _BRANDS: Final = MappingProxyType(
     {
         **dict.fromkeys((b"avif", b"avis"), "AVIF"),
         **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"), "HEIC"),
-        b"crx ": "raw photograph (CR3)",
+        b"crx ": "raw image (CR3)",
         **dict.fromkeys((b"jp2 ", b"jpx "), "JPEG 2000"),
         b"qt  ": "QuickTime video",
     }
@@ -167,21 +167,21 @@ _CONVERTIBLE: Final = (
 _PICTURE_ADVICE: Final[Mapping[str, Advice]] = MappingProxyType(
     {
         **dict.fromkeys(("HEIC", "HEIF"), Advice(picture=True, text=install_hint("heif"))),
-        "DICOM": Advice(picture=True, text="export its pixels as PNG or TIFF, with the window you read it with"),
+        "DICOM": Advice(picture=True, text="export its pixels as PNG or TIFF, with the window that you view it with"),
         **dict.fromkeys(("PDF", "PostScript"), Advice(picture=True, text="export its pages as PNG")),
-        "SVG": Advice(picture=True, text="draw it to PNG first"),
+        "SVG": Advice(picture=True, text="convert it to PNG first"),
         "NIfTI volume": Advice(picture=True, text="export its slices as PNG or TIFF"),
         **dict.fromkeys(_CONVERTIBLE, _CONVERT),
     }
 )
 _OTHER_ADVICE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        LFS_POINTER: "the picture itself is not here: git lfs pull",
-        ANNEX_POINTER: "the picture itself is not here: git annex get",
-        "HTML page": "a download may have saved an error page in place of the picture",
-        "XML file": "a download may have saved an error message in place of the picture",
-        "JSON file": "a download may have saved an error message in place of the picture",
-        "nothing but zero bytes": "a copy or a download was not finished",
+        LFS_POINTER: "the image itself is missing: run git lfs pull",
+        ANNEX_POINTER: "the image itself is missing: run git annex get",
+        "HTML page": "a download may have saved an error page instead of the image",
+        "XML file": "a download may have saved an error message instead of the image",
+        "JSON file": "a download may have saved an error message instead of the image",
+        "only zero bytes": "a copy or a download was probably interrupted",
     }
 )
 
@@ -195,7 +195,7 @@ def format_of(head: bytes) -> str | None:
         if re.match(pattern, head, re.DOTALL):
             return _by_directory(head) or name if name == "TIFF" else name
     if head and not head.strip(b"\0"):
-        return "nothing but zero bytes"
+        return "only zero bytes"
     return "text file" if _TEXT.fullmatch(head) and _is_utf8(head) else None
 
 
@@ -219,7 +219,7 @@ def refusal(head: bytes) -> ImageError:
     if name is None:
         return ImageError(Reason.NOT_AN_IMAGE, "not an image in a known format")
     if name in PICTURES:
-        message = f"it begins like a {name}, but is truncated, corrupt, or of a kind that is not supported"
+        message = f"it begins like a {name}, but is truncated, corrupt, or of an unsupported kind"
         return ImageError(Reason.TRUNCATED_OR_CORRUPT, message)
     if is_picture(name):
         return ImageError(Reason.UNSUPPORTED, f"{name}: {advice(name)}")
@@ -249,13 +249,11 @@ def _by_directory(head: bytes) -> str | None:
     entries = range(start + 2, min(start + 2 + 12 * number(start, 2), len(head) - 11), 12)
     tags = {number(entry, 2): entry for entry in entries}
     if _DNG_VERSION in tags:
-        return "raw photograph (DNG)"
+        return "raw image (DNG)"
     # The first directory of the others is a small preview, beside the sub-directory of the sensor's samples.
     if _SUB_DIRECTORIES in tags and _MAKE in tags and _REDUCED in tags and number(tags[_REDUCED] + 8, 4) == 1:
         place = number(tags[_MAKE] + 8, 4)
-        return next(
-            (f"raw photograph ({kind})" for make, kind in _RAW_MAKES.items() if head.startswith(make, place)), None
-        )
+        return next((f"raw image ({kind})" for make, kind in _RAW_MAKES.items() if head.startswith(make, place)), None)
     return None
 
 

@@ -92,7 +92,7 @@ class GzipReader:
                 return False
             raise GzipError("it is damaged") from None
         if not data and not self._last:
-            raise GzipError("it is cut off")
+            raise GzipError("it is truncated")
         now.given += len(self._last)
         now.is_fresh = now.decoder.eof
         if now.decoder.eof:

@@ -157,7 +157,7 @@ def gif_frames(data: bytes) -> int:
             elif kind == _GIF_EXTENSION:
                 position += 2
             else:
-                raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a block of no known kind is in it")
+                raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "it has a block of unknown kind")
             while (length := data[position]) != 0:
                 next(parts)
                 position += 1 + length

@@ -162,7 +162,7 @@ def _described(image: Image.Image, data: bytes, header: Header) -> Inspected:
     if image.mode == "F":
         raise ImageError(
             Reason.UNSUPPORTED,
-            "samples of floating point in a PFM have no agreed range: save it as a TIFF, or with 8 bits",
+            "floating-point samples in a PFM file have no defined range: save it as a TIFF, or with 8 bits",
         )
     frame2000 = jpeg2000_frame(data) if header.format == "JPEG2000" else None
     if frame2000 is not None:

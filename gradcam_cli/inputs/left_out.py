@@ -104,16 +104,21 @@ def left_out_lines(left_out: LeftOut) -> Iterator[str]:
     for name in sorted(left_out.pictures):
         yield f"{name}: {advice(name)}"
     for why, file, folder, ending in (
-        (Why.HIDDEN, "hidden or system file", "hidden or system folder", " (`hidden=True` takes them)"),
+        (Why.HIDDEN, "hidden or system file", "hidden or system folder", " (use `hidden=True` to include them)"),
         (Why.EXCLUDED, "file", "folder", " by `exclude`"),
         (Why.NOT_INCLUDED, "file", "", " by `include`"),
         (Why.OUTPUT, "output file of an earlier run", "output folder", ""),
-        (Why.UNREADABLE, "file", "", ": no suffix says what it is, and its first bytes cannot be read"),
-        (Why.LINK_TARGET, "file", "", " in favour of links that lead there"),
-        (Why.LINK_TO_FOLDER, "", "link to a folder", " (`follow_links=True` walks them)"),
-        (Why.WALKED_BEFORE, "", "folder", ": walked already by another path"),
+        (Why.UNREADABLE, "file", "", ": they have no suffix, and their first bytes cannot be read"),
+        (Why.LINK_TARGET, "file", "", " because a link to them was used"),
+        (Why.LINK_TO_FOLDER, "", "link to a folder", " (use `follow_links=True` to include them)"),
+        (Why.WALKED_BEFORE, "", "folder", ": already read by another path"),
         (Why.NOT_RECURSIVE, "", "sub-folder", " by `recursive=False`"),
-        (Why.TAR_MEMBER, "member", "", " of tars: links, devices, sparse files, or names that lead out of the tar"),
+        (
+            Why.TAR_MEMBER,
+            "member",
+            "",
+            " of tar files: links, devices, sparse files, or names that point outside the tar file",
+        ),
     ):
         counts = ((left_out.count_files(why), file), (left_out.folders[why], folder))
         line = " and ".join(_counted_of(count, noun) for count, noun in counts if count)
@@ -134,9 +139,9 @@ def _suffixes(left_out: LeftOut) -> Iterator[str]:
     found = list(left_out.suffixes(Why.OTHER))
     shown = found if len(found) <= SUFFIXES_SHOWN else found[: SUFFIXES_SHOWN - 1]
     for suffix, count in shown:
-        yield f"{count} {_printable(suffix)}" if suffix else f"{count} without suffix"
+        yield f"{count} {_printable(suffix)}" if suffix else f"{count} without a suffix"
     if len(shown) < len(found):
-        yield f"{sum(count for _, count in found[len(shown) :])} of {len(found) - len(shown)} more kinds"
+        yield f"{sum(count for _, count in found[len(shown) :])} of {len(found) - len(shown)} other kinds"
 
 
 def _printable(suffix: str) -> str:

@@ -60,7 +60,7 @@ def find_objects(
         if is_pattern(url):
             matched = list(matching(store, url))
             if not matched:
-                raise UsageError(f"{shown(url)}: there is no object of such a name.")
+                raise UsageError(f"{shown(url)}: there is no object with this name.")
             for met in matched:
                 yield from _named(met, tars)
             return
@@ -77,7 +77,7 @@ def find_objects(
     except StorageError as error:
         raise refusal(error) from None
     if not walked.met:
-        raise UsageError(f"{shown(url)}: there is no such object, and none below it.")
+        raise UsageError(f"{shown(url)}: there is no such object, and no object below this name.")
 
 
 def _named(met: MetObject, tars: list[MetObject]) -> Iterator[MetObject]:

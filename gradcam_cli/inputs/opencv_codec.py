@@ -49,7 +49,7 @@ def decode_by_opencv(
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "the image data is truncated or corrupt")
     values = np.asarray(decoded)
     if values.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
-        raise ImageError(Reason.UNSUPPORTED, f"samples of type {values.dtype} have no agreed range: use 8 or 16 bits")
+        raise ImageError(Reason.UNSUPPORTED, f"samples of type {values.dtype} have no defined range: use 8 or 16 bits")
     if alpha and format_ == "PNG" and values.ndim == 2:
         values = _without_key(values, data)
     values = values[:, :, None] if values.ndim == 2 else _to_rgb(values)
@@ -88,7 +88,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, order))
     if not done:
-        raise ImageError(Reason.UNSUPPORTED, "the picture cannot be a PNG")
+        raise ImageError(Reason.UNSUPPORTED, "the image cannot be written as PNG")
     return encoded.tobytes()
 
 
@@ -101,7 +101,7 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int, *, blue_first: bool = F
     if max(pixels.shape[:2]) > JPEG_LONGEST_SIDE:
         raise ImageError(
             Reason.OVERLAY_TOO_LARGE,
-            f"a JPEG ends at {JPEG_LONGEST_SIDE:,} pixels a side: use `max_side` for a smaller overlay",
+            f"a JPEG can have at most {JPEG_LONGEST_SIDE:,} pixels per side: use `max_side` for a smaller overlay",
         )
     bgr = pixels if blue_first else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -88,12 +88,12 @@ def read_inputs(settings: ModelSettings) -> tuple[GivenInput, ...]:
     """Read everything that was given for inputs besides the picture.
 
     Raises:
-        UsageError: a file cannot be read, or a value is no number.
+        UsageError: a file cannot be read, or a value is not a number.
     """
     names = [name for name, _ in settings.inputs]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"The input '{name}' was given {names.count(name)} values. Give one.")
+            raise UsageError(f"The input '{name}' has {names.count(name)} values. Give only one.")
     found = [_given(name, text) for name, text in settings.inputs]
     if settings.pairs:
         found.append(_pairs(settings.pairs))
@@ -105,14 +105,14 @@ def _given(name: str, text: str) -> GivenInput:
     if path.lower().endswith(".csv"):
         return _table(name, Path(path), [column.strip() for column in columns.split(",")])
     if text.lower().endswith(".csv"):
-        raise UsageError(f"{name}={text}: name the columns that have its numbers: {name}={text}:COLUMN[,COLUMN...]")
+        raise UsageError(f"{name}={text}: name the columns with its numbers: {name}={text}:COLUMN[,COLUMN...]")
     if text.lower().endswith(".npy"):
         data = _bytes(Path(text), MAX_ARRAY_BYTES)
         try:
             value = np.load(Path(text), allow_pickle=False)
             constant = np.asarray(value, np.float64)
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(f"{text}: no .npy array of numbers that can be read ({error}).") from error
+            raise UsageError(f"{text}: this is not a readable .npy array of numbers ({error}).") from error
         return GivenInput(name, text, hashlib.sha256(data).hexdigest(), constant)
     constant = np.asarray([_number(part, f"{name}={text}") for part in text.split(",")], np.float64)
     return GivenInput(name, text, hashlib.sha256(constant.tobytes()).hexdigest(), constant)
@@ -123,8 +123,8 @@ def _number(text: str, where: str) -> float:
         value = float(text)
     except ValueError as error:
         raise UsageError(
-            f"{where}: '{text.strip()}' is no number. An input takes a number, several as 0.1,0.2, a FILE.npy, or"
-            " FILE.csv:COLUMN."
+            f"{where}: '{text.strip()}' is not a number. Give one number, several numbers (0.1,0.2), FILE.npy, or "
+            "FILE.csv:COLUMN."
         ) from error
     if not np.isfinite(value):
         raise UsageError(f"{where}: '{text.strip()}' is not a finite number.")
@@ -135,7 +135,7 @@ def _bytes(path: Path, limit: int) -> bytes:
     try:
         return read_file(os.fspath(path), Limits(max_file_bytes=limit))
     except ImageError as error:
-        raise UsageError(f"{path}: it cannot be read: {error}.") from error
+        raise UsageError(f"{path}: the file cannot be read: {error}.") from error
 
 
 def _rows(path: Path) -> tuple[str, list[dict[str, str]], str]:
@@ -145,13 +145,13 @@ def _rows(path: Path) -> tuple[str, list[dict[str, str]], str]:
         reader = csv.DictReader(data.decode("utf-8-sig").splitlines())
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: no CSV text in UTF-8 ({error}).") from error
+        raise UsageError(f"{path}: this is not a CSV file in UTF-8 ({error}).") from error
     columns = [column for column in reader.fieldnames or () if column]
     key = next((column for column in columns if column.strip().lower() in KEYS), None)
     if key is None:
         raise UsageError(
-            f"{path}: it has no column 'file', 'path' or 'image' that says which picture a row is for. It has:"
-            f" {', '.join(columns) or 'no columns'}."
+            f"{path}: it needs a column 'file', 'path' or 'image' with the path of the image. Its columns are: "
+            f"{', '.join(columns) or 'no columns'}."
         )
     return key, rows, hashlib.sha256(data).hexdigest()
 
@@ -161,7 +161,7 @@ def _keyed(path: Path, key: str, rows: Sequence[Mapping[str, str]]) -> dict[str,
     for row in rows:
         picture = _posix(row[key] or "")
         if picture in found:
-            raise UsageError(f"{path}: the picture {picture!r} has two rows. Leave one.")
+            raise UsageError(f"{path}: the image {picture!r} has two rows. Remove one of them.")
         found[picture] = row
     return found
 
@@ -192,7 +192,8 @@ def _pairs(path: Path) -> GivenInput:
     named = [column for column in columns if column.strip().lower() in PARTNERS] or columns
     if len(named) != 1:
         raise UsageError(
-            f"{path}: which column names the partner pictures? Call it 'partner'. There are: {', '.join(columns)}."
+            f"{path}: it needs a column 'partner' with the path of the second image. Its columns are: "
+            f"{', '.join(columns)}."
         )
     partners = {picture: (row[named[0]] or "").strip() for picture, row in _keyed(path, key, rows).items()}
     hashed = hashlib.sha256(digest.encode())
@@ -226,12 +227,12 @@ def as_input(other: OtherInput, value: Numbers, origin: str) -> NDArray[Any]:
         shaped = value.reshape(shape)
     else:
         raise UsageError(
-            f"{origin}: the input '{other.name}' takes {_told(other)}; this has {value.size} numbers of shape"
+            f"{origin}: the input '{other.name}' takes {_told(other)}, but this has {value.size} numbers of shape"
             f" {value.shape}."
         )
     result = shaped.astype(other.dtype)
     if np.issubdtype(result.dtype, np.integer) and not np.array_equal(result.astype(np.float64), shaped):
-        raise UsageError(f"{origin}: the input '{other.name}' takes whole numbers ({other.dtype}).")
+        raise UsageError(f"{origin}: the input '{other.name}' takes integers ({other.dtype}).")
     return np.ascontiguousarray(result)
 
 
@@ -273,7 +274,7 @@ class ExtrasReader:
             return as_input(other, _row_of(given.numbers, source, given.origin), given.origin)
         partner = _row_of(given.partners or {}, source, given.origin)
         if not partner:
-            raise ImageError(Reason.NO_INPUT_VALUE, f"{given.origin} names no partner for it")
+            raise ImageError(Reason.NO_INPUT_VALUE, f"{given.origin} has no second image for it")
         return self._picture(other, given.folder, partner, admit)
 
     def _picture(self, other: OtherInput, folder: Path, name: str, admit: Admit) -> Floats:
@@ -282,7 +283,7 @@ class ExtrasReader:
             admit(min(file_size(path), self.limits.max_file_bytes))
             photo = self.decode(read_file(path, self.limits), self.limits, None, self.sample_range, admit)
         except ImageError as error:
-            raise ImageError(error.reason, f"its partner {name!r}: {error}") from error
+            raise ImageError(error.reason, f"its second image {name!r}: {error}") from error
         height, width, channels = other.shape
         fit = plan_fit(photo.size, Size(width or 1, height or 1), self.fit)
         pixels = photo.with_channels(channels or 1)
@@ -310,7 +311,7 @@ def with_values(others: Sequence[OtherInput], given: Sequence[GivenInput]) -> tu
         name = value.name or _only_picture(others, value)
         if name not in matched:
             listed = ", ".join(f"'{other.name}' ({_told(other)})" for other in others) or "none"
-            raise UsageError(f"The model has no further input '{name}'. Its inputs besides the picture: {listed}.")
+            raise UsageError(f"The model has no additional input '{name}'. Its inputs besides the image: {listed}.")
         matched[name] = replace(matched[name], given=value, same=False)
         if value.constant is not None:
             as_input(matched[name], value.constant, f"{name}={value.origin}")
@@ -324,7 +325,8 @@ def _only_picture(others: Sequence[OtherInput], value: GivenInput) -> str:
     pictures = [other.name for other in others if is_picture(other.shape)]
     if len(pictures) != 1:
         raise UsageError(
-            f"{value.origin}: the model has {len(pictures)} picture inputs besides the explained one; pairs need one."
+            f"{value.origin}: the model has {len(pictures)} image inputs besides the explained one; `pairs` needs "
+            "exactly one."
         )
     return pictures[0]
 
@@ -342,5 +344,5 @@ def missing_values(others: Sequence[OtherInput]) -> str | None:
     listed = ", ".join(f"'{other.name}' ({_told(other)})" for other in missing)
     ways = [f"`inputs={other.name}=VALUE|FILE.npy|FILE.csv:COLUMN`" for other in missing if not is_picture(other.shape)]
     if any(is_picture(other.shape) for other in missing):
-        ways.append("`pairs=FILE.csv` for a second picture, or `image_input=all` for the same picture in all of them")
-    return f"besides the picture, the model takes {listed}. Give them: {'; '.join(ways)}"
+        ways.append("`pairs=FILE.csv` for a second image, or `image_input=all` for the same image in all of them")
+    return f"besides the image, the model takes {listed}. Give their values: {'; '.join(ways)}"

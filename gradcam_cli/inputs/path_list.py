@@ -34,7 +34,7 @@ def _utf8(file: BinaryIO) -> Iterator[bytes]:
     first = file.read(CHUNK)
     name = format_of(first[:HEAD_BYTES])
     if name in _NO_LISTS and b"\0" in first:
-        raise UsageError(f"The list is a {name}: it has to be a text with one path on each line.")
+        raise UsageError(f"The list is a {name}. It must be a text file with one path per line.")
     encoding = _UTF16.get(first[:2])
     if encoding is None:
         yield first.removeprefix(codecs.BOM_UTF8)
@@ -42,7 +42,9 @@ def _utf8(file: BinaryIO) -> Iterator[bytes]:
         try:
             yield (first + file.read())[2:].decode(encoding).encode("utf-8")
         except UnicodeError as error:
-            raise UsageError("The list begins like UTF-16, but is not UTF-16 to its end: save it as UTF-8.") from error
+            raise UsageError(
+                "The list begins with the mark of UTF-16, but is not valid UTF-16. Save it as UTF-8."
+            ) from error
     while chunk := file.read(CHUNK):
         yield chunk
 
@@ -61,7 +63,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
         if b"\0" in piece:
             if _is_wide(piece):
                 raise UsageError("The list is UTF-16 without a byte order mark: save it as UTF-8.")
-            raise UsageError("The list has NUL bytes, as find -print0 writes them: say so with -0.")
+            raise UsageError("The list has NUL bytes, as find -print0 writes them. Use -0.")
         for line in _at_returns(os.fsdecode(piece.removesuffix(b"\r"))):
             path = _trimmed(line)
             if path:
@@ -85,7 +87,7 @@ def _between_nuls(pieces: Iterator[bytes]) -> Iterator[str]:
     first = next(pieces)
     second = next(pieces, None)
     if second is None and b"\n" in first and not os.path.lexists(os.fsdecode(first)):
-        raise UsageError(f"The list has {counted(len(first.splitlines()), 'line')} and no NUL bytes: leave out -0.")
+        raise UsageError(f"The list has {counted(len(first.splitlines()), 'line')} and no NUL bytes. Do not use -0.")
     for piece in chain((first, second or b""), pieces):
         # What `echo` leaves behind the last NUL is no path.
         if piece.strip(b"\r\n"):
@@ -106,8 +108,8 @@ def _one_path(text: str) -> str:
     found = next(filter(os.path.lexists, lines), None)
     if found is not None:
         raise UsageError(
-            f"The list has NUL bytes and lines: {found!r} is one of {len(lines)} lines between two NUL bytes. Separate"
-            " its paths in one way."
+            f"The list has both NUL bytes and lines: {found!r} is one of {len(lines)} lines between two NUL bytes. "
+            "Separate its paths only by lines or only by NUL bytes."
         )
     return text
 

@@ -54,7 +54,7 @@ def source_of(picture: Any, number: int) -> Source:
     if _is_pillow(picture):
         given = os.path.basename(os.fsdecode(getattr(picture, "filename", "") or ""))  # noqa: PTH119 - as above
         return Source(given or name, "", content=_bytes_of_pillow(picture))
-    raise UsageError(f"A picture is {TAKEN}; this is a {type(picture).__name__}.")
+    raise UsageError(f"An image must be {TAKEN}; this is a {type(picture).__name__}.")
 
 
 def _is_pillow(picture: Any) -> bool:
@@ -64,15 +64,17 @@ def _is_pillow(picture: Any) -> bool:
 def _bytes_of_array(array: NDArray[Any]) -> bytes:
     """Write pixels as a PNM, or with opacity as a PNG: both without loss."""
     if array.dtype != np.uint8:
-        raise UsageError(f"An array of {array.dtype} is no picture. {_conversion(array)}")
+        raise UsageError(f"An array of {array.dtype} is not an image. {_conversion(array)}")
     if array.ndim == 4:
-        raise UsageError(f"The array has the shape {array.shape}: give its pictures one by one, as in a list of them.")
+        raise UsageError(f"The array has the shape {array.shape}: give a list of its images.")
     if array.ndim == 3 and array.shape[0] in {1, 3, 4} and array.shape[2] not in {1, 3, 4}:
         raise UsageError(
-            f"The array has the shape {array.shape}: its channels come last. Convert: a.transpose(1, 2, 0)"
+            f"The array has the shape {array.shape}: the channels must be last. Convert: a.transpose(1, 2, 0)"
         )
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3, 4}) or not array.size:
-        raise UsageError(f"An array of the shape {array.shape} is no picture: it is (H, W, 3), (H, W) or (H, W, 4).")
+        raise UsageError(
+            f"An array of the shape {array.shape} is not an image. An image is (H, W, 3), (H, W) or (H, W, 4)."
+        )
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]
     if channels == 4:
@@ -85,15 +87,15 @@ def _conversion(array: NDArray[Any]) -> str:
     if array.dtype == np.bool_:
         return "Convert: a.astype(np.uint8) * 255"
     if array.dtype.kind != "f":
-        return "Convert it to uint8, 0 to 255. Of 16 bits: (a >> 8).astype(np.uint8)"
+        return "Convert it to uint8, 0 to 255. From 16 bits: (a >> 8).astype(np.uint8)"
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if low >= 0 and high <= 1:
-        return "Its numbers are 0 to 1. Convert: (a * 255).round().astype(np.uint8)"
+        return "Its values are 0 to 1. Convert: (a * 255).round().astype(np.uint8)"
     if low >= -1 and high <= 1:
-        return "Its numbers are -1 to 1. Convert: ((a + 1) * 127.5).round().astype(np.uint8)"
+        return "Its values are -1 to 1. Convert: ((a + 1) * 127.5).round().astype(np.uint8)"
     if low >= 0 and high <= 255:
-        return "Its numbers are 0 to 255. Convert: a.round().astype(np.uint8)"
-    return f"Its numbers are {low:.4g} to {high:.4g}: give the picture before it was preprocessed, as uint8."
+        return "Its values are 0 to 255. Convert: a.round().astype(np.uint8)"
+    return f"Its values are {low:.4g} to {high:.4g}. Give the image before preprocessing, as uint8."
 
 
 def _bytes_of_pillow(image: "Image.Image") -> bytes:
@@ -106,7 +108,7 @@ def _bytes_of_pillow(image: "Image.Image") -> bytes:
     upright = upright.convert(CONVERTED.get(upright.mode, upright.mode))
     if upright.mode not in {"L", "RGB", "RGBA"}:
         raise UsageError(
-            f"A PIL image of the mode {upright.mode} is no picture of 8 bits. Convert it: image.convert('RGB'), "
+            f"A PIL image of the mode {upright.mode} is not an 8-bit image. Convert it: image.convert('RGB'), "
             "or scale its samples to 0..255 first."
         )
     return _bytes_of_array(np.asarray(upright))

@@ -53,8 +53,8 @@ def eight_bits(samples: Samples, sample_range: SampleRange | None) -> tuple[NDAr
     if white is None and sample_range is None:
         raise ImageError(
             Reason.UNSUPPORTED,
-            f"samples of {_kind(values)} have no agreed range: say which values are black and white (`sample_range`),"
-            " or save it with 8 or 16 bits",
+            f"samples of {_kind(values)} have no defined range: give the values of black and white with "
+            "`sample_range`, or save the image with 8 or 16 bits",
         )
     levels = _levels(values, sample_range) if deep and sample_range is not None else None
     low, high = levels or (0.0, float(white or 1))
@@ -117,7 +117,7 @@ def _levels(values: NDArray[Any], sample_range: SampleRange) -> Levels:
         colour = colour.reshape(-1)[:: max(1, colour.size // MOST_SAMPLED)]
     finite = colour if colour.dtype.kind != "f" else colour[np.isfinite(colour)]
     if finite.size == 0:
-        raise ImageError(Reason.UNSUPPORTED, "none of its samples is a finite number")
+        raise ImageError(Reason.UNSUPPORTED, "it has no finite samples")
     if sample_range == "minmax":
         return float(finite.min()), float(finite.max())
     low, high = np.percentile(finite, PERCENTILES)

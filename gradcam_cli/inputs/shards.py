@@ -29,11 +29,11 @@ class Shard:
         """Check the numbers."""
         if self.index == 0 < self.count:
             raise UsageError(
-                f"Shards are counted from 1: there is 1/{self.count} to {self.count}/{self.count}, and no 0/"
-                f"{self.count}. Add 1 to an index that begins with 0."
+                f"Shards are counted from 1: 1/{self.count} to {self.count}/{self.count}. Add 1 to an index that "
+                "starts at 0."
             )
         if not 1 <= self.index <= self.count:
-            raise UsageError(f"{self.index}/{self.count} is no shard: K/N is shard K of N, from 1/N to N/N.")
+            raise UsageError(f"{self.index}/{self.count} is not a shard. K/N is shard K of N, from 1/N to N/N.")
 
     def __str__(self) -> str:
         """Write it for people, as `2 of 8`."""

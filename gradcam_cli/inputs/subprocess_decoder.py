@@ -66,7 +66,7 @@ class Decoders:
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             ended = child.close() if child else None
             child = None
-            raise ImageError(Reason.DECODER_CRASHED, f"the decoder did not survive this picture ({ended})") from error
+            raise ImageError(Reason.DECODER_CRASHED, f"the decoder crashed on this image ({ended})") from error
         except BaseException:
             # What it has not read, or not been asked, would be taken for the next picture's.
             if child:
@@ -137,7 +137,7 @@ def _request(data: bytes, limits: Limits, needed: Needed | None, sample_range: S
 def _photo(answer: dict[str, Any], stream: IO[bytes], limits: Limits) -> Photo:
     height, width = (int(side) for side in answer["pixels"])
     if not 0 < height * width <= limits.max_pixels:
-        raise ValueError("no picture of that size was asked for")
+        raise ValueError("an image of this size was not requested")
     header = Header(**{**answer["header"], "size": Size(**answer["header"]["size"])})
     pixels = _pixels(stream, (height, width, 3))
     rgba = _pixels(stream, (height, width, 4)) if answer["rgba"] else None
@@ -164,7 +164,7 @@ def _send(stream: IO[bytes], message: dict[str, Any], *content: Any) -> None:
 def _receive(stream: IO[bytes]) -> dict[str, Any]:
     (length,) = LENGTH.unpack(_exactly(stream, LENGTH.size))
     if length > MOST_JSON:
-        raise ValueError("no answer has that length")
+        raise ValueError("no answer has this length")
     message = json.loads(_exactly(stream, length))
     if not isinstance(message, dict):
         raise TypeError("no answer")

@@ -175,9 +175,9 @@ class TarArchive:
         try:
             data = self.bytes_at(first, last - first)
         except (GzipError, OSError) as error:
-            raise StorageError(Reason.UNREADABLE, f"{url}: the tar cannot be read: {error}") from None
+            raise StorageError(Reason.UNREADABLE, f"{url}: the tar file cannot be read: {error}") from None
         if len(data) < last - first:
-            raise StorageError(Reason.UNREADABLE, f"{url}: the tar is cut off within it")
+            raise StorageError(Reason.UNREADABLE, f"{url}: the tar file is truncated within it")
         return data
 
     def end(self) -> None:
@@ -204,7 +204,7 @@ class TarArchive:
             return self.stored.store.read(self.path, at, min(at + count, self.identity.size))
         with Path(self.path).open("rb") as file:
             if _identity_of(os.fstat(file.fileno())) != self.identity:
-                raise OSError(errno.ESTALE, "it was changed during the run")
+                raise OSError(errno.ESTALE, "it changed during the run")
             file.seek(at)
             return file.read(count)
 

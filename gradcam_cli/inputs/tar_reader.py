@@ -54,15 +54,15 @@ def members(read: ReadAt) -> Iterator[TarMember]:
                 raise TarError("it is empty")
             return
         if len(header) < BLOCK or not _is_sound(header):
-            raise TarError("it is damaged, or cut off, within a header")
+            raise TarError("it is damaged or truncated within a header")
         size, kind = _number(header[124:136]), header[156:157]
         at += BLOCK
         if kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_OF_ALL}:
             if size > MOST_HEADER_BYTES:
-                raise TarError("it has a header larger than any name")
+                raise TarError("it has a header that is too large")
             data = read(at, size)
             if len(data) < size:
-                raise TarError("it is cut off within a header")
+                raise TarError("it is truncated within a header")
             announced.add(kind, data)
         else:
             size = announced.size if announced.size is not None else size

@@ -54,7 +54,7 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
         values = values.astype(np.uint8)
     # (planes, depth, height, width, samples of a plane)
     if values.ndim != 5 or values.shape[1] != 1 or values.dtype.kind not in "uif":
-        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: not a picture of two dimensions")
+        raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: not a two-dimensional image")
     values = values[:, 0]
     values = np.ascontiguousarray(np.moveaxis(values[..., 0], 0, -1)) if len(values) > 1 else values[0]
     return _samples(values, layout, colours)
@@ -92,7 +92,7 @@ def _samples(values: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | N
 
 def _of_palette(index: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | None) -> Samples:
     if colours is None or layout.sample_format != UNSIGNED or int(index.max()) >= colours.shape[-1]:
-        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF without the colours of its palette")
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF without a colour palette")
     # Some writers give palettes of 8 bits in place of 16.
     table = colours.T if colours.max() < 256 else colours.T >> 8
     return Samples(np.asarray(table, np.uint8)[index], 255)

@@ -127,7 +127,7 @@ class TiffLayout:
         colour = PHOTOMETRICS.get(self.photometric, f"photometric {self.photometric}")
         compression = COMPRESSIONS.get(self.compression, f"{self.compression}")
         planes = ", planar" if self.planar and self.samples > 1 else ""
-        return f"{bits}-{kind} TIFF ({colour}, {self.samples} samples a pixel{planes}, compression {compression})"
+        return f"{bits}-{kind} TIFF ({colour}, {self.samples} samples per pixel{planes}, compression {compression})"
 
 
 def read_tiff(data: bytes) -> tuple[TiffLayout, int]:
@@ -199,7 +199,7 @@ def _first(tags: _Tags, tag: int, default: int) -> int:
 def _check_places(tags: _Tags, length: int, page: int) -> None:
     for offsets, lengths in ((STRIPS, STRIP_BYTES), (TILES, TILE_BYTES), (OLD_JPEG_START, OLD_JPEG_LENGTH)):
         if len(tags.get(offsets, ())) > len(tags.get(lengths, ())) > 0:
-            raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the pixels of page {page} have places without lengths")
+            raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the pixels of page {page} have offsets without lengths")
         for start, size in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
             if start + size > length:
                 raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"it ends before the pixels of page {page}")
@@ -259,11 +259,11 @@ def _check_segments(tags: _Tags, layout: TiffLayout) -> None:
     offsets = tags.get(TILES if TILES in tags else STRIPS, ())
     lengths = tags.get(TILE_BYTES if TILES in tags else STRIP_BYTES, ())
     if len(offsets) < across * down * planes:
-        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF with fewer strips or tiles than its picture has")
+        raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF with too few strips or tiles for its size")
     if 0 in lengths[: across * down * planes]:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF with an empty strip or tile")
     if layout.compression == NO_COMPRESSION and lengths and layout.photometric != YCBCR:
         each = sum(layout.bits) if not layout.planar else layout.depth
         needed = planes * layout.height * -(-layout.width * each // 8)
         if sum(lengths) < needed:
-            raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF with fewer bytes of pixels than its picture has")
+            raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF with too few bytes of pixels for its size")

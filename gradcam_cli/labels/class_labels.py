@@ -71,8 +71,8 @@ class Labels:
             return matches[0]
         if matches:
             choices = ", ".join(str(i) for i in matches)
-            raise ModelError(f"Several classes are called '{wanted}': choose one by its index: {choices}.")
-        raise ModelError(f"No class is called '{wanted}'.{self._hint(wanted)}")
+            raise ModelError(f"Several classes have the name '{wanted}'. Choose one by its index: {choices}.")
+        raise ModelError(f"There is no class '{wanted}'.{self._hint(wanted)}")
 
     def _named(self, wanted: str) -> list[int]:
         matches = [i for i, label in enumerate(self.entries) if wanted == label.wnid]
@@ -91,12 +91,12 @@ class Labels:
         by_name = ", ".join(str(i) for i in matches)
         raise ModelError(
             f"'{wanted}' is both {by_index} and the name of class {by_name} (by index). "
-            f"Say which is meant: index:{wanted} or name:{wanted}."
+            f"Write index:{wanted} or name:{wanted}."
         )
 
     def _hint(self, wanted: str) -> str:
         if not self.entries:
-            return " This model's classes have no names: use an index, or give the names with `labels=FILE`."
+            return " The classes of this model have no names. Use an index, or give the names with `labels=FILE`."
         key = folded(wanted)
         names = {folded(label.name): f"{label.name} ({i})" for i, label in enumerate(self.entries)}
         containing = [name for other, name in names.items() if key in other]

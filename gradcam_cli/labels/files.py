@@ -28,14 +28,14 @@ NUMBERED_BEHIND = re.compile(r"(\S.*?)(?:\s*(?:[-=]>|[:;,=])\s*|\s+[-\u2013\u201
 QUOTED = re.compile(r"""(["'])(.*)\1""")
 # Files that are something else, by their beginning.
 NO_LABELS = (
-    (re.compile(r"version https://git-lfs"), "it is a pointer of Git LFS, not the file itself: run git lfs pull"),
+    (re.compile(r"version https://git-lfs"), "it is a pointer of Git LFS, not the file itself. Run git lfs pull"),
     (re.compile(r"<(!doctype|html)", re.IGNORECASE), "it is a web page"),
-    (re.compile(r"item\s*\{"), "it is a label map of TensorFlow's object detection (.pbtxt), which is not read"),
+    (re.compile(r"item\s*\{"), "it is a label map of TensorFlow object detection (.pbtxt), which is not supported"),
 )
 WITH_WNID = re.compile(r"(n\d{8})[\s,;:]+(\S.*)")
 ADVICE = (
-    "Give one name a line (.txt), a CSV file with the columns index and label, or a JSON file: a list of names, "
-    "or Keras's class_indices."
+    "Give a text file with one name per line, a CSV file with the columns index and label, or a JSON file with a list "
+    "of names or the class_indices of Keras."
 )
 # More bytes in a row that are no ASCII: a script other than Latin, whose encoding cannot be told for certain.
 LONGEST_ACCENTS = 2
@@ -57,13 +57,13 @@ def read_labels(path: Path) -> Labels:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ModelError(f"{path}: the labels cannot be read: {error.strerror}.") from error
+        raise ModelError(f"{path}: the file of labels cannot be read: {error.strerror}.") from error
     if len(data) > MOST_BYTES:
-        raise ModelError(f"{path}: the file is larger than {MOST_BYTES // 2**20} MiB, too large for labels.")
+        raise ModelError(f"{path}: the file is larger than {MOST_BYTES // 2**20} MiB, the limit for labels.")
     try:
         entries = _parse(path.suffix.lower(), data)
     except (ValueError, KeyError, TypeError, RecursionError, EOFError) as error:
-        raise ModelError(f"{path}: the labels are not understood: {error}. {ADVICE}") from error
+        raise ModelError(f"{path}: the labels cannot be used: {error}. {ADVICE}") from error
     if not entries:
         raise ModelError(f"{path}: there are no labels in this file.")
     if not all(label.name for label in entries):
@@ -84,7 +84,9 @@ def folder_labels(folder: Path) -> Labels:
     except OSError as error:
         raise ModelError(f"{folder}: the folder of classes cannot be listed: {error.strerror}.") from error
     if not names:
-        raise ModelError(f"{folder}: no sub-folders here. Expected one for each class, named after the class.")
+        raise ModelError(
+            f"{folder}: there are no sub-folders. There must be one for each class, named after the class."
+        )
     return Labels(tuple(Label(name) for name in names), str(folder))
 
 
@@ -129,12 +131,12 @@ def choose_beside(found: Sequence[Labels], class_count: int | None) -> tuple[Lab
     if not fitting:
         counts = ", ".join(f"{_name(labels)} has {len(labels)}" for labels in found)
         classes = "an unknown number of classes" if class_count is None else counted(class_count, "class")
-        note = f"labels beside the model are not used: the model has {classes}, but {counts}"
+        note = f"the labels in the folder of the model are not used: the model has {classes}, but {counts}"
         return Labels(), (note,) if found else ()
     chosen = fitting[0]
     differing = [_name(labels) for labels in fitting if labels.entries != chosen.entries]
-    but = f"; {', '.join(differing)} says otherwise (choose with `labels`)" if differing else ""
-    return chosen, (f"labels from {_name(chosen)} beside the model{but}",)
+    but = f"; {', '.join(differing)} is different (choose one with `labels`)" if differing else ""
+    return chosen, (f"labels from {_name(chosen)} in the folder of the model{but}",)
 
 
 def _name(labels: Labels) -> str:
@@ -143,11 +145,11 @@ def _name(labels: Labels) -> str:
 
 def _parse(kind: str, data: bytes) -> tuple[Label, ...]:
     if kind in {".pkl", ".pickle", ".joblib"}:
-        raise ValueError("a pickle is a program, and is not read")
+        raise ValueError("a pickle can run code, so it is not read")
     if kind == ".npy":
         return _from_numpy(data)
     if kind in {".yaml", ".yml"}:
-        raise ValueError("YAML is not read")
+        raise ValueError("YAML is not supported")
     text = _decoded(data)
     for beginning, what in NO_LABELS:
         if beginning.match(text.lstrip()):
@@ -170,7 +172,7 @@ def _decoded(data: bytes) -> str:
     try:
         text = _decoded_somehow(data)
     except UnicodeDecodeError as error:
-        raise ValueError("it is not text, or its encoding cannot be told; save it as UTF-8") from error
+        raise ValueError("it is not text, or its encoding is unknown; save it as UTF-8") from error
     if re.search(r"[\x00-\x08\x0e-\x1f]", text):
         raise ValueError("it is not text")
     return text
@@ -200,7 +202,7 @@ def _western(data: bytes) -> str:
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", data)]
     letters, accents = len(re.findall(r"[A-Za-z]", text)), len(re.findall(r"[^\x00-\x7f]", text))
     if max(runs) > LONGEST_ACCENTS or letters < LETTERS_FOR_AN_ACCENT * accents:
-        raise ValueError("its encoding cannot be told; save it as UTF-8")
+        raise ValueError("its encoding is unknown; save it as UTF-8")
     return text
 
 
@@ -211,7 +213,7 @@ def _json(text: str) -> Any:
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("a key is there twice")
     return found
 
 
@@ -240,7 +242,7 @@ def _unquoted(lines: list[str]) -> list[str]:
 
 
 def _numbered(lines: Sequence[str]) -> tuple[Label, ...] | None:
-    """Read lines with an index in front of the name or behind it; None where there is no numbering.
+    """Read lines with an index in front of the name or behind it; None where there is not a numbering.
 
     Raises:
         ValueError: they are numbered from 1, and not in this order.
@@ -255,7 +257,7 @@ def _numbered(lines: Sequence[str]) -> tuple[Label, ...] | None:
         if permutation(numbers) is not None and (pattern is NUMBERED or len(lines) > 1):
             return in_order(pairs)
         if sorted(numbers) == list(range(1, len(lines) + 1)) != numbers:
-            raise ValueError("its lines are numbered from 1, but not in this order; number them from 0")
+            raise ValueError("its lines are numbered from 1, but not in order; number them from 0")
     return None
 
 
@@ -305,9 +307,9 @@ def _from_object(value: Mapping[str, Any]) -> tuple[Label, ...]:
     if by_value is not None and not (by_key is not None and names_are_values):
         return in_order([(index, Label(name.strip())) for index, name in zip(by_value, value, strict=True)])
     if by_key is None:
-        raise ValueError("neither its keys nor its values are the indices 0, 1, 2, ..., each once")
+        raise ValueError("neither its keys nor its values are the indices 0, 1, 2, ... without gaps")
     if by_value is not None and by_key != by_value:
-        raise ValueError("it could be read as index to name and as name to index")
+        raise ValueError("both its keys and its values could be the indices")
     return in_order([(index, _json_label(item)) for index, item in zip(by_key, value.values(), strict=True)])
 
 

@@ -44,7 +44,7 @@ def parse_table(table: str | Sequence[Sequence[str]]) -> tuple[Label, ...]:
     if not _is_header(header):
         return _without_header(rows)
     if PICTURE_HEADERS & set(header):
-        raise ValueError("it lists pictures, not classes")
+        raise ValueError("it lists images, not classes")
     return _with_header(header, rows[1:])
 
 
@@ -72,7 +72,9 @@ def in_order(indexed: Sequence[tuple[int, Label]]) -> tuple[Label, ...]:
     by_index = dict(indexed)
     if sorted(by_index) != list(range(len(indexed))):
         low, high = min(by_index), max(by_index)
-        raise ValueError(f"the indices must be 0, 1, 2, ..., each once; these {len(indexed)} are from {low} to {high}")
+        raise ValueError(
+            f"the indices must be 0, 1, 2, ... without gaps; these {len(indexed)} are from {low} to {high}"
+        )
     return tuple(by_index[i] for i in range(len(indexed)))
 
 
@@ -114,17 +116,17 @@ def _with_header(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[
     numeric = {i for i in names if all(_integer(cell) is not None for cell in columns[i])}
     if index is None and numeric and numeric != {*names}:
         called = ", ".join(header[i] for i in sorted(numeric))
-        raise ValueError(f"column '{called}' has whole numbers, but not 0, 1, 2, ..., each once")
+        raise ValueError(f"column '{called}' has integers, but not 0, 1, 2, ... without gaps")
     named = sorted((i for i in names if header[i] in NAME_HEADERS), key=lambda i: NAME_HEADERS.index(header[i]))
     if not named and len(names) != 1:
-        raise ValueError(f"no column is called label; its columns are {', '.join(header)}")
+        raise ValueError(f"there is no column 'label'; its columns are {', '.join(header)}")
     name = (named or names)[0]
     labels = [Label(row[name], row[wnid] or None if wnid is not None else None) for row in rows]
     if index is None:
         return tuple(labels)
     numbers = [_integer(cell) for cell in columns[index]]
     if None in numbers:
-        raise ValueError(f"column '{header[index]}' is not all whole numbers")
+        raise ValueError(f"column '{header[index]}' does not have only integers")
     return in_order([(number or 0, label) for number, label in zip(numbers, labels, strict=True)])
 
 
@@ -150,4 +152,4 @@ def _without_header(rows: Sequence[Sequence[str]]) -> tuple[Label, ...]:
         numbers = [_integer(row[0]) for row in rows]
         if all(number is not None for number in numbers):
             return in_order([(number or 0, Label(row[1])) for number, row in zip(numbers, rows, strict=True)])
-    raise ValueError("no header says which column is the name")
+    raise ValueError("it has no header that names the column of the class names")

@@ -31,8 +31,8 @@ def _dense_weights(engine: Engine) -> Floats:
     """
     if engine.head.weights is None:
         raise ModelError(
-            "`method=cam` needs a network whose target layer is followed by global average pooling and one "
-            f"dense layer; '{engine.layer.path}' is not. `method=gradcam` works for any layer."
+            f"`method=cam` needs a target layer that is followed by global average pooling and one dense layer, but "
+            f"'{engine.layer.path}' is not. `method=gradcam` works for any layer."
         )
     return engine.head.weights
 

@@ -31,7 +31,7 @@ def custom_method(function: GradientFunction, name: str | None = None) -> Method
     """
     shown = name or _qualified_name(function)
     if shown in METHODS:
-        raise UsageError(f"'{shown}' is a method of this package: give your own method another `name`.")
+        raise UsageError(f"'{shown}' is a method of this package. Give your method another `name`.")
     line = f"relu of the maps of {_qualified_name(function)}"
     return gradient_method(shown, line, _Checked(shown, function))
 
@@ -54,11 +54,13 @@ class _Checked:
         expected = activations.shape[:3]
         if found.shape != expected:
             raise MethodError(
-                f"The method {self.name} gave an array of shape {found.shape}: maps (N, h, w) of shape {expected} are "
-                "expected."
+                f"The method {self.name} returned an array of shape {found.shape}. It must return maps (N, h, w) of "
+                f"shape {expected}."
             )
         if found.dtype.kind not in "fiub":
-            raise MethodError(f"The method {self.name} gave an array of {found.dtype}: real numbers are expected.")
+            raise MethodError(
+                f"The method {self.name} returned an array of {found.dtype}. It must return real numbers."
+            )
         # A map that does not fit into float32 becomes infinite, and is reported as not finite.
         return np.maximum(found.astype(np.float32), 0)
 

@@ -83,7 +83,7 @@ def _along_channels(centred: Floats) -> Floats:
 METHODS = (
     Method(
         "eigencam",
-        "first principal component of the activations; blind to the class",
+        "first principal component of the activations, the same for every class",
         partial(activation_maps, eigencam),
         FORWARD,
     ),

@@ -122,7 +122,7 @@ METHODS = (
     ),
     Method(
         "gradcam++-paper",
-        "the same by the paper's equations (alpha not normalised)",
+        "as gradcam++, by the equations of the paper (alpha not normalised)",
         _paper_maps,
         BACKWARD,
         differentiates=True,

@@ -53,7 +53,7 @@ class Batch:
             ValueError: the engine was made without gradients.
         """
         if self.forward.gradients is None:
-            raise ValueError("the engine was made without gradients, and this method needs them")
+            raise ValueError("this method needs gradients, but the engine was made without gradients")
         return self.forward.gradients
 
     @property

@@ -37,7 +37,10 @@ def check_options(method: Method, options: MethodOptions) -> None:
         UsageError: the method takes no gradient of a score that could be chosen.
     """
     if options.score != "logit" and not method.differentiates:
-        refusal = f"`score` chooses what is differentiated, and `method={method.name}` takes no gradient of one score."
+        refusal = (
+            f"`score` chooses the score that is differentiated, but `method={method.name}` does not "
+            "differentiate one score."
+        )
         raise UsageError(f"{refusal} {method.why_one_score}".rstrip())
 
 
@@ -48,7 +51,7 @@ def check_method(method: Method, engine: Engine, options: MethodOptions = PLAIN)
         ModelError: the method needs another head on the target layer, or probabilities that there are not.
     """
     if options.score == "probability" and not engine.head.has_probabilities:
-        raise ModelError(f"There is no probability to differentiate: this model's output is {engine.head.reason}.")
+        raise ModelError(f"`score=probability` needs a probability, but this model's output is {engine.head.reason}.")
     method.check_engine(engine)
 
 

@@ -222,7 +222,7 @@ def _others(batch: Batch, classes: Classes, sample: _Sample) -> Iterator[tuple[F
 def _check_engine(engine: Engine) -> None:
     if engine.head.kind in WITHOUT_SLOPES:
         raise ModelError(
-            "`method=gradcam++-softmax` needs logits that a softmax or a sigmoid follows; this model's output is "
+            "`method=gradcam++-softmax` needs logits with a softmax or a sigmoid, but this model's output is "
             f"{engine.head.reason}. `method=gradcam++` works for any output."
         )
 
@@ -233,6 +233,6 @@ METHOD = Method(
     _maps,
     "1 + up to 50 of the head, and back; GAP -> Dense: 1",
     check_engine=_check_engine,
-    why_one_score="It is made of the softmax's derivatives already.",
+    why_one_score="It uses the derivatives of the softmax already.",
     exact_heads=frozenset({"piecewise"}),
 )

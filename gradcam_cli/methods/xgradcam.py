@@ -1,4 +1,4 @@
-"""XGrad-CAM: channels weighted by their gradients where they are active."""
+"""XGrad-CAM: channels weighted by their gradients, averaged with the activations as weights."""
 
 from gradcam_cli.methods.arithmetic import Floats, divided, spatial_dot, weighted_map
 from gradcam_cli.methods.method import gradient_method
@@ -22,4 +22,6 @@ def xgradcam(activations: Floats, gradients: Floats) -> Floats:
     return weighted_map(activations, divided(spatial_dot(gradients, activations), total, where=total != 0))
 
 
-METHOD = gradient_method("xgradcam", "channels weighted by their gradients where they are active", xgradcam)
+METHOD = gradient_method(
+    "xgradcam", "channels weighted by their gradients, averaged with the activations as weights", xgradcam
+)

@@ -24,7 +24,7 @@ LIVE = 1e-4
 # too. Without them, models trained on objects on white were taken for ones of another range.
 DARK, WHITE = 0.4, 250
 # Dark pictures from 0 to 255 give the numbers of brighter ones in such a range.
-SMALLER_RANGE = f"brighter pictures in a range {DARK} times as wide"
+SMALLER_RANGE = f"brighter images in a range {DARK} times as wide"
 # The share of height and width that objects on white take: a half, a quarter.
 ON_WHITE = (2, 4)
 # These give numbers that differ by 0.4 %: nothing can tell them apart, and nothing has to.

@@ -147,7 +147,7 @@ class Classifier:
             # A network may refuse its input in any way: a size that does not suit it, an operation the platform lacks.
             height, width, channels = self.input_shape
             raise ModelError(
-                f"{self.name}: the network cannot be run on a {height}x{width}x{channels} picture: {first_line(error)}"
+                f"{self.name}: the network cannot be run on a {height}x{width}x{channels} image: {first_line(error)}"
             ) from error
         return traced, found[-1]
 

@@ -58,10 +58,10 @@ def read_custom_objects(path: Path) -> CustomObjects:
         text = data.decode("utf-8")
         tree = ast.parse(text, str(path))
     except OSError as error:
-        raise ModelError(f"{path}: it cannot be read: {error.strerror}.") from error
+        raise ModelError(f"{path}: the file cannot be read: {error.strerror}.") from error
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ModelError(f"{path}{line}: no Python that can be read: {error}") from error
+        raise ModelError(f"{path}{line}: this is not valid Python: {error}") from error
     kinds = (ast.ClassDef, ast.FunctionDef)
     return CustomObjects(
         path, text, hashlib.sha256(data).hexdigest(), frozenset(n.name for n in tree.body if isinstance(n, kinds))

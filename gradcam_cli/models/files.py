@@ -51,7 +51,7 @@ def describe(
     shape = _input_shape(path, found.picture.shape, settings.input_size, channels_first=channels_first)
     if settings.preprocess != "auto" and not PREPROCESSINGS[settings.preprocess].takes(shape[2]):
         raise ModelError(
-            f"{path}: `preprocess={settings.preprocess}` is for three channels; the model's input has {shape[2]}."
+            f"{path}: `preprocess={settings.preprocess}` needs three channels, but the model's input has {shape[2]}."
         )
     labels, notes = _labels(network, request)
     loaded = Classifier(
@@ -109,8 +109,8 @@ def _network(path: Path, request: ModelRequest) -> tuple[keras.Model, tuple[str,
         notes.append(f"runs the code of {request.custom.path.name} (sha256 {request.custom.sha256})")
     replaced = sorted(set(as_graphs(config)[1].values()))
     if replaced:
-        graph = "the graph of layers in the file is loaded, and no method of the class is run"
-        notes.append(f"{' and '.join(replaced)} is no class of Keras: {graph}")
+        graph = "only the graph of layers in the file is loaded; no method of the class runs"
+        notes.append(f"{' and '.join(replaced)} is not a class of Keras: {graph}")
     return network, tuple(notes)
 
 
@@ -119,13 +119,13 @@ def _input_shape(
 ) -> tuple[int, int, int]:
     """Find height, width and channels of the one picture that goes in."""
     if len(shape) != 4:
-        raise ModelError(f"{path}: its input is {shape}; pictures (N, height, width, channels) are explained.")
+        raise ModelError(f"{path}: its input is {shape}; it must be images (N, height, width, channels).")
     own = (shape[2], shape[3], shape[1]) if channels_first else tuple(shape[1:])
     if own[2] not in CHANNELS:
-        raise ModelError(f"{path}: its input is {shape}; pictures of 1, 3 or 4 channels are explained.")
+        raise ModelError(f"{path}: its input is {shape}; images must have 1, 3 or 4 channels.")
     height, width = wanted or (own[0] or FALLBACK_SIDE, own[1] or FALLBACK_SIDE)
     if (own[0] or height, own[1] or width) != (height, width):
-        raise ModelError(f"{path}: its input is {own[0]}x{own[1]}; it cannot take {height}x{width}.")
+        raise ModelError(f"{path}: its input is {own[0]}x{own[1]}; it does not accept {height}x{width}.")
     return height, width, own[2]
 
 
@@ -153,4 +153,7 @@ def _known_labels(network: keras.Model) -> Labels:
 
 def _size_warnings(shape: Shape, wanted: tuple[int, int] | None) -> Iterator[str]:
     if wanted is None and None in shape[1:]:
-        yield f"its input size is open; {FALLBACK_SIDE} was taken. Say another with `input_size=HxW`."
+        yield (
+            f"the model does not define its input size; {FALLBACK_SIDE} is used. Set another size with "
+            "`input_size=HxW`."
+        )

@@ -34,7 +34,7 @@ def likelier_guess(
             _flaw(np.asarray(keras.ops.convert_to_numpy(outputs), np.float64)) if keras.ops.is_tensor(outputs) else ""
         )
         if not flaw:
-            return guess, "".join(f"; under '{name}' {how}" for name, how in wrong)
+            return guess, "".join(f"; with '{name}' {how}" for name, how in wrong)
         wrong.append((guess, flaw))
     return guesses[0], ""
 
@@ -49,7 +49,7 @@ def _flaw(outputs: NDArray[np.float64]) -> str:
         return ""
     best = outputs.max(axis=1)
     if (best > 1 - SATURATED).all():
-        return "every sample picture gets a probability of 1"
+        return "every sample image has a probability of 1"
     if (best < (1 + LEVEL) / outputs.shape[1]).all():
-        return "all classes are equally probable"
+        return "all classes have the same probability"
     return ""

@@ -24,13 +24,13 @@ def request_for(network: Any, settings: ModelSettings) -> ModelRequest:
         ModelError: it is no built Keras model.
     """
     if not isinstance(network, keras.Model):
-        raise ModelError(f"`model` is a {type(network).__name__}: give a name, a path, or a built keras.Model.")
+        raise ModelError(f"`model` is a {type(network).__name__}. Give a name, a path, or a built keras.Model.")
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
-            f"Keras runs on {keras.backend.backend()} here: only models of its TensorFlow backend are explained."
+            f"Keras runs on {keras.backend.backend()}, but only models of its TensorFlow backend can be explained."
         )
     if not network.built:
-        raise ModelError(f"{network.name}: the model is not built. Call it once on a batch of pictures.")
+        raise ModelError(f"{network.name}: the model is not built. Call it once on a batch of images.")
     digest = hashlib.sha256()
     for weight in network.weights:
         digest.update(f"{weight.path} {weight.dtype} {tuple(weight.shape)}".encode())

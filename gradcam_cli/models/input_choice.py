@@ -50,17 +50,17 @@ def _evidence(
     family = family_of(network)
     evidence = find_evidence(network, shape, family, as_it_came=is_as_it_came(network), feeder=feeder)
     if is_export(network):
-        reason = "it is built as Teachable Machine builds its models"
+        reason = "it has the layers of a model of Teachable Machine"
         return Evidence(PREPROCESS, True, reason, evidence.scores), FIT
     shows_nothing = not evidence.certain and evidence.scores is None and family is None
     if shows_nothing and is_named_like_export(path):
-        reason = "its name and the numbered labels.txt beside it are those of Teachable Machine"
+        reason = "its name and the numbered labels.txt in its folder are those of Teachable Machine"
         return Evidence(PREPROCESS, False, reason), FIT
     return evidence, "squash"
 
 
 def _warning(wanted: str, evidence: Evidence) -> str:
     return (
-        f"preprocess '{wanted}' gives the model numbers from {range_text(wanted)}, but {evidence.reason}: "
-        f"it expects '{evidence.preprocess}', {range_text(evidence.preprocess)}."
+        f"preprocess '{wanted}' gives the model values from {range_text(wanted)}, but {evidence.reason}: it expects "
+        f"'{evidence.preprocess}', {range_text(evidence.preprocess)}."
     )

@@ -20,7 +20,7 @@ def _small(found: Candidates, call: Call, layout: Layout) -> str | None:
         return None
     finer = found.finer_than(layout, call, SMALL + 1)
     hint = f": try `layer={finer[0].path}` ({finer[1].size})" if finer else ""
-    return f"the map has only {layout.size} cells and shows little of where the model looked{hint}"
+    return f"the map has only {layout.size} cells, so it shows only roughly where the model looked{hint}"
 
 
 def _branches(found: Candidates, call: Call) -> str | None:
@@ -30,8 +30,8 @@ def _branches(found: Candidates, call: Call) -> str | None:
     more = f" and {len(others) - NAMED_BRANCHES} more" if len(others) > NAMED_BRANCHES else ""
     named = ", ".join(others[:NAMED_BRANCHES]) + more
     return (
-        f"the model has parallel branches: the map shows the one that ends at {call.path}, and not {named}. "
-        "Give the layer of another branch with `layer`"
+        f"the model has parallel branches: the map shows the branch that ends at {call.path}, not {named}. To see "
+        "another branch, give its layer with `layer`"
     )
 
 
@@ -40,6 +40,7 @@ def _place(found: Candidates, call: Call, *, followed: bool) -> str | None:
     if followed or place is None or not place.altered:
         return None
     return (
-        "the model crops, pads or resizes the picture in a way that cannot be followed: the heat is stretched over the "
-        "whole input and may lie beside what caused it"
+        "the model crops, pads or resizes the image in an unknown way: the heatmap is stretched "
+        "over the whole input, so "
+        "its position may be wrong"
     )

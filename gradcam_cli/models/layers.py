@@ -78,7 +78,9 @@ def _checked(target: Target, found: Candidates) -> Target:
     grid = found.token_grid
     if grid and (target.layout.kind != "tokens" or (target.layout.height, target.layout.width) != grid):
         asked = f"{grid[0]}x{grid[1]}"
-        raise ModelError(f"`token_grid={asked}`: layer '{target.layer.path}' has no tokens of that grid. Leave it out.")
+        raise ModelError(
+            f"`token_grid={asked}`: layer '{target.layer.path}' has no tokens of this grid. Leave the argument out."
+        )
     return target
 
 
@@ -110,7 +112,7 @@ def _note(call: Call, layout: Layout, chosen: Call | None, found: Candidates) ->
     if not found.makes_features(call):
         return "padding, cropping or resizing" if layout.kind != "tokens" else "tokens"
     if chosen is not None and call.order > chosen.order:
-        return "behind the last attention" if layout.kind == "tokens" else "later"
+        return "after the last attention layer" if layout.kind == "tokens" else "later"
     return "tokens" if layout.kind == "tokens" else "earlier"
 
 
@@ -121,20 +123,20 @@ def _auto(found: Candidates) -> Target:
     notes: tuple[str, ...] = ()
     if attended and (attended.call.order > after or found.stands_beside(attended, picture)):
         if attended.layout:
-            reason = f"auto: the {attended.layout.size} tokens that the last attention reads"
+            reason = f"auto: the {attended.layout.size} tokens that the last attention layer reads"
             return _target(found, attended.call, attended.layout, reason)
         notes = (_unclear(attended.call),)
     elif found.mixed and found.mixed[0].order > after:
-        return _target(found, *found.mixed, f"auto: the last {found.mixed[1].size} tokens on the way to the logits")
+        return _target(found, *found.mixed, f"auto: the last {found.mixed[1].size} tokens before the logits")
     if picture is None:
         raise ModelError(
             notes[0]
             if notes
-            else "No layer of this model gives a map (height or width above 1) on the way to its logits: "
-            "Grad-CAM has nothing to show here."
+            else "No layer of this model that leads to the logits is a map with height or width above 1, so "
+            "Grad-CAM cannot explain it."
         )
     call, layout = picture
-    reason = f"auto: the last {layout.size} output on the way to the logits"
+    reason = f"auto: the last {layout.size} output before the logits"
     count = sum(other.path == call.path for other, _ in found.maps)
     reason += f", the last of its {count} calls" if count > 1 else ""
     return _target(found, call, layout, reason + _shared(found.trace, call), notes)
@@ -148,8 +150,8 @@ def _shared(trace: Trace, call: Call) -> str:
 
 def _unclear(call: Call) -> str:
     return (
-        f"Layer '{call.path}' gives {call.output.shape[1]} tokens, and the operations that made them do not show which "
-        "grid they form. Give it with `token_grid=HEIGHTxWIDTH`."
+        f"Layer '{call.path}' gives {call.output.shape[1]} tokens, but the model does not show their grid. Give the "
+        "grid with `token_grid=HEIGHTxWIDTH`."
     )
 
 
@@ -178,14 +180,14 @@ def _resolve(found: Candidates, wanted: str) -> tuple[str, str]:
     if not named and re.search(r"[*?\[]", wanted):
         named = [path for path in paths if fnmatchcase(path, wanted)]
     if len(named) == 1:
-        return named[0], f"asked for as '{wanted}'"
+        return named[0], f"requested as '{wanted}'"
     if named:
         shown = ", ".join(named[:SHOWN_MATCHES]) + (", ..." if len(named) > SHOWN_MATCHES else "")
-        raise ModelError(f"'{wanted}' fits {len(named)} layers: {shown}. Give one by its path.")
+        raise ModelError(f"'{wanted}' matches {len(named)} layers: {shown}. Give the path of one of them.")
     today = FORMER_NAMES.get(wanted)
     now = [path for path in paths if today and (path == today or path.endswith(f"/{today}"))]
     if len(now) == 1:
-        return now[0], f"asked for as '{wanted}', which is called '{now[0]}' today"
+        return now[0], f"requested as '{wanted}', which is now called '{now[0]}'"
     raise ModelError(f"There is no layer '{wanted}'.{_suggestions(found, wanted)}")
 
 
@@ -194,7 +196,9 @@ def _suggestions(found: Candidates, wanted: str) -> str:
     by_name = {path.rsplit("/", 1)[-1]: path for path in paths} | {path: path for path in paths}
     close = [by_name[name] for name in difflib.get_close_matches(wanted, by_name, n=SUGGESTIONS)]
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
-    return f"{hint} `gradcam-cli layers MODEL` lists what can be explained; `auto` chooses by itself."
+    return (
+        f"{hint} `gradcam-cli layers MODEL` lists the layers that can be explained; `auto` chooses one automatically."
+    )
 
 
 def _why_not(found: Candidates, call: Call) -> str:
@@ -203,4 +207,4 @@ def _why_not(found: Candidates, call: Call) -> str:
     if are_unclear_tokens(call.output, found.trace.place(call.output)):
         return _unclear(call)
     shape = "x".join(str(size) for size in call.output.shape[1:])
-    return f"Layer '{call.path}': its output ({shape}) is no map of the picture with height or width above 1."
+    return f"Layer '{call.path}': its output ({shape}) is not a map of the image with height or width above 1."

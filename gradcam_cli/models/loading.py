@@ -96,8 +96,9 @@ def _load_weights(network: keras.Model, named: NamedModel, path: Path) -> None:
             network.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise ModelError(
-            f"{path}: these weights do not fit {named.name} ({first_line(error)}). They must come from the same "
-            "architecture with its 1000 classes; a model of another shape is given whole: `model=FILE.keras`"
+            f"{path}: these weights do not fit {named.name} ({first_line(error)}). The weights must be "
+            "from the same architecture "
+            "with its 1000 classes. For another architecture, give the whole model: `model=FILE.keras`"
         ) from error
 
 

@@ -65,4 +65,4 @@ def find_named(name: str) -> NamedModel:
         return known
     close = difflib.get_close_matches(name.lower(), NAMED_MODELS, n=3)
     hint = f"Did you mean {' or '.join(close)}?" if close else "See `gradcam-cli models`."
-    raise ModelError(f"There is no model called '{name}'. {hint} A model of your own: `model=FILE.keras`")
+    raise ModelError(f"There is no model '{name}'. {hint} For your own model, use `model=FILE.keras`")

@@ -52,13 +52,13 @@ def read_output(output: Any, classes: int, hints: OutputHints) -> Output:
     tensor = origin(output)
     match hints.kind:
         case "softmax-logits":
-            return Output(_one_or_many(classes, "linear"), output, "said to be logits of a softmax")
+            return Output(_one_or_many(classes, "linear"), output, "given as logits of a softmax")
         case "sigmoid-logits":
-            return Output(_one_or_many(classes, "sigmoid"), output, "said to be logits of sigmoids")
+            return Output(_one_or_many(classes, "sigmoid"), output, "given as logits of sigmoids")
         case "value":
-            return Output("value", output, "said to be a value")
+            return Output("value", output, "given as a value")
         case "probabilities":
-            return _activated(tensor, classes) or _probabilities(tensor, classes, "said to be probabilities")
+            return _activated(tensor, classes) or _probabilities(tensor, classes, "given as probabilities")
         case _:
             return _by_operations(tensor, classes, hints.loss) or _by_loss(output, classes, hints.loss)
 
@@ -74,7 +74,7 @@ def _by_operations(tensor: Any, classes: int, loss: Loss | None) -> Output | Non
         found = _probabilities(tensor, classes, "sparsemax")
     if found is None and within(bounds(tensor), 0, 1):
         of_one = tensor.op.type == "Softmax" and tensor.shape[-1] == 1
-        reason = SOFTMAX_OF_ONE if of_one else "numbers that lie between 0 and 1 by their operations"
+        reason = SOFTMAX_OF_ONE if of_one else "values between 0 and 1, as its operations show"
         found = _probabilities(tensor, classes, reason)
     return found
 
@@ -91,7 +91,7 @@ def _scaled(tensor: Any, classes: int, loss: Loss | None) -> Output | None:
         return Output(found.kind, found.scores, f"{found.reason}, in {unit}")
     highest = bounds(tensor)[1]
     if per_cent and within(bounds(tensor), 0, PER_CENT) and within((PER_CENT, PER_CENT), highest, highest + 1):
-        name = "per cent of numbers that lie between 0 and 1 by their operations"
+        name = "percent of values between 0 and 1, as its operations show"
         return _probabilities(tensor / tf.cast(PER_CENT, tensor.dtype), classes, name)
     return None
 
@@ -298,11 +298,11 @@ def _by_loss(output: Any, classes: int, loss: Loss | None) -> Output:
         many: HeadKind = "sigmoid" if loss.family == "binary" else "linear"
         return Output(_one_or_many(classes, many), output, f"logits: trained with {loss.name} from logits")
     if limited:
-        which = f"its operations keep it between {low:g} and {high:g}"
+        which = f"its operations limit it to {low:g} and {high:g}"
         if classes == 1:
             return Output("value", output, f"a value: {which}")
         return _score(output, classes, f"a score without probabilities: {which}")
-    said = f"the stored loss {loss.name} does not say so" if loss else "no loss is stored"
+    said = f"the stored loss {loss.name} does not show it" if loss else "the file has no loss"
     return Output(_one_or_many(classes, "linear"), output, f"assumed to be logits: {said}", assumed=True)
 
 

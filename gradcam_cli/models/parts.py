@@ -39,12 +39,14 @@ def parts_of(path: Path, weights: Path | None) -> Parts:
             return Parts(path / WEIGHTS, "architecture", architecture)
         found, note = (weights, None) if weights else _weights_beside(path)
         if kind_of(found) not in {"hdf5", "keras"}:
-            raise ModelError(f"{found}: no file of weights: .h5, .weights.h5 or .keras.")
+            raise ModelError(f"{found}: this is not a weights file (.h5, .weights.h5 or .keras).")
         return Parts(found, "architecture", architecture, note)
     if kind == "openvino":
         return Parts(_binary_of(path, weights), kind, path)
     if weights:
-        raise ModelError("`weights` goes with a named model, or with an architecture (JSON): this file brings its own.")
+        raise ModelError(
+            "`weights` is for a named model or an architecture (JSON), but this model file contains its weights."
+        )
     if kind == "hdf5" and not _has_config(path):
         return _with_architecture_beside(path)
     return Parts(path, kind)
@@ -54,7 +56,7 @@ def _binary_of(path: Path, weights: Path | None) -> Path:
     """Find the weights of a network in OpenVINO's format: the file of the same name with the suffix .bin."""
     found = weights or path.with_suffix(".bin")
     if not found.is_file():
-        raise ModelError(f"{path}: its weights, {found.name}, are not beside it. Copy both files.")
+        raise ModelError(f"{path}: its weights, {found.name}, are not in the same folder. Copy both files.")
     return found
 
 
@@ -68,16 +70,17 @@ def _with_architecture_beside(path: Path) -> Parts:
     found = [other for other in _neighbours(path) if other.suffix.lower() == ".json" and _is(other, {"architecture"})]
     chosen = _own_of(found, path, lambda architecture: _fits(architecture, path))
     if chosen:
-        note = f"these are weights alone; the architecture is {chosen.name}, which lies beside them"
+        note = f"the file has only weights; the architecture is {chosen.name} in the same folder"
         return Parts(path, "architecture", chosen, note)
     if found:
         raise ModelError(
-            f"{path}: weights alone. Which architecture is theirs? `model=JSON` `weights=FILE`: {_listed(found)}"
+            f"{path}: the file has only weights. Give their architecture with `model=JSON` `weights=FILE`; found: "
+            f"{_listed(found)}"
         )
     raise ModelError(
-        f"{path}: there are weights in it but no model. Give the architecture: `model=model.json` `weights={path}`"
-        " (model.json is what model.to_json() gives; beside the weights it is found by itself). A named model takes"
-        f" them so: `model=NAME` `weights={path}`. Or save the whole model: model.save('model.keras')"
+        f"{path}: the file has only weights. Give the architecture, which model.to_json() writes: "
+        f"`model=model.json` `weights={path}` (a model.json in the same folder is found automatically). For "
+        f"a named model: `model=NAME` `weights={path}`. Or save the whole model: model.save('model.keras')"
     )
 
 
@@ -87,15 +90,17 @@ def _weights_beside(path: Path) -> tuple[Path, str]:
     whole = [other for other in files if _has_config(other)]
     found = [other for other in files if other not in whole]
     chosen = _own_of(found, path, lambda weights: _fits(path, weights))
-    models = f" Whole models, which need no architecture, are: {_listed(whole)}" if whole else ""
+    models = f" Complete models in the same folder: {_listed(whole)}" if whole else ""
     if chosen:
-        return chosen, f"an architecture alone; its weights are {chosen.name}, which lie beside it.{models}"
+        return chosen, f"the file has only the architecture; its weights are {chosen.name} in the same folder.{models}"
     if found:
         raise ModelError(
-            f"{path}: an architecture alone. Which weights are its own? `weights=FILE`: {_listed(found)}.{models}"
+            f"{path}: the file has only the architecture. Give its weights with `weights=FILE`; found: "
+            f"{_listed(found)}.{models}"
         )
     raise ModelError(
-        f"{path}: an architecture alone, with random weights. Give its weights: `weights=FILE.weights.h5`.{models}"
+        f"{path}: the file has only the architecture, without weights. Give its weights: "
+        f"`weights=FILE.weights.h5`.{models}"
     )
 
 
@@ -133,7 +138,7 @@ def _is(path: Path, kinds: set[str]) -> bool:
 
 
 def _stem(path: Path) -> str:
-    """The name without suffixes and the words that name the part."""
+    """The name without a suffixes and the words that name the part."""
     name = path.name.lower()
     name = re.sub(r"\.(h5|hdf5|hdf|he5|json|weights)$", "", name)
     words = re.split(r"[._\- ]+", re.sub(PART_WORDS, " ", name))

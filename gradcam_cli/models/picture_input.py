@@ -45,8 +45,8 @@ def picture_input(path: Path, network: Any, wanted: str | None, given: Sequence[
     inputs = declared_inputs(network)
     if not inputs:
         raise ModelError(
-            f"{path}: the shape of the model's input is not known. Build the model (call it on one picture), and save"
-            " it again."
+            f"{path}: the shape of the model's input is not known. Build the model (call it on one image), and save it "
+            "again."
         )
     pictures = [each for each in inputs if each.is_picture]
     if not pictures or (len(inputs) == 1 and wanted in {None, EVERY_PICTURE, inputs[0].name}):
@@ -96,22 +96,25 @@ def _chosen(
     listed = ", ".join(f"'{each.name}' {each.shape}" for each in pictures)
     if wanted == EVERY_PICTURE:
         if len({each.shape for each in pictures}) > 1:
-            raise ModelError(f"{path}: the same picture cannot go into inputs of different shapes: {listed}.")
-        return pictures[0], f"the same picture goes into {listed}" if len(pictures) > 1 else None
+            raise ModelError(f"{path}: the same image cannot be used for inputs of different shapes: {listed}.")
+        return pictures[0], f"the same image is used for the inputs {listed}" if len(pictures) > 1 else None
     if wanted is not None:
         found = next((each for each in pictures if each.name == wanted), None)
         if found is None:
-            raise ModelError(f"{path}: no input '{wanted}' takes a picture. These do: {listed}.")
+            raise ModelError(f"{path}: there is no image input '{wanted}'. The image inputs are: {listed}.")
         return found, None
     named = {value.name for value in given}
     free = [each for each in pictures if each.name not in named]
     if len(free) == 1:
         return free[0], None
     if len(free) == 2 and any(value.partners for value in given):
-        return free[0], f"the map is for the input '{free[0].name}'; `image_input={free[1].name}` explains the other"
+        return free[
+            0
+        ], f"the map is for the input '{free[0].name}'; `image_input={free[1].name}` explains the other input"
     raise ModelError(
-        f"{path}: {len(pictures)} inputs take pictures: {listed}. Say which one is explained, `image_input=NAME`, and"
-        " give the other by `pairs=FILE.csv`; or let the same picture go into all of them: `image_input=all`"
+        f"{path}: {len(pictures)} inputs take images: {listed}. Choose the explained one with "
+        "`image_input=NAME` and give the other with `pairs=FILE.csv`; "
+        "or use the same image for all of them with `image_input=all`"
     )
 
 

@@ -65,7 +65,7 @@ def find_evidence(
     with its head for ImageNet's classes.
     """
     if _takes_whole_numbers(network, feeder.place):
-        return Evidence("none", True, "its input is of whole numbers")
+        return Evidence("none", True, "its input has an integer type")
     try:
         scaling = read_scaling(network, shape, feeder)
         testimony = batch_testimony(network, shape, SCALED_BEFORE if scaling else RANGES, feeder)
@@ -90,7 +90,7 @@ def find_evidence(
         if found.certain and _may_be_imagenets(network, found.preprocess):
             found = _of_its_backbone(found)
     elif tried:
-        found = Evidence(known.preprocess if known else GUESS, False, f"the model could not be tried{tried}")
+        found = Evidence(known.preprocess if known else GUESS, False, f"the model could not be tested{tried}")
     else:
         found = _by_guess(network, shape, known, feeder)
     return _ordered(found, testimony, shape[2])
@@ -106,14 +106,14 @@ def _ordered(found: Evidence, testimony: Testimony | None, channels: int) -> Evi
     if channels == 1 or not chosen.alike:
         return found
     if chosen.bgr:
-        return replace(found, certain=False, reason=f"{found.reason}; bluish pictures in RGB would look the same")
+        return replace(found, certain=False, reason=f"{found.reason}; bluish images in RGB would give the same result")
     ratio = testimony.order_ratio if testimony else 1.0
     if ratio >= CLEAR_RATIO:
         return found
     guessed = ratio * BETTER_ORDER <= 1
     better = ", although BGR fits its batch statistics better" if guessed else ""
     other = other_order(found.preprocess)
-    hint = f"; for BGR, as OpenCV reads pictures, choose '{other}'" if other and channels == COLOURS else ""
+    hint = f"; for BGR, as OpenCV reads images, choose '{other}'" if other and channels == COLOURS else ""
     reason = f"{found.reason}; the channel order RGB is assumed{better}{hint}"
     return replace(found, certain=found.certain and not guessed, reason=reason, order_assumed=True)
 
@@ -124,7 +124,9 @@ def _may_be_imagenets(network: keras.Model, preprocess: str) -> bool:
 
 
 def _of_its_backbone(found: Evidence) -> Evidence:
-    reason = f"{found.reason}, but these may be those of a backbone for ImageNet, whatever its head was trained on"
+    reason = (
+        f"{found.reason}, but these may come from a backbone for ImageNet, and its head may have been trained otherwise"
+    )
     return Evidence(found.preprocess, False, reason, found.scores)
 
 
@@ -132,9 +134,9 @@ def _by_guess(network: keras.Model, shape: tuple[int, int, int], known: NamedMod
     usual = (known.preprocess, GUESS) if known else (GUESS, OTHER_GUESS)
     guess, flaws = likelier_guess(network, shape, tuple(dict.fromkeys(usual)), feeder)
     if known:
-        reason = f"it is built on {known.name}, but may have been trained on other numbers{flaws}"
+        reason = f"it is built on {known.name}, but it may have been trained with another preprocessing{flaws}"
     else:
-        reason = f"nothing in the model shows how pixels become its input{flaws}"
+        reason = f"the model does not show its preprocessing{flaws}"
     return Evidence(guess, False, reason)
 
 
@@ -145,7 +147,7 @@ def _takes_whole_numbers(network: keras.Model, place: int) -> bool:
 
 def _by_scaling(scaling: Scaling, testimony: Testimony | None) -> Evidence:
     scores = _scores(testimony)
-    made_for = f"its layer '{scaling.layer}' scales numbers from {range_text(scaling.preprocess)}"
+    made_for = f"its layer '{scaling.layer}' scales values from {range_text(scaling.preprocess)}"
     best = testimony.best if testimony and testimony.clear else None
     frozen = testimony is not None and testimony.frozen
     if best not in {None, scaling.preprocess} and (frozen or scaling.certain):
@@ -174,10 +176,10 @@ def _by_statistics(testimony: Testimony, known: NamedModel | None) -> Evidence:
         reason = f"{fits}, but these may be those of {known.name} for ImageNet, whatever its head was trained on"
         return Evidence(known.preprocess, False, reason, scores)
     if testimony.rival and not known:
-        return Evidence(best, False, f"{fits}, but {testimony.rival} about as well", scores)
+        return Evidence(best, False, f"{fits}, but {testimony.rival} nearly as well", scores)
     if not testimony.clear:
         if known:
-            reason = f"it is built on {known.name}, but its batch statistics fit nothing clearly"
+            reason = f"it is built on {known.name}, but its batch statistics fit no preprocessing clearly"
             return Evidence(known.preprocess, False, reason, scores)
         return Evidence(best, False, f"{fits} only a little better than others", scores)
     if testimony.frozen:

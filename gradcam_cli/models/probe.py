@@ -84,7 +84,7 @@ def moments_met(
     for start in range(0, len(pictures), each):
         met = first_met(network, pictures[start : start + each], lambda each_layer: each_layer is layer, feeder)
         if met is None:
-            raise ValueError("the layer is not reached")
+            raise ValueError("the layer is not used")
         values = np.moveaxis(met.inputs, axis, -1).astype(np.float64)
         values = values.reshape(len(values), -1, values.shape[-1])
         means.append(values.mean(axis=1))

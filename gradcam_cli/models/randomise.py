@@ -45,7 +45,7 @@ def weighted_layers(classifier: Classifier) -> list[WeightedLayer]:
         if own:
             found.setdefault(path, WeightedLayer(path, own))
     if not found:
-        raise ModelError(f"{classifier.name}: it has no weights to randomise.")
+        raise ModelError(f"{classifier.name}: it has no weights to permute.")
     return list(found.values())
 
 

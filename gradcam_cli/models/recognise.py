@@ -32,14 +32,14 @@ TF_KERAS = (
     "    tf_keras.models.load_model({path!r}).save('model.h5')\n"
     "  and then: `model=model.h5`"
 )
-NO_WAY_BACK = f"Its layers cannot be had back: use the Keras model that it was made from, saved by {SAVE}"
+NO_WAY_BACK = f"Its layers cannot be recovered. Use the original Keras model, saved with {SAVE}"
 REBUILD = (
     "Build the same architecture in Keras, copy the weights layer by layer (a Conv2D kernel is transposed from"
     f" (out, in, h, w) to (h, w, in, out), a Dense kernel from (out, in) to (in, out)), and {SAVE}"
 )
 TORCH = (
-    "a PyTorch file. Export the model to ONNX, in the program that built it, with a batch of pictures as the network "
-    "takes them: torch.onnx.export(model.eval(), (images,), 'model.onnx')"
+    "a PyTorch file. Export the model to ONNX in the original program, with a batch of preprocessed images: "
+    "torch.onnx.export(model.eval(), (images,), 'model.onnx')"
 )
 SAVED_MODEL_GRAPH = f"a TensorFlow SavedModel without Keras layers, as model.export() writes it. {NO_WAY_BACK}."
 
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> Kind:
             file.seek(max(0, size - 8))
             tail = file.read(8)
     except OSError as error:
-        raise ModelError(f"{path}: it cannot be read: {error.strerror}.") from error
+        raise ModelError(f"{path}: the file cannot be read: {error.strerror}.") from error
     if not head:
         raise ModelError(f"{path}: the file is empty.")
     if head.startswith(HDF5_MAGIC):
@@ -89,17 +89,19 @@ def _folder_kind(path: Path) -> Kind:
         raise ModelError(f"{path}: the folder is empty.")
     if "saved_model.pb" in names or "saved_model.pbtxt" in names:
         if "keras_metadata.pb" in names:
-            raise ModelError(f"{path}: a Keras 2 model as a SavedModel folder.\n{TF_KERAS.format(path=str(path))}")
+            raise ModelError(
+                f"{path}: this folder is a Keras 2 model in the SavedModel format.\n{TF_KERAS.format(path=str(path))}"
+            )
         raise ModelError(f"{path}: {SAVED_MODEL_GRAPH}")
     inside = sorted(name for name in names if _is_model(path / name))
     if "model.json" in names and any(name.endswith(".bin") for name in names):
         raise ModelError(f"{path}: {_tfjs(path / 'model.json')}")
     if inside:
         listed = ", ".join(str(path / name) for name in inside[:6])
-        raise ModelError(f"{path}: a folder. Give the model in it: {listed}")
+        raise ModelError(f"{path}: this is a folder. Give the model in it: {listed}")
     if any(name.endswith(".index") for name in names) or "checkpoint" in names:
-        raise ModelError(f"{path}: a folder with a TensorFlow checkpoint: {_checkpoint()}")
-    raise ModelError(f"{path}: a folder, and no model is in it.")
+        raise ModelError(f"{path}: this folder has a TensorFlow checkpoint: {_checkpoint()}")
+    raise ModelError(f"{path}: this is a folder without a model. Give a model file.")
 
 
 def _is_model(path: Path) -> bool:
@@ -125,9 +127,9 @@ def _zip_kind(path: Path) -> Kind:
         raise ModelError(f"{path}: {TORCH}.")
     inside = [name for name in names if name.lower().endswith((".h5", ".hdf5", ".keras", "saved_model.pb"))]
     if inside:
-        raise ModelError(f"{path}: a zip archive with a model in it. Unpack it, and give that: {inside[0]}")
+        raise ModelError(f"{path}: this is a zip archive. Unpack it and give the model in it: {inside[0]}")
     if names and all(name.endswith(".npy") for name in names):
-        raise ModelError(f"{path}: arrays of weights (.npz) without an architecture. {REBUILD}.")
+        raise ModelError(f"{path}: this file has only arrays of weights (.npz), without an architecture. {REBUILD}.")
     # What is wrong with it is for the preflight to say, which reads it with care.
     return "keras"
 
@@ -142,7 +144,7 @@ def _json_kind(path: Path) -> Kind:
             raise ModelError(f"{path}: {_tfjs(path)}")
         if isinstance(content.get("class_name"), str) and "config" in content:
             return "architecture"
-    raise ModelError(f"{path}: JSON, but not the architecture of a Keras model as model.to_json() gives it.")
+    raise ModelError(f"{path}: this JSON file is not the architecture of a Keras model. model.to_json() writes one.")
 
 
 def read_json(path: Path) -> Any:
@@ -160,7 +162,7 @@ def _parsed(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: no JSON that can be read ({error}). Save the model again.") from error
+        raise ModelError(f"{path}: this is not valid JSON ({error}). Save the model again.") from error
 
 
 def _tfjs(path: Path) -> str:
@@ -169,13 +171,13 @@ def _tfjs(path: Path) -> str:
         "    pip install tensorflowjs\n"
         "    tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras"
         f" {path} model.h5\n"
-        "  and then: `model=model.h5`. A graph model has no layers: use the model that it was made from."
+        "  and then: `model=model.h5`. A graph model has no layers: use the original model."
     )
 
 
 def _checkpoint() -> str:
     return (
-        "weights without an architecture. In the program that built the model:\n"
+        "weights without an architecture. In the original program:\n"
         f"    model.load_weights('NAME')   # without .index or .data-...\n    {SAVE}"
     )
 
@@ -191,9 +193,7 @@ BEGINNINGS: Final = (
     (b"\x93NUMPY", f"a NumPy array without an architecture. {REBUILD}"),
     (b"model_checkpoint_path", f"the index of a TensorFlow checkpoint: {_checkpoint()}"),
 )
-UNKNOWN = (
-    f"no Keras model: neither HDF5 nor a zip archive nor JSON, nor ONNX, nor another known kind. Save it by {SAVE}"
-)
+UNKNOWN = f"the kind of this file is unknown: it is not HDF5, a zip archive, JSON or ONNX. Save the model with {SAVE}"
 LEVELDB_TAIL = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
@@ -209,13 +209,13 @@ def _other(path: Path, head: bytes, tail: bytes) -> str:
         *((head.startswith(beginning), told) for beginning, told in BEGINNINGS),
         (
             start.startswith((b"<!doctype", b"<html", b"<?xml")),
-            "a web page, not a model. The download gave a page instead of the file: download it again",
+            "a web page, not a model: the download went wrong. Download the file again",
         ),
         (head[4:8] == b"TFL3", f"a TensorFlow Lite model. {NO_WAY_BACK}."),
         (head.startswith(PICKLE_VERSIONS) and torch, f"{TORCH}."),
         (
             head.startswith(PICKLE_VERSIONS) or name.endswith((".pkl", ".pickle", ".joblib")),
-            f"a pickle, which runs code when it is read; it is never read here. In the program that wrote it: {SAVE}",
+            f"a pickle, which can run code and is therefore never read. In the original program: {SAVE}",
         ),
         (
             tail == LEVELDB_TAIL or re.search(r"\.data-\d+-of-\d+$", name) is not None,
@@ -223,7 +223,7 @@ def _other(path: Path, head: bytes, tail: bytes) -> str:
         ),
         (
             name == "saved_model.pb",
-            f"the graph of a SavedModel. Give its folder, to see how it is converted: `model={path.parent}`",
+            f"the graph of a SavedModel. Give its folder to read how to convert it: `model={path.parent}`",
         ),
         (name.endswith((".pb", ".pbtxt")), f"a frozen TensorFlow graph. {NO_WAY_BACK}."),
     ]

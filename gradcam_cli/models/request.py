@@ -117,7 +117,7 @@ def locate_model(
     """
     labels = asked_labels(settings)
     if not _is_file(settings.model) and (settings.inputs or settings.pairs or settings.image_input):
-        raise UsageError(f"{settings.model}: a named model has one input, the picture.")
+        raise UsageError(f"{settings.model}: a named model has only one input, the image.")
     if _is_file(settings.model):
         path = _model_file(settings.model)
         parts = parts_of(path, _local(settings.weights))
@@ -156,7 +156,7 @@ def _exchanged(settings: ModelSettings, path: Path, parts: Parts, labels: Labels
     if settings.inputs or settings.pairs or settings.image_input or settings.custom_objects:
         raise UsageError(
             f"{path}: `inputs`, `pairs`, `image_input` and `custom_objects` are for Keras models. A model in this "
-            "format has one input, the picture."
+            "format has only one input, the image."
         )
     from gradcam_cli.models.safety.onnx_file import check_onnx
     from gradcam_cli.models.safety.openvino_file import check_openvino
@@ -211,7 +211,7 @@ def open_source(path: Path, request: ModelRequest) -> Iterator[Path]:
 
 def _custom(settings: ModelSettings) -> CustomObjects | None:
     if settings.trust_code != (settings.custom_objects is not None):
-        raise UsageError("`custom_objects=FILE.py` runs code, and `trust_code` allows it: give both, or neither.")
+        raise UsageError("`custom_objects=FILE.py` runs code, and `trust_code` allows it. Use both or neither.")
     return read_custom_objects(settings.custom_objects) if settings.custom_objects else None
 
 
@@ -241,7 +241,7 @@ def asked_labels(settings: ModelSettings) -> Labels | None:
         ModelError: they cannot be read.
     """
     if settings.labels and settings.labels_from:
-        raise UsageError("`labels` and `labels_from` both name the classes: give one of them.")
+        raise UsageError("`labels` and `labels_from` both give the class names. Use only one of them.")
     if settings.labels_from:
         return folder_labels(settings.labels_from)
     if isinstance(settings.labels, tuple):
@@ -261,7 +261,7 @@ def _local(given: Path | Url | None) -> Path | None:
 def _hashed(path: Path, settings: ModelSettings) -> HashedFile:
     file = hash_file(path)
     if settings.sha256 and settings.sha256.lower() != file.sha256:
-        raise ModelError(f"{path}: its sha256 is {file.sha256}, not the one asked for. Nothing of it was loaded.")
+        raise ModelError(f"{path}: its sha256 is {file.sha256}, not the requested one. Nothing of it was loaded.")
     return file
 
 
@@ -273,7 +273,7 @@ def _is_file(model: str) -> bool:
 
 def _model_file(model: str) -> Path:
     if re.match(r"[a-z][a-z0-9+.-]*://", model, re.IGNORECASE):
-        raise ModelError(f"{model}: models are read from local files only. Download it first, from where you trust.")
+        raise ModelError(f"{model}: a model must be a local file. Download it first, from a source that you trust.")
     path = Path(model)
     if not path.exists():
         raise ModelError(f"{path}: there is no such model file.")
@@ -284,7 +284,7 @@ def _model_file(model: str) -> Path:
 
 def _weights_file(path: Path) -> Path:
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file of weights.")
+        raise ModelError(f"{path}: there is no such weights file.")
     if kind_of(path) not in {"hdf5", "keras"}:
-        raise ModelError(f"{path}: no file of weights: .h5, .weights.h5 or .keras.")
+        raise ModelError(f"{path}: this is not a weights file (.h5, .weights.h5 or .keras).")
     return path

@@ -28,7 +28,7 @@ def at_size(classifier: Classifier, request: ModelRequest, size: Size) -> Classi
         _refuse_further_pictures(classifier)
         return sized
     if request.named is None:
-        raise ModelError(f"{classifier.name}: its input is {own[0]}x{own[1]}; it cannot take {size[0]}x{size[1]}.")
+        raise ModelError(f"{classifier.name}: its input is {own[0]}x{own[1]}; it does not accept {size[0]}x{size[1]}.")
     network = build_named(request.named, request, size)
     _hand_over(classifier, network)
     return replace(sized, network=network)
@@ -46,7 +46,7 @@ def _refuse_further_pictures(classifier: Classifier) -> None:
     for other in classifier.other_inputs:
         if is_picture(other.shape) and not other.same:
             raise ModelError(
-                f"{classifier.name}: its input '{other.name}' is a picture too, whose size is not known then."
+                f"{classifier.name}: its input '{other.name}' takes an image too, whose size would be unknown."
             )
 
 
@@ -56,6 +56,6 @@ def _hand_over(classifier: Classifier, network: keras.Model) -> None:
     except ValueError as error:
         height, width, _ = classifier.input_shape
         raise ModelError(
-            f"{classifier.name}: its weights are for {height}x{width} pictures: a layer behind its last map has as "
-            "many weights as the map has cells."
+            f"{classifier.name}: its weights are for {height}x{width} images: the number of weights in a layer after "
+            "the last map depends on the size of the map."
         ) from error

@@ -50,7 +50,7 @@ class _NothingExecutable(pickle.Unpickler):
             return _view
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of weights")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weights file")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _device, count, view = pid
@@ -70,7 +70,7 @@ def read_state(file: BinaryIO) -> dict[str, NDArray[Any]]:
             outside of its storage.
     """
     if _load(file) != MAGIC or _load(file) != PROTOCOL:
-        raise pickle.UnpicklingError("not a PyTorch file of the old kind")
+        raise pickle.UnpicklingError("not a PyTorch file in the old format")
     _load(file)
     views: dict[str, _View] = _load(file)
     keys: list[str] = _load(file)
@@ -102,6 +102,6 @@ def _tensor(view: _View, storage: NDArray[Any]) -> NDArray[Any]:
     reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
     negative = view.offset < 0 or any(stride < 0 for stride in view.strides)
     if negative or (0 not in view.shape and view.offset + reach >= storage.size):
-        raise pickle.UnpicklingError("a tensor reaches outside of its storage")
+        raise pickle.UnpicklingError("a tensor exceeds its storage")
     strides = tuple(stride * storage.itemsize for stride in view.strides)
     return np.array(as_strided(storage[view.offset :], view.shape, strides))

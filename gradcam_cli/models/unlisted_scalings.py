@@ -35,7 +35,7 @@ UNLISTED: Mapping[str, Callable[[Pixels], Numbers]] = {
     "a range from 0 to 2": _affine(0, 127.5),
     "a range from -0.5 to 0.5": _affine(127.5, 255),
     "a range from -128 to 127": _affine(128, 1),
-    "pixels / 255 less their mean": _without_mean,
-    "pictures standardised one by one": _one_by_one,
+    "pixels / 255 minus their mean": _without_mean,
+    "each image standardised by itself": _one_by_one,
     "standardised pictures": _together,
 }

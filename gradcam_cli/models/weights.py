@@ -92,7 +92,7 @@ def _download(file: WeightsFile, path: Path, show: Callable[[str, int], Any]) ->
             if size and received != size:
                 raise ValueError(f"the connection ended after {received:,} of {size:,} bytes")
             if not _is_whole(temporary, file):
-                raise ValueError("what arrived does not have the published hash")
+                raise ValueError("the downloaded file does not have the published hash")
 
 
 def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: bool) -> str:
@@ -105,6 +105,6 @@ def _no_weights(model: NamedModel, path: Path, error: Exception, *, damaged: boo
     return (
         f"The ImageNet weights of {model.name} are not on this machine and cannot be downloaded ({reason}).\n"
         f"  Tried: {path} ({state}), {_of(model).url}\n"
-        f"  Put the file there yourself, or give it with `weights=FILE`.\n"
-        f"  Or use the model that needs no download: `model={LITE0}`"
+        f"  Put the file there, or give it with `weights=FILE`.\n"
+        f"  Or use the model without a download: `model={LITE0}`"
     )

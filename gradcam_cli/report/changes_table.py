@@ -10,7 +10,7 @@ from gradcam_cli.text import columns, counted, one_line
 ROWS = 20
 HEAD = ("IMAGE", "CLASS", "PROBABILITY", "CORRELATION", "RANK", "OVERLAP", "PEAK %", "AREA")
 NOTHING = "-"
-LEGEND = "* not the same class: the maps of both best classes are compared"
+LEGEND = "* the best class changed: the maps of the two best classes are compared"
 # The smallest changes that the digits of a row show.
 SHOWN = 0.0005
 SHOWN_SHIFT = 0.05

@@ -225,7 +225,7 @@ def side_of_run(run: Run, name: str) -> Side:
     side = side_of(run.records(), name)
     if not run.record.get("interrupted"):
         return side
-    return replace(side, remarks=(f"The {name} run was interrupted: not all of its images are there.", *side.remarks))
+    return replace(side, remarks=(f"The {name} run was interrupted: some of its images are missing.", *side.remarks))
 
 
 def side_of(records: Iterable[Mapping[str, Any]], name: str) -> Side:
@@ -248,7 +248,9 @@ def compare_sides(base: Side, new: Side, match: Match = "path") -> Comparison:
     unmapped = sum(change.map is None and change.base is not None for change in changes)
     remarks = [*base.remarks, *new.remarks]
     if unmapped:
-        remarks.append(f"{counted(unmapped, 'image')} without maps in the sidecars: explain them anew to compare maps.")
+        remarks.append(
+            f"{counted(unmapped, 'image')} without maps in the sidecars. To compare maps, explain these images again."
+        )
     failed_now = [now for key, now in after.items() if now.is_failed and not (key in before and before[key].is_failed)]
     return Comparison(
         base=base.facts,

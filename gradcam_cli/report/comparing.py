@@ -63,14 +63,14 @@ def compare(request: CompareRequest) -> Compared:
         EnvironmentStop: a file cannot be written.
     """
     if request.update and not request.snapshot:
-        raise UsageError("`update` accepts NEW as the snapshot: name it by `snapshot=FILE`.")
+        raise UsageError("`update` needs `snapshot=FILE`: the snapshot that is replaced.")
     if request.output:
         refuse_foreign(request.output / PAGE, PAGE_MARK)
     snapshot = read_snapshot(request.snapshot) if request.snapshot else None
     new = read_run(request.new)
     comparison = _comparison(request, new, snapshot)
     if not (comparison.in_common or request.update):
-        raise UsageError("Base and new run have no image in common: they cannot be compared. See `match`.")
+        raise UsageError("The runs have no image in common, so they cannot be compared. Try another `match`.")
     limits = merged(snapshot.tolerance if snapshot else (), request.fail_over)
     if request.update and request.snapshot:
         write_snapshot(request.snapshot, replace(snapshot_of(new), tolerance=limits))
@@ -88,5 +88,5 @@ def _comparison(request: CompareRequest, new: Run, snapshot: Snapshot | None) ->
     if snapshot:
         return compare_sides(snapshot.side(), side, request.match)
     if request.base is None:
-        raise UsageError("A run is compared with another one, `base`, or with a `snapshot`.")
+        raise UsageError("There is nothing to compare with. Give `base` or `snapshot`.")
     return compare_sides(side_of_run(read_run(request.base), "base"), side, request.match)

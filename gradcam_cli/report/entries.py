@@ -89,7 +89,8 @@ def entry_of(record: Record, relative: str) -> Entry:
         return Entry(record["input"]["path"], relative, record, classes)
     except NOT_WHOLE as error:
         raise UsageError(
-            f"{relative}.json: this sidecar is not whole ({first_line(error)}). Explain the image anew, or remove it."
+            f"{relative}.json: this sidecar is incomplete ({first_line(error)}). Explain the image again, or remove "
+            "the sidecar."
         ) from error
 
 

@@ -117,7 +117,7 @@ def state_of(record: Mapping[str, Any]) -> ImageState:
         image = record.get("input")
         path = image.get("path") if isinstance(image, Mapping) else None
         raise UsageError(
-            f"{path}: its record is not whole ({first_line(error)}). Explain the image anew, or remove its record."
+            f"{path}: its record is incomplete ({first_line(error)}). Explain the image again, or remove the record."
         ) from error
 
 
@@ -160,21 +160,21 @@ def _known(value: Any, read: Callable[[Any], Value]) -> Value | None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
 def _number(value: Any) -> float:
-    """Read a finite number; NaN, which JSON of others may hold, would never cross a limit."""
+    """Read a finite number; NaN, which JSON of other programs may hold, would never cross a limit."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 
 def _size(stored: Mapping[str, Any]) -> Size:
     width, height = (_number(stored[side]) for side in ("width", "height"))
     if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
-        raise ValueError(f"{width} x {height} is no size")
+        raise ValueError(f"{width} x {height} is not a size")
     return Size(int(width), int(height))
 
 
@@ -194,7 +194,7 @@ def fit_of(record: Mapping[str, Any], cells: Size) -> Fit:
     """Rebuild how the photograph of a sidecar was laid into the model's input, for a map of so many cells."""
     image, model = record["input"], record["model"]
     if model["fit"] not in FIT_MODES:
-        raise ValueError(f"{model['fit']!r} is no fit")
+        raise ValueError(f"{model['fit']!r} is not a fit")
     fit = plan_fit(_size(image), _size(model["input_size"]), model["fit"])
     geometry = model.get("geometry")
     if not geometry:

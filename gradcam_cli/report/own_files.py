@@ -38,5 +38,5 @@ def write_own(path: Path | Url, text: str, mark: str) -> None:
     except ImageError as error:
         foreign = error.reason not in {Reason.VANISHED, Reason.EMPTY}
     if foreign:
-        raise UsageError(f"{path} exists already, and this program did not write it. Choose another place.")
+        raise UsageError(f"{path} already exists, and this program did not write it. Choose another file.")
     tree_of(path.parent).write(path.name, text.encode("ascii"))

@@ -38,7 +38,7 @@ def filled(name: str, data: Mapping[str, Any], **values: Any) -> str:
     """Fill the template of this name with its style, its script, its data, and values of its own.
 
     Returns:
-        One HTML text without references to files of others.
+        One HTML text without references to files of other programs.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     style, script = _text(f"{name}.css"), _text(f"{name}.js")

@@ -58,7 +58,9 @@ def write_report(request: ReportRequest) -> Written:
     run = read_run(request.run)
     output = request.output or request.run / PAGE
     if not request.self_contained and type(request.run) is not type(output):
-        raise UsageError(f"{output}: a page cannot link the files of {request.run} from there: say `self_contained`.")
+        raise UsageError(
+            f"{output}: a page at this place cannot link to the files of {request.run}. Use `self_contained`."
+        )
     refuse_foreign(output)
     tree = tree_of(request.run)
     entries = sorted_entries(read_entries(tree), request.sort)
@@ -95,11 +97,13 @@ def refuse_foreign(path: Path | Url, mark: str = MARK) -> None:
         if error.reason in {Reason.VANISHED, Reason.EMPTY}:
             return
         if error.reason is not Reason.NOT_REGULAR:
-            raise UsageError(f"{path}: {error}. Name another file by `output`.") from error
+            raise UsageError(f"{path}: {error}. Choose another file with `output`.") from error
         # A device would be replaced by the page, and reading a pipe would never end.
         start = b""
     if start != mark.encode():
-        raise UsageError(f"{path} exists already, and this program did not write it. Name another file by `output`.")
+        raise UsageError(
+            f"{path} already exists, and this program did not write it. Choose another file with `output`."
+        )
 
 
 def _thumbnail_maker(
@@ -166,9 +170,11 @@ def _charts(entries: Sequence[Entry]) -> Iterator[Histogram | None]:
 
 def _notes(total: int, shown: int, missing: int) -> Iterator[str]:
     if shown < total:
-        yield f"Shows the first {counted(shown, 'image')} of {total}; summary, classes and clusters are those of all."
+        yield (
+            f"Shows the first {counted(shown, 'image')} of {total}; the summary, classes and clusters cover all images."
+        )
     if missing:
         yield (
-            f"{counted(missing, 'photograph')} not found at the place that run.json names: their overlays are shown "
-            "instead, with the colours of the run."
+            f"{counted(missing, 'photograph')} not found at the paths in run.json: their overlays are shown instead, "
+            "with the colours of the run."
         )

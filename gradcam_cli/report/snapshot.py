@@ -102,7 +102,7 @@ def snapshot_of(run: Run, tolerance: Iterable[ChangeLimit] = ()) -> Snapshot:
     records = sorted((_kept(record) for record in run.records()), key=lambda record: str(record["input"]["path"]))
     classes = [record["classes"][0] for record in records if record["classes"]]
     if not classes:
-        raise UsageError(f"{run.folder}: no image was explained, so there is nothing to keep.")
+        raise UsageError(f"{run.folder}: no image was explained, so there is nothing to write.")
     with_probability = any(each["probability"] is not None for each in classes)
     usual = (*TOLERANCE, OF_PROBABILITIES) if with_probability else TOLERANCE
     return Snapshot(tuple(records), merged(usual, tolerance))
@@ -136,7 +136,7 @@ def _kept(record: Record) -> Record:
     state = state_of(record)
     best = [] if state.best is None else [record["classes"][state.classes.index(state.best)]]
     if any(not entry.get("heat") for entry in best):
-        raise UsageError(f"{state.path}: its sidecar has no map. Explain the image anew.")
+        raise UsageError(f"{state.path}: its sidecar has no map. Explain the image again.")
     return {
         "input": {name: record["input"][name] for name in INPUT_FIELDS},
         "status": record["status"],
@@ -169,16 +169,16 @@ def read_snapshot(path: Path | Url) -> Snapshot:
     except ImageError as error:
         raise UsageError(f"{path}: the snapshot cannot be read: {error}.") from error
     if stored is None:
-        raise UsageError(f"{path} is no snapshot of this program.")
+        raise UsageError(f"{path} is not a snapshot of this program.")
     if stored[SNAPSHOT_MARK] != VERSION:
         raise UsageError(
-            f"{path} is a snapshot of version {stored[SNAPSHOT_MARK]}, and this program reads version {VERSION}."
+            f"{path} is a snapshot of version {stored[SNAPSHOT_MARK]}, but this program reads version {VERSION}."
         )
     try:
         records = tuple(_record(image, stored["explained_with"]) for image in stored["images"])
         tolerance = tuple(change_limit(f"{name}={value}", "tolerance") for name, value in stored["tolerance"].items())
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is no whole snapshot: {type(error).__name__} at {error}.") from error
+        raise UsageError(f"{path} is an incomplete snapshot: {type(error).__name__} at {error}.") from error
     return Snapshot(records, tolerance)
 
 

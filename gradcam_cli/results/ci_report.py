@@ -87,7 +87,7 @@ def check_writable(path: Path) -> None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise EnvironmentStop(f"{path}: cannot be written: {error.strerror}.") from error
+        raise EnvironmentStop(f"{path}: the file cannot be written: {error.strerror}.") from error
 
 
 def write_junit(path: Path, report: CiReport, seconds: float) -> None:
@@ -113,7 +113,7 @@ def _write(path: Path, data: bytes) -> None:
         with atomically(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise EnvironmentStop(f"{path}: cannot be written: {error.strerror}.") from error
+        raise EnvironmentStop(f"{path}: the file cannot be written: {error.strerror}.") from error
 
 
 def _worst_first(gates: Iterable[Case]) -> list[Case]:

@@ -74,6 +74,6 @@ class FolderLock:
 
 def in_use(root: Path | Url, shard: Shard | None, why: str = "") -> UsageError:
     """Give the error of a run, or of a shard, whose folder another run has; `why` tells how that is known."""
-    who = f"another run of shard {shard}, or a run of all," if shard else "another run"
+    who = f"another run of shard {shard}, or of all shards," if shard else "another run"
     reason = f" ({why})" if why else ""
-    return UsageError(f"{root}: {who} is writing there{reason}. Wait for it, or choose another.")
+    return UsageError(f"{root}: {who} is writing to this folder{reason}. Wait for it, or choose another folder.")

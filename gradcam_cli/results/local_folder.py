@@ -56,7 +56,7 @@ class LocalFolder(OutputFolder):
     def _refuse_foreign_manifest(self) -> None:
         path = self.root / manifest_name(self.shard)
         if os.path.lexists(path) and not (path.is_file() and is_made_of_runs(path.read_bytes())):
-            raise UsageError(f"{path} exists already, and this program did not write it. Choose another folder.")
+            raise UsageError(f"{path} already exists, and this program did not write it. Choose another folder.")
 
     def close(self) -> None:
         """See `RunFolder`: no file stays open."""

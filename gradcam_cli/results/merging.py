@@ -73,7 +73,10 @@ def merge_runs(
         stack.enter_context(folder.held())
         before = run_record_in(tree_of(target))
         if before and before["options_sha256"] != parts[0].record["options_sha256"]:
-            note(f"{target}: an earlier run there had other options. Only its results of other images stay.")
+            note(
+                f"{target}: an earlier run in this folder had other options. Its results of the same images "
+                "are replaced."
+            )
         if isinstance(folder, PackedFolder):
             folder.adopt((part.packed, set(part.places)) for part in parts if part.packed)
         else:
@@ -122,13 +125,13 @@ def _distinct(folders: Iterable[StrPath]) -> list[Tree]:
         if not any(_same(root, other.root) for other in trees):
             trees.append(existing(root))
     if not trees:
-        raise UsageError("Name the output folders of the shards, or the one that all wrote to.")
+        raise UsageError("Name the output folders of the shards, or the one output folder of all shards.")
     return trees
 
 
 def _only(trees: Sequence[Tree]) -> Path | Url:
     if len(trees) > 1:
-        raise UsageError("Shards in several folders are brought into one: name it by `output`.")
+        raise UsageError("The shards are in several folders. Name the folder of the merged run with `output`.")
     return trees[0].root
 
 
@@ -141,7 +144,9 @@ def _same(one: Path | Url, other: Path | Url) -> bool:
 def _refuse_nested(roots: Sequence[Path | Url], target: Path | Url) -> None:
     for root in roots:
         if _contains(root, target) or _contains(target, root):
-            raise UsageError(f"{target} and {root} lie in one another: name another folder by `output`.")
+            raise UsageError(
+                f"{target} and {root}: one of these folders is inside the other. Choose another folder with `output`."
+            )
 
 
 def _contains(outer: Path | Url, inner: Path | Url) -> bool:

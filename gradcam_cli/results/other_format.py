@@ -23,7 +23,7 @@ class Holding(Protocol):
         """The folder itself."""
 
     def sidecars(self) -> Iterator[str]:
-        """Give the places of all sidecars that are files."""
+        """Give the places of all sidecars as single files."""
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run."""
@@ -43,11 +43,10 @@ def refuse_other_format(folder: Holding, names: Iterable[str], packing: Packing 
         return
     if folder.shard and any(not part.owner for part in parts):
         raise UsageError(
-            f"{folder.root}: it has a run that was not divided into shards. Explain all images there, or choose "
-            "another folder."
+            f"{folder.root}: this folder has a run without shards. Explain all images in it, or choose another folder."
         )
     if not parts and (_has_files(folder) or next(folder.sidecars(), None) is not None):
-        _refuse(folder, "sidecars that are files")
+        _refuse(folder, "sidecars as single files")
 
 
 def _has_files(folder: Holding) -> bool:
@@ -56,4 +55,4 @@ def _has_files(folder: Holding) -> bool:
 
 
 def _refuse(folder: Holding, what: str) -> None:
-    raise UsageError(f"{folder.root}: it has {what}. Choose another folder, or the `format` that is there.")
+    raise UsageError(f"{folder.root}: this folder has {what}. Choose another folder, or the `format` of this folder.")

@@ -35,8 +35,8 @@ _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
 # The file of a shard's lock, which a shard that was killed has left.
 _LOCK = re.compile(rf"\.gradcam-\d+-of-\d+{re.escape(LOCK_SUFFIX)}")
-NOT_ALLOWED = "the file system does not allow the names of its outputs"
-TOO_LONG = "the names of its outputs are longer than the file system allows"
+NOT_ALLOWED = "the file system does not allow the names of its output files"
+TOO_LONG = "the names of its output files are longer than the file system allows"
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,9 @@ class OutputFolder:
             other = seen.setdefault(unicodedata.normalize("NFC", source.relative).casefold(), source)
             if other.relative != source.relative:
                 raise UsageError(
-                    f"{other.path} and {source.path} would replace each other in {self.root}, where upper and "
-                    "lower case are one name: rename one of them, or choose a folder on another file system."
+                    f"{other.path} and {source.path} would replace each other in {self.root}, because its file "
+                    "system ignores upper and lower case. "
+                    "Rename one of them, or choose a folder on another file system."
                 )
 
     def check_identity(self) -> None:
@@ -150,9 +151,11 @@ class OutputFolder:
         try:
             found = self.root.stat()
         except OSError as error:
-            raise EnvironmentStop(f"{self.root}: the output folder is gone: {error.strerror}. {STAYS}") from error
+            raise EnvironmentStop(
+                f"{self.root}: the output folder no longer exists: {error.strerror}. {STAYS}"
+            ) from error
         if self._identity not in {None, (found.st_dev, found.st_ino)}:
-            raise EnvironmentStop(f"{self.root}: another folder has taken the place of the output folder. {STAYS}")
+            raise EnvironmentStop(f"{self.root}: the output folder was replaced by another folder. {STAYS}")
 
     def release(self) -> None:
         """Let another run have the folder; the end of the process does so as well."""
@@ -233,7 +236,7 @@ class OutputFolder:
         try:
             file = temporary.open("x", encoding="ascii", newline="\n")
         except OSError as error:
-            raise EnvironmentStop(f"{self.root / name}: cannot be written: {error.strerror}.") from error
+            raise EnvironmentStop(f"{self.root / name}: the file cannot be written: {error.strerror}.") from error
         try:
             with file:
                 yield file
@@ -245,7 +248,7 @@ class OutputFolder:
         try:
             temporary.replace(self.root / name)
         except OSError as error:
-            raise EnvironmentStop(f"{self.root / name}: cannot be written: {error.strerror}.") from error
+            raise EnvironmentStop(f"{self.root / name}: the file cannot be written: {error.strerror}.") from error
 
     def _folder_of(self, source: Source) -> Path:
         self.check_identity()
@@ -262,7 +265,9 @@ class OutputFolder:
             raise translated(error, folder) from error
         real = os.path.realpath(folder)
         if os.path.commonpath([real, self._real_root]) != self._real_root:
-            raise ImageError(Reason.OUTPUT_NOT_OURS, "its folder leads out of the output folder by a symbolic link")
+            raise ImageError(
+                Reason.OUTPUT_NOT_OURS, "its folder is a symbolic link that points outside the output folder"
+            )
         with self._making:
             if folder not in self._made:
                 self._sweep(folder)
@@ -345,9 +350,9 @@ def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
             return b""
         if error.reason is Reason.NAME_TOO_LONG:
             raise ImageError(error.reason, TOO_LONG) from error
-        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} exists already, and {error}") from error
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} already exists, and {error}") from error
     if not ours(data):
-        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} exists already, and this program did not write it")
+        raise ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} already exists, and this program did not write it")
     return data
 
 
@@ -373,10 +378,10 @@ def translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
     if error.errno == errno.EINVAL:
         return ImageError(Reason.NAME_REFUSED, NOT_ALLOWED)
     if error.errno in _IN_THE_WAY:
-        return ImageError(Reason.OUTPUT_NOT_OURS, f"something else stands where {path.name} should be")
+        return ImageError(Reason.OUTPUT_NOT_OURS, f"{path.name} cannot be written because another object has this name")
     if error.errno in _STOPS:
         return EnvironmentStop(f"{path}: {error.strerror}. {STAYS}")
-    return EnvironmentStop(f"{path}: cannot be written: {error.strerror}.")
+    return EnvironmentStop(f"{path}: the file cannot be written: {error.strerror}.")
 
 
 class StreamSink:

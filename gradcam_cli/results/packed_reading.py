@@ -41,7 +41,7 @@ def packed_records(place: PartPlace, root: str) -> Iterator[tuple[str, Record]]:
                 for path, name, entry in heapq.merge(*(_sorted(parts, each) for each in group)):
                     yield path, parts.sidecar(name, entry)
         except ImageError as error:
-            raise UsageError(f"{as_text(root)}: {error}. Explain its images anew, or remove it.") from error
+            raise UsageError(f"{as_text(root)}: {error}. Explain its images again, or remove the file.") from error
 
 
 def _sorted(parts: Parts, name: PartName) -> Iterator[Listed]:

@@ -104,7 +104,7 @@ def member_of(place: str, name: str) -> str:
     for kind, suffix in _KINDS.items():
         if tail.endswith(suffix):
             return f"{key_of(place)}{tail.removesuffix(suffix)}.{kind}"
-    raise ValueError(f"{name} is no file of {place}")
+    raise ValueError(f"{name} is not a file of {place}")
 
 
 def sidecar_member(place: str) -> str:
@@ -127,7 +127,7 @@ def split_member(member: str) -> tuple[str, str]:
         return key, tail
     number, _, kind = tail.rpartition(".")
     if kind not in _KINDS:
-        raise ValueError(f"{member} is no overlay, map or sidecar")
+        raise ValueError(f"{member} is not an overlay, a map or a sidecar")
     image = place_of(key).rpartition("/")[2]
     return key, f"{image}{'.' if number else ''}{number}{_KINDS[kind]}"
 

@@ -183,7 +183,7 @@ class Parts:
         with self._lock:
             data = self._open(name).bytes_at(found.at, found.size)
         if len(data) != found.size:
-            raise ImageError(Reason.UNREADABLE, f"{name} is cut off")
+            raise ImageError(Reason.UNREADABLE, f"{name} is truncated")
         return data
 
     def entries(self, name: PartName) -> Iterator[PartEntry]:

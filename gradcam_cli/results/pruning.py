@@ -60,7 +60,7 @@ def prune_parts(tree: Tree, top: str, places: Iterable[str]) -> int:
                 listed = [each for part in manifest["parts"] for each in _renewed(parts, part, written)]
                 tree.write(name, to_json(counted_manifest(listed)).encode("ascii"))
         except ImageError as error:
-            raise UsageError(f"{tree.root}: {error}. Explain its images anew, or remove it.") from error
+            raise UsageError(f"{tree.root}: {error}. Explain its images again, or remove the file.") from error
     return len(gone)
 
 

@@ -62,8 +62,8 @@ def read_run(folder: str | os.PathLike[str] | Url) -> Run:
     tree = tree_of(root)
     record = run_record_in(tree)
     if record is None and any(shard_of_record(name) for name in tree.top_names()):
-        raise UsageError(f"{root}: there are shards of a run. Merge them: gradcam-cli merge RUN...")
+        raise UsageError(f"{root}: this folder has shards of a run. Merge them first: gradcam-cli merge RUN...")
     if record is None:
-        raise UsageError(f"{root}: there is no run.json of this program. Name the output folder of a run.")
+        raise UsageError(f"{root}: this folder has no run.json of this program. Name the output folder of a run.")
     counts = record["counts"]
     return Run(root, counts, int(bool(counts["failed"])), record)

@@ -98,7 +98,7 @@ class RunFolder(Protocol):
         """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed.
 
         Raises:
-            ImageError: this image's names cannot be written, or a file of others has one of these names.
+            ImageError: this image's names cannot be written, or a file of other programs has one of these names.
             EnvironmentStop: nothing can be written any more.
         """
 

@@ -92,7 +92,7 @@ class Runs:
         local = [name for name in names if not is_url(name)]
         missing = [name for name in local if not os.path.lexists(name)]
         if STDIN in names or given.get("list") or not names:
-            self._unverified(top, "its inputs came from stdin or a list, or run.json does not name them")
+            self._unverified(top, "its inputs came from stdin or a list, or run.json does not contain their paths")
             return None
         if missing:
             self._unverified(top, f"{', '.join(missing)} cannot be found from this folder")
@@ -105,7 +105,7 @@ class Runs:
         return Places(folders, files, tuple(stored))
 
     def _unverified(self, top: str, why: str) -> None:
-        remark = f"{top or '.'}: {why}: not verified whether the inputs still exist"
+        remark = f"{top or '.'}: {why}: not checked whether the inputs still exist"
         if remark not in self.remarks:
             self.remarks.append(remark)
 

@@ -65,7 +65,7 @@ class ShardPart:
             found = self.packed.find(place)
             record = self.packed.sidecar(*found) if found else None
         if record is None:
-            raise UsageError(f"{self.folder / name} was removed while the shards were merged.")
+            raise UsageError(f"{self.folder / name} was removed during the merge.")
         return record
 
 
@@ -97,7 +97,7 @@ def _refuse_damaged(path: Path | Url, record: Record, shard: Shard) -> None:
         and isinstance(record.get("left_out"), dict)
     )
     if not whole or record.get("shard") != shard.as_record():
-        raise UsageError(f"{path}: this is not the record that shard {shard} has written. Run the shard again.")
+        raise UsageError(f"{path}: this is not the record of shard {shard}. Run the shard again.")
 
 
 def parts_in(trees: Sequence[Tree]) -> list[ShardPart]:
@@ -121,8 +121,8 @@ def _found_in(tree: Tree) -> list[ShardPart]:
     parts = list(records_of_shards(tree))
     if not parts:
         raise UsageError(
-            f"{tree.root}: there is no run.K-of-N.json, which the run of a shard writes at its end. Name the output "
-            "folders of `shard=K/N`."
+            f"{tree.root}: there is no run.K-of-N.json, which each shard writes at its end. Name the output folders of "
+            "`shard=K/N`."
         )
     return parts
 
@@ -146,8 +146,7 @@ def _refuse_several_counts(parts: Sequence[ShardPart]) -> None:
     last, first = parts[-1], parts[0]
     if first.shard.count != last.shard.count:
         raise UsageError(
-            f"{first.path} and {last.path}: a run has one number of shards. Remove the record of those that do not "
-            "count."
+            f"{first.path} and {last.path}: the two records have different numbers of shards. Remove the wrong record."
         )
 
 
@@ -169,10 +168,10 @@ def _facts(part: ShardPart) -> Mapping[str, Any]:
 
 
 def _refuse(first: ShardPart, other: ShardPart, found: Iterable[str]) -> None:
-    named = "; ".join(list(found)[:MOST_CHANGES]) or "the model, its layer or its weights differ"
+    named = "; ".join(list(found)[:MOST_CHANGES]) or "the model, its layer or its weights are different"
     raise UsageError(
-        f"{other.path} has other options than {first.path} ({named}). Explain the shards with the same options, and "
-        "`engine`."
+        f"{other.path} has other options than {first.path} ({named}). Explain all shards with the same options and the "
+        "same `engine`."
     )
 
 
@@ -211,7 +210,7 @@ def _find_images(parts: Sequence[ShardPart]) -> None:
         if there < done:
             raise UsageError(
                 f"{part.path} counts {counted(done, 'explained image')}, but {counted(there, 'sidecar')} can be found "
-                "there. Was the folder copied whole?"
+                "in this folder. Copy the whole folder."
             )
 
 
@@ -259,7 +258,7 @@ def _refuse_missing_parts(part: ShardPart) -> None:
     for _, manifest in manifests_in(part.tree, [manifest_name(part.shard)]):
         lost = next((each["name"] for each in manifest["parts"] if sizes.get(each["name"]) != each.get("bytes")), None)
         if lost is not None:
-            raise UsageError(f"{part.folder}: {lost} is not there as its manifest says. Was the folder copied whole?")
+            raise UsageError(f"{part.folder}: {lost} is missing or different from its manifest. Copy the whole folder.")
 
 
 def _places(tree: Tree) -> Iterator[str]:
@@ -285,7 +284,7 @@ def _belongs(sidecar: Record, place: str, run: Record) -> bool:
 
 
 def _refuse_missing(tree: Tree, place: str, sidecar: Record) -> None:
-    """Refuse a sidecar whose files are missing or have another size, or that names files of others."""
+    """Refuse a sidecar whose files are missing or have another size, or that names files of other programs."""
     path = tree.root / f"{place}{SIDECAR_SUFFIX}"
     folder, slash, image = place.rpartition("/")
     try:
@@ -296,11 +295,15 @@ def _refuse_missing(tree: Tree, place: str, sidecar: Record) -> None:
                 raise UsageError(f"{path}: {file['name']} is not a file of this image. Remove this sidecar.")
             size = tree.size(folder + slash + name)
             if size is None:
-                raise UsageError(f"{path}: a file of this sidecar is missing. Run gradcam-cli verify there.")
+                raise UsageError(f"{path}: a file of this sidecar is missing. Run gradcam-cli verify on this folder.")
             if size != file["bytes"]:
-                raise UsageError(f"{path}: {file['name']} is not as its sidecar says. Run gradcam-cli verify there.")
+                raise UsageError(
+                    f"{path}: {file['name']} is different from its sidecar. Run gradcam-cli verify on this folder."
+                )
     except (OSError, LookupError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: a file of this sidecar is missing. Run gradcam-cli verify there.") from error
+        raise UsageError(
+            f"{path}: a file of this sidecar is missing. Run gradcam-cli verify on this folder."
+        ) from error
 
 
 def _without_copies(parts: Sequence[ShardPart]) -> list[ShardPart]:
@@ -311,7 +314,7 @@ def _without_copies(parts: Sequence[ShardPart]) -> list[ShardPart]:
         if first is not part and (place := _first_difference(first, part)) is not None:
             raise UsageError(
                 f"{first.folder} and {part.folder} hold different results of shard {part.shard}: {as_text(place)!r} "
-                "is the first. Name one of these folders."
+                "is the first. Name only one of these folders."
             )
     return list(kept.values())
 

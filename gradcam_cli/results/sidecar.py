@@ -300,7 +300,7 @@ def name_on_disk(record: Record, name: str) -> str:
     """
     real = from_text(name, escaped="path_b64" in record["input"])
     if "/" in real or os.sep in real or "\0" in real or real in {"", ".", ".."}:
-        raise ValueError(f"{name} is not beside its sidecar")
+        raise ValueError(f"{name} is not in the folder of its sidecar")
     return real
 
 

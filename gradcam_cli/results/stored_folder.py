@@ -30,7 +30,7 @@ from gradcam_cli.urls import Url
 CALLS_AT_ONCE: Final = 16
 LOCKS: Final = f"{FOLDER}/"
 BEST_EFFORT: Final = (
-    "this store puts an object also where there is one of its name: two runs that begin at the same time may both write"
+    "this store cannot refuse to overwrite an object, so two runs that start at the same time may both write"
 )
 
 
@@ -190,7 +190,7 @@ class StoredFolder:
     def _refuse_foreign_manifest(self) -> None:
         name = manifest_name(self.shard)
         if name in self._sizes and not is_made_of_runs(self._store.read((self.root / name).text)):
-            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} exists already, and this program did not write it")
+            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} already exists, and this program did not write it")
 
     @property
     def _sizes(self) -> "Sizes":
@@ -225,7 +225,7 @@ class StoredFolder:
             return b""
         data = b"" if size > SIDECAR_LIMITS.max_file_bytes else self._store.read((self.root / place).text)
         if not data or not ours(data):
-            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} exists already, and this program did not write it")
+            raise ImageError(Reason.OUTPUT_NOT_OURS, f"{name} already exists, and this program did not write it")
         return data
 
     def _put(self, place: str, data: bytes) -> None:

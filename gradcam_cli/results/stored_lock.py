@@ -87,7 +87,9 @@ class StoredLock:
             EnvironmentStop: another run has taken it, or it could not be renewed in time.
         """
         if self._lost or time.time() > self._expires:
-            raise EnvironmentStop(f"{self._root}: this run lost its lock: the store, or this machine, did not answer.")
+            raise EnvironmentStop(
+                f"{self._root}: this run lost its lock, because the store or this machine did not respond in time."
+            )
 
     def release(self) -> None:
         """Let another run write there."""
@@ -106,7 +108,7 @@ class StoredLock:
         # A store without the condition may have let two runs put it, and a call that was repeated may be our own.
         if self._store.read(url) == content:
             return
-        why = "it took the lock at the same time" if put else "it took the lock first"
+        why = "the other run took the lock at the same time" if put else "the other run took the lock first"
         raise in_use(self._root, self._shard, why)
 
     def _refuse_held(self, locks: list[_Lock]) -> None:
@@ -117,7 +119,10 @@ class StoredLock:
             self._store.remove(self._url)
             self._url = ""
         until = time.strftime("%H:%M:%S UTC", time.gmtime(held.expires))
-        why = f"its lock holds until {until}, unless that run renews it; the lock of a killed run expires then"
+        why = (
+            f"its lock is valid until {until}, unless the other run renews it; the lock of a killed run "
+            "expires at that time"
+        )
         raise in_use(self._root, self._shard, why)
 
     def _content(self) -> bytes:

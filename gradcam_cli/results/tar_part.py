@@ -73,7 +73,7 @@ class TarPart:
         record = self._sidecar(member.at, member.size)
         named = {name_on_disk(record, file["name"]) for file in record["files"]}
         if key_of(place_in(record)) != key or not files.keys() <= named:
-            raise TarError(f"the sidecar of {key} is that of another image")
+            raise TarError(f"the sidecar of {key} belongs to another image")
         return entry_of(record, member.at, member.size, files.values())
 
     def sidecar(self, entry: PartEntry) -> Record:
@@ -92,7 +92,7 @@ class TarPart:
             raise TarError("a sidecar is too large")
         record = parsed(self.bytes_at(at, size))
         if not is_record(record):
-            raise TarError("a member is no sidecar of this program")
+            raise TarError("a member is not a sidecar of this program")
         return dict(record)
 
     def bytes_at(self, at: int, size: int) -> bytes:

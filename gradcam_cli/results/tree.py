@@ -147,7 +147,7 @@ class LocalTree:
             with atomically(path) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
-            raise EnvironmentStop(f"{path}: cannot be written: {error.strerror}.") from error
+            raise EnvironmentStop(f"{path}: the file cannot be written: {error.strerror}.") from error
 
     def remove(self, name: str) -> None:
         """Remove a file."""
@@ -314,7 +314,7 @@ def existing(place: Path | Url) -> Tree:
     """
     tree = tree_of(place)
     if not tree.exists:
-        what = "there is no object below it" if isinstance(place, Url) else "there is no such folder"
+        what = "there is no object below this name" if isinstance(place, Url) else "there is no such folder"
         raise UsageError(f"{place}: {what}.")
     return tree
 

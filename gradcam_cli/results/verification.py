@@ -89,7 +89,7 @@ class Findings:
 
     def verdict(self) -> str:
         """The findings in one line."""
-        others = f", {counted(self.foreign, 'JSON file')} of others" if self.foreign else ""
+        others = f", {counted(self.foreign, 'JSON file')} of other programs" if self.foreign else ""
         problems = counted(len(self.problems), "problem") if self.problems else "no problems"
         pruned = f"; {counted(self.pruned, 'sidecar')} removed" if self.pruned else ""
         return f"{counted(self.sidecars, 'sidecar')}, {counted(self.files, 'file')}{others}: {problems}{pruned}"
@@ -144,9 +144,9 @@ def _verified(tree: Tree, inputs: tuple[str, ...]) -> Findings:
     for relative in found:
         name = relative.rsplit("/", 1)[-1]
         if is_left_behind(name):
-            _blame(findings, relative, "left by a run that was killed; the next run removes it")
+            _blame(findings, relative, "temporary file of a killed run; the next run removes it")
         elif name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX)) and relative not in named:
-            _blame(findings, relative, "no sidecar names it")
+            _blame(findings, relative, "no sidecar contains this name")
     return findings
 
 
@@ -156,13 +156,13 @@ def _prune(tree: Tree, findings: Findings) -> int:
         removed = prune_files(tree, findings.gone)
         return removed + sum(prune_parts(tree, top, places) for top, places in findings.gone_in_parts.items())
     except OSError as error:
-        raise EnvironmentStop(f"{tree.root}: an output cannot be removed: {error.strerror}.") from error
+        raise EnvironmentStop(f"{tree.root}: a result cannot be removed: {error.strerror}.") from error
 
 
 def _validation(findings: Findings) -> Validation:
     """Give what finds the first error of a record by its schema; without jsonschema, only its main fields count."""
     if find_spec("jsonschema") is None:
-        findings.unchecked.append("jsonschema is not installed: only the main fields of the sidecars were verified")
+        findings.unchecked.append("jsonschema is not installed, so only the main fields of the sidecars were checked")
         return _main_fields
     import jsonschema
 
@@ -207,7 +207,7 @@ def _verify_json(tree: Tree, relative: str, runs: Runs, first_error: Validation,
         findings.foreign += not is_made_of_runs(data)
         return set()
     if is_damaged_sidecar(data):
-        _blame(findings, relative, "damaged: the sidecar is empty or cut off")
+        _blame(findings, relative, "damaged: the sidecar is empty or truncated")
         return set()
     record = parsed(data)
     if _sums_up(record) or not _verify_sidecar(relative, record, runs, first_error, findings):
@@ -240,11 +240,11 @@ def _verify_parts(
             try:
                 is_listed = listed.pop(str(name), None) == parts.hash(name)
                 if not is_listed:
-                    _blame(findings, f"{top}{name}", "no manifest lists it with its contents")
+                    _blame(findings, f"{top}{name}", "no manifest lists it with this content")
                 for entry in parts.scanned(name):
                     relative = f"{top}{entry.place}{SIDECAR_SUFFIX}"
                     if entry.place in seen:
-                        _blame(findings, relative, f"{name} has it, and another part file as well")
+                        _blame(findings, relative, f"{name} and another part file both contain it")
                     seen.add(entry.place)
                     own = Findings()
                     _verify_entry(relative, parts, name, entry, runs, first_error, own)
@@ -255,7 +255,7 @@ def _verify_parts(
             except (ImageError, UsageError) as error:
                 _blame(findings, f"{top}{name}", str(error))
         for missing in sorted(listed):
-            _blame(findings, f"{top}{missing}", "the manifest lists it, and it is missing")
+            _blame(findings, f"{top}{missing}", "the manifest lists it, but it is missing")
 
 
 def _verify_entry(
@@ -287,7 +287,7 @@ def _verify_bytes(path: str, data: bytes, file: Record, findings: Findings) -> N
         ImageError, ValueError, EOFError: they cannot be decoded.
     """
     if sha256(data) != file["sha256"]:
-        _blame(findings, path, "its contents are not those its sidecar tells of")
+        _blame(findings, path, "its content is different from the hash in its sidecar")
     elif path.endswith(OVERLAY_SUFFIX):
         decode(data, LIMITS)
     elif path.endswith(MAP_SUFFIX):
@@ -313,14 +313,14 @@ def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -
         _blame(findings, relative, f"it is the sidecar of {record['input']['path']}")
         return
     if runs.has_other_options(relative, record):
-        _blame(findings, relative, f"its options differ from those in {RUN_RECORD}: an earlier run made it")
+        _blame(findings, relative, f"its options differ from those in {RUN_RECORD}: it is from an earlier run")
     presence = runs.look_for_input(relative, record)
     if presence is Presence.GONE:
         findings.gone.append(relative)
-        _blame(findings, relative, "its input is gone")
+        _blame(findings, relative, "its input no longer exists")
     elif presence is Presence.UNKNOWN:
         # Nothing is removed because of a folder without permission.
-        _blame(findings, relative, "its input cannot be looked for: the folder of the input cannot be searched")
+        _blame(findings, relative, "its input cannot be checked: the folder of the input cannot be read")
 
 
 def _sums_up(record: Record) -> bool:

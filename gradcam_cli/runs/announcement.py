@@ -8,7 +8,7 @@ from gradcam_cli.settings import FitChoice, RunSettings
 
 DEFAULT_FIT = RunSettings().fit
 APPROXIMATE = (
-    "what follows the layer is not piecewise linear: the closed form of {method} is an approximation there "
+    "the layers after the target layer are not piecewise linear, so the closed form of {method} is an approximation "
     "(see docs/choosing-a-method.md)"
 )
 
@@ -28,7 +28,7 @@ def announcement(model: OpenedModel, name: str, fit: FitChoice, method: str | No
             f"gradcam-cli check-preprocess {name} PHOTOS `truth_from_folders`"
         )
     if card.fit != DEFAULT_FIT and fit == "auto":
-        yield f"fit '{card.fit}', as the tool that made the model does (change it with `fit`)"
+        yield f"fit '{card.fit}', as in the tool that made the model (change it with `fit`)"
     yield from _about_output(card)
     yield from (*model.notes, *card.layer_notes)
     yield from (f"warning: {warning}" for warning in model.warnings)
@@ -39,12 +39,12 @@ def announcement(model: OpenedModel, name: str, fit: FitChoice, method: str | No
 def _about_output(card: ModelCard) -> Iterator[str]:
     """What a person has to know of the output before reading its numbers."""
     if card.output_assumed:
-        yield f"what the output means is {card.output_reason}. Say it with `output_kind`."
+        yield f"the kind of the output is {card.output_reason}. Set it with `output_kind`."
     if card.output_kind in {"value", "score"}:
-        yield f"the output is {card.output_reason}: there are no probabilities, and the map explains its increase"
+        yield f"the output is {card.output_reason}: it has no probabilities, and the map explains what increases it"
     if card.output_kind == "probabilities":
-        yield f"the output is probabilities: {card.output_reason}"
+        yield f"the output contains probabilities: {card.output_reason}"
     if "softmax of one number" in card.output_reason:
-        yield "a softmax over one number ends this model: every probability is 1. Was a sigmoid meant?"
+        yield "the model ends with a softmax of one number, so every probability is 1. A sigmoid was probably intended"
     if card.output_reason == "softmax of a softmax":
-        yield "a softmax of a softmax ends this model, which makes its probabilities nearly equal"
+        yield "the model ends with a softmax of a softmax, so its probabilities are nearly equal"

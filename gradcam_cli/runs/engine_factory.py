@@ -126,8 +126,8 @@ def _unwritable(labels: Labels, lettering: Lettering, font: Path | None) -> str 
     where = f"{font} does not have" if font else "no installed font has"
     other = "Give another `font`." if font else f"Give a `font`, or install fonts: {install_hint('fonts')}"
     return (
-        f"captions: {where} all characters of {counted(len(names), 'label')}, such as '{names[0]}': their captions say "
-        f"the index of the class instead. {other}"
+        f"captions: {where} all characters of {counted(len(names), 'label')}, such as '{names[0]}': their captions "
+        f"show the index of the class instead. {other}"
     )
 
 

@@ -66,7 +66,7 @@ def run_explain(
     Raises:
         UsageError: the request cannot be served: no pictures, an output folder that is in use or cannot be written.
         ModelError: the model is refused, cannot be loaded, or has no such layer or class.
-        EnvironmentStop: the machine stopped the run. What was finished stays valid.
+        EnvironmentStop: the machine stopped the run. Finished results stay valid.
         KeyboardInterrupt: the run was interrupted, after `run.json` was written. The same request goes on from there.
     """
     observer, engines = observer or RunObserver(), engines or Engines()
@@ -137,7 +137,7 @@ class Preview:
     def unlisted(self) -> list[str]:
         """One line for each folder that cannot be listed."""
         folders = [(source.path, source.errno) for source in self.left if source.errno is not None]
-        return [f"{path!r}: a folder that cannot be listed: {os.strerror(errno)}" for path, errno in folders]
+        return [f"{path!r}: the folder cannot be listed: {os.strerror(errno)}" for path, errno in folders]
 
     def summary(self) -> str:
         """The preview in one line."""
@@ -296,8 +296,10 @@ def _note_replacement(
         sidecars = f"{counted(found.replaced, 'sidecar')} of an earlier run with other options"
         observer.note(f"{folder.root}: {sidecars} will be replaced.")
         return
-    changes = "; ".join(found.changes[:MOST_CHANGES]) or "the model, its layer, fit, preprocessing or versions differ"
-    observer.note(f"{folder.root}: an earlier run there had other options ({changes}).")
+    changes = (
+        "; ".join(found.changes[:MOST_CHANGES]) or "the model, its layer, fit, preprocessing or versions are different"
+    )
+    observer.note(f"{folder.root}: an earlier run in this folder had other options ({changes}).")
     stays = f"; {counted(found.others, 'other')} stay as they are" if found.others else ""
     observer.note(f"{folder.root}: {counted(found.replaced, 'sidecar')} will be replaced{stays}.")
 
@@ -306,7 +308,7 @@ def _shard(request: ExplainRequest) -> Shard | None:
     shard = shard_of(request.shard)
     if shard and request.resume == "retry-failed":
         # Its record would count only what was tried again, and a merged run would count too few images.
-        raise UsageError("A `shard` tries failed images again anyway: leave `retry_failed` out.")
+        raise UsageError("`retry_failed` cannot be used with `shard`: a shard always tries failed images again.")
     return shard
 
 
@@ -328,7 +330,7 @@ def _finished(
     """Give the run where nothing is left to do, which takes no model; None where a model has to be loaded."""
     shard = shard_of(request.shard)
     if not len(queue.sources) and not shard:
-        observer.warn("Nothing has failed before; there is nothing to do again.")
+        observer.warn("There is nothing to do: no image failed in the earlier run.")
         return _run(folder, Tally())
     if not len(queue.sources):
         observer.note(f"Shard {shard} has no images: there is nothing to explain.")

@@ -82,9 +82,9 @@ class InProcess:
         else:
             return
         if half == 0:
-            raise EnvironmentStop(f"There is not enough memory for one image at a time. {STAYS}")
+            raise EnvironmentStop(f"There is not enough memory even for one image. {STAYS}")
         self._factory.observer.warn(
-            f"There is not enough memory for batches of {engine.batch_size}: going on with batches of {half}."
+            f"There is not enough memory for batches of {engine.batch_size}; continuing with batches of {half}."
         )
         engine, job = self._opened = self._factory.open(half, again=True)
         rest = islice(left, done, None)
@@ -93,7 +93,8 @@ class InProcess:
                 yield from records
         except MemoryError as error:
             raise EnvironmentStop(
-                f"There is no memory for batches of {engine.batch_size} either: try a smaller `batch_size`. {STAYS}"
+                f"There is not enough memory for batches of {engine.batch_size} either. Use a smaller `batch_size`. "
+                f"{STAYS}"
             ) from error
 
     def _engine_and_job(self) -> tuple[Engine, Job]:
@@ -107,7 +108,7 @@ class InProcess:
         except MemoryError:
             size = self._factory.request.run.batch_size
             half = max(1, size // 2)
-            self._factory.observer.warn(f"There is not enough memory for batches of {size}: trying batches of {half}.")
+            self._factory.observer.warn(f"There is not enough memory for batches of {size}; trying batches of {half}.")
             return self._factory.open(half)
 
 

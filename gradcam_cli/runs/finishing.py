@@ -61,7 +61,7 @@ def check_finite(result: Explained) -> None:
     """
     told = result.logits if result.probabilities is None else result.probabilities
     if not all(np.isfinite(found).all() for found in (result.logits, told, result.maps)):
-        raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite numbers")
+        raise ImageError(Reason.NOT_FINITE, "the model's scores or gradients for this image are not finite")
 
 
 def names_of(image: Explained | Unexplained, job: Job) -> Names:
@@ -167,7 +167,7 @@ def shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
     if data is None:
         data = read_source(image.source, settings.limits)
         if sha256(data) != image.card.sha256:
-            raise ImageError(Reason.UNREADABLE, "the file changed while it was being explained")
+            raise ImageError(Reason.UNREADABLE, "the file changed while it was explained")
     needed = needed_of(settings.overlay, image.fit.input)
     # What decoders print was reported when it was decoded first.
     return resize(job.decode(data, settings.limits, needed, settings.sample_range, lease.take).pixels, image.shown)

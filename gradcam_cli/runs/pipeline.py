@@ -153,7 +153,7 @@ def stacked_extras(images: Sequence[Fitted]) -> Extras:
 def _kept(targets: NDArray[np.intp], probabilities: Floats | None, job: Job) -> NDArray[np.intp]:
     """Which targets of an image are explained: those likely enough or asked for, each class once."""
     asked = np.arange(len(targets)) >= len(targets) - job.asked_classes
-    # Put so that a score which is no number is kept, and told.
+    # Put so that a score which is not a number is kept, and told.
     unlikely = False if probabilities is None else probabilities[targets] < job.settings.min_score
     wanted = np.flatnonzero(asked | ~np.broadcast_to(unlikely, targets.shape))
     # The same class may have been predicted and asked for: its first mention counts.

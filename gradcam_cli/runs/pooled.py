@@ -64,7 +64,7 @@ def _pickled(factory: EngineFactory) -> bytes:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(
             f"`workers` and `ray` need a model and a method that can be sent to other processes: {error}. Save the "
-            "model to a file, and put the method into a module."
+            "model to a file, and put the method in a module."
         ) from error
 
 
@@ -181,7 +181,7 @@ class Pooled:
     def _crashed(self, source: Source, how: str, sink: Sink) -> Record:
         """Record an image that has crashed several workers."""
         card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
-        message = f"processes ended while they explained it, and it alone; the last one by {how}"
+        message = f"processes crashed while they explained only this image; the last one by {how}"
         error = ImageError(Reason.CRASHED, message)
         return self._unwritten(Names(source, several=False), input_record(card), error, sink)
 
@@ -204,8 +204,9 @@ class Pooled:
             if self._ending.wait(min(attempt * PAUSE, LONGEST_PAUSE)):
                 raise WorkerDied(how)
         raise EnvironmentStop(
-            f"{counted(attempt, 'worker')} ended while they loaded the model, the last one by {how}: there may not be "
-            f"enough memory for so many `workers`. {STAYS}"
+            f"{counted(attempt, 'worker')} crashed while they loaded the model, the last one by {how}. "
+            "There may not be enough memory; use fewer `workers`. "
+            f"{STAYS}"
         )
 
 

@@ -42,7 +42,7 @@ def prepare(source: Source, job: Job, target: Size, take: Take = fetch) -> Fitte
                 data = read_source(source, limits)
             card = replace(card, sha256=sha256(data), bytes=len(data))
             # Partner pictures come first: when this one is decoded, only its own memory is needed.
-            with job.listen(f"{source.relative}, or its partner", lease.take) as admit:
+            with job.listen(f"{source.relative}, or its second image", lease.take) as admit:
                 extras = job.extras(source, admit)
             with job.listen(source.relative, lease.take) as admit:
                 photo = job.decode(data, limits, needed, job.settings.sample_range, admit)

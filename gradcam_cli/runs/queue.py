@@ -127,7 +127,7 @@ def _model_sha256(model: ModelRequest) -> str | None:
 
 
 def _vanished(source: Source) -> Record:
-    message = "its sidecar was removed during the run; the same command explains the image again"
+    message = "its sidecar was removed during the run; run the same command to explain the image again"
     return {
         "status": "error",
         "reason": Reason.VANISHED.value,

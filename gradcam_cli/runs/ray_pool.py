@@ -42,7 +42,7 @@ class RayPool:
             EnvironmentStop: there is no such cluster, or no node of it could hold an actor.
         """
         if ray is None:
-            raise UsageError(f"`ray` needs the library of that name: {install_hint('ray')}")
+            raise UsageError(f"`ray` needs the library ray: {install_hint('ray')}")
         self._factory = factory
         self._settings = settings
         self._owned = not ray.is_initialized()

@@ -58,8 +58,8 @@ class StudyEngines:
             engine, model = self._opened.open(self._work(), layer)
         if not engine.head.has_probabilities:
             raise ModelError(
-                f"{model.name}: evaluate measures how a probability changes, and this model's output is "
-                f"{engine.head.reason}. If it is logits, say so: `output_kind=softmax-logits` or sigmoid-logits."
+                f"{model.name}: evaluate measures changes of a probability, but this model's output is "
+                f"{engine.head.reason}. If it contains logits, use `output_kind=softmax-logits` or sigmoid-logits."
             )
         for name in request.study.methods:
             check_method(METHODS[name], engine)
@@ -95,9 +95,9 @@ class StudyEngines:
             return self._opened.open_larger(work, layer, size)
         except ModelError as error:
             raise ModelError(
-                f"`grid={grid[0]}x{grid[1]}` needs the same network at {size[0]}x{size[1]} pixels, which this one "
-                "cannot take: a named model with global pooling can, and a file whose input size was left open. "
-                f"({error})"
+                f"`grid={grid[0]}x{grid[1]}` needs the same network at {size[0]}x{size[1]} pixels, which "
+                "this network does not accept. Use a named model "
+                f"with global pooling, or a file without a fixed input size. ({error})"
             ) from error
 
     def open_randomised(self, layer: str, engine: Engine) -> Iterator[RandomisedEngine]:
@@ -113,19 +113,19 @@ def _check(request: EvaluateRequest, model: ModelRequest) -> None:
     """Refuse what this kind of model cannot do."""
     grid = request.study.grid
     if model.inputs_vary and grid:
-        raise UsageError(
-            "`grid` lays several pictures into one: it takes no inputs that differ from picture to picture."
-        )
+        raise UsageError("`grid` combines several images, so additional inputs must not differ between images.")
     sanity = "sanity" in request.study.metrics
     if model.plan and sanity:
-        raise ModelError(f"{model.plan}: the weights of a plan cannot be randomised. Give the model it came from.")
+        raise ModelError(
+            f"{model.plan}: the weights of a plan cannot be permuted. Use the model that it was compiled from."
+        )
     if model.exchange and sanity:
         raise ModelError(
-            f"{model.name}: the metric 'sanity' randomises weights, which those of a model in this format cannot be. "
-            "Leave it out of `metrics`."
+            f"{model.name}: the metric 'sanity' permutes weights, which is not possible for a model in "
+            "this format. Remove it from `metrics`."
         )
     if model.plan and grid:
         raise ModelError(
-            f"{model.plan}: `grid={grid[0]}x{grid[1]}` needs the same network at a larger size; a plan is compiled for "
-            "one size. Give the model it came from."
+            f"{model.plan}: `grid={grid[0]}x{grid[1]}` needs the same network with a larger input, but "
+            "a plan has one size. Use the model that it was compiled from."
         )

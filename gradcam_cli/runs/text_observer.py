@@ -67,9 +67,9 @@ class TextObserver(RunObserver):
             chosen = f"fit {card.fit}, preprocess {card.preprocess}, {card.engine} {card.precision}"
             self._write(f"input {height}x{width}, {chosen}")
             if model.engine_reason:
-                self._write(f"{card.engine}, because OpenVINO cannot run it: {model.engine_reason}")
+                self._write(f"engine {card.engine}, because OpenVINO cannot run the model: {model.engine_reason}")
         if run and run.min_score and card.output_kind in {"value", "score"}:
-            self.note(f"{card.name}: `min_score` has no effect: it is about probabilities")
+            self.note(f"{card.name}: `min_score` has no effect, because the output has no probabilities")
 
     def record(self, record: Record, *, before: bool) -> None:
         """Write what failed."""
@@ -81,13 +81,13 @@ class TextObserver(RunObserver):
         """Write the outcome, except where stdout was closed."""
         interruption = sys.exception()
         if interrupted and isinstance(interruption, KeyboardInterrupt):
-            self._write("Interrupted: what was finished stays valid, and the same command goes on from there.")
+            self._write("Interrupted. Finished results stay valid; run the same command to continue.")
         elif tally.stopped:
             failures = counted(tally.counts["error"], "failure")
             self._write(f"Stopped after {failures}: {counted(tally.left, 'image')} not reached.")
         if tally.nothing_likely and isinstance(self._request, ExplainRequest):
             lowest = f"`min_score={self._request.run.min_score:g}`"
             images = f"{tally.nothing_likely} of {counted(tally.total, 'image')}"
-            self._write(f"In {images} no class reaches {lowest}: they have no overlay.")
+            self._write(f"In {images} no class reaches {lowest}, so they have no overlay.")
         if not isinstance(interruption, BrokenPipeError):
             self.note(f"{tally.summary()}{f' -> {self._request.output}' if self._request.output else ''}")

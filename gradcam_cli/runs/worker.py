@@ -21,7 +21,9 @@ from gradcam_cli.runs.observer import OpenedModel, RunObserver
 from gradcam_cli.storage import ObjectReader, Stat, Stored, Stores
 from gradcam_cli.versions import versions
 
-OTHER_VERSIONS: Final = "A worker has other versions than this machine ({differ}): install the same ones everywhere."
+OTHER_VERSIONS: Final = (
+    "A worker has different versions from this machine ({differ}). Install the same versions everywhere."
+)
 
 
 @dataclass(frozen=True)
@@ -150,5 +152,5 @@ def reported(error: Exception) -> GradcamError | Fault:
     if isinstance(error, GradcamError):
         return error
     if isinstance(error, MemoryError):
-        return EnvironmentStop("There is not enough memory for the model in a worker: use fewer `workers`.")
+        return EnvironmentStop("There is not enough memory for the model in a worker. Use fewer `workers`.")
     return Fault("".join(traceback.format_exception(error)))

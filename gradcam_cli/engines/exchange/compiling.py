@@ -91,8 +91,9 @@ def _refuse_one_of_several_ways(network: Network, target: Target) -> None:
         if sum(any(key(made) in leading for made in node.outputs()) for node in readers.values()) > 1:
             before = tensor.get_node().get_friendly_name()
             raise ModelError(
-                f"{network.name}: layer '{target.layer.path}' only lays out what '{before}' gives, which others read, "
-                f"too. Choose `layer={before}`, or a method that takes no gradient: `method=eigencam` or scorecam."
+                f"{network.name}: layer '{target.layer.path}' only rearranges the output of '{before}', "
+                "which other layers "
+                f"read too. Choose `layer={before}`, or a method without gradients: `method=eigencam` or scorecam."
             )
 
 
@@ -103,7 +104,7 @@ def _compared(plan: Plan) -> SelfCheck:
         ModelError: it cannot be built, or they differ.
     """
     at = f"{plan.name}, layer '{plan.layer.path}'"
-    remedy = "Choose another layer with `layer`, or a method that takes no gradient: `method=eigencam` or scorecam."
+    remedy = "Choose another layer with `layer`, or a method without gradients: `method=eigencam` or scorecam."
     try:
         return checked_by_differences(plan)
     except NoRuleError as error:

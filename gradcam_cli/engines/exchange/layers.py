@@ -1,8 +1,8 @@
 """The tensors of a network that can be explained: their names, their maps, and the one that `auto` takes.
 
 The rule of `auto` is that of `models.layers`: the last map of the picture on the way to the logits; where attention
-over tokens comes later, the tokens that the last attention reads. A layer is a tensor that has a name in the file; in
-what PyTorch exported, the name of a module means the last tensor that was made inside of it.
+over tokens comes later, the tokens that the last attention layer reads. A layer is a tensor that has a name in the
+file; in what PyTorch exported, the name of a module means the last tensor that was made inside of it.
 """
 
 import difflib
@@ -136,7 +136,7 @@ class Layers:
 
     @cached_property
     def attended(self) -> Candidate | None:
-        """The tokens that the last attention reads: all that reaches queries, keys and values."""
+        """The tokens that the last attention layer reads: all that reaches queries, keys and values."""
         known = [op for op in self._walk.attentions if self._leads(op.node)]
         if not known:
             return None
@@ -166,15 +166,15 @@ class Layers:
         picture = self.pictures[-1] if self.pictures else None
         after = picture.order if picture else -1
         if self.attended and self.attended.order > after:
-            return self.attended, f"auto: the {self.attended.layout.size} tokens that the last attention reads"
+            return self.attended, f"auto: the {self.attended.layout.size} tokens that the last attention layer reads"
         if self.mixed and self.mixed.order > after:
-            return self.mixed, f"auto: the last {self.mixed.layout.size} tokens on the way to the logits"
+            return self.mixed, f"auto: the last {self.mixed.layout.size} tokens before the logits"
         if picture is None:
             raise ModelError(
-                "No tensor of this model gives a map (height or width above 1) on the way to its logits: Grad-CAM has "
-                "nothing to show here."
+                "No tensor of this model that leads to the logits is a map with height or width above 1, so Grad-CAM "
+                "cannot explain it."
             )
-        return picture, f"auto: the last {picture.layout.size} output on the way to the logits"
+        return picture, f"auto: the last {picture.layout.size} output before the logits"
 
     def choose(self, wanted: str) -> Target:
         """Resolve the `layer` that was asked for.
@@ -188,7 +188,7 @@ class Layers:
         if asked and (layout.kind != "tokens" or (layout.height, layout.width) != asked):
             grid = f"{asked[0]}x{asked[1]}"
             raise ModelError(
-                f"`token_grid={grid}`: layer '{self.path(found)}' has no tokens of that grid. Leave it out."
+                f"`token_grid={grid}`: layer '{self.path(found)}' has no tokens of this grid. Leave the argument out."
             )
         geometry = map_geometry(layout, found.place)
         notes = self._notes(found, followed=geometry is not None)
@@ -233,13 +233,13 @@ class Layers:
         inside = [each for each in self.all if wanted in each.modules or _within(each.name, wanted)]
         if inside:
             last = [each for each in inside if each.makes_features] or inside
-            return last[-1], f"asked for as '{wanted}'"
+            return last[-1], f"requested as '{wanted}'"
         paths = [self.path(each) for each in self.all]
         close = difflib.get_close_matches(wanted, paths, n=SUGGESTIONS)
         hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
         raise ModelError(
-            f"There is no layer '{wanted}' that gives a map of the picture on the way to the logits.{hint} "
-            "`gradcam-cli layers MODEL` lists what can be explained; `auto` chooses by itself."
+            f"There is no layer '{wanted}' with a map of the image that leads to the logits.{hint} "
+            "`gradcam-cli layers MODEL` lists the layers that can be explained; `auto` chooses one automatically."
         )
 
     def _notes(self, found: Candidate, *, followed: bool) -> tuple[str, ...]:
@@ -248,11 +248,13 @@ class Layers:
             own = leading_to(found.tensor)
             finer = [c for c in self.pictures if key(c.tensor) in own and min(c.layout.height, c.layout.width) > SMALL]
             hint = f": try `layer={self.path(finer[-1])}` ({finer[-1].layout.size})" if finer else ""
-            notes.append(f"the map has only {found.layout.size} cells and shows little of where the model looked{hint}")
+            notes.append(
+                f"the map has only {found.layout.size} cells, so it shows only roughly where the model looked{hint}"
+            )
         if not followed and found.place.altered:
             notes.append(
-                "the model crops, pads or resizes the picture in a way that cannot be followed: the heat is stretched "
-                "over the whole input and may lie beside what caused it"
+                "the model crops, pads or resizes the image in an unknown way: the heatmap is stretched over the whole "
+                "input, so its position may be wrong"
             )
         return tuple(notes)
 
@@ -263,7 +265,7 @@ def _note(candidate: Candidate, chosen: Candidate | None) -> str:
         return "chosen"
     if candidate.layout.kind == "tokens":
         later = chosen is not None and candidate.order > chosen.order
-        return "behind the last attention" if later else "tokens"
+        return "after the last attention layer" if later else "tokens"
     return "later" if chosen is not None and candidate.order > chosen.order else "earlier"
 
 

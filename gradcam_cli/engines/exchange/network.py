@@ -66,7 +66,7 @@ def _opened(request: ModelRequest) -> Network:
     numbers = choose_numbers(picture_tensor(analysed), picture, scores.class_count, settings.preprocess, name)
     labels, notes = _labels(request, scores.class_count)
     open_size = picture.open_size and settings.input_size is None
-    size = f"its input size is open; {FALLBACK_SIDE} was taken. Say another with `input_size=HxW`."
+    size = f"the model does not define its input size; {FALLBACK_SIDE} is used. Set another size with `input_size=HxW`."
     return Network(
         request=request,
         name=name,
@@ -89,4 +89,7 @@ def _labels(request: ModelRequest, classes: int) -> tuple[Labels, tuple[str, ...
     found, notes = choose_beside(request.labels_beside, classes)
     if len(found) or classes != IMAGENET_CLASSES:
         return found, notes
-    return imagenet_labels(), (*notes, "its 1000 classes are taken for ImageNet's; say others with `labels`")
+    return imagenet_labels(), (
+        *notes,
+        "its 1000 classes are assumed to be those of ImageNet; give other names with `labels`",
+    )

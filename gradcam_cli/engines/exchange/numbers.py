@@ -43,20 +43,20 @@ def choose_numbers(tensor: Any, picture: PictureInput, classes: int, wanted: str
     if wanted != "auto":
         if not PREPROCESSINGS[wanted].takes(picture.channels):
             raise ModelError(
-                f"{name}: `preprocess={wanted}` is for three channels; the model's input has {picture.channels}."
+                f"{name}: `preprocess={wanted}` needs three channels, but the model's input has {picture.channels}."
             )
         return Numbers(PREPROCESSINGS[wanted], guessed=False, reason=ASKED_FOR)
     if picture.whole_numbers:
-        return Numbers(PREPROCESSINGS["none"], guessed=False, reason="its input is of whole numbers")
+        return Numbers(PREPROCESSINGS["none"], guessed=False, reason="its input has an integer type")
     found = _scaled_inside(tensor, picture)
     if found:
         return found
     if picture.channels == COLOURS and classes == IMAGENET_CLASSES and picture.channels_first:
-        reason = "it has 1000 classes, as ImageNet has, and nothing in the file shows how pixels become its input"
+        reason = "it has 1000 classes, as ImageNet has, and the file does not show its preprocessing"
         return Numbers(
-            PREPROCESSINGS["torch"], guessed=True, reason=f"{reason}; this is what torchvision's models take"
+            PREPROCESSINGS["torch"], guessed=True, reason=f"{reason}; models of torchvision use this preprocessing"
         )
-    reason = "nothing in the file shows how pixels become its input"
+    reason = "the file does not show its preprocessing"
     other = "; networks that were trained from torchvision's weights usually take 'torch'"
     return Numbers(PREPROCESSINGS["unit"], guessed=True, reason=reason + (other if picture.channels == COLOURS else ""))
 
@@ -83,7 +83,7 @@ def _scaled_inside(tensor: Any, picture: PictureInput) -> Numbers | None:
         for most, takes in ((255.0, "none"), (1.0, "unit")):
             wanted_slope, wanted_offset = 255 / most / scale, -mean / scale
             if np.allclose(slope, wanted_slope, rtol=CLOSE) and np.allclose(offset, wanted_offset, atol=CLOSE):
-                reason = f"its first operations scale numbers from 0 to {most:g} as '{name}' does"
+                reason = f"its first operations scale the values 0 to {most:g} as '{name}' does"
                 return Numbers(PREPROCESSINGS[takes], guessed=False, reason=reason)
     return None
 

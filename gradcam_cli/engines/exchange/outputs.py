@@ -44,20 +44,20 @@ def read_scores(model: Any, name: str, output: str | None, said: OutputKind) -> 
     units = max(shape_of(tensor)[1:])
     plain = _origin(tensor)
     if said == "softmax-logits":
-        return Scores(tensor, _one_or_many(units, "linear"), units, "said to be logits of a softmax")
+        return Scores(tensor, _one_or_many(units, "linear"), units, "given as logits of a softmax")
     if said == "sigmoid-logits":
-        return Scores(tensor, _one_or_many(units, "sigmoid"), units, "said to be logits of sigmoids")
+        return Scores(tensor, _one_or_many(units, "sigmoid"), units, "given as logits of sigmoids")
     if said == "value":
-        return Scores(tensor, "value", units, "said to be a value")
+        return Scores(tensor, "value", units, "given as a value")
     found = _activated(plain, units)
     if found:
         return found
     if said == "probabilities":
         raise ModelError(
-            f"{name}: `output_kind=probabilities` needs a softmax or sigmoids at the end of the network, and its "
+            f"{name}: `output_kind=probabilities` needs a softmax or sigmoids at the end of the network, but its "
             f"output comes from {kind(plain)}."
         )
-    reason = "assumed to be logits: the file does not say so"
+    reason = "assumed to be logits, because the file does not show it"
     return Scores(tensor, _one_or_many(units, "linear"), units, reason, assumed=True)
 
 
@@ -106,9 +106,9 @@ def _chosen(model: Any, name: str, output: str | None) -> Any:
     scores = {label: tensor for label, tensor in found.items() if _is_scores(tensor)}
     if not scores:
         shown = ", ".join(f"'{label}' {tensor.get_partial_shape()}" for label, tensor in found.items())
-        raise ModelError(f"{name}: an output with one number for each class is explained; this model gives {shown}.")
+        raise ModelError(f"{name}: the output must have one number for each class, but this output is {shown}.")
     if len(scores) > 1:
-        raise ModelError(f"{name}: it has the outputs {', '.join(scores)}. Choose one with `output_name`.")
+        raise ModelError(f"{name}: the model has several outputs: {', '.join(scores)}. Choose one with `output_name`.")
     return next(iter(scores.values()))
 
 

@@ -49,21 +49,21 @@ def picture_input(model: Any, name: str, wanted: tuple[int, int] | None) -> Pict
     used = [parameter for parameter in model.get_parameters() if parameter.output(0).get_target_inputs()]
     if len(used) != 1:
         names = ", ".join(f"'{parameter.get_friendly_name()}'" for parameter in used) or "none"
-        raise ModelError(f"{name}: a model with one input, the picture, can be explained; this one has {names}.")
+        raise ModelError(f"{name}: the model must have one input, the image, but it has {names}.")
     (tensor,) = (parameter.output(0) for parameter in used)
     shape = tensor.get_partial_shape()
     if shape.rank.is_dynamic or len(shape) != PICTURE_RANK:
-        raise ModelError(f"{name}: its input is {shape}; pictures (N, channels, height, width) are explained.")
+        raise ModelError(f"{name}: its input is {shape}; it must be images (N, channels, height, width).")
     known = [None if size.is_dynamic else int(size.get_length()) for size in shape]
     first = _channels_first(tensor, known)
     channels, *own = (known[1], known[2], known[3]) if first else (known[3], known[1], known[2])
     if channels is None:
         channels = _kernel_channels(tensor)
     if channels not in CHANNELS:
-        raise ModelError(f"{name}: its input is {shape}; pictures of 1, 3 or 4 channels are explained.")
+        raise ModelError(f"{name}: its input is {shape}; images must have 1, 3 or 4 channels.")
     height, width = wanted or (own[0] or FALLBACK_SIDE, own[1] or FALLBACK_SIDE)
     if (own[0] or height, own[1] or width) != (height, width):
-        raise ModelError(f"{name}: its input is {own[0]}x{own[1]}; it cannot take {height}x{width}.")
+        raise ModelError(f"{name}: its input is {own[0]}x{own[1]}; it does not accept {height}x{width}.")
     return PictureInput(known[0], height, width, channels, first, not is_float(tensor), None in own)
 
 
@@ -79,8 +79,8 @@ def set_shape(model: Any, picture: PictureInput, batch: int, name: str) -> None:
         lines = [line.strip() for line in str(error).splitlines() if "While validating" in line]
         reason = first_line(Exception(lines[0])) if lines else first_line(error)
         raise ModelError(
-            f"{name}: the network cannot be run on a {picture.height}x{picture.width} picture ({reason}). Where it was "
-            "exported for another size, say so: `input_size=HxW`."
+            f"{name}: the network cannot be run on a {picture.height}x{picture.width} image ({reason}). If it was "
+            "exported for another size, give `input_size=HxW`."
         ) from error
 
 
@@ -107,7 +107,7 @@ def _refuse_huge(model: Any, name: str) -> None:
             shape = output.get_partial_shape()
             if not shape.is_dynamic and math.prod(size.get_length() for size in shape) > MOST_NUMBERS:
                 raise ModelError(
-                    f"{name}: '{node.get_friendly_name()}' makes a tensor {shape} of one picture, more than "
+                    f"{name}: '{node.get_friendly_name()}' makes a tensor {shape} from one image, more than "
                     f"{MOST_NUMBERS:,} numbers. Refused."
                 )
 

@@ -35,7 +35,7 @@ def read_network(request: ModelRequest) -> Any:
         reading_subprocess.check_reading(names, descriptors, total, request.settings.input_size)
         model = read_files(names)
         if [_stamp(file) for file in request.beside] != before:
-            raise ModelError(f"{request.file}: its weights were changed while they were read. Run the command again.")
+            raise ModelError(f"{request.file}: its weights changed while they were read. Run the command again.")
         return model
 
 

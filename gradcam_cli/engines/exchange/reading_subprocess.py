@@ -45,14 +45,15 @@ def check_reading(
         done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
         raise ModelError(
-            f"{files[0]}: damaged, or made to be slow: OpenVINO has not read it after {seconds} seconds. Refused."
+            f"{files[0]}: the file is damaged or malicious: OpenVINO did not finish reading it after {seconds} "
+            "seconds. Refused."
         ) from error
     if done.returncode == ModelError.exit_code:
         raise ModelError(os.fsdecode(done.stdout))
     if done.returncode != 0:
         raise ModelError(
-            f"{files[0]}: damaged, or hostile: OpenVINO does not survive reading it. Refused. If the model is yours, "
-            "export it again."
+            f"{files[0]}: the file is damaged or malicious: OpenVINO crashes while reading it. Refused. If you made "
+            "the model, export it again."
         )
 
 

@@ -128,12 +128,12 @@ def _attention(step: Step) -> Gradients:
     """
     q, k, v, *more = step.inputs
     if step.attribute("causal") or any(step.needed[3:]):
-        raise step.refused("its mask is causal, or depends on the picture")
+        raise step.refused("its mask is causal, or depends on the image")
     scale = more[1] if len(more) > 1 else constant(1 / math.sqrt(shape_of(q)[-1]))
     scores = multiply(_product(q, k, transpose_a=False, transpose_b=True), scale)
     if more:
         if more[0].get_element_type().get_type_name() != "f32":
-            raise step.refused("its mask has another format than float32")
+            raise step.refused("its mask is not float32")
         scores = add(scores, more[0])
     weights = output(op.softmax(scores, -1))
     slopes = _product(step.g, v, transpose_a=False, transpose_b=True)
@@ -153,7 +153,7 @@ def _normalised(step: Step) -> Gradients:
     if not step.attribute("normalize_variance"):
         return step.only(subtract(step.g, _mean_of(step.g, axes)))
     if "inside" not in str(step.attribute("eps_mode")).lower():
-        raise step.refused("its eps is outside of the root")
+        raise step.refused("its eps is outside the square root")
     centred = subtract(step.x, _mean_of(step.x, axes))
     variance = _mean_of(multiply(centred, centred), axes)
     deviation = output(op.sqrt(plus(variance, float(str(step.attribute("eps"))))))

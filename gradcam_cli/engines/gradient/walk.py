@@ -101,7 +101,9 @@ def passage(model: Any, marked: str = "activations", logits: str = "logits") -> 
     ways = [_leading(ordered, inside, scores) for inside in insides]
     reaching = [place for place, way in enumerate(ways) if way]
     if not reaching:
-        raise no_rule(starts[-1].get_node(), "the logits do not depend on its output, where the layer's map was taken")
+        raise no_rule(
+            starts[-1].get_node(), "the logits do not depend on its output, which is the map of the target layer"
+        )
     first = reaching[0]
     # Of those further back, only one with a branch of its own has another gradient.
     back = max((i for i in reaching[1:] if _branches(starts[i], ways[i]) > 1), default=first)
@@ -146,7 +148,7 @@ def gradient(way: Passage, seed: Tensor) -> Tensor:
         _step_back(node, way, gradients)
     found = gradients.get(key(way.target))
     if found is None:
-        raise no_rule(way.target.get_node(), "no gradient arrives at its output")
+        raise no_rule(way.target.get_node(), "no gradient reaches its output")
     return found
 
 
@@ -157,9 +159,9 @@ def _step_back(node: Node, way: Passage, gradients: dict[Key, Tensor]) -> None:
         return
     rule = RULES.get(node.get_type_name())
     if rule is None:
-        raise no_rule(node, "its derivative is not known here")
+        raise no_rule(node, "its derivative is not implemented")
     if str(node.output(0).get_element_type().get_type_name()) != "f32":
-        raise no_rule(node, "it computes in another format than float32")
+        raise no_rule(node, "it does not compute in float32")
     values = list(node.input_values())
     needed = tuple(key(value) in way.inside for value in values)
     for value, found in zip(values, rule(Step(node, arrived, needed)), strict=True):

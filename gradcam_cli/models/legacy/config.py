@@ -45,7 +45,7 @@ def for_keras_3_config(path: Path, config: Node, version: str) -> Node:
     """
     if version.startswith(("0.", "1.")):
         raise ModelError(
-            f"{path}: written by Keras {version}. Load it with Keras 2.0 to 2.2, which read it, and save it again."
+            f"{path}: the file was written by Keras {version}. Load it with Keras 2.0 to 2.2 and save it again."
         )
     if not is_keras_2(config, version):
         return config
@@ -56,8 +56,8 @@ def for_keras_3_config(path: Path, config: Node, version: str) -> Node:
         raise ModelError(f"{path}: {error}") from error
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{path}: its config has not the form that Keras {version or '2'} writes ({type(error).__name__}: {error})."
-            " Save the model again with the version that made it."
+            f"{path}: its config does not have the form of Keras {version or '2'} ({type(error).__name__}: {error})."
+            " Save the model again with the version that created it."
         ) from error
 
 
@@ -78,9 +78,10 @@ def _refuse_former_pixels(path: Path, config: Node, version: str) -> None:
             bilinear = node.get("class_name") == "UpSampling2D" and inner.get("interpolation") == "bilinear"
             if crops or (bilinear and minor < HALF_PIXELS_SINCE and not version.endswith("-tf")):
                 raise ModelError(
-                    f"{path}: layer '{inner.get('name')}' is a {node['class_name']} of Keras {version}, which resized"
-                    " in a way that Keras 3 does not have. Its predictions would differ. Put a Resizing layer or"
-                    " nearest interpolation in its place where the model was made, train it, and save again."
+                    f"{path}: layer '{inner.get('name')}' is a {node['class_name']} of Keras {version}, which "
+                    "resizes in a way that Keras 3 does not support, so its predictions would differ. In the "
+                    "original program, replace it by a "
+                    "Resizing layer or nearest interpolation, train the model, and save it again."
                 )
         waiting.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
 

@@ -77,13 +77,13 @@ def graph_call(config: Node, sources: Any, options: Options) -> tuple[str, list[
 
     Raises:
         KeyError: the node lacks what such a node has.
-        ValueError: the operation is not on the list, or computes what Keras 3 does not.
+        ValueError: the operation is not supported, or computes what Keras 3 does not.
     """
     node = config["node_def"]
     node = json.loads(node) if isinstance(node, str) else node
     operation = node["op"]
     if operation not in NAMES or options:
-        raise ValueError("the operation is not on the list")
+        raise ValueError("the operation is not supported")
     attributes = {key: _attribute(value) for key, value in node.get("attr", {}).items()}
     constants = {int(key): value for key, value in config.get("constants", {}).items()}
     tensors = iter(sources if isinstance(sources, list) and sources and isinstance(sources[0], list) else [sources])
@@ -154,7 +154,7 @@ def _leaky(_operation: str, operands: list[Any], attributes: Options) -> Arrange
 
 def _resize(operation: str, operands: list[Any], attributes: Options) -> Arranged:
     if attributes.get("align_corners") or not attributes.get("half_pixel_centers"):
-        raise ValueError("TensorFlow 1's alignment of pixels, which Keras 3 does not have")
+        raise ValueError("the pixel alignment of TensorFlow 1, which Keras 3 does not support")
     return operands[:1], {"size": operands[1], "method": "bilinear" if operation == "ResizeBilinear" else "nearest"}
 
 

@@ -73,11 +73,11 @@ def load_h5_weights(path: Path, file: Any, network: Any, backend: str) -> None:
         own = name.replace("/", "_")
         own = own if own in layers else next(unnamed, own)
         if own not in layers:
-            raise ModelError(f"{path}: there are weights for a layer '{name}', which the model does not have.")
+            raise ModelError(f"{path}: the file has weights for a layer '{name}', which the model does not have.")
         for slot, item in _paired(path, name, _slots(layers.pop(own)), stored):
             slot.variable.assign(_value(path, slot, item, backend))
     if layers:
-        raise ModelError(f"{path}: there are no weights for layer '{min(layers)}'.")
+        raise ModelError(f"{path}: the file has no weights for the layer '{min(layers)}'.")
     finish(network)
 
 
@@ -120,15 +120,15 @@ def _own_weights(layer: Any) -> Iterator[Slot]:
 
 def _paired(path: Path, name: str, slots: list[Slot], stored: list[Stored]) -> Iterator[tuple[Slot, Stored]]:
     if len(slots) != len(stored):
-        raise ModelError(f"{path}: layer '{name}' has {len(slots)} weights, and {len(stored)} are stored for it.")
+        raise ModelError(f"{path}: layer '{name}' has {len(slots)} weights, but {len(stored)} are stored for it.")
     by_name = _paired_by_name(slots, stored)
     for slot, item in by_name or zip(slots, stored, strict=True):
         shape = tuple(item.tensor.shape)
         own, theirs = slot.name, _weight_name(slot, item)
         if shape != tuple(slot.variable.shape) or (own != theirs and theirs in _NAMES):
             raise ModelError(
-                f"{path}: the weight '{own}' of layer '{slot.layer.name}' is {tuple(slot.variable.shape)}; stored for"
-                f" it is '{item.full_name}' {shape}."
+                f"{path}: the weight '{own}' of layer '{slot.layer.name}' is {tuple(slot.variable.shape)}, but the "
+                f"stored '{item.full_name}' is {shape}."
             )
         yield slot, item
 
@@ -167,8 +167,9 @@ def _value(path: Path, slot: Slot, item: Stored, backend: str) -> Any:
     kind = type(slot.layer).__name__
     if kind in NOT_FROM_THEANO:
         raise ModelError(
-            f"{path}: layer '{slot.layer.name}' is a {kind} trained with Theano, which convolved in another way than"
-            " TensorFlow. Load the model with Keras 2 and the TensorFlow backend, check its predictions, and save it."
+            f"{path}: layer '{slot.layer.name}' is a {kind} trained with Theano, whose convolution "
+            "differs from that of TensorFlow. Load the model with Keras 2 and the "
+            "TensorFlow backend, check its predictions, and save it."
         )
     if kind in FLIPPED and slot.name == "kernel":
         return np.flip(value, tuple(range(value.ndim - 2)))
@@ -187,9 +188,10 @@ def refuse_theano_padding(path: Path, network: Any) -> None:
         kernel = layer.kernel_size if hasattr(layer, "kernel_size") else getattr(layer, "pool_size", ())
         if any(stride > 1 for stride in layer.strides) or any(side % 2 == 0 for side in kernel):
             raise ModelError(
-                f"{path}: trained with Theano, and layer '{layer.name}' pads ('same') with a stride or an even kernel,"
-                " where Theano pads other sides than TensorFlow. Its predictions would differ. Use padding='valid'"
-                " with ZeroPadding2D where the model was made, and save again."
+                f"{path}: the model was trained with Theano, and the layer '{layer.name}' has padding "
+                "'same' with a stride or an even kernel. Theano pads other sides than TensorFlow, so its "
+                "predictions would differ. In the original program, use padding='valid' with "
+                "ZeroPadding2D, and save the model again."
             )
 
 

@@ -53,13 +53,13 @@ def _load(path: Path, group: Any, layer: Any, entry: Node) -> None:
     own = [*layer._trainable_variables, *layer._non_trainable_variables]  # noqa: SLF001 - without those of its parts
     stored = group.get("vars", {})
     if len(own) != len(stored):
-        raise ModelError(f"{path}: layer '{layer.name}' has {len(own)} weights, and {len(stored)} are stored for it.")
+        raise ModelError(f"{path}: layer '{layer.name}' has {len(own)} weights, but {len(stored)} are stored for it.")
     for index, variable in enumerate(own):
         value = np.asarray(stored[str(index)])
         if value.shape != tuple(variable.shape):
             raise ModelError(
-                f"{path}: the weight '{variable.name}' of layer '{layer.name}' is {tuple(variable.shape)}; stored for"
-                f" it is {value.shape}."
+                f"{path}: the weight '{variable.name}' of layer '{layer.name}' is {tuple(variable.shape)}, but the "
+                f"stored one is {value.shape}."
             )
         variable.assign(value)
     inner = entry.get("config", {})
@@ -82,8 +82,8 @@ def _load_layers(path: Path, group: Any, model: Any, entries: list[Node]) -> Non
         here, there = expected.get(kind, []), found.get(kind, [])
         if len(here) != len(there):
             raise ModelError(
-                f"{path}: '{model.name}' has {len(here)} layers with weights of the class {kind}, and weights of"
-                f" {len(there)} are stored."
+                f"{path}: '{model.name}' has {len(here)} layers with weights of the class {kind}, but the weights of "
+                f"{len(there)} are stored."
             )
         for (layer, entry), part in zip(here, there, strict=True):
             _load(path, part, layer, entry)
@@ -121,11 +121,13 @@ def _load_parts(path: Path, group: Any, layer: Any) -> None:
             continue
         part = getattr(layer, name, None) or getattr(layer, name.lstrip("_"), None) or getattr(layer, f"_{name}", None)
         if id(part) not in parts:
-            raise ModelError(f"{path}: there are weights for '{name}' in layer '{layer.name}', which does not have it.")
+            raise ModelError(
+                f"{path}: the file has weights for '{name}' in the layer '{layer.name}', which does not have this part."
+            )
         _load(path, inner, parts.pop(id(part)), {})
     if parts:
         missing = next(iter(parts.values()))
-        raise ModelError(f"{path}: there are no weights for '{missing.name}' in layer '{layer.name}'.")
+        raise ModelError(f"{path}: the file has no weights for '{missing.name}' in the layer '{layer.name}'.")
 
 
 def snake_case(name: str) -> str:

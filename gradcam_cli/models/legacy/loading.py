@@ -118,8 +118,8 @@ def load_parts(
         _load_any_weights(weights, network, str(content.get("backend", "")), keras_2=is_keras_2(content, version))
     except (ModelError, ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise ModelError(
-            f"{weights}: these weights do not fit the architecture {architecture.name} ({cause(error)}). Give the two"
-            " that were saved together: `model=JSON` `weights=FILE`"
+            f"{weights}: these weights do not fit the architecture {architecture.name} ({cause(error)}). Give the two "
+            "files that were saved together: `model=JSON` `weights=FILE`"
         ) from error
     return network
 
@@ -146,9 +146,10 @@ def _refuse_unbuilt(path: Path, network: Any) -> None:
     """Refuse a stack of layers without an input: Keras 2.0 to 2.3 forgot the InputLayer of a Sequential model."""
     if isinstance(network, keras.Sequential) and not network.built:
         raise ModelError(
-            f"{path}: the file does not say the shape of its input, so its weights have no place. Where the model was"
-            " made, give the first layer input_shape=(height, width, channels) in place of an InputLayer,"
-            f" model.load_weights('{path.name}'), and save again."
+            f"{path}: the file does not contain the shape of its input, so its weights cannot be "
+            "loaded. In the original program, give the first layer input_shape=(height, width, "
+            "channels) instead of an InputLayer,"
+            f" model.load_weights('{path.name}'), and save it again."
         )
 
 
@@ -205,8 +206,8 @@ def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
     """Name the layer that cannot be made and the cause, and say what to do."""
     if of_hub := WITHOUT_HUB.search(str(error)):
         return (
-            f"{path}: the model has a {of_hub['name']} of keras_hub, which is not installed here. Install it beside"
-            " gradcam-cli: pip install keras-hub"
+            f"{path}: the model has a {of_hub['name']} of keras_hub, which is not installed. Install "
+            "it: pip install keras-hub"
         )
     culprit = _culprit(config, own)
     if culprit and (missing := MISSING.search(culprit[2])):
@@ -216,8 +217,8 @@ def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
     reason = f"layer '{culprit[0]}' ({culprit[1]}): {culprit[2]}" if culprit else cause(error)
     return (
         f"{path}: Keras {keras.__version__} cannot load this model: {reason}\n"
-        "  If the layer is your own: `custom_objects=FILE.py` `trust_code=True`. Or, where the model was made, put a"
-        " layer of Keras's own in its place, copy its weights, and save again."
+        "  If the layer is your own: `custom_objects=FILE.py` `trust_code=True`. Or, in the "
+        "original program, replace it by a layer of Keras, copy its weights, and save it again."
     )
 
 

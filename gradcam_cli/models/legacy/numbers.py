@@ -11,7 +11,7 @@ def number(value: Any) -> int | float:
         ValueError: it is something else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise ValueError(f"{str(value)[:40]} is no number")
+        raise ValueError(f"{str(value)[:40]} is not a number")
     return value
 
 
@@ -24,7 +24,7 @@ def integers(value: Any) -> Any:
     if isinstance(value, list):
         return [integers(item) for item in value]
     if math.isinf(number(value)) or value != int(value):
-        raise ValueError(f"{value} is no whole number")
+        raise ValueError(f"{value} is not an integer")
     return int(value)
 
 

@@ -49,7 +49,7 @@ def translated_call(entry: Node, tensor: Tensor, name: Callable[[str], str]) -> 
         name: makes a layer's name for Keras 3.
 
     Raises:
-        ModelError: the function is not on the list, or an argument is no number.
+        ModelError: the function is not supported, or an argument is not a number.
     """
     config, layer = entry["config"], entry["name"]
     function = str(config.get("function") or config.get("node_def", {}).get("op"))
@@ -83,8 +83,9 @@ def translated_call(entry: Node, tensor: Tensor, name: Callable[[str], str]) -> 
 
 def _refusal(layer: str, function: str, why: str) -> str:
     return (
-        f"layer '{layer}' is the bare TensorFlow call {function}, which is not translated to Keras 3 ({why}). Put a"
-        " Keras layer in its place where the model was made (Rescaling, Reshape, Concatenate...), and save again."
+        f"layer '{layer}' is the TensorFlow function {function}, which cannot be translated to "
+        f"Keras 3 ({why}). In the original program, replace "
+        "it by a Keras layer (Rescaling, Reshape, Concatenate...), and save it again."
     )
 
 
@@ -100,7 +101,7 @@ def _lambda_call(function: str, first: Any, options: Options) -> tuple[str, list
 def _translate(function: str, operands: list[Any], options: Options) -> Translation:
     translator = TRANSLATORS.get(function)
     if translator is None:
-        raise ValueError("the function is not on the list")
+        raise ValueError("the function is not supported")
     return translator(operands, options)
 
 
@@ -259,7 +260,7 @@ def _take(operands: list[Any], options: Options) -> Translation:
     _no_more(options)
     steps = {after - before for before, after in pairwise(found)}
     if axis not in {-1, 3} or len(steps) != 1 or found[0] < 0:
-        raise ValueError("indices that are not evenly spaced, or are not of channels")
+        raise ValueError("indices that are not evenly spaced, or do not select channels")
     step = steps.pop()
     stop = found[-1] + (1 if step > 0 else -1)
     part = {"start": found[0], "stop": stop if stop >= 0 else None, "step": step}

@@ -70,16 +70,16 @@ def _activation(value: Any) -> Any:
 
 def _input(_class_name: str, config: Node) -> tuple[str, Node]:
     if config.get("sparse") or config.get("ragged"):
-        raise ModelError(f"layer '{config.get('name')}' takes sparse or ragged tensors, which are no pictures.")
+        raise ModelError(f"layer '{config.get('name')}' takes sparse or ragged tensors, which are not images.")
     return "InputLayer", {key: config[key] for key in ("batch_shape", "dtype", "name") if key in config}
 
 
 def _batch_normalization(_class_name: str, config: Node) -> tuple[str, Node]:
     if config.get("renorm"):
         raise ModelError(
-            f"layer '{config.get('name')}' is a BatchNormalization with renorm=True, which Keras 3 does not have."
-            " Build it with renorm=False where the model was made, copy gamma, beta, moving_mean and moving_variance,"
-            " and save again."
+            f"layer '{config.get('name')}' is a BatchNormalization with renorm=True, which Keras 3 does "
+            "not support. In the original program, build it "
+            "with renorm=False, copy gamma, beta, moving_mean and moving_variance, and save it again."
         )
     axis = config.get("axis")
     if isinstance(axis, list) and len(axis) == 1:
@@ -129,8 +129,8 @@ def _attention(class_name: str, config: Node) -> tuple[str, Node]:
 
 def _refused(class_name: str, config: Node) -> tuple[str, Node]:
     raise ModelError(
-        f"layer '{config.get('name')}' is a {class_name}, which Keras 3 does not have and no layer of Keras 3 equals."
-        " Put another layer in its place where the model was made, train it, and save again."
+        f"layer '{config.get('name')}' is a {class_name}, which Keras 3 does not have. In the "
+        "original program, replace it by another layer, train the model, and save it again."
     )
 
 

@@ -14,7 +14,7 @@ def _letters(term: str, dims: Dims) -> tuple[dict[str, int], Dims]:
     left, right = term.split("...")
     middle = len(dims) - len(left) - len(right)
     if middle < 0:
-        raise ValueError("too few sides")
+        raise ValueError("too few dimensions")
     after = dims[len(left) + middle :]
     named = {**dict(zip(left, dims, strict=False)), **dict(zip(right, after, strict=True))}
     return named, dims[len(left) : len(left) + middle]

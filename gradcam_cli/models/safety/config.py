@@ -170,11 +170,12 @@ def _check_names(path: Path, layer: str, node: Node, own: frozenset[str]) -> Non
         return
     class_name, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
     if not isinstance(class_name, str) or not isinstance(module, str | None):
-        raise ModelError(f"{path}: {layer} is of no class that could be named. Refused.")
+        raise ModelError(f"{path}: {layer} has no class name. Refused.")
     if class_name in UNTRANSLATED_CALLS:
         raise ModelError(
-            f"{path}: {layer} is a bare TensorFlow call, which Keras 2 saved as {class_name} and Keras 3 cannot"
-            " read. Load the model with the TensorFlow that wrote it, put a Keras layer in its place, and save again."
+            f"{path}: {layer} is a TensorFlow function, which Keras 2 saved as {class_name} and Keras 3 cannot"
+            " read. Load the model with its original TensorFlow, replace this function by a Keras layer, and save it "
+            "again."
         )
     is_function = class_name == "function"
     name = str(node.get("config")) if is_function else class_name
@@ -211,8 +212,9 @@ def _check_files(path: Path, layer: str, node: Node) -> None:
 
 def _dangerous(path: Path, layer: str, name: str) -> str:
     return (
-        f"{path}: {layer} is a {name.rsplit('>', 1)[-1]}, which runs code of its own. A stranger's model may not. If"
-        " it is yours, replace it by Keras layers that do the same (Rescaling, Normalization...), and save again."
+        f"{path}: {layer} is a {name.rsplit('>', 1)[-1]}, which contains code. A model file must "
+        "not run code. If you made the model, replace this layer by Keras "
+        "layers that do the same (Rescaling, Normalization...), and save it again."
     )
 
 
@@ -220,15 +222,15 @@ def foreign(path: Path, layer: str, name: str, *, is_function: bool = False) -> 
     """Say that a layer needs code that is not part of Keras, and what to do."""
     what = f"uses the function {name}" if is_function else f"is of the class {name}"
     return (
-        f"{path}: {layer} {what}, which is not part of Keras; its code is not in the file and will "
-        "not be imported. If the code is yours: `custom_objects=FILE.py` `trust_code=True`. Or rebuild that part from "
-        "Keras's own layers, copy its weights, and save again."
+        f"{path}: {layer} {what}, which is not part of Keras, and its code is not in the file. If "
+        "you have this code: `custom_objects=FILE.py` `trust_code=True`. Or replace it by layers "
+        "of Keras, copy its weights, and save it again."
     )
 
 
 def _of_hub(path: Path, layer: str) -> str:
     return (
-        f"{path}: {layer} is a {HUB_LAYER} of TensorFlow Hub. Its network is a graph of TensorFlow that is not in this"
-        " file, and it has no Keras layers whose feature maps could be explained. Build the same network with"
+        f"{path}: {layer} is a {HUB_LAYER} of TensorFlow Hub. Its network is a TensorFlow graph "
+        "outside this file, without Keras layers that could be explained. Build the same network with"
         " keras.applications or keras_hub, train your head on it, and save the whole model: model.save('model.keras')"
     )

@@ -26,7 +26,7 @@ def check_fit(architecture: Path, weights: Path, *, own: frozenset[str] = frozen
     asked = Counter(kernels(architecture, read_architecture(architecture)))
     missing = asked - Counter(stored_weights(weights).shapes)
     if missing:
-        raise ModelError(f"{weights}: there is no kernel of {next(iter(missing))} in it for {architecture.name}.")
+        raise ModelError(f"{weights}: the file has no kernel {next(iter(missing))} for {architecture.name}.")
 
 
 def kernels(path: Path, config: dict[str, Any]) -> list[Dims]:

@@ -98,7 +98,7 @@ def stored_tensors(path: Path, file: Path | IO[bytes], size: int) -> Stored:
             declared += _check_dataset(path, dataset, size)
             shapes.append(tuple(dataset.shape or ()))
     if declared > MAX_RATIO * size + SLACK_BYTES:
-        raise ModelError(f"{path}: its weights claim {declared:,} bytes, and the file has {size:,}. Refused.")
+        raise ModelError(f"{path}: its weights declare {declared:,} bytes, but the file has {size:,}. Refused.")
     return Stored(tuple(shapes))
 
 
@@ -110,7 +110,7 @@ def _datasets(path: Path, root: Any) -> Iterator[Any]:
         for name in group.id:
             if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
                 text = name.decode(errors="replace")
-                raise ModelError(f"{path}: {group.name}/{text} is a link to another place or file. Refused.")
+                raise ModelError(f"{path}: {group.name}/{text} is a link to another object or file. Refused.")
             item = _item(h5py.h5o.open(group.id, name))
             address = _address(item)
             if address in seen:
@@ -142,7 +142,7 @@ def _check_dataset(path: Path, dataset: Any, size: int) -> int:
     declared = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
     stored = min(dataset.id.get_storage_size(), size)
     if declared > MAX_RATIO * stored + SLACK_BYTES:
-        raise ModelError(f"{path}: {dataset.name} claims {declared:,} bytes and stores {stored:,}. Refused.")
+        raise ModelError(f"{path}: {dataset.name} declares {declared:,} bytes but stores {stored:,}. Refused.")
     if dataset.chunks is not None:
         _check_chunks(path, dataset, declared)
     return int(declared)
@@ -154,15 +154,15 @@ def _check_chunks(path: Path, dataset: Any, declared: int) -> None:
     limit = MAX_CHUNK_RATIO * declared + SLACK_BYTES
     if chunk > limit:
         raise ModelError(
-            f"{path}: {dataset.name} has {declared:,} bytes, and its chunks claim {chunk:,} each. Refused."
-            " If the model is yours, load it with Keras and save it again."
+            f"{path}: {dataset.name} has {declared:,} bytes, but each of its chunks declares {chunk:,}. Refused. If "
+            "you made the model, load it with Keras and save it again."
         )
     settings = dataset.id.get_create_plist()
     filters = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
     if unknown := set(filters) - FILTERS:
         raise ModelError(
-            f"{path}: {dataset.name} is compressed in a way that Keras does not write (HDF5 filter {min(unknown)})."
-            " If the model is yours, load it with Keras and save it again."
+            f"{path}: {dataset.name} has a compression that Keras does not use (HDF5 filter "
+            f"{min(unknown)}). If you made the model, load it with Keras and save it again."
         )
     if h5py.h5z.FILTER_DEFLATE in filters:
         _check_compressed(path, dataset, max(chunk, 1))
@@ -182,4 +182,6 @@ def _check_compressed(path: Path, dataset: Any, chunk: int) -> None:
         except zlib.error:
             continue
         if unpacked >= chunk + SLACK_BYTES:
-            raise ModelError(f"{path}: {dataset.name} has a chunk that becomes larger than {chunk:,} bytes. Refused.")
+            raise ModelError(
+                f"{path}: {dataset.name} has a chunk that is larger when decompressed than {chunk:,} bytes. Refused."
+            )

@@ -60,7 +60,7 @@ def hash_file(path: Path) -> HashedFile:
         before = _identity(os.fstat(descriptor))
         digest = _sha256(descriptor)
         if _identity(os.fstat(descriptor)) != before:
-            raise ModelError(f"{path}: the file changes while it is read. Wait until it is complete.")
+            raise ModelError(f"{path}: the file changed while it was read. Wait until it is complete.")
     settled = time.time_ns() - max(before.modified_ns, before.changed_ns) > TICK_NS
     return HashedFile(path, digest, before, settled)
 
@@ -79,7 +79,7 @@ def held(file: HashedFile, name: str | None = None) -> Iterator[OpenFile]:
         before = _identity(os.fstat(descriptor))
         is_same = file.settled and before == file.identity
         if not is_same and _sha256(descriptor) != file.sha256:
-            raise ModelError(f"{file.path}: the file was changed after it was checked. Nothing of it was loaded.")
+            raise ModelError(f"{file.path}: the file changed after it was checked. It was not loaded.")
         try:
             yield OpenFile(file.path, link, descriptor)
         except ModelError as error:
@@ -87,7 +87,7 @@ def held(file: HashedFile, name: str | None = None) -> Iterator[OpenFile]:
         after = os.fstat(descriptor) if link != file.path else file.path.stat()
         # To replace a file by its name changes its times, too, but not what was read.
         if _identity(after) != before and (link == file.path or _sha256(descriptor) != file.sha256):
-            raise ModelError(f"{file.path}: the file was changed while it was loaded. Run the command again.")
+            raise ModelError(f"{file.path}: the file changed while it was loaded. Run the command again.")
 
 
 def _identity(found: os.stat_result) -> Identity:
@@ -105,7 +105,7 @@ def _descriptor(path: Path) -> Iterator[int]:
     try:
         descriptor = open_to_read(path)
     except OSError as error:
-        raise ModelError(f"{path}: it cannot be read: {error.strerror}.") from error
+        raise ModelError(f"{path}: the file cannot be read: {error.strerror}.") from error
     try:
         yield descriptor
     finally:

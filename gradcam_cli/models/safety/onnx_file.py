@@ -79,8 +79,8 @@ def check_onnx(path: Path) -> OnnxFile:
         raise
     except (ValueError, OverflowError) as error:
         raise ModelError(
-            f"{path}: the file is truncated or damaged, or is no ONNX model ({first_line(error)}). Copy it again, or "
-            "export the model again."
+            f"{path}: the file is truncated or damaged, or it is not an ONNX model ({first_line(error)}). Copy it "
+            "again, or export the model again."
         ) from error
     _check_external(seen)
     return OnnxFile(tuple(seen.external), seen.scopes)
@@ -102,14 +102,14 @@ def _check_model(model: memoryview, seen: _Seen) -> None:
 
 def _check_graph(graph: memoryview, seen: _Seen, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise ModelError(f"{seen.path}: graphs inside of graphs, more than {MAX_DEPTH} deep. Refused.")
+        raise ModelError(f"{seen.path}: graphs are nested more than {MAX_DEPTH} deep. Refused.")
     for key, value in fields(graph):
         if key == 1:
             _check_node(message(value), seen, depth)
         elif key == 5:
             _check_tensor(message(value), seen)
         elif key == 15:
-            raise ModelError(f"{seen.path}: sparse weights are not read. Export the model with dense ones.")
+            raise ModelError(f"{seen.path}: sparse weights are not supported. Export the model with dense weights.")
 
 
 def _check_node(node: memoryview, seen: _Seen, depth: int) -> None:
@@ -134,8 +134,9 @@ def _check_node(node: memoryview, seen: _Seen, depth: int) -> None:
             scopes = _scopes(message(value)) or scopes
     if domain not in DOMAINS:
         raise ModelError(
-            f"{seen.path}: the operator '{domain}::{kind}' is no standard one. Custom operators are programs, and are "
-            "not loaded. Export the model with standard operators alone."
+            f"{seen.path}: the operator '{domain}::{kind}' is not a standard operator. Custom operators "
+            "run code, so they "
+            "are not loaded. Export the model with standard operators only."
         )
     if scopes:
         seen.scopes |= dict.fromkeys(outputs, scopes)
@@ -185,7 +186,7 @@ def _check_tensor(tensor: memoryview, seen: _Seen) -> None:
     # Outside of `raw_data` each number takes one byte at least.
     elif raw < claimed and packed * 8 < elements * min(BITS[kind], 8):
         raise ModelError(
-            f"{seen.path}: the tensor {name!r} claims {claimed:,} bytes and has {raw + packed:,}. Refused."
+            f"{seen.path}: the tensor {name!r} declares {claimed:,} bytes but has {raw + packed:,}. Refused."
         )
 
 
@@ -200,10 +201,10 @@ def _note_external(where: dict[str, str], claimed: int, name: str, seen: _Seen) 
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     outside = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)
     if outside or not posix.parts or "\0" in location:
-        raise ModelError(f"{seen.path}: its weights are in {location!r}, outside of the model's folder. Refused.")
+        raise ModelError(f"{seen.path}: its weights are in {location!r}, outside the model's folder. Refused.")
     offset, length = int(where.get("offset") or 0), int(where.get("length") or claimed)
     if offset < 0 or length < claimed:
-        raise ModelError(f"{seen.path}: the tensor {name!r} claims {claimed:,} bytes and has {length:,}. Refused.")
+        raise ModelError(f"{seen.path}: the tensor {name!r} declares {claimed:,} bytes but has {length:,}. Refused.")
     seen.external[location] = max(seen.external.get(location, 0), offset + length)
     if len(seen.external) > MAX_EXTERNAL_FILES:
         raise ModelError(f"{seen.path}: weights in more than {MAX_EXTERNAL_FILES:,} files. Refused.")
@@ -214,16 +215,16 @@ def _check_external(seen: _Seen) -> None:
         file = seen.path.parent / location
         for part in _below(seen.path.parent, file):
             if part.is_symlink():
-                raise ModelError(f"{seen.path}: {part} is a link, and may lead outside of the model's folder. Refused.")
+                raise ModelError(f"{seen.path}: {part} is a link and may point outside the model's folder. Refused.")
         if not file.is_file():
             raise ModelError(
-                f"{seen.path}: its weights are in {location!r}, which is not beside it. Copy that file too: one model "
-                "is both."
+                f"{seen.path}: its weights are in {location!r}, which is not in the same folder. Copy this "
+                "file too: the model needs both files."
             )
         if file.stat().st_size < end:
             raise ModelError(
-                f"{seen.path}: {location!r} has {file.stat().st_size:,} bytes, and the model needs {end:,}. Copy it "
-                "again."
+                f"{seen.path}: {location!r} has {file.stat().st_size:,} bytes, but the model needs {end:,}. "
+                "Copy it again."
             )
 
 

@@ -34,7 +34,7 @@ def check_openvino(xml: Path, weights: Path) -> None:
     except (expat.ExpatError, ValueError) as error:
         raise ModelError(f"{xml}: the file is truncated or damaged ({first_line(error)}). Copy it again.") from error
     if not reader.layers:
-        raise ModelError(f"{xml}: no network in OpenVINO's format.")
+        raise ModelError(f"{xml}: this is not a network in the format of OpenVINO.")
 
 
 class _Reader:
@@ -67,18 +67,19 @@ class _Reader:
         version = attributes.get("version", "opset1")
         if not STANDARD.fullmatch(version):
             raise ModelError(
-                f"{self.path}: the operator '{version}::{attributes.get('type', '')}' is no standard one. Custom "
-                "operators are programs, and are not loaded."
+                f"{self.path}: the operator '{version}::{attributes.get('type', '')}' is not a standard "
+                "operator. Custom operators run code, "
+                "so they are not loaded. Export the model with standard operators only."
             )
 
     def _constant(self, attributes: dict[str, str]) -> None:
         offset, size = int(attributes["offset"]), int(attributes.get("size", 0))
         if min(offset, size) < 0 or offset + size > self.available:
             raise ModelError(
-                f"{self.path}: a constant ends at byte {offset + size:,} of its weights, which have {self.available:,}."
-                " Copy both files again."
+                f"{self.path}: a constant ends at byte {offset + size:,} of its weights, but the weights "
+                f"have only {self.available:,} bytes. Copy both files again."
             )
         bits = BITS.get(attributes.get("element_type", ""))
         shape = [int(side) for side in attributes.get("shape", "").split(",") if side.strip()]
         if bits and math.prod(shape) * bits // 8 > size:
-            raise ModelError(f"{self.path}: a constant claims more numbers than its {size:,} bytes have. Refused.")
+            raise ModelError(f"{self.path}: a constant declares more numbers than its {size:,} bytes contain. Refused.")

@@ -51,7 +51,7 @@ def check_model_file(path: Path, *, own: frozenset[str] = frozenset()) -> None:
     elif kind == "hdf5":
         _check_h5(path, own)
     else:
-        raise ModelError(f"{path}: no whole model in one file.")
+        raise ModelError(f"{path}: this is not a complete model in one file.")
 
 
 def check_parts(architecture: Path, weights: Path, *, own: frozenset[str] = frozenset()) -> None:
@@ -140,29 +140,29 @@ def _check_keras(path: Path, own: frozenset[str]) -> None:
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
-        raise ModelError(f"{path}: {len(members):,} members are more than a model has.")
+        raise ModelError(f"{path}: {len(members):,} members are more than a model can have. Refused.")
     name, times = Counter(member.filename for member in members).most_common(1)[0] if members else ("", 0)
     if times > 1:
-        raise ModelError(f"{path}: the member {name!r} is there {times} times. Refused.")
+        raise ModelError(f"{path}: the member {name!r} occurs {times} times. Refused.")
     for member in members:
         _check_member(path, member)
     claimed, size = sum(member.file_size for member in members), path.stat().st_size
     if claimed > MAX_RATIO * size + SLACK_BYTES:
-        raise ModelError(f"{path}: its members claim {claimed:,} bytes, and the file has {size:,}. Refused.")
+        raise ModelError(f"{path}: its members declare {claimed:,} bytes, but the file has {size:,}. Refused.")
 
 
 def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
     name = member.filename
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or parts[0] == "" or ":" in parts[0]:
-        raise ModelError(f"{path}: the member {name!r} would be written outside of the model. Refused.")
+        raise ModelError(f"{path}: the member {name!r} would be written outside the model. Refused.")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ModelError(f"{path}: the member {name!r} is a symbolic link. Refused.")
     if member.flag_bits & ENCRYPTED:
         raise ModelError(f"{path}: the member {name!r} is encrypted; Keras cannot read it. Save the model again.")
     if member.file_size > MAX_RATIO * member.compress_size + SLACK_BYTES:
         raise ModelError(
-            f"{path}: {name!r} claims {member.file_size:,} bytes from {member.compress_size:,} stored. Refused."
+            f"{path}: {name!r} declares {member.file_size:,} bytes but stores {member.compress_size:,}. Refused."
         )
 
 
@@ -176,14 +176,14 @@ def _version(path: Path, archive: zipfile.ZipFile) -> str:
 
 def _read_config(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     if CONFIG not in archive.namelist():
-        raise ModelError(f"{path}: there is no {CONFIG} in it, so it is no Keras model.")
+        raise ModelError(f"{path}: the file has no {CONFIG}, so it is not a Keras model.")
     with archive.open(CONFIG) as file:
         return _parsed(path, file.read(MAX_CONFIG_BYTES + 1))
 
 
 def _parsed(path: Path, data: Any) -> dict[str, Any]:
     if not isinstance(data, (str, bytes)):
-        raise ModelError(f"{path}: its config is no text.")
+        raise ModelError(f"{path}: its config is not text.")
     text = data.encode(errors="surrogatepass") if isinstance(data, str) else data
     if len(text) > MAX_CONFIG_BYTES:
         raise ModelError(f"{path}: its config is larger than {MAX_CONFIG_BYTES:,} bytes. Refused.")
@@ -195,13 +195,13 @@ def _parsed(path: Path, data: Any) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: its config is not JSON ({first_line(error)}). Save the model again.") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path}: its config describes no model.")
+        raise ModelError(f"{path}: its config does not describe a model.")
     return config
 
 
 def _check_archived_weights(path: Path, archive: zipfile.ZipFile) -> Stored:
     if WEIGHTS not in archive.namelist():
-        raise ModelError(f"{path}: there is no {WEIGHTS} in it; other formats of weights are not read.")
+        raise ModelError(f"{path}: the file has no {WEIGHTS}. Other formats of weights are not supported.")
     size = archive.getinfo(WEIGHTS).file_size
     with _member(path, archive, WEIGHTS) as member:
         return stored_tensors(path, member, size)
@@ -237,7 +237,7 @@ def _check_h5(path: Path, own: frozenset[str]) -> None:
         version = text(_attribute(path, file, "keras_version") or "")
     if config is None:
         raise ModelError(
-            f"{path}: there are weights in it but no model. Give a named model its weights (`model=NAME` "
+            f"{path}: the file has only weights. Use them with a named model (`model=NAME` "
             f"`weights={path.name}`), or save the whole model: model.save('model.keras')"
         )
     check_config(path, _parsed(path, config), stored, version, own)

@@ -57,11 +57,13 @@ def check_in_subprocess(
     try:
         done = subprocess.run(**program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{path}: damaged, or made to be slow: not read after {SECONDS} seconds. Refused.") from error
+        raise ModelError(
+            f"{path}: the file is damaged or malicious: it was not read after {SECONDS} seconds. Refused."
+        ) from error
     if done.returncode == ModelError.exit_code:
         raise ModelError(os.fsdecode(done.stdout))
     if done.returncode != 0:
-        raise ModelError(f"{path}: damaged, or hostile: HDF5 does not survive reading it. Refused.")
+        raise ModelError(f"{path}: the file is damaged or malicious: HDF5 crashes while reading it. Refused.")
 
 
 def _main(kind: str, own: str, *names: str) -> int:

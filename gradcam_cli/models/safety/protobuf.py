@@ -61,7 +61,7 @@ def message(value: int | memoryview) -> memoryview:
         ValueError: the field is a number.
     """
     if isinstance(value, int):
-        raise ValueError("a number stands where a message belongs")  # noqa: TRY004 - the file is damaged, not the call
+        raise ValueError("a message is expected, but there is a number")  # noqa: TRY004 - the file is damaged, not the call
     return value
 
 
@@ -72,7 +72,7 @@ def number(value: int | memoryview) -> int:
         ValueError: the field is no integer.
     """
     if not isinstance(value, int):
-        raise ValueError("a message stands where a number belongs")  # noqa: TRY004 - as in `message`
+        raise ValueError("a number is expected, but there is a message")  # noqa: TRY004 - as in `message`
     return value
 
 

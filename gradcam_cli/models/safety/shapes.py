@@ -50,7 +50,7 @@ def several(value: Any, rank: int) -> Dims:
     """
     if isinstance(value, list):
         if len(value) not in {1, rank}:
-            raise ValueError("another number of sides")
+            raise ValueError("a wrong number of dimensions")
         return tuple(whole(item) for item in value) * (rank // len(value))
     return (whole(value),) * rank
 
@@ -158,6 +158,6 @@ def target_of(value: Any) -> tuple[Dims, int | None]:
     sides = value if isinstance(value, list) else [value]
     is_open = [side is None or side == -1 for side in sides]
     if sum(is_open) > 1:
-        raise ValueError("more than one side is open")
+        raise ValueError("more than one dimension is undefined")
     dims = tuple(1 if empty else whole(side) for side, empty in zip(sides, is_open, strict=True))
     return dims, is_open.index(True) if any(is_open) else None

@@ -26,7 +26,7 @@ MAX_INPUT_SIDE = 16_384
 SIZES = frozenset(
     {"units", "filters", "output_dim", "input_dim", "intermediate_dim", "depth_multiplier", "hidden_dim", "lora_rank"}
 )
-WAY_OUT = "If the model is yours, load it where it was made, and save it again together with its weights."
+WAY_OUT = "If you made the model, load it in the original program, and save it again with its weights."
 
 
 def check_sizes(path: Path, config: Node, nodes: list[tuple[str, Node]], stored: Stored) -> None:
@@ -77,8 +77,8 @@ def _check_weights(path: Path, nodes: list[tuple[str, Node]], walk: Walk, stored
         largest = max(tensors, key=numbers)
         if numbers(largest) > MAX_RATIO * stored.largest_tensor + FREE_NUMBERS:
             raise ModelError(
-                f"{path}: {layer} declares {numbers(largest):,} weights ({_text(largest)}), and the largest tensor that"
-                f" the file stores has {stored.largest_tensor:,}. Refused. {WAY_OUT}"
+                f"{path}: {layer} declares {numbers(largest):,} weights ({_text(largest)}), but the largest stored "
+                f"tensor has {stored.largest_tensor:,}. Refused. {WAY_OUT}"
             )
         amount = total(tensors)
         asked += amount
@@ -86,8 +86,8 @@ def _check_weights(path: Path, nodes: list[tuple[str, Node]], walk: Walk, stored
             most, at_fault = amount, layer
     if asked > MAX_RATIO * stored.total + FREE_NUMBERS:
         raise ModelError(
-            f"{path}: its layers ask for {asked:,} weights, most of them {at_fault} ({most:,}), and the file stores"
-            f" {stored.total:,}. Refused. {WAY_OUT}"
+            f"{path}: its layers declare {asked:,} weights, most of them {at_fault} ({most:,}), but the file stores "
+            f"{stored.total:,}. Refused. {WAY_OUT}"
         )
 
 
@@ -150,8 +150,9 @@ def _check_activations(path: Path, nodes: list[tuple[str, Node]], walk: Walk) ->
         largest = max(measured.tensors, key=numbers, default=())
         if numbers(largest) > limit:
             raise ModelError(
-                f"{path}: {layer} makes {numbers(largest):,} numbers of one picture ({_text(largest)}), and no more"
-                f" than {limit:,} are computed. Refused. If the model is yours, build it for a smaller picture."
+                f"{path}: {layer} makes {numbers(largest):,} numbers from one image ({_text(largest)}), but "
+                f"the limit is {limit:,}. Refused. If you made the model, build "
+                "it for smaller images."
             )
 
 

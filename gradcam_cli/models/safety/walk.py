@@ -50,7 +50,7 @@ class Walk:
         """
         self._steps += 1
         if self._steps > MAX_STEPS or self._depth > MAX_NESTING:
-            raise WalkError("it has too many layers, or they are nested too deep")
+            raise WalkError("it has too many layers, or they are nested too deeply")
         self._depth += 1
         try:
             return self._measure(node, inputs, settings or {})
