@@ -206,7 +206,7 @@ def test_overlay_options_reach_the_overlay(invoke: Invoke, photos: Path, tmp_pat
         (["photos", "-o", "x", "--scorecam-masks", "minmax"], "--method scorecam"),
         (["photos", "-o", "x", "--layers", "a"], "at least two"),
         (["photos", "-o", "x", "--layers", "a", "--layers", "a"], "each of them once"),
-        (["photos", "-o", "x", "--layers", "a", "--layers", "b", "--layer", "c"], "give one of them"),
+        (["photos", "-o", "x", "--layers", "a", "--layers", "b", "--layer", "c"], "Use only one of them"),
         (["photos", "-o", "x", "--method", "eigencam", "--score", "probability"], "does not differentiate"),
         (["photos", "-o", "x", "--input-size", "big"], "not a size"),
         (["--files-from", "nolist", "-o", "x"], "the list cannot be read"),

@@ -36,7 +36,7 @@ def test_two_models_are_compared_in_a_table(runs: Path, invoke: Invoke) -> None:
         (line,) = [line for line in shown.stdout.splitlines() if line.startswith(f"{path} ")]
         assert f"{before[path]} -> {after[path]} *" in line
     assert f"3 images compared: 3 changed, {len(changed)} class change" in shown.stdout
-    assert "* not the same class" in shown.stdout
+    assert "* the best class changed" in shown.stdout
     assert shown.stderr == ""
 
 

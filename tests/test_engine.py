@@ -273,7 +273,7 @@ def test_layers_are_listed_with_autos_choice() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "message"),
-    [("secnod", "second"), ("head", "no map"), ("gap", "no map"), ("activation_49", "no layer")],
+    [("secnod", "second"), ("head", "not a map"), ("gap", "not a map"), ("activation_49", "no layer")],
 )
 def test_layers_that_cannot_be_explained(layer: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):

@@ -113,7 +113,7 @@ def test_a_pil_image_is_turned_upright(explainer: Explainer) -> None:
         (np.zeros((8, 8, 3), np.uint16), "(a >> 8)"),
         (np.zeros((8, 8), bool), "* 255"),
         (np.zeros((3, 8, 8), np.uint8), "transpose(1, 2, 0)"),
-        (np.zeros((2, 8, 8, 3), np.uint8), "one by one"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "a list of its images"),
         (np.zeros((8, 8, 2), np.uint8), "(8, 8, 2)"),
         (np.zeros((0, 8, 3), np.uint8), "(0, 8, 3)"),
         (Image.new("F", (8, 8)), "mode F"),

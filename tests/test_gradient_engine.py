@@ -212,7 +212,7 @@ def test_derivatives_of_smooth_heads_are_refused() -> None:
     plan = compile_plan(classifier(keras.Model(inputs, layers.Dense(3, "softmax")(x))), "last")
     assert plan.head.linearity == "pooled"
     ours = OpenVinoEngine(plan, TargetSettings(), PassOptions(1))
-    with pytest.raises(ModelError, match="need the engine tensorflow"):
+    with pytest.raises(ModelError, match="need `engine=tensorflow`"):
         ours.pooled_derivatives(ours.explain(pictures(1)))
 
 

@@ -91,7 +91,9 @@ def test_what_each_method_can_explain(name: str) -> None:
     dense, other, value = FakeEngine(), with_head(Head("softmax", 5)), with_head(Head("value", 5, reason="a number"))
     check_method(METHODS[name], dense)
     if name == "cam":
-        with pytest.raises(ModelError, match=r"`method=cam` needs a network .* 'last' is not. `method=gradcam` works"):
+        with pytest.raises(
+            ModelError, match=r"`method=cam` needs a target layer .* 'last' is not. `method=gradcam` works"
+        ):
             check_method(METHODS[name], other)
     else:
         check_method(METHODS[name], other)

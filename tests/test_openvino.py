@@ -356,7 +356,7 @@ def test_a_plan_as_one_file(run: Runner, inside: Runner, tmp_path: Path, without
     assert record["model"]["preprocess"] == "tf"
     assert "compiled for the layer 'last'" in run(*args, "--layer", "first", env=without_keras).expect(3).err
     assert "compiled for 16x16" in run(*args, "--input-size", "32", env=without_keras).expect(3).err
-    assert "for the engine openvino" in run(*args, "--engine", "tensorflow", env=without_keras).expect(3).err
+    assert "needs --engine openvino" in run(*args, "--engine", "tensorflow", env=without_keras).expect(3).err
     assert "compiled for one layer" in run("layers", "own.plan", env=without_keras).expect(3).err
     assert ".plan" in inside("compile", "own.keras", "-o", "own.bin").expect(2).err
 

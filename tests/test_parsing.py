@@ -71,7 +71,7 @@ def test_a_gate_is_about_what_is_measured() -> None:
         ({"method": "cam", "scorecam_masks": "max"}, "`method=scorecam`"),
         ({"draw_boxes": True}, "`boxes=otsu`"),
         ({"layers": ["a", "a"]}, "at least two"),
-        ({"layers": ["a", "b"], "layer": "c"}, "give one of them"),
+        ({"layers": ["a", "b"], "layer": "c"}, "Use only one of them"),
         ({"classes": [], "top_k": 0}, "explains no class"),
     ],
 )

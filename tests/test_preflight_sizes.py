@@ -175,7 +175,7 @@ ACTIVATIONS: dict[str, Node] = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_enormous_activations(name: str) -> None:
     with pytest.raises(
-        ModelError, match=rf"layer '{name.split(maxsplit=1)[0]}\w*' makes .* numbers of one picture.*Refused"
+        ModelError, match=rf"layer '{name.split(maxsplit=1)[0]}\w*' makes .* numbers from one image.*Refused"
     ):
         check_config(PATH, ACTIVATIONS[name], SMALL)
 

@@ -215,7 +215,7 @@ def test_such_classes_of_stacks_and_inside_of_models(tmp_path: Path, suffix: str
         ("checkpoint", b'model_checkpoint_path: "model.ckpt"', "checkpoint"),
         ("model.json", b'{"format": "layers-model", "modelTopology": {}}', "tensorflowjs_converter"),
         ("model.json", b'{"a": 1}', "not the architecture"),
-        ("model.json", b'{"a": ', "no JSON"),
+        ("model.json", b'{"a": ', "not valid JSON"),
         ("m.gz", b"\x1f\x8b\x08", "gzip"),
         ("m.xyz", b"what is this", "kind of this file is unknown"),
     ],
@@ -234,7 +234,7 @@ def test_files_of_other_programs_are_named(tmp_path: Path, name: str, content: b
         (["saved_model.pb"], "without Keras layers"),
         (["saved_model.pb", "keras_metadata.pb"], "tf_keras.models.load_model"),
         (["checkpoint", "c.index"], "checkpoint"),
-        (["photo.jpg"], "no model is in it"),
+        (["photo.jpg"], "a folder without a model"),
     ],
 )
 def test_folders(tmp_path: Path, names: list[str], told: str) -> None:

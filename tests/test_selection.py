@@ -102,7 +102,7 @@ def test_a_kept_plan_needs_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_file_of_one_size_stays_at_it(tmp_path: Path) -> None:
     gap_dense().save(tmp_path / "small.keras")
     models = ModelEngines(located(tmp_path / "small.keras"), EngineSettings(engine="tensorflow"))
-    with pytest.raises(ModelError, match=f"its input is {SIDE}x{SIDE}; it cannot take {SIDE}x{2 * SIDE}"):
+    with pytest.raises(ModelError, match=f"its input is {SIDE}x{SIDE}; it does not accept {SIDE}x{2 * SIDE}"):
         models.open_larger(WORK, "auto", (SIDE, 2 * SIDE))
 
 
@@ -125,5 +125,5 @@ def test_weights_for_each_cell_of_a_map_are_for_one_size(monkeypatch: pytest.Mon
 
     request = located("efficientnetlite0")
     monkeypatch.setattr("gradcam_cli.models.resizing.build_named", lambda *_: flat(2 * SIDE))
-    with pytest.raises(ModelError, match=f"its weights are for {SIDE}x{SIDE} pictures"):
+    with pytest.raises(ModelError, match=f"its weights are for {SIDE}x{SIDE} images"):
         at_size(classifier(flat(SIDE)), request, (SIDE, 2 * SIDE))

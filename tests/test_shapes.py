@@ -480,7 +480,7 @@ def test_patterns_that_fit_once(save: Save, pattern: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("backbone/*", "fits 4 layers"), ("*/nosuch", "no layer"), ("backbone/secnod", "backbone/second")],
+    [("backbone/*", "matches 4 layers"), ("*/nosuch", "no layer"), ("backbone/secnod", "backbone/second")],
 )
 def test_patterns_that_do_not(save: Save, pattern: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):

@@ -200,7 +200,7 @@ def test_a_run_is_read_back(inside: str, bucket: str) -> None:
     assert run.record == json.loads(json.dumps(done.record))
     assert dict(run.counts) == dict(done.counts)
     assert [record["input"]["path"] for record in run.records()] == ["a.jpg", "b.jpg", "sub/a.jpg"]
-    with pytest.raises(UsageError, match=r"there is no run\.json of this program"):
+    with pytest.raises(UsageError, match=r"this folder has no run\.json of this program"):
         read_run(f"{bucket}/nothing")
 
 

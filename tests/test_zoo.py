@@ -25,7 +25,7 @@ ZOO = DATA / "zoo"
 MIXED_PRECISION = 3e-3
 # No layer of Keras 3 computes what these did.
 REFUSED = {
-    "tf115/resized.h5": "alignment of pixels",
+    "tf115/resized.h5": "pixel alignment",
     "keras224/upsampled.h5": "UpSampling2D of Keras 2.2.4",
     "tf23/random_crop.h5": "RandomCrop of Keras 2.4.0",
 }
@@ -117,5 +117,5 @@ def test_padding_of_theano_that_tensorflow_does_otherwise_is_refused(tmp_path: P
         first = (config["config"] if isinstance(config["config"], list) else config["config"]["layers"])[0]
         first["config"].update(padding="same", strides=[2, 2])
         file.attrs["model_config"] = json.dumps(config)
-    with pytest.raises(ModelError, match=r"trained with Theano, and layer '.*' pads"):
+    with pytest.raises(ModelError, match=r"trained with Theano, and the layer '.*' has padding"):
         load_network(path)
