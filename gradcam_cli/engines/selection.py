@@ -71,6 +71,25 @@ class Engines:
         return ModelEngines(request, choice)
 
 
+def loading_text(request: "ModelRequest", choice: EngineSettings) -> str:
+    """Say what is loaded before the first image: the library, whose import takes most of the time, and the model."""
+    library = "OpenVINO" if _is_without_tensorflow(request, choice) else "TensorFlow"
+    return f"loading {library} and the model {request.name}"
+
+
+def _is_without_tensorflow(request: "ModelRequest", choice: EngineSettings) -> bool:
+    """Whether a plan will probably explain the model; a plan in the cache is not read for it."""
+    if request.plan or request.exchange:
+        return True
+    if choice.engine == "tensorflow" or not choice.cache or request.inputs_vary or not openvino_installed():
+        return False
+    if choice.engine == "auto" and choice.precision == "float32" and gpu_possible():
+        return False
+    from gradcam_cli.engines.cache import has_plan
+
+    return all(has_plan(each) for each in _by_layer(request))
+
+
 def load_model(request: "ModelRequest") -> "Classifier":
     """Load a model with its weights, and check that its further inputs have values.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcam_cli.engines.protocol import Engine, map_layer
-from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.selection import Engines, loading_text
 from gradcam_cli.engines.work import Work
 from gradcam_cli.extras import install_hint
 from gradcam_cli.imaging.lettering import Lettering, lettering_of
@@ -60,7 +60,7 @@ class EngineFactory:
         if self._writes and settings.overlay.font:
             # A file that is no font is refused before the model is loaded.
             lettering_of((), settings.overlay.font)
-        with self.observer.busy("loading the model"):
+        with self.observer.busy(loading_text(self.model, request.engine)):
             engine, model = self.engines.open(self.model, request.engine, work)
         settings = replace(settings, fit=chosen_fit(model, request.fit))
         engines = (engine, *engine.others)

@@ -56,7 +56,7 @@ class RunObserver:
         """Receive one line for people that is important: what the run could not do as it was asked."""
 
     def busy(self, what: str) -> AbstractContextManager[None]:
-        """Give a context that lasts as long as something slow is done, such as `loading the model`."""
+        """Give a context for something slow; `what` describes it, as in `loading TensorFlow and the model resnet50`."""
         del what
         return nullcontext()
 

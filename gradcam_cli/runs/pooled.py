@@ -15,6 +15,7 @@ from itertools import count
 from typing import Final
 
 from gradcam_cli.cores import available_cores
+from gradcam_cli.engines.selection import loading_text
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import as_text
@@ -86,7 +87,7 @@ class Pooled:
         """Start the first worker alone: the others use what it compiled."""
         observer = self._factory.observer
         try:
-            with observer.busy("loading the model"):
+            with observer.busy(loading_text(self._factory.model, self._factory.request.engine)):
                 self._first = self._new_worker()
             self._opened = opened = self._first.opened
             observer.opened(opened.model)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gradcam_cli.engines.protocol import Engine, RandomisedEngine
-from gradcam_cli.engines.selection import Engines
+from gradcam_cli.engines.selection import Engines, loading_text
 from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import ModelError, UsageError
 from gradcam_cli.inputs.decoding import decode
@@ -54,7 +54,8 @@ class StudyEngines:
             ModelError: the layer cannot be explained, or the model has no probabilities.
         """
         request = self._request
-        with self._observer.busy("loading the model"):
+        model_at = replace(self._model, settings=replace(self._model.settings, layer=layer))
+        with self._observer.busy(loading_text(model_at, request.engine)):
             engine, model = self._opened.open(self._work(), layer)
         if not engine.head.has_probabilities:
             raise ModelError(
