@@ -1,6 +1,6 @@
 """What did the image classifier look at? Grad-CAM++ and its family for Keras models.
 
-The public names below are imported when they are first used, so that `import gradcam_cli` costs next to nothing.
+The public names below are imported when they are first used, so that `import gradcam_cli` is fast.
 """
 
 from importlib import import_module

@@ -4,7 +4,7 @@ import os
 
 
 def main() -> None:
-    """Run the program; Ctrl-C ends it in one line from the first import on."""
+    """Run the program; Ctrl-C ends it with one line and no traceback, also during imports."""
     try:
         from gradcam_cli.process.garbage import collect_rarely
 

@@ -1,9 +1,9 @@
-"""Rows on a disk, sorted by their keys: of what a run may have millions, so that memory does not grow with them.
+"""A sorted table on disk, for the millions of rows that a run may have: memory does not grow with their number.
 
-SQLite, which comes with Python, sorts them, finds one, and gives them page by page to any thread. A temporary database
-stays in memory until it has `CACHE_KIB`. Then it goes to a file without a name in the folder for temporary files
-(`SQLITE_TMPDIR`, else `TMPDIR`, else `/var/tmp` or `/tmp`), which ends with the process, also where that is killed. A
-merge sort over files of our own would need a format, and could not look a row up.
+SQLite, which comes with Python, sorts them, looks them up, and gives them page by page to any thread. A temporary
+database stays in memory until it has `CACHE_KIB`. Then it goes to a file without a name in the folder for temporary
+files (`SQLITE_TMPDIR`, else `TMPDIR`, else `/var/tmp` or `/tmp`), which disappears with the process, also if the
+process is killed. A merge sort over files would need a format, and could not look up a row.
 """
 
 import threading
@@ -16,13 +16,13 @@ from gradcam_cli.errors import EnvironmentStop
 CACHE_KIB: Final = 8 * 1024
 PAGE: Final = 1_000
 
-# What a row has besides its two keys.
+# The value of a row, besides its two keys.
 Value = bytes | int | None
 Row = tuple[bytes, bytes, Value]
 
 _SETTINGS: Final = (
     f"PRAGMA cache_size = -{CACHE_KIB}",
-    # Nothing survives the process, so that nothing has to be undone or waited for.
+    # The database is temporary, so journals and synchronous writes are not needed.
     "PRAGMA journal_mode = OFF",
     "PRAGMA synchronous = OFF",
     "CREATE TABLE rows (key BLOB, second BLOB, value, PRIMARY KEY (key, second)) WITHOUT ROWID",
@@ -37,14 +37,14 @@ _OF_KEY: Final = "SELECT * FROM rows WHERE key = ? ORDER BY second"
 
 
 class DiskTable:
-    """Rows of a key, a second key, and a value; no two have both keys in common.
+    """Rows of a key, a second key and a value; the pair of keys is unique.
 
     Errors of all calls are `EnvironmentStop`: the folder for temporary files is full, or cannot be written.
     """
 
     def __init__(self) -> None:
         """Make an empty table."""
-        # Imported here: help and completion must not wait for it.
+        # Imported here, so that help and completion start faster.
         import sqlite3
 
         self._error = sqlite3.Error
@@ -56,9 +56,9 @@ class DiskTable:
             self._all(statement)
 
     def put(self, rows: Iterable[Row]) -> int:
-        """Put rows, each in place of one with the same two keys, and say how many were given.
+        """Insert rows; a row replaces one with the same two keys. Give the number of rows.
 
-        They may be made as they are put; those before an exception are kept.
+        The rows may be a generator; if it raises, the rows before the exception are kept.
         """
         try:
             with self._lock:
@@ -77,18 +77,18 @@ class DiskTable:
         return value
 
     def remove(self, key: bytes, second: bytes = b"") -> None:
-        """Remove a row; it is no error where there is none."""
+        """Remove a row, if it exists."""
         self._all(_REMOVE, key, second)
 
     def rows(self) -> Iterator[Row]:
-        """Give all rows in the order of their bytes. Rows that were given before may be removed meanwhile."""
+        """Give all rows in the order of their bytes. The caller may remove rows that it has received."""
         after: tuple[bytes, bytes] = (b"", b"")
         while page := self._all(_AFTER, *after, PAGE):
             yield from page
             after = page[-1][:2]
 
     def sharing(self) -> Iterator[list[Row]]:
-        """Give the rows of each key that several rows have; they may be removed meanwhile."""
+        """Give the rows of each key that occurs more than once. The caller may remove rows that it has received."""
         after = b""
         while page := self._all(_SHARED, after, PAGE):
             for (key,) in page:
@@ -96,7 +96,7 @@ class DiskTable:
             after = page[-1][0]
 
     def __len__(self) -> int:
-        """How many rows there are; this takes a pass over all of them."""
+        """Count the rows; this reads all of them."""
         return int(self._all(_COUNT)[0][0])
 
     def _all(self, statement: str, *values: Value) -> list[Any]:
@@ -108,12 +108,12 @@ class DiskTable:
 
 
 def key_of(text: str) -> bytes:
-    """Give the key of a text: bytes whose order is that of texts. Names that are not UTF-8 have keys as well."""
+    """Encode a text as a key: bytes that sort as the texts do. Names that are not UTF-8 can be encoded too."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def text_of(key: bytes) -> str:
-    """Give the text of a key."""
+    """Decode a key to its text."""
     return key.decode("utf-8", "surrogatepass")
 
 

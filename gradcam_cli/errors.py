@@ -1,15 +1,15 @@
-"""Typed errors: each carries its exit code, names the file or layer at fault, and says what to do next."""
+"""Typed errors with exit codes. Each message names the file or layer at fault and says what to do next."""
 
 from enum import StrEnum
 from typing import Self
 
 LONGEST_REASON = 300
-# The end of messages about a run that the machine stopped.
+# The last sentence of messages about a run that was stopped by the machine.
 STAYS = "Finished results stay valid."
 
 
 class Reason(StrEnum):
-    """Why one image has no explanation: the words of `reason` in a sidecar. Each compares equal to its word.
+    """The reasons why an image has no explanation: the values of `reason` in a sidecar. Each equals its value.
 
     Example:
         >>> Reason.TRUNCATED_OR_CORRUPT == "truncated_or_corrupt"
@@ -41,7 +41,7 @@ class GradcamError(Exception):
     """Base of every error that this package raises on purpose.
 
     Attributes:
-        exit_code: what the command line ends with after such an error.
+        exit_code: the exit code of the command line after this error.
 
     Example:
         >>> try:
@@ -55,7 +55,7 @@ class GradcamError(Exception):
 
 
 class ImageError(GradcamError):
-    """One image cannot be explained; the others are.
+    """One image cannot be explained; the run continues with the others.
 
     Attributes:
         reason: the kind of failure.
@@ -72,14 +72,14 @@ class ImageError(GradcamError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
-        """Let a worker send it."""
+        """Make the error picklable, so that a worker can send it."""
         return type(self), (self.reason, str(self))
 
 
 class UsageError(GradcamError):
     """The request cannot be served: an argument has a wrong value, there is nothing to do, the output is not writable.
 
-    The message writes arguments between backticks: the argument and its value, such as `top_k=0`.
+    The message has arguments in backticks, with or without a value: `top_k=0`.
 
     Example:
         >>> UsageError.exit_code
@@ -90,7 +90,7 @@ class UsageError(GradcamError):
 
 
 class MethodError(UsageError):
-    """A method of the user's own failed, or what it returned are no maps.
+    """A method that the user defined failed, or did not return maps.
 
     Example:
         >>> issubclass(MethodError, UsageError)
@@ -99,7 +99,7 @@ class MethodError(UsageError):
 
 
 class ModelError(GradcamError):
-    """The model is refused, cannot be loaded, or has no such layer or class. Nothing of it was run.
+    """The model is refused, cannot be loaded, or has no such layer or class.
 
     Example:
         >>> ModelError.exit_code
@@ -114,7 +114,7 @@ class DamagedPlanError(ModelError):
 
 
 class EnvironmentStop(GradcamError):
-    """The machine stopped the run: disk full, output gone, a library missing. Finished results stay valid.
+    """The machine stopped the run: the disk is full, the output folder was removed, or a library is missing.
 
     Example:
         >>> EnvironmentStop.exit_code
@@ -125,7 +125,7 @@ class EnvironmentStop(GradcamError):
 
 
 class StorageError(EnvironmentStop):
-    """An object store does not serve a call: there is no such object, access is refused, or it failed again and again.
+    """A call of an object store failed: the object does not exist, access is refused, or all retries failed.
 
     Attributes:
         reason: the kind of failure.
@@ -142,16 +142,16 @@ class StorageError(EnvironmentStop):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
-        """Let a worker send it."""
+        """Make the error picklable, so that a worker can send it."""
         return type(self), (self.reason, str(self))
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same call may be served later: neither a wrong name nor a missing permission is the cause."""
+        """Whether the same call may succeed later: the cause is not a wrong name or a missing permission."""
         return self.reason is Reason.UNREADABLE
 
 
 def first_line(error: Exception) -> str:
-    """Give the first line of what a library has to say, and no more than people read."""
+    """Give the first line of the message of an error, at most `LONGEST_REASON` characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:LONGEST_REASON] if lines else type(error).__name__

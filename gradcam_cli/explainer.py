@@ -1,4 +1,4 @@
-"""Explain pictures from Python: a notebook, a test, a worker process."""
+"""The Python API: explain images in a notebook, a test or a worker process."""
 
 import os
 from collections import OrderedDict
@@ -40,35 +40,35 @@ from gradcam_cli.settings import (
 if TYPE_CHECKING:
     from gradcam_cli.models.request import ModelRequest
 
-# Engines that are kept: one for each choice of classes and size of batches that was used last.
+# The number of engines that are kept: one for each recently used choice of classes and batch size.
 MOST_ENGINES = 4
 
 
 class Explainer:
-    """Explains pictures with one model, layer and method.
+    """Explains images with one model, target layer and method.
 
-    The model is loaded when the first picture is explained, or when one of the attributes is asked for.
+    The model is loaded when the first image is explained, or when an attribute of the model is read.
 
     Args:
         model: a name such as `resnet50` (see `gradcam-cli models`), the path of a .keras, .h5 or .plan file, or a
-            `keras.Model` in memory. A model in memory is never changed: it can be trained on; explanations follow its
-            weights.
+            `keras.Model` in memory. A model in memory is not changed. You can continue to train it; later explanations
+            use its current weights.
         layer: the target layer's name or path; `auto` takes the last one whose output is a map.
-        method: a method's name (see `gradcam-cli methods`), or a function of activations (N, h, w, K) float32 and
-            gradients (N, h, w, K) float32 that gives maps (N, h, w).
-        labels: names of the classes, or a file of them.
-        preprocess: how pixels become the model's input; `auto` takes what the model shows of it.
-        fit: how a picture is laid into the input: `squash`, `crop`, `pad`; `auto` is squash, or what the tool that
-            made the model does.
+        method: a method's name (see `gradcam-cli methods`), or a function that takes activations (N, h, w, K) float32
+        and gradients (N, h, w, K) float32 and returns maps (N, h, w).
+        labels: class names, or the path of a file of class names.
+        preprocess: the preprocessing of the pixels; `auto` determines it from the model.
+        fit: how an image is fitted to the input size: `squash`, `crop` or `pad`; `auto` is `crop` for models of
+        Teachable Machine, otherwise `squash`.
         engine: `tensorflow`, `openvino`, or `auto`.
         precision: floating-point format of the forward pass.
-        batch_size: images in one forward pass, at most.
+        batch_size: maximum number of images in one forward pass.
         observer: receives notes and warnings about the model.
         options: see `ExplainOptions`.
 
     Raises:
-        UsageError: an argument has a value that it cannot have.
-        ModelError: the model is refused, cannot be loaded, or has no such layer; when it is loaded.
+        UsageError: an argument has a wrong value.
+        ModelError: the model is refused, cannot be loaded, or has no such layer. Raised when the model is loaded.
 
     Example:
         >>> explainer = Explainer("pets.keras", method="gradcam")  # doctest: +SKIP
@@ -92,7 +92,7 @@ class Explainer:
         engines: Engines | None = None,
         **options: Unpack[ExplainOptions],
     ) -> None:
-        """Check the arguments; nothing is loaded."""
+        """Check the arguments, without loading the model."""
         self._model = model
         own = {"layer": layer, "method": method, "labels": labels, "preprocess": preprocess, "fit": fit}
         run = {"engine": engine, "precision": precision, "batch_size": batch_size}
@@ -109,18 +109,18 @@ class Explainer:
     def explain(
         self, images: Iterable[Any], *, classes: Iterable[str | int] = (), top_k: int | None = None
     ) -> Iterator[Explanation]:
-        """Explain pictures in batches, lazily and in order.
+        """Explain images in batches, lazily and in order.
 
         Args:
             images: paths, bytes, PIL images, or uint8 arrays (H, W, 3) RGB, (H, W) grey, (H, W, 4) RGBA.
             classes: names, indices or WordNet ids of classes to explain.
-            top_k: explain so many of the most probable classes; 1 where no `classes` are named, else 0.
+            top_k: number of the most probable classes to explain. The default is 1, or 0 if `classes` are named.
 
         Yields:
-            One explanation for each picture; of one that cannot be read, with an `error`.
+            One explanation for each image. An image that cannot be read has an explanation with an `error`.
 
         Raises:
-            UsageError: something among the images is no picture, such as an array of floats.
+            UsageError: an item is not an image, such as an array of floats.
             ModelError: the model cannot be loaded or explained, or has no such class.
         """
         targets = target_settings(classes, top_k)
@@ -133,7 +133,7 @@ class Explainer:
                 yield Explanation(image, opened.job)
 
     def explain_one(self, image: Any, *, classes: Iterable[str | int] = (), top_k: int | None = None) -> Explanation:
-        """Explain one picture; the arguments are those of `explain`."""
+        """Explain one image; see `explain` for the arguments."""
         (found,) = self.explain([image], classes=classes, top_k=top_k)
         return found
 
@@ -144,7 +144,7 @@ class Explainer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, by index; empty where none are known."""
+        """Class names by index; empty if they are unknown."""
         return tuple(label.name for label in self._any().job.labels.entries)
 
     @property
@@ -158,7 +158,7 @@ class Explainer:
         return self._any().engine.head.class_count
 
     def close(self) -> None:
-        """Release the loaded model; the next picture loads it again."""
+        """Release the loaded model; the next image loads it again."""
         self._open.clear()
         self._engines = self._given_engines or _engines_for(self._model)
 
@@ -173,11 +173,11 @@ class Explainer:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments: another process loads the model for itself."""
+        """Pickle only the arguments; the other process loads the model again."""
         return _made_again, (self._model, self._options, self._given_engines)
 
     def _any(self) -> "_Opened":
-        """Give the engine that was used last, or open one."""
+        """Give the engine that was used last, or open a new one."""
         if self._open and not self._is_outdated():
             return next(reversed(self._open.values()))
         return self._opened(TargetSettings(), 1)
@@ -196,7 +196,7 @@ class Explainer:
     def _made(self, targets: TargetSettings, batch_size: int) -> "_Opened":
         request = replace(self._request, targets=targets)
         model = self._engines.locate(request.model, self._observer.downloading, cache=request.engine.cache)
-        # Full batches may be many: then several passes run side by side.
+        # With many full batches, several passes run at the same time.
         image_count = batch_size if batch_size < request.run.batch_size else 2 * batch_size * available_cores()
         factory = EngineFactory(
             request=request,
@@ -213,7 +213,7 @@ class Explainer:
         return _Opened(engine, job, self._weights())
 
     def _is_outdated(self) -> bool:
-        """Whether the weights of a model in memory were changed since it was opened."""
+        """Whether the weights of a model in memory have changed since it was opened."""
         return any(opened.weights != self._weights() for opened in list(self._open.values())[:1])
 
     def _weights(self) -> int | None:
@@ -228,7 +228,7 @@ class _Opened:
 
 
 class _Kept(Engines):
-    """Loads a model once, whatever engines are made of it."""
+    """Loads a model once for all its engines."""
 
     def __init__(self) -> None:
         """Load nothing yet."""
@@ -242,22 +242,22 @@ class _Kept(Engines):
 
 
 class _InMemory(_Kept):
-    """Explains a `keras.Model` that is there already."""
+    """Explains a `keras.Model` in memory."""
 
     def __init__(self, network: Any) -> None:
-        """Take the network as it is."""
+        """Take the network."""
         super().__init__()
         self._network = network
 
     def locate(self, settings: Any, downloading: Any, *, cache: bool = True, need_weights: bool = True) -> Any:
-        """Ask for the network, whatever the settings call it."""
+        """Give a request for the network; the name in the settings is ignored."""
         from gradcam_cli.models.in_memory import request_for
 
         del downloading, cache, need_weights
         return request_for(self._network, settings)
 
     def of_model(self, request: "ModelRequest", choice: EngineSettings) -> ModelEngines:
-        """Take TensorFlow, unless another engine was asked for; no plan of the network is kept."""
+        """Use TensorFlow unless another engine is requested; no plan of the network is stored."""
         by_default = choice.engine == "auto" and choice.precision == "float32"
         engine: EngineName = "tensorflow" if by_default else choice.engine
         return super().of_model(request, replace(choice, engine=engine, cache=False))
@@ -277,25 +277,26 @@ def explain_folder(
     engines: Engines | None = None,
     **options: Unpack[RunOptions],
 ) -> Run:
-    """Explain files and folders into an output folder: what `gradcam-cli explain` runs.
+    """Explain files and folders and write the results to an output folder, as `gradcam-cli explain` does.
 
-    What an earlier run with the same options has finished is left out. A bad image has a record of status `error`, and
-    never stops the run.
+    Images that an earlier run with the same options has finished are skipped. An image that fails has a record with the
+    status `error`; it does not stop the run.
 
     Args:
-        paths: a file, a folder, several of them, or a whole `ExplainRequest`.
-        output: the folder that overlays and sidecars are written to; None: the observer alone receives the records.
+        paths: a file, a folder, several files and folders, or an `ExplainRequest`.
+        output: the folder for overlays and sidecars. None: no files are written, and only the observer receives the
+        records.
         observer: receives progress, notes and the record of each image.
-        engines: finds the model and opens its engine; tests pass in one of their own.
+        engines: finds the model and opens its engine; a test passes its own.
         options: see `RunOptions`.
 
     Returns:
         The run: counts, exit status, and its records, read from the folder.
 
     Raises:
-        UsageError: no pictures, an option that does not exist, or an output folder that cannot be written.
+        UsageError: there are no images, an option does not exist, or the output folder cannot be written.
         ModelError: the model is refused, cannot be loaded, or has no such layer or class.
-        EnvironmentStop: the machine stopped the run; what was finished stays valid.
+        EnvironmentStop: the machine stopped the run; finished results stay valid.
 
     Example:
         >>> run = explain_folder("photos", "out", model="efficientnetlite0", top_k=2)  # doctest: +SKIP
@@ -319,7 +320,7 @@ def _engines_for(model: Any) -> Engines:
 
 
 def _methods_for(method: Any) -> Mapping[str, Method]:
-    """Give the methods that a name may mean, or the one that a function is."""
+    """Give all methods, or the one method that is made from a function."""
     if not callable(method):
         return METHODS
     own = custom_method(method)
@@ -339,5 +340,5 @@ def _name_of(model: Any) -> str:
 
 
 def _rounded(number: int) -> int:
-    """Give the next power of two: few sizes of batches, so that few engines are made."""
+    """Round up to a power of two, so that few different engines are needed."""
     return 1 << max(0, number - 1).bit_length()

@@ -1,4 +1,4 @@
-"""What the explanation of one picture gives to a program: classes, maps, heat, overlays, and the record of it all."""
+"""The explanation of one image: classes, maps, heatmaps, overlays, and the record."""
 
 import os
 from collections.abc import Mapping
@@ -38,15 +38,15 @@ STYLE = OverlaySettings()
 
 @dataclass(frozen=True, eq=False)
 class ClassExplanation:
-    """One class of one picture: how probable the model finds it, and where it looked.
+    """One class of one image: its probability and its map.
 
     Attributes:
-        index: number of the class in the model's output.
-        label: its name; None where no names are known.
-        wnid: its WordNet id; None for classes that have none.
-        logit: the score before the softmax or sigmoid; of a regression, its value.
-        probability: 0 to 1; None where the model's output says none.
-        map: (h, w) float32, the raw map on the target layer's grid after its relu: 0 or more, unscaled.
+        index: index of the class in the model's output.
+        label: name of the class; None if the names are unknown.
+        wnid: WordNet ID of the class; None if it has none.
+        logit: the score before the softmax or sigmoid; the value of a regression.
+        probability: 0 to 1; None if the model's output has no probabilities.
+        map: (h, w) float32, the raw map on the grid of the target layer, after the relu: 0 or more, not scaled.
 
     Example:
         >>> best = Explainer("pets.keras").explain_one("cat.jpg").best  # doctest: +SKIP
@@ -65,47 +65,47 @@ class ClassExplanation:
 
     @cached_property
     def heat(self) -> NDArray[np.float32]:
-        """Heat (H, W) float32 in [0, 1] in pixels of the upright picture: the map divided by its maximum.
+        """The heatmap (H, W) float32 in [0, 1] in pixels of the upright image: the map divided by its maximum.
 
-        It is interpolated linearly between the centres of the map's cells. All of it is 0
-        where the map has nothing positive, and outside of what the model saw of the picture.
+        It is interpolated linearly between the centres of the map's cells. It is 0 outside the part of the image that
+        the model saw, and 0 everywhere if the map has no positive value.
         """
         return map_to_source(scale(self.map), self._image.fit, self._image.fit.source)
 
     @property
     def peak(self) -> tuple[int, int] | None:
-        """The hottest pixel (x, y) of the upright picture; None where there is no heat."""
+        """The hottest pixel (x, y) of the upright image; None if there is no heat."""
         return self._summary.peak
 
     @property
     def area(self) -> float:
-        """Share of the picture, 0 to 1, where heat is at half of its maximum or above."""
+        """Share of the image, 0 to 1, where the heatmap is at least 0.5."""
         return self._summary.area
 
     def boxes(self, threshold: Threshold = "otsu") -> list[Region]:
-        """Find connected regions of heat.
+        """Find connected regions of high heat.
 
         Args:
-            threshold: the lowest heat of a region, above 0 and below 1; `otsu` chooses it for each picture.
+            threshold: the lowest heat of a region, above 0 and below 1; `otsu` chooses it for each image.
 
         Returns:
-            Regions in pixels of the upright picture, those with the most heat first: `box` (left, top, right, bottom;
-            right and bottom are outside), `share` of all heat.
+            Regions in pixels of the upright image, those with the most heat first: `box` (left, top, right, bottom;
+            right and bottom are exclusive), and `share`, the fraction of all heat.
         """
         return find_heat(scale(self.map), self._image.fit, threshold)[1] or []
 
     def overlay(self, alpha: float = STYLE.alpha, colormap: str = STYLE.colormap) -> NDArray[np.uint8]:
-        """Paint the heat over the picture: `(1 - alpha) * picture + alpha * colour(heat)`.
+        """Paint the heatmap over the image: `(1 - alpha) * image + alpha * colour(heat)`.
 
         Args:
-            alpha: share of the heat's colour, 0 to 1.
+            alpha: opacity of the heatmap, 0 to 1.
             colormap: name of a colormap of OpenCV, such as `jet`, `viridis`, `inferno`.
 
         Returns:
-            (H, W, 3) uint8 RGB at the picture's size, or smaller where the explainer has a `max_side`.
+            (H, W, 3) uint8 RGB with the size of the image, or smaller if the explainer has a `max_side`.
 
         Raises:
-            ImageError: the picture was changed or removed since it was explained.
+            ImageError: the image file was changed or removed after it was explained.
         """
         with self._job.memory.lease() as lease:
             pixels = shown_pixels(self._image, self._job, lease)
@@ -123,20 +123,20 @@ class ClassExplanation:
         alpha: float = STYLE.alpha,
         colormap: str = STYLE.colormap,
     ) -> NDArray[np.uint8]:
-        """Paint a figure for a slide or a paper: panels, the class and its probability below, the scale of colours.
+        """Paint a figure for a slide or a paper: panels, a caption, and the colour scale.
 
         Args:
-            layout: `overlay`, `side-by-side` (picture and overlay), or `triptych` (picture, heat and overlay).
-            caption: write the class and its probability on a band below.
-            colorbar: draw the scale of the heat's colours.
-            alpha: share of the heat's colour in the overlay, 0 to 1.
+            layout: `overlay`, `side-by-side` (image and overlay), or `triptych` (image, heatmap and overlay).
+            caption: write the class and its probability below the panels.
+            colorbar: draw the colour scale of the heatmap.
+            alpha: opacity of the heatmap in the overlay, 0 to 1.
             colormap: name of a colormap of OpenCV, such as `jet`, `viridis`, `inferno`.
 
         Returns:
-            (H, W, 3) uint8 RGB; pictures of few pixels are enlarged.
+            (H, W, 3) uint8 RGB; small images are enlarged.
 
         Raises:
-            ImageError: the picture was changed or removed since it was explained.
+            ImageError: the image file was changed or removed after it was explained.
         """
         style = replace(STYLE, layout=layout, caption=caption, colorbar=colorbar, alpha=alpha, colormap=colormap)
         labels = (label.name for label in self._job.labels.entries)
@@ -152,11 +152,11 @@ class ClassExplanation:
 
 
 class Explanation:
-    """The explanation of one picture.
+    """The explanation of one image.
 
     Attributes:
-        error: why it could not be explained, an `ImageError` with a `reason`; None where it could.
-        classes: the explained classes, the most probable first, then those that were asked for; empty with an error.
+        error: an `ImageError` with a `reason`, if the image could not be explained; otherwise None.
+        classes: the explained classes: the most probable first, then the named ones; empty if there is an error.
 
     Example:
         >>> explanation = Explainer("pets.keras").explain_one("cat.jpg")  # doctest: +SKIP
@@ -165,7 +165,7 @@ class Explanation:
     """
 
     def __init__(self, image: Explained | Unexplained, job: Job) -> None:
-        """Made by an `Explainer`."""
+        """Create the explanation; only an `Explainer` does this."""
         self._image = _checked(image)
         self._job = job
         self.error: ImageError | None = None
@@ -177,7 +177,7 @@ class Explanation:
 
     @property
     def input(self) -> Mapping[str, Any]:
-        """What the record says of the picture: path, sha256, width, height, and what its file said of it."""
+        """The part of the record about the image file: path, sha256, width, height, and properties of the file."""
         return input_record(card_of(self._image))
 
     @property
@@ -185,8 +185,8 @@ class Explanation:
         """The explained class with the highest probability, or logit where there are no probabilities.
 
         Raises:
-            ImageError: the picture could not be explained.
-            LookupError: no class reaches the `min_score`.
+            ImageError: the image could not be explained.
+            LookupError: no class has a probability of `min_score` or more.
         """
         if self.error:
             raise self.error
@@ -195,25 +195,25 @@ class Explanation:
         return max(self.classes, key=_told)
 
     def to_dict(self) -> Record:
-        """Give the record of the picture: equal to the sidecar that `gradcam-cli explain` writes for the same file."""
+        """Give the record of the image, equal to the sidecar that `gradcam-cli explain` writes for the same file."""
         return dict(self._finished[1])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the overlays and the sidecar into a folder, as `gradcam-cli explain` does; the sidecar comes last.
+        """Write the overlays and the sidecar into a folder, as `gradcam-cli explain` does; the sidecar is written last.
 
         The folder may be the URL of a prefix in an object store.
 
         Raises:
-            UsageError: the folder cannot be written, or a run is writing there.
-            ImageError: a file that is not this program's would be replaced.
-            EnvironmentStop: nothing can be written: the disk is full, or the folder was removed.
+            UsageError: the folder cannot be written, or a run is writing to it.
+            ImageError: a file that this program did not write would be replaced.
+            EnvironmentStop: the disk is full, or the folder was removed.
         """
         files, record = self._finished
         with run_folder(place(folder)).held() as output:
             output.write_image(names_of(self._image, self._job), files, record)
 
     def __repr__(self) -> str:
-        """Name the picture and the best class."""
+        """Show the image name and the best class."""
         name = source_of(self._image).relative
         if self.error:
             return f"<Explanation of {name!r}: {self.error.reason}: {self.error}>"

@@ -1,4 +1,4 @@
-"""How the optional parts of the program are installed: the one place where their names stand."""
+"""The names of the optional parts of the program, and how they are installed."""
 
 from typing import Final, Literal
 
@@ -8,5 +8,5 @@ _PLACE: Final = "in a clone of gradcam-cli"
 
 
 def install_hint(extra: Extra | None = None) -> str:
-    """Say how the libraries of an extra are installed; without one, those that the program always needs."""
+    """Give the install command of an extra, or of the program itself without one."""
     return f"pip install '.[{extra}]' {_PLACE}" if extra else f"pip install . {_PLACE}"

@@ -1,4 +1,4 @@
-"""The options of the library as keywords: what they mean, and how they become one typed request."""
+"""The options of the library as keywords, and the typed request that is made from them."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ from gradcam_cli.urls import Url, place
 StrPath = str | os.PathLike[str]
 
 
-# What changes overlays and files alone, with the values that ask for nothing.
+# Options that change only overlays and other files, with the values that have no effect.
 _PAINTED: Mapping[str, Any] = {
     "save_maps": False,
     "draw_boxes": False,
@@ -49,7 +49,7 @@ _PAINTED: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Option:
-    """What an option is: the type of its value, its default, and what it means."""
+    """One option: the type of its value, its default and its description."""
 
     kind: Any
     default: Any
@@ -57,17 +57,17 @@ class Option:
 
     @property
     def members(self) -> frozenset[Any]:
-        """The types that a value may have."""
+        """The types that a value can have."""
         return frozenset({self.kind, *get_args(self.kind)})
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words that a value may be; empty where any may be."""
+        """The allowed words; empty if every word is allowed."""
         return get_args(self.kind) if get_origin(self.kind) is Literal else self.doc.choices
 
 
 def options_of(settings: type[Any]) -> dict[str, Option]:
-    """Give the options of a request, or of a part of one, that say what they mean; those of its parts included."""
+    """Give the options of a request class and of its parts: the fields that have a description."""
     hints = get_type_hints(settings, include_extras=True)
     found: dict[str, Option] = {}
     for each in fields(settings):
@@ -80,36 +80,36 @@ def options_of(settings: type[Any]) -> dict[str, Option]:
 
 
 class ExplainOptions(TypedDict, total=False):
-    """Options of an `Explainer`; those of the command line have the same names, and the same defaults.
+    """Options of an `Explainer`. The command line has the same options with the same defaults.
 
     Model:
-        weights: local weights for a named model.
-        layers: several layers whose maps are fused, in place of one `layer`.
-        labels_from: a folder whose sub-folders are named after the classes.
-        input_size: (height, width), where the model leaves them open.
-        output_name: the output to explain, where the model has several.
-        output_kind: what the output is, where the model does not say so.
-        sha256: refuse a model file, or weights, with another hash.
-        inputs: (name, value) of further inputs, as in `("age", "41")`.
-        pairs: a CSV with the second picture of each.
-        image_input: the input that takes the picture, where several take pictures.
-        custom_objects, trust_code: a Python file with the model's own layers, and permission to run it.
-        token_grid: (height, width) of a transformer's tokens, where the network does not show it.
+        weights: weights file for a named model.
+        layers: several layers whose maps are fused, instead of one `layer`.
+        labels_from: a folder with one sub-folder for each class, named after the class.
+        input_size: (height, width) of the input, if the model does not define them.
+        output_name: the output to explain, if the model has several.
+        output_kind: what the output contains, if the model does not show it.
+        sha256: the expected SHA-256 hash of the model file or weights file.
+        inputs: (name, value) of additional inputs, as in `("age", "41")`.
+        pairs: a CSV file with the second image of each input.
+        image_input: the input that takes the explained image, if several inputs take images.
+        custom_objects, trust_code: a Python file that defines the model's own layers, and the permission to run it.
+        token_grid: (rows, columns) of a transformer's tokens, if the network does not show them.
 
     Method:
-        score: what is differentiated, `logit` or `probability`.
-        smooth, noise, flip: the mean over noisy copies, and over the mirrored picture.
-        max_channels, scorecam_masks: for `scorecam`.
+        score: the score that is differentiated, `logit` or `probability`.
+        smooth, noise, flip: average the map over noisy copies, and with the mirrored image.
+        max_channels, scorecam_masks: options of `scorecam`.
 
     Run:
-        cache: keep compiled plans for the next time.
-        min_score: of the most probable classes, explain only those with this probability or more.
-        boxes: level of heat (or `otsu`) at which regions are recorded in `to_dict()`.
-        save_maps: write the raw maps too.
-        sample_range: which samples of more than 8 bits become black and white.
-        max_pixels, max_file_bytes: refuse larger pictures and files.
+        cache: store compiled models for later runs.
+        min_score: of the `top_k` classes, explain only those with at least this probability.
+        boxes: the level of the heatmap, or `otsu`, from which regions are recorded in `to_dict()`.
+        save_maps: also write the raw maps.
+        sample_range: the sample values of more than 8 bits that become black and white.
+        max_pixels, max_file_bytes: refuse larger images and files.
         alpha, colormap, quality, max_side, mask, draw_boxes: how overlays are painted by `save`.
-        layout, caption, colorbar, font: overlays as figures, with a caption and the scale of colours.
+        layout, caption, colorbar, font: make figures with panels, a caption and a colour scale.
     """
 
     weights: StrPath
@@ -154,17 +154,17 @@ class RunOptions(ExplainOptions, total=False):
     """Options of `explain_folder`: those of an `Explainer`, and these.
 
     Attributes:
-        model, layer, method, labels, preprocess, fit, engine, precision, batch_size: as those of `Explainer`.
-        classes, top_k: as those of `Explainer.explain`.
+        model, layer, method, labels, preprocess, fit, engine, precision, batch_size: see `Explainer`.
+        classes, top_k: see `Explainer.explain`.
         files_from, null_separated, recursive, follow_links, hidden, exclude, include, limit: see `InputSettings`.
-        resume: what becomes of images that an earlier run has explained: `finished`, `verify`, `overwrite` or
-            `retry-failed`.
-        max_failures: stop after so many failed images.
-        isolate_decoder: decode in processes of their own.
-        shard: (K, N): take only shard K of N, from 1 to N.
+        resume: what is done with images that an earlier run has explained: `finished`, `verify`, `overwrite` or
+        `retry-failed`.
+        max_failures: stop after this number of failed images.
+        isolate_decoder: decode images in separate processes.
+        shard: (K, N): explain only shard K of N; K is from 1 to N.
         format: `files`, or files of many images: `webdataset` or `parquet`.
-        images_per_file: how many, in place of 1000 in a tar and 10000 in a table.
-        workers, ray, ray_cpus, ray_gpus, ray_min: explain in other processes, see `PoolSettings`.
+        images_per_file: number of images in one file; the default is 1000 in a tar file and 10000 in a table.
+        workers, ray, ray_cpus, ray_gpus, ray_min: see `PoolSettings`.
     """
 
     model: Any
@@ -202,10 +202,10 @@ class RunOptions(ExplainOptions, total=False):
 def explain_request(
     paths: Iterable[StrPath] = (), output: StrPath | None = None, options: Mapping[str, Any] | None = None
 ) -> ExplainRequest:
-    """Make a request out of keywords; what is not given has the default of its settings.
+    """Make a request from keywords; an option that is not given has its default.
 
     Raises:
-        UsageError: an option does not exist, or has a value that it cannot have.
+        UsageError: an option does not exist, or has a wrong value.
     """
     left = _given(options)
     _refuse_idle(left)
@@ -239,12 +239,12 @@ def explain_request(
 def evaluate_request(
     paths: Iterable[StrPath] = (), output: StrPath | None = None, options: Mapping[str, Any] | None = None
 ) -> EvaluateRequest:
-    """Make a request out of the fields of `EvaluateRequest` and of its settings, as keywords.
+    """Make a request from keywords, the fields of `EvaluateRequest` and of its settings.
 
-    `layers` are those that are compared.
+    `layers` are the layers that are compared.
 
     Raises:
-        UsageError: an option does not exist, or has a value that it cannot have.
+        UsageError: an option does not exist, or has a wrong value.
     """
     left = _given(options)
     layers = left.pop("layers", EvaluateRequest().layers)
@@ -265,10 +265,10 @@ def evaluate_request(
 
 
 def target_settings(classes: Iterable[str | int], top_k: int | None) -> TargetSettings:
-    """Say which classes are explained: without `top_k` the most probable one, or, where `classes` are named, none.
+    """Choose the explained classes. `top_k` is 1 by default, or 0 if `classes` are named.
 
     Raises:
-        UsageError: nothing would be explained.
+        UsageError: no class would be explained.
     """
     named = (classes,) if isinstance(classes, (str, int)) else tuple(classes)
     if top_k is None:
@@ -279,19 +279,19 @@ def target_settings(classes: Iterable[str | int], top_k: int | None) -> TargetSe
 
 
 def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give the options that are not None, as the settings take them; refuse values that they cannot have."""
+    """Give the options that are not None, in the types of the settings; refuse wrong values."""
     known = options_of(ExplainRequest) | options_of(EvaluateRequest)
     given = {name: _plain(known.get(name), value) for name, value in (options or {}).items() if value is not None}
     for name, value in given.items():
         choices = known[name].choices if name in known else ()
-        # A method may be the user's own: whether there is one of that name is looked up where it is needed.
+        # A method may be defined by the user: its name is checked where it is used.
         if isinstance(value, str) and choices and name != "method" and value not in choices:
             raise UsageError(f"`{name}={value}`: choose from {', '.join(choices)}.{did_you_mean(value, choices)}")
     return given
 
 
 def _refuse_idle(given: Mapping[str, Any]) -> None:
-    """Refuse options that would have no effect: they were not meant so."""
+    """Refuse options that would have no effect."""
     if "noise" in given and not given.get("smooth"):
         raise UsageError("`noise` needs `smooth=N`: it is the noise of the N copies.")
     for name in ("max_channels", "scorecam_masks"):
@@ -344,7 +344,7 @@ def _plain(option: Option | None, value: Any) -> Any:
 
 
 def _taken(settings: type[Any], left: dict[str, Any], **given: Any) -> Any:
-    """Make settings out of the options that have the names of its fields, and take these options away."""
+    """Make settings from the options with the names of its fields, and remove these options."""
     own = {field.name for field in fields(settings)} - given.keys()
     return settings(**{name: left.pop(name) for name in own & left.keys()}, **given)
 

@@ -1,4 +1,4 @@
-"""Files that come with the package. `importlib.resources` would add a tenth to the time of a completion."""
+"""Files of the package. They are read without `importlib.resources`, which would slow down a completion by 10 %."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Values of options that are written as text: sizes, grids, levels of heat, ranges of samples, further inputs."""
+"""Parsers for options that are written as text: sizes, grids, thresholds, sample ranges, additional inputs."""
 
 import math
 import re
@@ -29,7 +29,7 @@ def parse_grid(text: str) -> tuple[int, int]:
     """Read `14x14` as (height, width).
 
     Raises:
-        ValueError: the text is no grid.
+        ValueError: the text is not a grid.
     """
     match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text.lower())
     if not match:
@@ -38,7 +38,7 @@ def parse_grid(text: str) -> tuple[int, int]:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Read a level of heat between 0 and 1, or `otsu`.
+    """Read a threshold between 0 and 1, or `otsu`.
 
     Raises:
         ValueError: the text is neither.
@@ -87,7 +87,7 @@ def parse_collage(text: str) -> tuple[int, int]:
     """Read `2x2` as (rows, columns) of a collage.
 
     Raises:
-        ValueError: the text is no grid, or one of too few or too many cells.
+        ValueError: the text is not a grid, or has too few or too many cells.
     """
     match = re.fullmatch(r"(\d)x(\d)", text.lower())
     rows, columns = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -110,7 +110,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     return shard.index, shard.count
 
 
-# What reads the text of an option, by the option's name.
+# The parser of each option by the name of the option.
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "boxes": parse_threshold,
     "grid": parse_collage,

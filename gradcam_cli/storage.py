@@ -1,7 +1,7 @@
-"""Object stores by the few calls that the program needs: list, stat, read, put, put-if-absent and remove.
+"""Object stores, with the six calls that the program needs: list, stat, read, put, put-if-absent and remove.
 
-fsspec knows the stores, and this module alone knows fsspec. Local paths never come here. A call that the store cannot
-serve at the moment is repeated with exponential back-off and jitter.
+Only this module uses fsspec. Local paths are not handled here. A call that fails temporarily is repeated with
+exponential back-off and jitter.
 """
 
 import json
@@ -27,12 +27,12 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
             "retries": {"max_attempts": 0},
             "connect_timeout": 10,
             "read_timeout": 30,
-            # As many as read and write at the same time; botocore's own number is 10.
+            # One connection for each concurrent read and write; the default of botocore is 10.
             "max_pool_connections": 40,
         },
     },
 }
-# The beginnings of the names of variables that clients read.
+# The prefixes of the environment variables that clients read.
 _VARIABLES: Final = ("AWS_", "AZURE_", "BOTO", "FSSPEC_", "GCE_", "GOOGLE_", "OCI_", "OSS_", "HOME")
 _ETAGS: Final = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "created")
@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Stat:
-    """What a store reports of an object: its size, its ETag, and its time where there is no ETag."""
+    """The properties of an object: its size, and its ETag or, without an ETag, its time."""
 
     size: int
     etag: str | None = None
@@ -50,7 +50,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class Backoff:
-    """How often a call is tried, and how long it waits: a random time up to `first` * 2^n, and up to `longest`."""
+    """The number of attempts, and the wait between them: a random time up to `first` * 2^n, at most `longest`."""
 
     tries: int = 8
     first: float = 0.2
@@ -68,7 +68,7 @@ class ObjectReader(Protocol):
     """Reads objects: a store, or a tar file whose members are objects at an offset."""
 
     def stat(self, url: str) -> Stat:
-        """Give the size of an object, and what shows that it changed."""
+        """Give the size of an object, and its ETag or time."""
 
     def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
         """Read an object, or a range of its bytes."""
@@ -79,9 +79,9 @@ class ObjectReader(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """One object: its store, its URL, and what a listing said of it, if it was listed.
+    """One object: its store, its URL, and its properties if it was listed.
 
-    A member of a tar was listed, and has the offset `at` of its bytes within the tar.
+    A member of a tar file was listed; `at` is the offset of its bytes in the tar file.
     """
 
     store: ObjectReader
@@ -93,7 +93,7 @@ class Stored:
         """Give its size and ETag. An object that was listed needs no request.
 
         Raises:
-            StorageError: it is not there, or the store does not answer.
+            StorageError: the object does not exist, or the store does not respond.
         """
         return self.listed or self.store.stat(self.url)
 
@@ -101,7 +101,7 @@ class Stored:
         """Read the whole object.
 
         Raises:
-            StorageError: it is not there, or the store does not answer.
+            StorageError: the object does not exist, or the store does not respond.
         """
         if self.at is None or self.listed is None:
             return self.store.read(self.url)
@@ -122,7 +122,7 @@ class Store:
         self._ended.set()
 
     def list(self, url: str) -> Iterator[tuple[str, Stored]]:
-        """Give the objects below a prefix, each with its name relative to the prefix; pages are asked for as needed.
+        """Give the objects below a prefix with their names relative to it; pages are requested when they are needed.
 
         The objects of one folder follow each other without objects of other folders between them. A prefix that does
         not exist has none.
@@ -163,15 +163,15 @@ class Store:
         return bytes(data)
 
     def put(self, url: str, data: bytes) -> None:
-        """Put a whole object, in place of one that may be there."""
+        """Write an object; it replaces an existing one."""
         self._call(url, self.files.pipe_file, self._path(url), data)
 
     def put_file(self, url: str, path: Path) -> None:
-        """Put the contents of a file of this machine as a whole object, without holding a large one in memory."""
+        """Write the contents of a local file as an object, without reading a large file into memory."""
         self._call(url, self.files.put_file, str(path), self._path(url))
 
     def put_if_absent(self, url: str, data: bytes) -> bool:
-        """Put an object unless there is one of this name, and say whether it was put.
+        """Write an object unless it already exists, and tell whether it was written.
 
         A store without such a condition may put it in any case. The first try of a call
         that was repeated may have put it: read it back where that matters.
@@ -188,7 +188,7 @@ class Store:
         return True
 
     def remove(self, url: str) -> None:
-        """Remove an object; it is no error where there is none."""
+        """Remove an object, if it exists."""
         try:
             self._call(url, self.files.rm_file, self._path(url))
         except StorageError as error:
@@ -202,7 +202,7 @@ class Store:
         return f"{self.scheme}://{path}"
 
     def _pages(self, url: str, root: str) -> Iterator[tuple[str, Stat]]:
-        """List all below a prefix of S3, a thousand a request, in the order of their names."""
+        """List all objects below a prefix of S3, a thousand per request, in the order of their names."""
         bucket, _, prefix = root.partition("/")
         asked = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
         while True:
@@ -214,7 +214,7 @@ class Store:
             asked["ContinuationToken"] = page["NextContinuationToken"]
 
     def _folders(self, url: str, root: str) -> Iterator[tuple[str, Stat]]:
-        """List all below a prefix, folder by folder."""
+        """List all objects below a prefix, folder by folder."""
         folders = [root]
         while folders:
             try:
@@ -253,7 +253,8 @@ class Stores:
         """Give the store of a URL.
 
         Raises:
-            UsageError: it is not the URL of an object store, has credentials, or the store's library is not installed.
+            UsageError: the URL is not of an object store or has credentials, or the library of the store is not
+            installed.
         """
         check_url(url)
         scheme = url.split("://", 1)[0].lower()
@@ -262,7 +263,7 @@ class Stores:
         return self._opened[scheme]
 
     def object(self, url: str) -> Stored:
-        """Name an object without asking for it."""
+        """Give an object without a request to the store."""
         return Stored(self.of(url), url)
 
 
@@ -282,7 +283,7 @@ def _opened(scheme: str, url: str) -> Any:
 
 @lru_cache(maxsize=4)
 def _client(scheme: str, options: str, process: int, environment: tuple[tuple[str, str], ...]) -> Any:
-    """Open a client of a store. A second one of the same settings would take a second of CPU time to no purpose.
+    """Open a client of a store, once for the same settings: each takes a second of CPU time.
 
     Connections do not survive a fork, and credentials are in the environment: so both are part of the key.
     """
@@ -317,7 +318,7 @@ def _stat(found: dict[str, Any]) -> Stat:
 
 
 def _nanoseconds(time: object) -> int | None:
-    """Give a time as nanoseconds since 1970; None where it is no time."""
+    """Convert a time to nanoseconds since 1970; None if it is not a time."""
     if isinstance(time, str):
         try:
             time = datetime.fromisoformat(time)

@@ -1,7 +1,7 @@
-"""What an error of an object store means: its reason, and whether the same call may succeed later.
+"""Classification of the errors of object stores: the reason, and whether the same call may succeed later.
 
-What a store or its library says is never part of a message, because it may name credentials: messages have the URL
-without secrets, and the error's code.
+The text of a store or its library is never part of a message, because it may contain credentials. A message has the URL
+without secrets, and the code of the error.
 """
 
 import errno
@@ -45,12 +45,12 @@ _MESSAGES: Final = {
 
 
 def refusal(error: StorageError) -> UsageError | StorageError:
-    """Give the error of a request that cannot be served. The user can correct a wrong name or missing access."""
+    """Give the error for a failure that the user can correct: a wrong name, or missing access."""
     return error if error.is_transient else UsageError(str(error))
 
 
 def failure_of(url: str, error: Exception, tries: int) -> tuple[StorageError, bool]:
-    """Say what went wrong without the library's own message, and whether the same call may succeed later."""
+    """Describe a failure without the library's message, and tell whether the same call may succeed later."""
     code = _code(error)
     reason = _reason(error, code)
     is_transient = reason is Reason.UNREADABLE and _is_transient(error)

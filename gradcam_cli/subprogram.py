@@ -1,4 +1,4 @@
-"""How a module of this program is run in a process of its own."""
+"""How a module of this program runs in a separate process."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def subprogram(module: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
-    """Give what `subprocess` needs: this Python, this very package, names as bytes whatever the locale, no chatter."""
+    """Give the arguments for `subprocess`: the same Python and package, file names as bytes, no other output."""
     search = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "args": [sys.executable, "-m", module, *arguments],

