@@ -318,7 +318,10 @@ def test_the_second_one_liner_needs_no_tensorflow(
     run: Runner, inside: Runner, tmp_path: Path, without_keras: dict[str, str]
 ) -> None:
     args = ("explain", SAMPLES / "chelsea.jpg", "--model", "efficientnetlite0", "-o")
-    assert "is not here. To install everything that models need: pip install ." in run(*args, "none", env=without_keras).expect(4).err
+    assert (
+        "is not here. To install everything that models need: pip install ."
+        in run(*args, "none", env=without_keras).expect(4).err
+    )
     inside(*args, "first").expect(0)
     run(*args, "second", env=without_keras).expect(0)
     first, second = (json.loads((tmp_path / n / "chelsea.jpg.json").read_text()) for n in ("first", "second"))
