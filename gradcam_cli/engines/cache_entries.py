@@ -49,7 +49,7 @@ def cache_entries() -> list[CacheEntry]:
 
 
 def cache_table(entries: Iterable[CacheEntry]) -> str:
-    """Lay the entries out for people, a line for each."""
+    """Format the entries as a table."""
     rows = [(e.kind, size_text(e.bytes), age_text(e.days), e.model, e.layer, e.file) for e in entries]
     return columns([("KIND", "SIZE", "USED", "MODEL", "LAYER", "FILE"), *rows])
 

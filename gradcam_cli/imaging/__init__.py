@@ -1,1 +1,1 @@
-"""Arithmetic of pixels: geometry, preprocessing, heatmap, regions, overlay."""
+"""Computations on pixels: geometry, preprocessing, heatmap, regions, overlay."""

@@ -1,7 +1,7 @@
-"""An overlay as a figure for slides and papers: panels beside each other, a colour bar, a caption on a band below.
+"""An overlay as a figure for slides and papers: panels, a colour bar, and a caption below.
 
-Where everything lies depends on the size of the picture and on the settings alone, not on the text: a figure can be
-cut up again.
+The layout depends only on the size of the image and on the settings, not on the text, so a program can cut a figure
+into its parts.
 """
 
 from collections.abc import Iterator
@@ -20,22 +20,22 @@ from gradcam_cli.settings import Layout, OverlaySettings
 PAPER: Final = 242
 INK: Final = (32, 32, 32)
 QUIET_INK: Final = (96, 96, 96)
-# The grey of pixels that the model did not see: they have no heat.
+# The grey of pixels that the model did not see, which have no heat.
 UNSEEN: Final = 214
 PANELS: Final[dict[Layout, int]] = {"overlay": 1, "side-by-side": 2, "triptych": 3}
-# Smaller pictures are enlarged, each pixel to a square, until one more step would go beyond this size.
+# Smaller images are enlarged by a whole factor, at most to this size.
 SMALL_SIDE: Final = 240
-# Letters: their share of the picture's side (the root of its area), and their least size in pixels.
+# Size of letters: as a share of the square root of the image's area, and the minimum in pixels.
 LETTERS, LEAST_LETTERS = 0.042, 13
-# In ems: a caption has one line where it is at least so wide, else two; the least width of a band.
+# In ems: the width from which a caption has one line instead of two, and the minimum width of a caption.
 ONE_LINE, NARROWEST = 16, 9
-# Where a picture is wider than so many times its height, its panels are placed below each other.
+# Above this ratio of width to height, panels are placed below each other.
 WIDE: Final = 2.0
 
 
 @dataclass(frozen=True)
 class Words:
-    """What a figure says: the class, its probability or value, and the fonts to write them."""
+    """The text of a figure: the class, its probability or value, and the fonts."""
 
     label: str = ""
     score: str = ""
@@ -44,7 +44,7 @@ class Words:
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """Where the parts of a figure lie, in its pixels.
+    """The positions of the parts of a figure, in its pixels.
 
     `enlarged` is how many pixels of the figure, in each direction, a pixel of the picture becomes. The last of the
     `panels` is the overlay; before it are the picture, and, of three, the heat. `letters` are the pixels of an em.
@@ -59,12 +59,12 @@ class FigurePlan:
 
     @property
     def overlay(self) -> Box:
-        """The panel of the overlay."""
+        """Give the panel of the overlay."""
         return self.panels[-1]
 
 
 def plan_figure(shown: Size, style: OverlaySettings) -> FigurePlan | None:
-    """Plan the figure of a picture of `shown` pixels; None where the overlay alone is asked for."""
+    """Plan the figure of an image of `shown` pixels; None if only the overlay is requested."""
     if style.layout == "overlay" and not (style.caption or style.colorbar):
         return None
     enlarged = _enlargement(shown, style.max_side)
@@ -73,7 +73,7 @@ def plan_figure(shown: Size, style: OverlaySettings) -> FigurePlan | None:
     gap = max(4, round(0.35 * letters))
     corners = list(_corners(panel, PANELS[style.layout], gap))
     block = Size(corners[-1][0] + panel.width, corners[-1][1] + panel.height)
-    # The bar, its ticks, and the room around them.
+    # The bar, its ticks, and the space around them.
     beside = round(3.6 * letters) if style.colorbar else 0
     width = max(block.width + beside, NARROWEST * letters) if style.caption else block.width + beside
     left = (width - block.width - beside) // 2

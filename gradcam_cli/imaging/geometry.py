@@ -1,4 +1,4 @@
-"""Squash, crop and pad: from a photograph to a model's input, and the exact way back for maps and points.
+"""Squash, crop and pad: from an image to a model's input, and the exact inverse for maps and points.
 
 Coordinates are continuous: pixel `i` covers `[i, i + 1)` and has its centre at `i + 0.5`. Each fit maps one
 rectangle of the source onto one rectangle of the input, so that one pair of boxes describes all three.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.settings import FitMode
 
-# The mean colour of ImageNet: padding that most networks see as "nothing in particular".
+# The mean colour of ImageNet, which is close to 0 after the usual preprocessings.
 PAD_COLOUR = (124, 116, 104)
 PAD_GREY = 117
 
@@ -23,7 +23,7 @@ PAD_GREY = 117
 class CellLine:
     """The cells of a map along one axis, in input pixels: the centre of cell `i` lies at `offset + i * stride`.
 
-    The network looks at `[seen_from, seen_to)` of the input; it has cropped the rest away.
+    The network uses `[seen_from, seen_to)` of the input and crops the rest.
     """
 
     offset: float
@@ -33,18 +33,18 @@ class CellLine:
 
     @classmethod
     def over(cls, pixels: int, cells: int) -> "CellLine":
-        """Share the whole axis out evenly."""
+        """Divide the whole axis into equal cells."""
         stride = pixels / cells
         return cls(stride / 2, stride, 0.0, float(pixels))
 
     def mirrored(self, pixels: int) -> "CellLine":
-        """Place the same cells in the mirrored input."""
+        """Give the positions of the same cells in the mirrored input."""
         return CellLine(pixels - self.offset, -self.stride, pixels - self.seen_to, pixels - self.seen_from)
 
 
 @dataclass(frozen=True)
 class MapGeometry:
-    """Where the cells of a map lie in the network's input."""
+    """The positions of the cells of a map in the network's input."""
 
     rows: CellLine
     columns: CellLine
@@ -80,9 +80,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Fit:
-    """How one photograph was laid into a model's input: `seen` of the source fills `filled` of the input.
+    """How one image was fitted to a model's input: the part `seen` of the source fills the part `filled` of the input.
 
-    `geometry` is where the cells of a map over the input lie; they share all of it unless told.
+    `geometry` is the positions of a map's cells in the input; by default they divide all of it equally.
     """
 
     source: Size
@@ -93,7 +93,7 @@ class Fit:
 
 
 def plan_fit(source: Size, target: Size, mode: FitMode) -> Fit:
-    """Decide which part of the source fills which part of the input.
+    """Choose the part of the source and the part of the input that it fills.
 
     `squash` takes all of the source and fills all of the input, `crop` takes the largest centred rectangle
     of the input's proportions, `pad` takes all of the source and fills the largest centred rectangle of the
@@ -109,7 +109,7 @@ def plan_fit(source: Size, target: Size, mode: FitMode) -> Fit:
 
 
 def _inscribed(outer: Size, proportions: Size) -> Size:
-    """Give the largest size of the given proportions inside `outer`, at least one pixel each way."""
+    """Give the largest size with the given aspect ratio inside `outer`, at least one pixel in each direction."""
     scale = min(outer.width / proportions.width, outer.height / proportions.height)
     width = min(outer.width, max(1, round(proportions.width * scale)))
     height = min(outer.height, max(1, round(proportions.height * scale)))
@@ -123,7 +123,7 @@ def _centred(inner: Size, outer: Size) -> Box:
 
 
 def apply_fit(pixels: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
-    """Lay a photograph (H, W, channels) uint8 into the model's input (h, w, channels) uint8: 1, 3 or 4 channels."""
+    """Fit an image (H, W, channels) uint8 to the model's input (h, w, channels) uint8: 1, 3 or 4 channels."""
     seen = pixels[fit.seen.top : fit.seen.bottom, fit.seen.left : fit.seen.right]
     content = resize(seen, fit.filled.size)
     if content.shape[:2] == (fit.input.height, fit.input.width):
@@ -150,11 +150,11 @@ def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         result = cv2.resize(result, (shrunk.width, shrunk.height), interpolation=cv2.INTER_AREA)
     if shrunk != size:
         result = cv2.resize(result, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
-    # cv2 drops an axis of one channel.
+    # cv2 removes an axis of one channel.
     return np.asarray(result, np.uint8).reshape(size.height, size.width, pixels.shape[2])
 
 
-# Weights of more elements are computed anew for each image.
+# Larger weight matrices are not cached; they are computed for each image.
 MOST_KEPT: Final = 2**17
 
 
@@ -170,13 +170,13 @@ class Axis:
     filled_to: int
 
     def to_input(self, position: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Source coordinates to input coordinates."""
+        """Convert source coordinates to input coordinates."""
         scale = (self.filled_to - self.filled_from) / (self.seen_to - self.seen_from)
         return self.filled_from + (position - self.seen_from) * scale
 
 
 def axes(fit: Fit) -> tuple[Axis, Axis]:
-    """Take a fit apart into its horizontal and its vertical axis."""
+    """Split a fit into its horizontal and its vertical axis."""
     return (
         Axis(
             fit.source.width,
@@ -198,14 +198,15 @@ def axes(fit: Fit) -> tuple[Axis, Axis]:
 
 
 def interpolation(axis: Axis, cells: int, pixels: int, line: CellLine | None = None) -> NDArray[np.float32]:
-    """Bilinear weights that read a map of `cells` along one axis at the centres of `pixels` output pixels.
+    """Give bilinear weights that interpolate a map of `cells` along one axis at the centres of `pixels` output pixels.
 
     The output is the whole source axis at any resolution: `pixels == axis.source` is the source itself.
-    Rows sum to 1 inside what the model saw and to 0 outside of it; beyond the outermost cell centres the
-    outermost value holds. `line` places the cells in the input; without one they share all of it.
+    Rows sum to 1 inside the part that the model saw and to 0 outside it. Beyond the outermost cell centres the
+    outermost value is used. `line` gives the positions of the cells in the input; without it they divide all of it
+    equally.
 
     Returns:
-        (pixels, cells) float32, which cannot be changed: other images may share it.
+        (pixels, cells) float32, read-only: other images may share it.
     """
     make = _kept_weights if pixels * cells <= MOST_KEPT else _weights
     return make(axis, cells, pixels, line or CellLine.over(axis.length, cells))
@@ -230,12 +231,12 @@ def _weights(axis: Axis, cells: int, pixels: int, line: CellLine) -> NDArray[np.
     return single
 
 
-# Photographs of a folder have few sizes, and the classes of one image share its weights.
+# The images of a folder often have few sizes, and the classes of one image share its weights.
 _kept_weights = lru_cache(maxsize=16)(_weights)
 
 
 def _seen_pixels(axis: Axis, pixels: int, line: CellLine | None) -> tuple[int, int]:
-    """Find the pixels, of `pixels` along the source, that the model saw: those with their centre in what it saw."""
+    """Find the pixels, of `pixels` along the source, whose centre is in the part that the model saw."""
     scale = pixels / axis.source
     first, last = round(axis.seen_from * scale), round(axis.seen_to * scale)
     if line is None or (line.seen_from <= axis.filled_from and line.seen_to >= axis.filled_to):
@@ -248,19 +249,19 @@ def _seen_pixels(axis: Axis, pixels: int, line: CellLine | None) -> tuple[int, i
 
 
 def resize_maps(maps: NDArray[np.floating[Any]], size: Size) -> NDArray[np.floating[Any]]:
-    """Carry maps (..., h, w) to another grid (..., size.height, size.width), bilinear between cell centres."""
+    """Interpolate maps (..., h, w) on another grid (..., size.height, size.width), bilinearly between cell centres."""
     return over_input(maps, size, None)
 
 
 def over_input(maps: NDArray[np.floating[Any]], size: Size, geometry: MapGeometry | None) -> NDArray[np.floating[Any]]:
-    """Spread maps (..., h, w) over an input of `size`, bilinear between cell centres, 0 where nobody looked."""
+    """Interpolate maps (..., h, w) over an input of `size`, bilinear between cell centres, 0 outside the used part."""
     return _read(maps, (_whole(size.width), _whole(size.height)), size, geometry)
 
 
 def regridded(
     maps: NDArray[np.floating[Any]], geometry: MapGeometry, target: MapGeometry, cells: Size
 ) -> NDArray[np.floating[Any]]:
-    """Read maps (..., h, w) at the centres of another grid's cells: (..., cells.height, cells.width)."""
+    """Interpolate maps (..., h, w) at the centres of another grid's cells: (..., cells.height, cells.width)."""
     rows = _between(geometry.rows, target.rows, maps.shape[-2], cells.height)
     columns = _between(geometry.columns, target.columns, maps.shape[-1], cells.width)
     read: NDArray[np.floating[Any]] = rows @ maps @ columns.T
@@ -268,7 +269,7 @@ def regridded(
 
 
 def _between(line: CellLine, target: CellLine, cells: int, wanted: int) -> NDArray[np.float32]:
-    """Bilinear weights that read cells along one line at the centres of the cells along another."""
+    """Give the bilinear weights from the cells along one line to the centres of the cells along another."""
     centres = target.offset + np.arange(wanted) * target.stride
     position = np.clip((centres - line.offset) / line.stride, 0.0, cells - 1)
     distance = np.abs(position[:, None] - np.arange(cells))
@@ -276,7 +277,7 @@ def _between(line: CellLine, target: CellLine, cells: int, wanted: int) -> NDArr
 
 
 def _whole(pixels: int) -> Axis:
-    """An axis all of which was seen, at its own resolution."""
+    """Give an axis that was seen completely, at its own resolution."""
     return Axis(pixels, pixels, 0, pixels, 0, pixels)
 
 
@@ -289,21 +290,21 @@ def _columns(geometry: MapGeometry | None) -> CellLine | None:
 
 
 def map_to_source(heat: NDArray[np.float32], fit: Fit, size: Size | None = None) -> NDArray[np.float32]:
-    """Carry a map over the model's input back onto the photograph.
+    """Transform a map over the model's input back to the image.
 
     Args:
         heat: (h, w) float32.
-        fit: how the photograph was laid into the input.
-        size: resolution of the answer; the photograph's own unless told.
+        fit: how the image was fitted to the input.
+        size: resolution of the result; by default the resolution of the image.
 
     Returns:
-        (H, W) float32, bilinear between cell centres, 0 where the model did not look.
+        (H, W) float32, bilinear between cell centres, 0 outside the part that the model saw.
     """
     return np.asarray(_read(heat, axes(fit), size or fit.source, fit.geometry), np.float32)
 
 
 def map_rows(heat: NDArray[np.float32], fit: Fit, size: Size, rows: slice) -> NDArray[np.float32]:
-    """Carry a map back onto some rows of the photograph, as `map_to_source` does onto all of them."""
+    """Transform a map back to some rows of the image; see `map_to_source`."""
     horizontal, vertical = axes(fit)
     down = interpolation(vertical, heat.shape[-2], size.height, _rows(fit.geometry))[rows]
     across = interpolation(horizontal, heat.shape[-1], size.width, _columns(fit.geometry))
@@ -313,7 +314,7 @@ def map_rows(heat: NDArray[np.float32], fit: Fit, size: Size, rows: slice) -> ND
 def _read(
     maps: NDArray[np.floating[Any]], both: tuple[Axis, Axis], size: Size, geometry: MapGeometry | None
 ) -> NDArray[np.floating[Any]]:
-    """Read maps (..., h, w) along both axes at the centres of pixels: (..., size.height, size.width)."""
+    """Interpolate maps (..., h, w) along both axes at the centres of pixels: (..., size.height, size.width)."""
     horizontal, vertical = both
     rows = interpolation(vertical, maps.shape[-2], size.height, _rows(geometry))
     columns = interpolation(horizontal, maps.shape[-1], size.width, _columns(geometry))
@@ -322,7 +323,7 @@ def _read(
 
 
 def seen_box(fit: Fit, size: Size) -> Box:
-    """Give the part of a picture of `size` (the photograph at any resolution) that the model saw."""
+    """Give the part that the model saw, in pixels of the image at resolution `size`."""
     horizontal, vertical = axes(fit)
     left, right = _seen_pixels(horizontal, size.width, _columns(fit.geometry))
     top, bottom = _seen_pixels(vertical, size.height, _rows(fit.geometry))
@@ -330,12 +331,12 @@ def seen_box(fit: Fit, size: Size) -> Box:
 
 
 def scaled(box: Box, source: Size, size: Size) -> Box:
-    """Give a box of the photograph in pixels of the photograph at another resolution."""
+    """Convert a box of the image to pixels of the image at another resolution."""
     across = size.width / source.width
     down = size.height / source.height
     return Box(round(box.left * across), round(box.top * down), round(box.right * across), round(box.bottom * down))
 
 
 def at_resolution(fit: Fit, size: Size) -> Fit:
-    """Give the fit of the same photograph at another resolution: the same part fills the same part of the input."""
+    """Give the fit of the same image at another resolution: the same part fills the same part of the input."""
     return Fit(size, fit.input, scaled(fit.seen, fit.source, size), fit.filled, fit.geometry)

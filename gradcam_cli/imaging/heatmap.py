@@ -1,4 +1,4 @@
-"""From a raw map to heat in [0, 1] on the photograph, and the few numbers that sum it up."""
+"""From a raw map to the heatmap in [0, 1] over the image, and its summary."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 AREA_THRESHOLD = 0.5
-# Sides of the grid of a small map, at most.
+# Maximum side of the grid of a small map.
 SMALL_SIDE = 64
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Heat in figures: the hottest source pixel (None where flat), and the share of the picture at >= 0.5."""
+    """Summary of a heatmap: the hottest source pixel (None if flat), and the share of the image at >= 0.5."""
 
     peak: tuple[int, int] | None
     area: float
@@ -21,7 +21,7 @@ class Summary:
 
 
 def scale(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide a non-negative map by its maximum, exactly: no epsilon, and the minimum stays where it is.
+    """Divide a non-negative map by its maximum. No epsilon is added and the minimum is not subtracted.
 
     An all-zero map stays all zero.
     """
@@ -32,7 +32,7 @@ def scale(raw: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def small(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Quantise a raw map (h, w) for the sidecar: `round(255 M / max M)`, averaged down where a side is above 64.
+    """Quantise a raw map (h, w) for the sidecar: `round(255 M / max M)`, averaged to 64 cells where a side is larger.
 
     Returns:
         (min(h, 64), min(w, 64)).
@@ -45,7 +45,7 @@ def small(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=16)
 def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
-    """The part that each of `cells` cells has in each of `fewer` cells over the same length: (fewer, cells)."""
+    """Give the share of each of `cells` cells in each of `fewer` cells over the same length: (fewer, cells)."""
     edges, wider = np.arange(cells + 1), np.arange(fewer + 1) * (cells / fewer)
     overlap = np.minimum(edges[1:], wider[1:, None]) - np.maximum(edges[:-1], wider[:-1, None])
     shares = np.asarray(np.maximum(overlap, 0) * (fewer / cells), np.float64)
@@ -54,7 +54,7 @@ def _shares(cells: int, fewer: int) -> NDArray[np.float64]:
 
 
 def summarise(heat: NDArray[np.float32], *, flat: bool) -> Summary:
-    """Sum up heat (H, W) float32 in [0, 1] over a photograph, in the photograph's pixels."""
+    """Summarise a heatmap (H, W) float32 in [0, 1] over an image, in pixels of the image."""
     if flat:
         return Summary(peak=None, area=0.0, flat=True)
     area = np.count_nonzero(heat >= AREA_THRESHOLD) / heat.size
@@ -62,10 +62,10 @@ def summarise(heat: NDArray[np.float32], *, flat: bool) -> Summary:
 
 
 def _peak(heat: NDArray[np.float32]) -> tuple[int, int]:
-    """Find the hottest pixel (x, y); of a plateau, its pixel nearest to the plateau's centre.
+    """Find the hottest pixel (x, y); in a plateau, the pixel nearest to the plateau's centre.
 
-    A hottest cell at the border holds its value out to the edge, so plateaus are common there, and their
-    first pixel in reading order would always be a corner.
+    Beyond the centre of a border cell its value is constant, so plateaus are common at the edge. The first pixel of
+    such a plateau in reading order would always be a corner.
     """
     # Four times quicker than `nonzero` with two axes.
     rows, columns = np.divmod(np.flatnonzero(heat == heat.max()), heat.shape[1])

@@ -1,6 +1,6 @@
-"""Text of captions: which font has which character, how wide a text is, and its pixels.
+"""The text of captions: fonts for characters, the width of a text, and its drawing.
 
-The only module that draws letters by Pillow; OpenCV has no letters besides those of ASCII.
+Only this module draws letters with Pillow; OpenCV has only ASCII letters.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# The packages of the extra `fonts`: Noto Sans for all scripts but those of East Asia, and Noto Sans CJK.
+# The packages of the extra `fonts`: Noto Sans for all scripts except those of East Asia, and Noto Sans CJK.
 FONTS: Final = "manimgx_fonts"
 FONTS_CJK: Final = "manimgx_fonts_cjk"
 ELLIPSIS: Final = "…"
 # Characters that every caption may need besides its label.
 FIGURES: Final = "0123456789.,%<>-+e class" + ELLIPSIS
-# Joins letters, or keeps them apart, in Arabic and Indic scripts: the only invisible characters that matter.
+# These join or separate letters in Arabic and Indic scripts; other invisible characters are ignored.
 JOINERS: Final = "\u200c\u200d"
 INVISIBLE: Final = frozenset(f" {JOINERS}")
-# No font has this character: it is drawn as a missing one.
+# No font has this character, so it is drawn as a missing character.
 NONCHARACTER: Final = "\U0010ffff"
 # Faces of the collection of Noto Sans CJK by language.
 JAPANESE, KOREAN, CHINESE = 0, 1, 2
@@ -39,7 +39,7 @@ JAPANESE, KOREAN, CHINESE = 0, 1, 2
 
 @dataclass(frozen=True)
 class Face:
-    """One face of a font file; without a path the one inside Pillow, which has ASCII and little else."""
+    """One face of a font file; without a path, the font inside Pillow, which has few characters besides ASCII."""
 
     path: Path | None = None
     index: int = 0
@@ -48,7 +48,7 @@ class Face:
         """Load the face with an em of `size` pixels; `shaped` joins letters and places marks as a script wants it.
 
         Raises:
-            OSError: it cannot be read, or is no font.
+            OSError: the file cannot be read, or is not a font.
         """
         from PIL import ImageFont
 
@@ -67,7 +67,7 @@ class Face:
         return font
 
     def having(self, characters: Iterable[str]) -> frozenset[str]:
-        """Give the characters that the face has: those that are not drawn as a missing one is."""
+        """Give the characters that the face has: those that are not drawn as a missing character."""
         font = self.at(16, shaped=False)
         nothing = _picture(font, NONCHARACTER)
         return frozenset(each for each in characters if _picture(font, each) != nothing)
@@ -90,7 +90,7 @@ class Lettering:
         return all(self._face(cluster) is not None for cluster in _clusters(plain(text)))
 
     def _face(self, cluster: str, current: int = 0) -> int | None:
-        """Give the face of a letter and its marks: the `current` one, where it has them; None where there is none."""
+        """Give the face for a letter and its marks, if possible the `current` one; None if no face has them."""
         needed = set(cluster) - INVISIBLE
         if needed <= self.characters[current]:
             return current
@@ -101,7 +101,7 @@ class Lettering:
         return round(sum(self.faces[face].at(size).getlength(part) for face, part in self._runs(text)))
 
     def shortened(self, text: str, size: int, width: int) -> str:
-        """Give the text, or as much of its beginning as fits into `width` pixels with an ellipsis; else ''."""
+        """Give the text, or its longest beginning that fits in `width` pixels with an ellipsis, or ''."""
         text = plain(text)
         if self.width(text, size) <= width:
             return text
@@ -169,7 +169,7 @@ def _clusters(text: str) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """A text in one line and composed form, without control characters."""
+    """Give a text in one line and composed form, without control characters."""
     kept = (
         each for each in normalize("NFC", " ".join(text.split())) if category(each) not in UNSAFE or each in JOINERS
     )
@@ -189,14 +189,14 @@ def _begins_right(text: str) -> bool:
 def lettering_of(labels: Iterable[str], font: Path | None = None) -> Lettering:
     """Choose faces that have as many characters of the labels as possible.
 
-    A face that has all of them comes first, so that the captions of a run look alike.
+    A face that has all of them is first, so that all captions of a run look the same.
 
     Args:
         labels: all texts that may be written.
         font: the one font to use; without it Pillow's own, then those of the extra `fonts`.
 
     Raises:
-        UsageError: `font` is no font that can be read.
+        UsageError: `font` cannot be read as a font.
     """
     wanted = {each for label in labels for each in plain(label)} - INVISIBLE
     faces = faces_at_hand(wanted) if font is None else (Face(font),)
@@ -210,9 +210,9 @@ def lettering_of(labels: Iterable[str], font: Path | None = None) -> Lettering:
 
 
 def faces_at_hand(wanted: set[str]) -> tuple[Face, ...]:
-    """Give Pillow's own face and those of the extra `fonts`, where it is installed; others are never looked for.
+    """Give the face inside Pillow and those of the extra `fonts`, if it is installed.
 
-    The fonts of a machine are not used: the same run would look different on another one.
+    Fonts of the operating system are not used, so that a run looks the same on every machine.
     """
     faces = [Face()]
     files = sorted(path for path in _files(FONTS, "*.ttf") if "Italic" not in path.name)
@@ -230,7 +230,7 @@ def _files(package: str, pattern: str) -> Iterator[Path]:
 
 
 def _language(characters: set[str]) -> int:
-    """Which face of a CJK collection: the languages share characters, and draw some of them differently."""
+    """Choose the face of a CJK collection: the languages share characters, but draw some of them differently."""
     scripts = {name(each, "").partition(" ")[0] for each in characters}
     if scripts & {"HIRAGANA", "KATAKANA"}:
         return JAPANESE

@@ -1,4 +1,4 @@
-"""The one import of cv2: helpful where it cannot be imported, and single-threaded and silent where that is wanted."""
+"""The only import of cv2, with a helpful error message, and a context where it uses one thread and prints nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +26,8 @@ __all__ = ["cv2", "quiet_single_thread"]
 def quiet_single_thread() -> Iterator[None]:
     """Let OpenCV use one thread, and print nothing, until the block ends.
 
-    The pipeline decodes and draws in threads of its own. A broken file is reported by its
-    record, not also by the codec.
+    The pipeline decodes and draws in its own threads. A broken file is reported by its record, so the codec need not
+    print it.
     """
     threads, level = cv2.getNumThreads(), _LOGGING.getLogLevel()
     cv2.setNumThreads(1)

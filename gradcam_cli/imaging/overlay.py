@@ -1,4 +1,4 @@
-"""Heat painted over a photograph, or what is cold greyed; boxes drawn."""
+"""Overlays: the heatmap over the image, or the image with grey cold parts; and boxes."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -11,7 +11,7 @@ from gradcam_cli.imaging.opencv import cv2
 from gradcam_cli.imaging.regions import Region, level_of
 from gradcam_cli.settings import OverlaySettings, Threshold
 
-# With a mask, heat fades to grey over this much below the level; what is grey keeps this much of its light.
+# With a mask: the width of the transition to grey below the level, and the brightness of the grey part.
 FADE = 0.05
 DIMMED = 0.5
 
@@ -30,12 +30,12 @@ def colour_table(colormap: str) -> NDArray[np.uint8]:
 
 
 def paint(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, style: OverlaySettings) -> NDArray[np.uint8]:
-    """Blend heat over a photograph: `(1 - alpha) * photo + alpha * colour(heat)`.
+    """Blend the heatmap over an image: `(1 - alpha) * image + alpha * colour(heat)`.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         heat: (H, W) float32 in [0, 1].
-        seen: the part the model saw; outside of it the photograph is left as it is.
+        seen: the part that the model saw; outside it the image is not changed.
         style: alpha and colormap.
 
     Returns:
@@ -45,7 +45,7 @@ def paint(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, style
     if seen.top >= seen.bottom:
         return pixels.copy()
     index = cv2.convertScaleAbs(heat[window], alpha=255.0)
-    # One lookup in a table of 256 colours; cv2 does not mind in which order their channels are.
+    # One lookup in a table of 256 colours; the order of the channels does not matter to cv2.
     colour = cv2.applyColorMap(index, colour_table(style.colormap)[:, None])
     painted = cv2.addWeighted(pixels[window], 1.0 - style.alpha, colour, style.alpha, 0.0)
     if painted.shape == pixels.shape:
@@ -56,14 +56,14 @@ def paint(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, style
 
 
 def mask(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, threshold: Threshold) -> NDArray[np.uint8]:
-    """Keep a photograph where it is hot, at the threshold and above it; the rest turns grey and dim.
+    """Keep an image where the heatmap is at least the threshold, and make the rest grey and dark.
 
-    The edge is soft outwards: `1 - (level - heat) / FADE` of the colours is left below the level.
+    Below the level there is a soft transition: the weight of the colours is `1 - (level - heat) / FADE`, at least 0.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         heat: (H, W) float32 in [0, 1].
-        seen: the part the model saw; outside of it all is grey.
+        seen: the part that the model saw; outside it all is grey.
         threshold: a level in (0, 1), or `otsu`.
 
     Returns:
@@ -81,10 +81,10 @@ def mask(pixels: NDArray[np.uint8], heat: NDArray[np.float32], seen: Box, thresh
 
 
 def draw_boxes(pixels: NDArray[np.uint8], regions: Iterable[Region], source: Size) -> NDArray[np.uint8]:
-    """Draw regions as boxes, each with its share of the heat in percent; the one with most heat lies on top.
+    """Draw regions as boxes, each with its share of the heat in percent; the region with the most heat is on top.
 
-    Lines and letters grow with the picture. A label stands above its box, or inside where there is no room above, and
-    is left away where it would cover a quarter of a small picture's width or height.
+    The size of lines and letters depends on the size of the image. A label is above its box, or inside if there is no
+    space above. It is left out if it would cover a quarter of the image's width or height.
 
     Args:
         pixels: (H, W, 3) uint8 RGB: the photograph at any resolution.
@@ -100,7 +100,7 @@ def draw_boxes(pixels: NDArray[np.uint8], regions: Iterable[Region], source: Siz
 
 
 def draw_boxes_into(drawn: NDArray[np.uint8], regions: Iterable[Region], source: Size) -> None:
-    """Draw as `draw_boxes` does, into the picture itself; boxes are black and white, so it may be RGB or BGR."""
+    """Draw boxes in place, see `draw_boxes`; boxes are black and white, so the image may be RGB or BGR."""
     height, width = drawn.shape[:2]
     unit = round(0.004 * (width * height) ** 0.5)
     line, rim = max(1, unit), (unit + 1) // 2

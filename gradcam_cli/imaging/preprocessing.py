@@ -1,4 +1,4 @@
-"""From pixels 0..255 to the numbers a network was trained on: one affine step per channel, and their order."""
+"""From pixels 0..255 to the input values of a network: one affine step per channel, and the channel order."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`(x - mean) / scale` per channel, after reversing the channels where the network wants BGR."""
+    """`(x - mean) / scale` per channel, after reversing the channels if the network uses BGR."""
 
     name: str
     mean: tuple[float, float, float]
@@ -17,23 +17,23 @@ class Preprocessing:
     bgr: bool = False
 
     def takes(self, channels: int) -> bool:
-        """Whether it has a meaning for pictures of so many channels: three, or any if all are treated alike."""
+        """Whether it is defined for this number of channels: three, or any number if all channels are treated alike."""
         return channels == 3 or (not self.bgr and self.alike)
 
     @property
     def alike(self) -> bool:
-        """Whether all channels are treated alike, so that the numbers alone say nothing of the channels' order."""
+        """Whether all channels are treated alike."""
         return len({*self.mean}) == len({*self.scale}) == 1
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest number it can give."""
+        """Give the smallest and the largest value that it can produce."""
         low = min(-mean / scale for mean, scale in zip(self.mean, self.scale, strict=True))
         high = max((255 - mean) / scale for mean, scale in zip(self.mean, self.scale, strict=True))
         return low, high
 
     def black(self, channels: int) -> NDArray[np.float32]:
-        """What a black pixel becomes: (channels,)."""
+        """Give the values of a black pixel: (channels,)."""
         return self(np.zeros((1, 1, channels), np.uint8)).reshape(channels)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -46,14 +46,14 @@ class Preprocessing:
 
     @cache  # noqa: B019 - there are nine of these, and they live as long as the program
     def _table(self, channels: int) -> NDArray[np.float32]:
-        """What each of the 256 values becomes: (1, 256, channels). To look up is four times quicker than to compute."""
+        """Give the result for each of 256 values: (1, 256, channels). A lookup is four times faster than arithmetic."""
         mean = np.asarray(self.mean if channels == 3 else self.mean[:1] * channels, np.float32)
         scale = np.asarray(self.scale if channels == 3 else self.scale[:1] * channels, np.float32)
         values = np.arange(256, dtype=np.float32)[:, None]
         return np.asarray((values - mean) / scale, np.float32)[None]
 
 
-# The reason of a preprocessing that a person chose.
+# The reason of a preprocessing that the user chose.
 ASKED_FOR = "asked for"
 
 PREPROCESSINGS = {
@@ -71,11 +71,11 @@ PREPROCESSINGS = {
         ),
         # [0, 1].
         Preprocessing("unit", (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
-        # Raw 0..255: the network scales for itself.
+        # Raw values 0..255, for networks that scale their input.
         Preprocessing("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-        # EfficientNet-Lite's own: nearly [-1, 1], by whole numbers.
+        # EfficientNet-Lite: nearly [-1, 1], with integer mean and scale.
         Preprocessing("lite", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
-        # Pictures as OpenCV reads them, without a conversion to RGB.
+        # Images as OpenCV reads them, in BGR.
         Preprocessing("unit-bgr", (0.0, 0.0, 0.0), (255.0, 255.0, 255.0), bgr=True),
         Preprocessing("none-bgr", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr=True),
         Preprocessing("tf-bgr", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), bgr=True),
@@ -84,7 +84,7 @@ PREPROCESSINGS = {
 
 
 def other_order(name: str) -> str | None:
-    """Name the preprocessing that differs in the order of the channels alone; None where there is none."""
+    """Name the preprocessing that differs only in the channel order; None if there is none."""
     own = PREPROCESSINGS[name]
     found = (p for p in PREPROCESSINGS.values() if (p.mean, p.scale, p.bgr) == (own.mean, own.scale, not own.bgr))
     return next((p.name for p in found), None)

@@ -1,4 +1,4 @@
-"""Where the heat is: its connected regions as boxes, and the level that tells hot from cold."""
+"""Connected regions of high heat as boxes, and the level from which a pixel is hot."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gradcam_cli.imaging.geometry import Box
 from gradcam_cli.settings import Threshold
 
-# Beside a region, one with less than this share of its heat is a speck.
+# A region with less than this share of the heat of the first region is left out.
 SPECK = 0.05
 
 
@@ -22,7 +22,7 @@ class Region:
 
 
 def level_of(heat: NDArray[np.float32], threshold: Threshold) -> float:
-    """Give the heat from which on a pixel is hot.
+    """Give the level of heat from which a pixel is hot.
 
     `otsu` is the level between two of 256 steps of heat that leaves the least variance within the cold and the hot
     pixels (Otsu 1979, doi:10.1109/TSMC.1979.4310076).
@@ -38,16 +38,16 @@ def level_of(heat: NDArray[np.float32], threshold: Threshold) -> float:
 def find_regions(heat: NDArray[np.float32], seen: Box, threshold: Threshold) -> list[Region]:
     """Find the connected regions of hot pixels, those with most heat first.
 
-    Pixels are hot at the threshold and above it, and connected when they touch by a side or a corner. A speck is left
-    out: a region with less than a twentieth of the heat of the first one.
+    Pixels are hot if their heat is at least the threshold. They are connected if they share a side or a corner. A
+    region with less than a twentieth of the heat of the first region is left out.
 
     Args:
-        heat: (H, W) float32 in [0, 1] over the photograph.
-        seen: the part the model saw; Otsu's level is that of its pixels alone.
+        heat: (H, W) float32 in [0, 1] over the image. seen: the part that the model saw; Otsu's level is computed from
+        its pixels.
         threshold: a level in (0, 1), or `otsu`.
 
     Returns:
-        Boxes in whole pixels of the photograph with their shares; none where there is no heat.
+        Boxes in whole pixels of the image with their shares; an empty list if there is no heat.
     """
     window = heat[seen.top : seen.bottom, seen.left : seen.right]
     total = float(window.sum(dtype=np.float64))
@@ -58,7 +58,7 @@ def find_regions(heat: NDArray[np.float32], seen: Box, threshold: Threshold) -> 
     from gradcam_cli.imaging.opencv import cv2
 
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(hot.view(np.uint8), connectivity=8)
-    # Label 0 is what is not hot.
+    # Label 0 is the background.
     masses = np.bincount(labels[hot], weights=window[hot], minlength=len(boxes))[1:]
     order = np.argsort(-masses, kind="stable")
     kept = [i for i in order if masses[i] >= SPECK * masses[order[0]]]

@@ -1,1 +1,1 @@
-"""Names of classes, and the files that have them."""
+"""Class names, and the files that contain them."""

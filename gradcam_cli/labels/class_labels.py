@@ -1,4 +1,4 @@
-"""What the classes are called, and which class a person means. `label_files` reads labels."""
+"""The names of the classes, and the search for a class by name, index or WordNet ID."""
 
 import csv
 import difflib
@@ -16,7 +16,7 @@ SUGGESTIONS = 3
 
 @dataclass(frozen=True)
 class Label:
-    """One class: its name, and its WordNet id where it has one."""
+    """One class: its name, and its WordNet ID if it has one."""
 
     name: str
     wnid: str | None = None
@@ -26,22 +26,22 @@ class Label:
 class Labels:
     """The names of a network's classes by index; empty where they are unknown.
 
-    `source` is the file or folder that they come from, for messages.
+    `source` is their file or folder, for messages.
     """
 
     entries: tuple[Label, ...] = ()
     source: str | None = None
 
     def __len__(self) -> int:
-        """Classes that have a name."""
+        """Count the classes that have a name."""
         return len(self.entries)
 
     def get(self, index: int) -> Label | None:
-        """Name one class, or None where it has no name."""
+        """Give the label of one class, or None if it has no name."""
         return self.entries[index] if index < len(self.entries) else None
 
     def check(self, model: str, class_count: int) -> None:
-        """Refuse labels that are not one for each class: wrong names are worse than none.
+        """Refuse labels if there is not exactly one for each class: wrong names are worse than no names.
 
         Raises:
             ModelError: there are more or fewer.
@@ -54,10 +54,10 @@ class Labels:
     def find(self, wanted: str, class_count: int) -> int:
         """Give the index of the class that `wanted` describes: an index, a name or a WordNet id.
 
-        `index:10` and `name:10` say which is meant where class names are numbers.
+        If class names are numbers, `index:10` and `name:10` distinguish the two.
 
         Raises:
-            ModelError: no class fits, or several do.
+            ModelError: no class or several classes match.
         """
         if index := re.fullmatch(r"index:(-?\d+)", wanted):
             return _checked_index(int(index[1]), class_count)
@@ -80,7 +80,7 @@ class Labels:
         return matches or [i for i, label in enumerate(self.entries) if folded(label.name) == key]
 
     def _index_or_name(self, wanted: str, matches: list[int], class_count: int) -> int:
-        """Read digits as an index, or as a name; refuse digits that are the index of one class and another's name."""
+        """Read digits as an index or a name; refuse them if they are the index of one class and the name of another."""
         index = int(wanted)
         if not matches:
             return _checked_index(index, class_count)
@@ -112,7 +112,7 @@ def _checked_index(index: int, class_count: int) -> int:
 
 
 def folded(name: str) -> str:
-    """A name as it is compared: without regard to case, to spaces and underscores, and to how accents are written."""
+    """Normalise a name for comparison: case, spaces and underscores, and the encoding of accents do not matter."""
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
 
 

@@ -16,17 +16,17 @@ from gradcam_cli.labels.tables import in_order, is_table_header, parse_table, pe
 from gradcam_cli.text import counted
 
 MOST_BYTES = 16 * 2**20
-# What files of labels beside a model are usually called.
+# The usual names of label files in the folder of a model.
 USUAL_NAMES = (
     *("labels.txt", "labels.json", "labels.csv", "class_names.txt", "class_names.json", "class_names.csv"),
     *("class_indices.json", "classes.txt", "classes.json", "classes.csv"),
 )
-# Where JSON files keep the names, beside other things.
+# The keys under which JSON files contain the names.
 JSON_KEYS = ("labels", "class_names", "classes", "names", "class_indices", "id2label", "label2id", "categories")
 NUMBERED = re.compile(r"(\d+)(?:\s*(?:[-=]>|[:;,=])\s*|[.)]\s+|\s+[-\u2013\u2014]\s+|\s+)(\S.*)")
 NUMBERED_BEHIND = re.compile(r"(\S.*?)(?:\s*(?:[-=]>|[:;,=])\s*|\s+[-\u2013\u2014]\s+|\s+)(\d+)")
 QUOTED = re.compile(r"""(["'])(.*)\1""")
-# Files that are something else, by their beginning.
+# Files of other kinds, by their first bytes.
 NO_LABELS = (
     (re.compile(r"version https://git-lfs"), "it is a pointer of Git LFS, not the file itself. Run git lfs pull"),
     (re.compile(r"<(!doctype|html)", re.IGNORECASE), "it is a web page"),
@@ -37,7 +37,7 @@ ADVICE = (
     "Give a text file with one name per line, a CSV file with the columns index and label, or a JSON file with a list "
     "of names or the class_indices of Keras."
 )
-# More bytes in a row that are no ASCII: a script other than Latin, whose encoding cannot be told for certain.
+# A longer sequence of non-ASCII bytes is probably not Latin script, so the encoding is uncertain.
 LONGEST_ACCENTS = 2
 LETTERS_FOR_AN_ACCENT = 2
 
@@ -45,10 +45,10 @@ LETTERS_FOR_AN_ACCENT = 2
 def read_labels(path: Path) -> Labels:
     """Read class names from a text, CSV, TSV, JSON or NumPy file.
 
-    Text: one name a line; blank lines and `# comments` are left out; `0 cat` is name `cat` of index 0 where the lines
+    Text: one name per line; blank lines and `# comments` are left out; `0 cat` is name `cat` of index 0 where the lines
     are numbered 0, 1, 2, ... in any order. CSV: see `parse_table`. JSON: a list of names, an object from index to name,
-    from name to index (Keras's `class_indices`) or from index to `[wnid, name]`, also inside an object under a key
-    such as `labels`. NumPy: a one-dimensional array of strings.
+    from name to index (Keras's `class_indices`) or from index to `[wnid, name]`, also inside an object under a key such
+    as `labels`. NumPy: a one-dimensional array of strings.
 
     Raises:
         ModelError: the file cannot be read or holds none of these.
@@ -103,7 +103,7 @@ def is_numbered(path: Path) -> bool:
 def beside(model: Path) -> tuple[Labels, ...]:
     """Read the files of labels with a usual name in the folder of a model; those that hold none are left out.
 
-    The first one that has a label for each class of the model is meant.
+    The first file with one label for each class of the model is used.
     """
     found = []
     for name in USUAL_NAMES:
@@ -126,7 +126,7 @@ def named_after(model: Path) -> Labels | None:
 
 
 def choose_beside(found: Sequence[Labels], class_count: int | None) -> tuple[Labels, tuple[str, ...]]:
-    """Choose the first labels that are as many as a model has classes; and what is to be said of the choice."""
+    """Choose the first labels whose number is the number of classes, and give notes about the choice."""
     fitting = [labels for labels in found if len(labels) == class_count]
     if not fitting:
         counts = ", ".join(f"{_name(labels)} has {len(labels)}" for labels in found)
@@ -164,10 +164,10 @@ def _parse(kind: str, data: bytes) -> tuple[Label, ...]:
 
 
 def _decoded(data: bytes) -> str:
-    """Decode UTF-8, UTF-16 and UTF-32, and Windows's Western European code page where nothing else is likely.
+    """Decode UTF-8, UTF-16, UTF-32, or, if nothing else is likely, the Western European code page of Windows.
 
     Raises:
-        ValueError: it is not text, or its encoding cannot be told.
+        ValueError: it is not text, or its encoding is unknown.
     """
     try:
         text = _decoded_somehow(data)
@@ -197,7 +197,7 @@ def _decoded_somehow(data: bytes) -> str:
 
 
 def _western(data: bytes) -> str:
-    """Decode Windows-1252 where it holds Latin words with accents; other scripts have other code pages."""
+    """Decode Windows-1252 if the result is Latin words with accents; other scripts use other code pages."""
     text = data.decode("cp1252")
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", data)]
     letters, accents = len(re.findall(r"[A-Za-z]", text)), len(re.findall(r"[^\x00-\x7f]", text))
@@ -218,7 +218,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    """Read JSON, or a list or dictionary as Python prints it; None where it is neither."""
+    """Read JSON, or a list or dictionary as Python prints it; None if it is neither."""
     try:
         return json.loads(text) and _json(text)
     except json.JSONDecodeError:
@@ -236,20 +236,20 @@ def _lines(text: str) -> list[str]:
 
 
 def _unquoted(lines: list[str]) -> list[str]:
-    """Take off quotation marks, and the commas behind them, where every line has them."""
+    """Remove quotation marks and the commas after them, if every line has them."""
     matches = [QUOTED.fullmatch(line.removesuffix(",").rstrip()) for line in lines]
     return [m[2] for m in matches if m] if all(matches) else lines
 
 
 def _numbered(lines: Sequence[str]) -> tuple[Label, ...] | None:
-    """Read lines with an index in front of the name or behind it; None where there is not a numbering.
+    """Read lines with an index before or after the name; None if the lines are not numbered.
 
     Raises:
         ValueError: they are numbered from 1, and not in this order.
     """
     for pattern, index, name in ((NUMBERED, 1, 2), (NUMBERED_BEHIND, 2, 1)):
         matches = [m for line in lines if (m := pattern.fullmatch(line))]
-        # Names such as '0 dots', '1 dot', '2 dots' are no numbering: what is left of them is not unique.
+        # Names such as '0 dots', '1 dot', '2 dots' are not numbered lines: without the numbers they are not unique.
         if not lines or len({m[name] for m in matches}) != len(lines):
             continue
         pairs = [(int(m[index]), Label(m[name])) for m in matches]
@@ -300,7 +300,7 @@ def _from_json(value: object) -> tuple[Label, ...]:
 
 
 def _from_object(value: Mapping[str, Any]) -> tuple[Label, ...]:
-    """Read index -> name or name -> index; where both readings are possible, the numbers say which it is."""
+    """Read index -> name or name -> index; if both are possible, the numbers decide."""
     by_key = permutation(value)
     by_value = permutation(value.values())
     names_are_values = all(isinstance(item, (str, list)) for item in value.values())

@@ -1,4 +1,4 @@
-"""Read class names from a table: which column is the index, which the name."""
+"""Read class names from a table: find the columns of the index and of the name."""
 
 import csv
 import re
@@ -18,7 +18,7 @@ NAME_HEADERS = (
     *("labels", "names", "classnames", "classes", "categories", "title", "description", "species", "breed", "value"),
 )
 WNID_HEADERS = {"wnid", "synset", "wordnetid", "synsetid"}
-# A column of these lists pictures, one a row, not classes.
+# A table with such a column lists one image per row, not one class.
 PICTURE_HEADERS = frozenset(
     {"file", "filename", "filenames", "filepath", "path", "image", "imageid", "imagepath", "img"}
 )
@@ -26,13 +26,13 @@ KNOWN_HEADERS = INDEX_HEADERS | WNID_HEADERS | PICTURE_HEADERS | set(NAME_HEADER
 
 
 def parse_table(table: str | Sequence[Sequence[str]]) -> tuple[Label, ...]:
-    """Read one class a row from CSV text, or from rows of cells: a name, and perhaps its index and WordNet id.
+    """Read one class per row from CSV text or from rows of cells: a name, and optionally its index and WordNet ID.
 
     The delimiter may be a comma, semicolon, tab or bar, and the columns are found by their headers. Without headers,
-    the index is the column that holds 0, 1, 2, ..., each once.
+    the index is the column with 0, 1, 2, ... without gaps.
 
     Raises:
-        ValueError: it is not clear which column is which, or the indices are not 0, 1, 2, ..., each once.
+        ValueError: the columns cannot be identified, or the indices are not 0, 1, 2, ... without gaps.
     """
     rows = _split(table) if isinstance(table, str) else [[cell.strip() for cell in row] for row in table]
     if not rows:
@@ -56,7 +56,7 @@ def is_table_header(line: str) -> bool:
 
 
 def permutation(cells: Iterable[object]) -> list[int] | None:
-    """Read cells as the indices 0, 1, 2, ..., each once, in any order; None where they are not."""
+    """Read cells as the indices 0, 1, 2, ... without gaps, in any order; None if they are something else."""
     indices = [_integer(cell) for cell in cells]
     if not indices or sorted(index for index in indices if index is not None) != list(range(len(indices))):
         return None
@@ -67,7 +67,7 @@ def in_order(indexed: Sequence[tuple[int, Label]]) -> tuple[Label, ...]:
     """Sort labels by their indices.
 
     Raises:
-        ValueError: the indices are not 0, 1, 2, ..., each once.
+        ValueError: the indices are not 0, 1, 2, ... without gaps.
     """
     by_index = dict(indexed)
     if sorted(by_index) != list(range(len(indexed))):
@@ -131,7 +131,7 @@ def _with_header(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[
 
 
 def _index_column(header: Sequence[str], columns: dict[int, list[str]]) -> int | None:
-    """Choose the column of indices: by its header, else a column of 0, 1, 2, ... beside one that is none."""
+    """Choose the column of the index: by its header, or the only column with 0, 1, 2, ... without gaps."""
     called = [i for i, cell in enumerate(header) if cell in INDEX_HEADERS]
     fitting = [i for i in called if permutation(columns[i]) is not None]
     if called:

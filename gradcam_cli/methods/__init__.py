@@ -1,6 +1,6 @@
-"""The CAM family: one registry that feeds the command line, the documentation and the tests.
+"""The CAM methods: one registry for the command line, the documentation and the tests.
 
-A method has a file of its own, which says how its maps are made; to add one is to add its file and a line here.
+Each method has its own file. To add a method, add its file and a line here.
 """
 
 from gradcam_cli.methods import (

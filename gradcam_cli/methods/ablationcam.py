@@ -1,4 +1,4 @@
-"""Ablation-CAM: channels weighted by what the score loses without them; no gradient is taken."""
+"""Ablation-CAM: channels weighted by the loss of the score when a channel is set to 0; no gradient is used."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from gradcam_cli.methods.method import Batch, Method, RawMaps, by_target
 
 
 def ablationcam(activations: Floats, drops: Floats, scores: Floats) -> Floats:
-    """Ablation-CAM: channels weighted by the share of the score that goes with them.
+    """Ablation-CAM: channels weighted by the relative loss of the score when a channel is set to 0.
 
     `relu(sum_k w_k A_k)` with `w_k = (S^c - S^c(A_k = 0)) / |S^c|`. Desai and Ramaswamy 2020, WACV, "Ablation-CAM:
     Visual Explanations for Deep Convolutional Network via Gradient-free Localization".
 
-    Differs from the paper in the absolute value: a logit may be negative, and divided by it the map would show
-    what speaks against the class. Where the logit is exactly 0 nothing is divided.
+    Differs from the paper in the absolute value in the denominator. A logit may be negative; divided by it, the map
+    would show evidence against the class. If the logit is exactly 0, the loss is not divided.
 
     Args:
         activations: A, (N, h, w, K).
-        drops: `S^c - S^c(A_k = 0)`, what the class's logit loses when channel k is set to 0, (N, K).
+        drops: `S^c - S^c(A_k = 0)`, the loss of the class's logit when channel k is set to 0, (N, K).
         scores: S^c, (N,).
 
     Returns:

@@ -1,6 +1,6 @@
-"""Arithmetic that several methods share: masses of channels, sums over cells, and the last step of every map.
+"""Functions that several methods share: masses of channels, sums over cells, and the last step of each map.
 
-Arrays are float32 or float64, and so is the answer.
+Arrays are float32 or float64, and results have the same dtype.
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-# Below this share of its own terms the denominator of alpha is rounding noise: a pole, where alpha is set to 0.
+# If the denominator of alpha is below this share of its terms, it is only rounding error: alpha has a pole and is set
+# to 0.
 POLE = 1e-12
 
 
@@ -31,7 +32,7 @@ def weighted_map(activations: Floats, weights: Floats) -> Floats:
 
 
 def summed_map(contributions: Floats) -> Floats:
-    """`relu(sum_k ...)` of what each element contributes: (N, h, w, K) to (N, h, w)."""
+    """`relu(sum_k c_ijk)` of the contributions c of all elements: (N, h, w, K) to (N, h, w)."""
     maps: Floats = np.maximum(contributions.sum(axis=3), 0)
     return maps
 

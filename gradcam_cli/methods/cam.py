@@ -1,4 +1,4 @@
-"""CAM: the class's own weights, for networks that end in global average pooling and one dense layer."""
+"""CAM: the dense weights of the class, for networks that end with global average pooling and one dense layer."""
 
 from gradcam_cli.engines.protocol import Engine
 from gradcam_cli.errors import ModelError
@@ -7,14 +7,14 @@ from gradcam_cli.methods.method import FORWARD, Batch, Method, RawMaps, by_targe
 
 
 def cam(activations: Floats, class_weights: Floats) -> Floats:
-    """Class activation map: channels weighted by what the dense layer multiplies them with.
+    """Class activation map: channels weighted by the weights of the dense layer.
 
     `relu(sum_k W_kc A_k)`. Zhou et al. 2016, arXiv:1512.04150, equation 2.
 
-    Differs from the paper in the relu, so that the maps of all methods mean the same thing: what speaks for the class.
+    Differs from the paper in the relu, so that the maps of all methods show evidence for the class.
 
     Args:
-        activations: A, (N, h, w, K), what the global average pooling was given.
+        activations: A, (N, h, w, K), the input of the global average pooling.
         class_weights: W[:, c] for each image's class, (N, K).
 
     Returns:
@@ -24,7 +24,7 @@ def cam(activations: Floats, class_weights: Floats) -> Floats:
 
 
 def _dense_weights(engine: Engine) -> Floats:
-    """The weights W (K, C) of the dense layer behind the pooling.
+    """Give the weights W (K, C) of the dense layer after the pooling.
 
     Raises:
         ModelError: the target layer has no such head.

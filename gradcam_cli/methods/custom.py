@@ -1,4 +1,4 @@
-"""Methods of the user's own: a function from activations and gradients to maps."""
+"""Methods that the user defined: a function from activations and gradients to maps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +18,13 @@ def custom_method(function: GradientFunction, name: str | None = None) -> Method
     The function is called once for each target class of a batch, as `function(A, g)`, and gives the maps M. Here A
     (N, h, w, K) float32 is the output of the target layer for N images, and g = dS/dA, of the same shape, the gradient
     of the class's score. Both are read-only. M (N, h, w) are real numbers in any unit; the map of an image must depend
-    on that image alone. What is explained is `relu(M)`, as float32.
+    only on that image. The resulting map is `relu(M)`, as float32.
 
-    An image for which M, A or g is not finite has no explanation. Its A and g are 0 where the function sees them.
+    An image for which M, A or g is not finite has no explanation. The function receives 0 in place of its A and g.
 
     Args:
-        function: the method's arithmetic. A function at the top of a module can be sent to other processes.
-        name: what records call the method; without one, the function's module and qualified name.
+        function: computes the maps. A function at the top level of a module can be sent to other processes.
+        name: the name of the method in records; by default the function's module and qualified name.
 
     Raises:
         UsageError: the name is that of a method of this package.
@@ -38,7 +38,7 @@ def custom_method(function: GradientFunction, name: str | None = None) -> Method
 
 @dataclass(frozen=True)
 class _Checked:
-    """Calls the user's function, and refuses what are no maps."""
+    """Calls the user's function, and checks that it returns maps."""
 
     name: str
     function: GradientFunction
@@ -47,7 +47,7 @@ class _Checked:
         try:
             found = np.asarray(self.function(_read_only(activations), _read_only(gradients)))
         except MemoryError:
-            # The run goes on with smaller batches.
+            # The run continues with smaller batches.
             raise
         except Exception as error:
             raise MethodError(f"The method {self.name} failed: {type(error).__name__}: {first_line(error)}") from error
@@ -66,13 +66,13 @@ class _Checked:
 
 
 def _read_only(array: Floats) -> NDArray[Any]:
-    """A view that cannot be written to: the engine and other targets share the numbers."""
+    """Give a read-only view: the engine and other targets use the same array."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def _qualified_name(function: GradientFunction) -> str:
-    """The module and qualified name of a function, or of the class of any other callable."""
+    """Give the module and qualified name of a function, or of the class of another callable."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"

@@ -1,4 +1,4 @@
-"""Eigen-CAM and Eigen-Grad-CAM: what most of the activations have in common."""
+"""Eigen-CAM and Eigen-Grad-CAM: the first principal component."""
 
 from functools import partial
 
@@ -9,12 +9,12 @@ from gradcam_cli.methods.method import FORWARD, Method, activation_maps, gradien
 
 
 def eigencam(activations: Floats) -> Floats:
-    """Eigen-CAM: the activations along their first principal component. It is blind to the class.
+    """Eigen-CAM: the projection of the activations on their first principal component, the same for every class.
 
     `relu(P(A))`, see `principal_projection`. Muhammad and Yeasin 2020, arXiv:2008.00299.
 
-    Differs from the paper in that the mean of each channel is taken off before, so that the component is that of
-    the variance, and that the sign, which an eigenvector has not, is chosen.
+    Differs from the paper in two points: the mean of each channel is subtracted before, so that the component is that
+    of the variance; and the sign of the eigenvector, which is arbitrary, is chosen as below.
 
     Args:
         activations: A, (N, h, w, K).
@@ -26,7 +26,7 @@ def eigencam(activations: Floats) -> Floats:
 
 
 def eigengradcam(activations: Floats, gradients: Floats) -> Floats:
-    """Eigen-Grad-CAM: the same of activations times gradients, which follows the class.
+    """Eigen-Grad-CAM: the projection of activations times gradients, which depends on the class.
 
     `relu(P(g * A))`, see `principal_projection`; no paper is known.
 
@@ -41,11 +41,11 @@ def eigengradcam(activations: Floats, gradients: Floats) -> Floats:
 
 
 def principal_projection(values: Floats) -> Floats:
-    """Project each image's cells, as points of K dimensions, on the direction in which they vary most.
+    """Project the cells of each image, as points in K dimensions, on their first principal component.
 
     With X the (h*w, K) matrix of cells, each column without its mean, and v the first right singular vector of X:
-    `P = X v`, with the sign for which `P` correlates positively with `sum_k values_k`. Where that correlation is
-    exactly 0, the cell of largest magnitude is positive.
+    `P = X v`, with the sign for which `P` correlates positively with `sum_k values_k`. If that correlation is exactly
+    0, the cell of largest magnitude is positive.
 
     The vector is found in float64 on the smaller side of X: of `X^T X` (K, K), or of the Gram matrix `X X^T`
     (h*w, h*w), whose eigenvector u gives `P = sqrt(lambda) u`.
@@ -54,7 +54,7 @@ def principal_projection(values: Floats) -> Floats:
         values: (N, h, w, K).
 
     Returns:
-        (N, h, w), of both signs, in the dtype of the values; 0 everywhere where all cells are alike.
+        (N, h, w), positive and negative, in the dtype of the values; 0 everywhere if all cells are equal.
     """
     n, h, w, k = values.shape
     cells = values.reshape(n, h * w, k).astype(np.float64)
@@ -69,7 +69,7 @@ def principal_projection(values: Floats) -> Floats:
 
 def _along_cells(centred: Floats) -> Floats:
     values, vectors = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
-    # Eigenvalues come in ascending order; one that is 0 may come out a rounding below it.
+    # Eigenvalues are in ascending order; rounding may make a zero eigenvalue negative.
     projection: Floats = vectors[:, :, -1] * np.sqrt(np.maximum(values[:, -1:], 0))
     return projection
 

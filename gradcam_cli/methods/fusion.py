@@ -1,4 +1,4 @@
-"""Maps of several layers become one."""
+"""Fusion of the maps of several layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +13,19 @@ UNIT = Size(1, 1)
 
 
 def fuse_layers(maps: Sequence[Floats], places: Sequence[MapGeometry] | None = None) -> Floats:
-    """Fuse the maps of several layers, as LayerCAM does: scaled each by its own maximum, the largest at each place.
+    """Fuse the maps of several layers, as LayerCAM does: each map is divided by its maximum, then the maximum is taken.
 
-    Smaller grids are read at the cells of the finest one, bilinearly between cell centres. Jiang et al. 2021, IEEE TIP
-    30, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization".
+    Coarser maps are interpolated on the finest grid, bilinearly between cell centres. Jiang et al. 2021, IEEE TIP 30,
+    "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization".
 
-    Differs from the paper in that maps of early layers are scaled as all others are, not by a tanh.
+    Differs from the paper in that maps of early layers are scaled like all others, not with a tanh.
 
     Args:
         maps: for each layer (N, T, h, w), non-negative.
-        places: where the cells of each layer lie in the input; all share the whole of it unless told.
+        places: positions of the cells of each layer in the input; by default they divide all of it equally.
 
     Returns:
-        (N, T, H, W) in [0, 1], on the finest of the grids; a map of zeros takes no part.
+        (N, T, H, W) in [0, 1], on the finest grid; a map of zeros has no effect.
     """
     finest = max(range(len(maps)), key=lambda i: maps[i].shape[2] * maps[i].shape[3])
     height, width = maps[finest].shape[2:]

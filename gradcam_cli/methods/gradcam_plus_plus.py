@@ -1,6 +1,6 @@
 """Grad-CAM++ with the exponential of the score: with alpha normalised, and by the paper's equations.
 
-For the same with the softmax in place of the exponential see `softmax`.
+See `softmax` for the version with the softmax instead of the exponential.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ from gradcam_cli.engines.protocol import Linearity
 from gradcam_cli.methods.arithmetic import POLE, Floats, divided, positive_mass, spatial_dot, weighted_map
 from gradcam_cli.methods.method import BACKWARD, Batch, Method, RawMaps, by_target, gradient_maps, gradient_method
 
-# Of a piecewise linear head the closed form of alpha is exact. Of a smooth one behind a spatial mean either alpha
-# cancels or the derivatives by the means are taken.
+# For a piecewise linear head the closed form of alpha is exact. For a smooth head after a spatial mean, alpha cancels
+# or the derivatives with respect to the means are used.
 EXACT_HEADS: frozenset[Linearity] = frozenset({"piecewise", "pooled"})
 
 
@@ -22,14 +22,14 @@ def gradcam_plus_plus(activations: Floats, gradients: Floats) -> Floats:
     Chattopadhyay et al. 2018, arXiv:1710.11063, equations 10, 11 and 19.
 
     The closed form of alpha is exact for heads that are piecewise linear in A (ReLU, max pooling), and an
-    approximation for smooth ones (swish, GELU, tanh, LayerNorm between the layer and the logits). Where such a head
-    sees A through its spatial means alone, g and alpha are the same in all cells of a channel, alpha cancels, and the
-    map is exact again.
+    approximation for smooth ones (swish, GELU, tanh, LayerNorm between the layer and the logits). If such a head
+    depends only on the spatial means of A, g and alpha are the same in all cells of a channel, so alpha cancels and the
+    map is exact.
 
     Differs from the paper in that alpha is normalised to sum to 1 over the positive gradients of a channel,
-    as its authors' own program does: see `gradcam_plus_plus_paper` for the equations. `S_k` is
-    taken over `max(A, 0)`, which is the paper's sum wherever the layer ends in a ReLU, and keeps the
-    denominator at 2 or more where it does not. A channel without a positive gradient has weight 0.
+    as the program of its authors does; `gradcam_plus_plus_paper` follows the equations. `S_k` sums `max(A, 0)`. After a
+    ReLU this is the sum of the paper; otherwise it keeps the denominator at 2 or more. A channel without a positive
+    gradient has weight 0.
 
     Args:
         activations: A, the output of the target layer, (N, h, w, K).
@@ -44,7 +44,7 @@ def gradcam_plus_plus(activations: Floats, gradients: Floats) -> Floats:
 
 
 def gradcam_plus_plus_paper(activations: Floats, gradients: Floats) -> Floats:
-    """Grad-CAM++ by its equations: alpha is not normalised.
+    """Grad-CAM++ by the equations of the paper: alpha is not normalised.
 
     `relu(sum_k w_k A_k)` with `w_k = sum_ij a_ijk relu(g_ijk)`. Chattopadhyay et al. 2018, arXiv:1710.11063,
     equations 10, 11 and 19. `a_ijk` is as in `gradcam_plus_plus`, which is exact for heads that are piecewise linear in
@@ -62,7 +62,7 @@ def gradcam_plus_plus_paper(activations: Floats, gradients: Floats) -> Floats:
 
 
 def gradcam_plus_plus_pooled(activations: Floats, gradients: Floats, second: Floats, third: Floats) -> Floats:
-    """Grad-CAM++ by its equations for a smooth head that sees A through its spatial means alone.
+    """Grad-CAM++ by the equations of the paper, for a smooth head that depends only on the spatial means of A.
 
     `relu(sum_k w_k A_k)` with `w_k = sum_ij a_ijk relu(g_ijk)`. Chattopadhyay et al. 2018, arXiv:1710.11063,
     equations 10 and 19. Alpha is exact: with the second and third derivatives h and q of S by the elements of A it is
@@ -103,10 +103,10 @@ def _alpha_and_positive_gradients(activations: Floats, gradients: Floats) -> tup
 
 
 def _paper_maps(batch: Batch) -> RawMaps:
-    """Take the exact derivatives where the engine can give them, the closed form elsewhere."""
+    """Use the exact derivatives if the engine can compute them, otherwise the closed form."""
     if batch.engine.head.linearity != "pooled" or batch.options.score != "logit":
         return gradient_maps(gradcam_plus_plus_paper, batch)
-    # A mean over Z cells changes by 1 / Z with each of them.
+    # The derivative of a mean over Z cells with respect to one cell is 1 / Z.
     area = np.float64(batch.activations.shape[1] * batch.activations.shape[2])
     second, third = batch.engine.pooled_derivatives(batch.forward)
     arrays = by_target(batch.gradients, second / area**2, third / area**3)

@@ -9,10 +9,10 @@ def hirescam(activations: Floats, gradients: Floats) -> Floats:
 
     `relu(sum_k g_k * A_k)`, elementwise. Draelos and Carin 2020, arXiv:2011.08891.
 
-    Differs from the paper in the relu, so that the maps of all methods mean the same thing: what speaks for the class.
+    Differs from the paper in the relu, so that the maps of all methods show evidence for the class.
 
-    For a head of global average pooling and one dense layer it is `gradcam`; elsewhere it shows what the score
-    is made of at each place, which a mean over the gradients does not.
+    For a head of global average pooling and one dense layer it is `gradcam`; for other heads it shows the contribution
+    of each cell to the score, which the mean gradient of Grad-CAM does not.
 
     Args:
         activations: A, the output of the target layer, (N, h, w, K).

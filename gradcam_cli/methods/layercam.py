@@ -7,10 +7,10 @@ from gradcam_cli.methods.method import gradient_method
 
 
 def layercam(activations: Floats, gradients: Floats) -> Floats:
-    """LayerCAM: every element weighted by its own gradient where that is positive.
+    """LayerCAM: every element weighted by its own gradient, if that is positive.
 
     `relu(sum_k relu(g_k) * A_k)`, elementwise. Jiang et al. 2021, IEEE TIP 30, "LayerCAM: Exploring Hierarchical
-    Class Activation Maps for Localization". Made for early layers, and for fusing several.
+    Class Activation Maps for Localization". It is intended for early layers, and for fusing the maps of several layers.
 
     Args:
         activations: A, the output of the target layer, (N, h, w, K).

@@ -1,4 +1,4 @@
-"""What a method is, and what it is given: one pass of an engine over a batch."""
+"""The definition of a method, and its input: one pass of an engine over a batch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from gradcam_cli.methods.arithmetic import Floats
 from gradcam_cli.settings import MethodOptions, Score
 
 Classes = NDArray[np.intp]
-# From activations and gradients of one class, both (N, h, w, K), to maps (N, h, w).
+# A function from activations and gradients of one class, both (N, h, w, K), to maps (N, h, w).
 GradientFunction = Callable[[Floats, Floats], Floats]
 
-# What a method costs: passes of the network for each image. Where the head is GAP -> Dense, its backward pass is free.
+# Costs of methods: passes of the network for each image. If the head is GAP -> Dense, its backward pass is free.
 FORWARD = "1"
 BACKWARD = "1 + backward of the head"
 
 
 @dataclass(frozen=True, eq=False)
 class RawMaps:
-    """Maps (N, T, h, w) of a batch; `classes_sampled` (N,) where a sample of classes stood for all."""
+    """Maps (N, T, h, w) of a batch; `classes_sampled` (N,): the number of classes if only a sample was used."""
 
     maps: NDArray[np.float32]
     classes_sampled: Classes | None = None
@@ -33,7 +33,7 @@ class RawMaps:
 class Batch:
     """One pass of an engine over N images with T target classes each, for which a method makes maps.
 
-    A method takes from it what it needs, and may ask the engine for more.
+    A method uses the arrays that it needs, and may call the engine for more.
     """
 
     engine: Engine
@@ -77,14 +77,14 @@ class Batch:
 
 
 def by_target(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Give from arrays (N, T, ...) those of each target in turn, (N, ...), as views."""
+    """Give the arrays (N, ...) of each target, as views of arrays (N, T, ...)."""
     return zip(*(array.swapaxes(0, 1) for array in arrays), strict=True)
 
 
 def finite_maps(function: Callable[..., Floats], *arrays: NDArray[Any]) -> Floats:
-    """Make maps (N, h, w) from arrays (N, ...) by a function; the map of an image with a number not finite is NaN.
+    """Make maps (N, h, w) from arrays (N, ...) by a function; the map of an image with a non-finite value is NaN.
 
-    The function is given 0 for everything that is known of such an image, so that its neighbours are not disturbed.
+    The function receives 0 for all values of such an image, so that other images are not affected.
     """
     finite = np.logical_and.reduce([np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays])
     if finite.all():
@@ -95,7 +95,7 @@ def finite_maps(function: Callable[..., Floats], *arrays: NDArray[Any]) -> Float
 
 
 def _cleared(array: NDArray[Any], images: NDArray[np.bool_]) -> NDArray[Any]:
-    """A copy of an array (N, ...) with 0 for some images (N,)."""
+    """Copy an array (N, ...) with 0 for some images (N,)."""
     copy = np.array(array)
     copy[images] = 0
     return copy
@@ -119,17 +119,17 @@ def any_engine(engine: Engine) -> None:
 
 @dataclass(frozen=True)
 class Method:
-    """One member of the CAM family: how its maps are made, and what the rest of the program has to know of it.
+    """One CAM method: the function that makes its maps, and its properties.
 
     Attributes:
-        name: what it is called on the command line and in the sidecar.
-        line: one line about it, for people.
+        name: its name on the command line and in the sidecar.
+        line: a one-line description.
         maps: makes the raw maps of all target classes of a batch.
-        cost: passes of the network for each image, for people.
-        head: what has to follow the target layer, for people.
-        check_engine: raises ModelError where the method cannot explain an engine's network and layer.
-        differentiates: whether it takes the gradient of one score, so that the score can be chosen.
-        why_one_score: why it takes no other score, where more is to be said than that it takes no gradient of one.
+        cost: a text with the number of passes of the network for each image.
+        head: a text with the layers that must follow the target layer.
+        check_engine: raises ModelError if the method cannot explain the network and layer of an engine.
+        differentiates: whether it uses the gradient of one score, so that the score can be chosen.
+        why_one_score: an additional reason why the score cannot be chosen.
         masks_inputs: whether it runs the network on `max_channels` masked copies of each image.
         exact_heads: for a method with second and third derivatives, the kinds of heads for which those of the logit
             are exact; empty for a method without.
@@ -150,7 +150,7 @@ class Method:
 
     @property
     def assumes_linearity(self) -> bool:
-        """Whether its second and third derivatives are exact for some heads only."""
+        """Whether its second and third derivatives are exact only for some heads."""
         return bool(self.exact_heads)
 
     def is_exact(self, linearity: Linearity, score: Score) -> bool:
@@ -161,6 +161,6 @@ class Method:
 def gradient_method(
     name: str, line: str, function: GradientFunction, *, exact_heads: frozenset[Linearity] = frozenset()
 ) -> Method:
-    """Make a method from a function of activations and gradients alone."""
+    """Make a method from a function of activations and gradients."""
     maps = partial(gradient_maps, function)
     return Method(name, line, maps, BACKWARD, differentiates=True, exact_heads=exact_heads)

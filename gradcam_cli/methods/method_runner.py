@@ -1,4 +1,4 @@
-"""Run a method over a batch: its raw maps, averaged over noisy and mirrored copies, and fused over several layers."""
+"""Run a method on a batch: raw maps, averaged over noisy and mirrored copies, and fused over several layers."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from gradcam_cli.methods.fusion import fuse_layers
 from gradcam_cli.methods.method import Batch, Classes, Method, RawMaps
 from gradcam_cli.settings import MethodOptions
 
-# Input pixels by which a grid may miss its mirror image.
+# Tolerance in input pixels between a grid and its mirror image.
 SYMMETRIC = 1e-3
 PLAIN = MethodOptions()
 
@@ -21,7 +21,7 @@ def chosen_method(name: str, options: MethodOptions, methods: Mapping[str, Metho
     """Find a method by its name, and check its options.
 
     Raises:
-        UsageError: there is no such method, or an option has no meaning for it.
+        UsageError: there is no such method, or an option has no effect on it.
     """
     method = methods.get(name)
     if method is None:
@@ -31,10 +31,10 @@ def chosen_method(name: str, options: MethodOptions, methods: Mapping[str, Metho
 
 
 def check_options(method: Method, options: MethodOptions) -> None:
-    """Refuse what has no meaning for a method, before anything is loaded.
+    """Refuse options that have no effect on a method, before anything is loaded.
 
     Raises:
-        UsageError: the method takes no gradient of a score that could be chosen.
+        UsageError: `score` is set, but the method does not differentiate a score.
     """
     if options.score != "logit" and not method.differentiates:
         refusal = (
@@ -45,10 +45,11 @@ def check_options(method: Method, options: MethodOptions) -> None:
 
 
 def check_method(method: Method, engine: Engine, options: MethodOptions = PLAIN) -> None:
-    """Refuse a method that this network and layer cannot serve, before any image is read.
+    """Refuse a method that cannot explain this network and layer, before any image is read.
 
     Raises:
-        ModelError: the method needs another head on the target layer, or probabilities that there are not.
+        ModelError: the method needs another head after the target layer, or probabilities that the output does not
+        have.
     """
     if options.score == "probability" and not engine.head.has_probabilities:
         raise ModelError(f"`score=probability` needs a probability, but this model's output is {engine.head.reason}.")
@@ -58,10 +59,10 @@ def check_method(method: Method, engine: Engine, options: MethodOptions = PLAIN)
 def explain_inputs(
     method: Method, engine: Engine, inputs: Floats, options: MethodOptions = PLAIN, extras: Extras = NO_EXTRAS
 ) -> tuple[Forward, RawMaps]:
-    """Run a batch of inputs (N, H, W, channels), and make the maps of its target classes as the options say.
+    """Run a batch of inputs (N, H, W, channels), and make the maps of its target classes according to the options.
 
-    The pass over the inputs themselves chooses the classes. Maps are averaged over the copies that `smooth` and `flip`
-    make, at each layer, and then fused over the layers. The `extras` stay as they are in every copy.
+    The classes are chosen by the pass over the original inputs. Maps are averaged over the copies that `smooth` and
+    `flip` make, at each layer, and then fused over the layers. The `extras` stay as they are in every copy.
 
     Returns:
         That pass, and the maps.
@@ -78,12 +79,12 @@ def explain_inputs(
 
 
 def _places(engine: Engine) -> list[MapGeometry]:
-    """Say where the cells of each fused layer lie in the input."""
+    """Give the positions of the cells of each fused layer in the input."""
     return [each.layer.placed(engine.input_size) for each in (engine, *engine.others)]
 
 
 def _averaged(method: Method, engine: Engine, forward: Forward, options: MethodOptions) -> RawMaps:
-    """The mean of the raw maps of all copies of a batch, every one asked about the classes of the original."""
+    """Average the raw maps of all copies of a batch, for the classes of the original."""
     total, sampled, count = np.zeros(()), [], 0
     for copy, mirrored in _copies(forward.inputs, options):
         again = forward if copy is forward.inputs else engine.explain(copy, forward.targets, forward.extras)
@@ -95,7 +96,7 @@ def _averaged(method: Method, engine: Engine, forward: Forward, options: MethodO
 
 
 def _mirrored_back(maps: Floats, engine: Engine) -> Floats:
-    """Turn maps of mirrored inputs round; where cells do not lie symmetrically, read them at the cells' own centres."""
+    """Mirror the maps of mirrored inputs back; interpolate at the cell centres if the cells are not symmetric."""
     place, width = engine.layer.placed(engine.input_size), engine.input_size[1]
     mirrored = place.columns.mirrored(width)
     cells = Size(maps.shape[-1], maps.shape[-2])
@@ -106,7 +107,7 @@ def _mirrored_back(maps: Floats, engine: Engine) -> Floats:
 
 
 def _copies(inputs: Floats, options: MethodOptions) -> Iterator[tuple[Floats, bool]]:
-    """What is explained in place of the inputs (N, H, W, channels), and whether it is mirrored."""
+    """Give the copies of the inputs (N, H, W, channels) that are explained, and whether each is mirrored."""
     for copy in _noisy(inputs, options) if options.smooth else [inputs]:
         yield copy, False
         if options.flip:
@@ -116,7 +117,7 @@ def _copies(inputs: Floats, options: MethodOptions) -> Iterator[tuple[Floats, bo
 def _noisy(inputs: Floats, options: MethodOptions) -> Iterator[Floats]:
     """Copies with noise of standard deviation `noise * (max x - min x)`. Smilkov et al. 2017, arXiv:1706.03825.
 
-    Each image's noise comes from its own content, so that neither its neighbours nor another run change it.
+    The seed of each image's noise is a hash of the image, so that it is the same in every batch and every run.
     """
     generators = [np.random.default_rng(list(hashlib.sha256(x.tobytes()).digest())) for x in inputs]
     deviation = options.noise * np.ptp(inputs, axis=(1, 2, 3), keepdims=True)
@@ -126,7 +127,7 @@ def _noisy(inputs: Floats, options: MethodOptions) -> Iterator[Floats]:
 
 
 def _most(counts: Iterable[Classes | None]) -> Classes | None:
-    """The largest of several counts (N,), of those that there are."""
+    """Give the largest of several counts (N,), ignoring None."""
     known = [count for count in counts if count is not None]
     return np.maximum.reduce(known) if known else None
 
@@ -134,8 +135,8 @@ def _most(counts: Iterable[Classes | None]) -> Classes | None:
 def raw_maps(method: Method, engine: Engine, forward: Forward, options: MethodOptions = PLAIN) -> RawMaps:
     """Make the maps of all target classes of a batch, at the layer's own resolution and before any scaling.
 
-    A map is NaN everywhere where any number that it is made of is not finite: such an image is never drawn, and does
-    not disturb the others of its batch.
+    If a value that a map depends on is not finite, the whole map is NaN. Such an image is not painted, and it does not
+    affect the others of its batch.
     """
     # Images with numbers that overflow are found one at a time, see `finite_maps`.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):

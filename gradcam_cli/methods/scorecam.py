@@ -1,4 +1,4 @@
-"""Score-CAM: channels weighted by the score of the picture seen through them; no gradient is taken."""
+"""Score-CAM: channels weighted by the score of the image masked by each channel; no gradient is used."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from gradcam_cli.settings import MaskScaling
 
 
 def scorecam(activations: Floats, masked_scores: Floats) -> Floats:
-    """Score-CAM: channels weighted by the softmax, over channels, of the score that each lets through.
+    """Score-CAM: channels weighted by the softmax, over channels, of the score of the masked image.
 
-    `relu(sum_k w_k A_k)` with `w = softmax_k(S^c(X * M_k))`, X the picture and M_k the channel as a mask, see
-    `masks`. Wang et al. 2020, arXiv:1910.01279; the baseline's score that is subtracted there is the same for all
-    channels and drops out of the softmax.
+    `relu(sum_k w_k A_k)` with `w = softmax_k(S^c(X * M_k))`, X the image and M_k the mask of the channel, see `masks`.
+    Wang et al. 2020, arXiv:1910.01279; the paper subtracts the score of a baseline, which is the same for all channels
+    and cancels in the softmax.
 
     Args:
         activations: A, (N, h, w, K).
-        masked_scores: the class's logit for the picture masked by each channel, (N, K); -inf for a channel that was
-            not taken, whose weight is 0.
+        masked_scores: the class's logit for the image masked by each channel, (N, K); -inf for a channel that is not
+        used, whose weight is then 0.
 
     Returns:
         (N, h, w), non-negative.
@@ -29,15 +29,15 @@ def scorecam(activations: Floats, masked_scores: Floats) -> Floats:
     highest = masked_scores.max(axis=1, keepdims=True)
     raised = np.exp(masked_scores - np.where(np.isneginf(highest), 0, highest))
     total = raised.sum(axis=1, keepdims=True)
-    # Where no channel was taken there is nothing to show.
+    # If no channel is used, the map is 0.
     return weighted_map(activations, divided(raised, total, where=total != 0))
 
 
 def strongest_channels(activations: Floats, limit: int, scaling: MaskScaling = "max") -> NDArray[np.bool_]:
-    """Choose the channels that are taken: the `limit` of largest mass `S_k = sum_ij max(A_ijk, 0)`.
+    """Choose the channels that are used: the `limit` channels of largest mass `S_k = sum_ij max(A_ijk, 0)`.
 
-    A channel that makes no mask is never taken: with `max` one without mass, with `minmax` one that is the same
-    everywhere. Of equal masses the first wins.
+    A channel without a mask is never used: with `max` a channel without mass, with `minmax` a constant channel. Of
+    channels with equal mass the first is used.
 
     Returns:
         (N, K).
@@ -54,7 +54,7 @@ def strongest_channels(activations: Floats, limit: int, scaling: MaskScaling = "
 def masks(channels: NDArray[np.floating[Any]], scaling: MaskScaling = "max") -> NDArray[np.floating[Any]]:
     """Scale channels (P, h, w) to masks in [0, 1].
 
-    `max`: `max(A, 0) / max(A)`. The minimum is not stretched to 0: an inactive cell behind a ReLU is 0 already.
+    `max`: `max(A, 0) / max(A)`. The minimum is not shifted to 0: an inactive cell after a ReLU is already 0.
     `minmax`: `(A - min A) / (max A - min A)`, as in the paper. They are equal where the minimum is 0.
     """
     highest = channels.max(axis=(1, 2), keepdims=True)
@@ -64,10 +64,10 @@ def masks(channels: NDArray[np.floating[Any]], scaling: MaskScaling = "max") -> 
 
 
 def _masked_scores(batch: Batch) -> NDArray[np.float32]:
-    """The logit of each target for the picture seen through each channel: (N, T, K), -inf where none was taken.
+    """Give the logit of each target for the image masked by each channel: (N, T, K), -inf for unused channels.
 
-    Pairs of an image and a channel fill the engine's batches, whichever images they are of. A mask dims the picture
-    itself, towards black, not the numbers that the network takes for it.
+    A batch of the engine may have pairs of an image and a channel of different images. A mask darkens the image itself,
+    towards black, not the preprocessed values.
     """
     engine, forward, options = batch.engine, batch.forward, batch.options
     height, width = engine.input_size
@@ -88,7 +88,7 @@ def _masked_scores(batch: Batch) -> NDArray[np.float32]:
 def _maps(batch: Batch) -> RawMaps:
     scores = _masked_scores(batch)
     taken = ~np.isneginf(scores)
-    # What was not taken is no fault of the image: its -inf is left out of what has to be finite.
+    # The -inf of unused channels is replaced before the check for finite values.
     return RawMaps(batch.maps(_map_of_taken, by_target(np.where(taken, scores, 0), taken)))
 
 

@@ -1,4 +1,4 @@
-"""Grad-CAM++ on the softmax itself, by the first three moments of the class gradients.
+"""Grad-CAM++ for the softmax, with the first three moments of the class gradients.
 
 The paper derives alpha for `Y = exp(S)` and, in its section on softmax, for `Y = softmax(S)`. For a head that is
 piecewise linear in A, write `s_k = dS^k/dA` for the gradient of the logit of class k at one element of A, and take
@@ -23,7 +23,7 @@ from gradcam_cli.methods.method import Batch, Classes, Method, RawMaps
 
 Array = NDArray[np.float64]
 
-# A sample of the most probable classes stands for all when it holds this much of the probability, or is this large.
+# The most probable classes are used instead of all when they have this much of the probability, or this number.
 ENOUGH_PROBABILITY = 0.9999
 MOST_CLASSES = 50
 ONE_OF_MANY = frozenset({"softmax", "linear"})
@@ -32,7 +32,7 @@ WITHOUT_SLOPES = frozenset({"probabilities", "score", "value"})
 
 @dataclass(frozen=True)
 class Moments:
-    """What alpha needs to know about all classes: `d`, `v`, `t`, broadcastable to (N, h, w, K), and `Y^c` (N,)."""
+    """The moments that alpha depends on: `d`, `v`, `t`, broadcastable to (N, h, w, K), and `Y^c` (N,)."""
 
     offset: Array
     variance: Array
@@ -41,13 +41,13 @@ class Moments:
 
 
 def gradcam_plus_plus_softmax(activations: Floats, moments: Moments) -> Floats:
-    """Grad-CAM++ with the derivatives of the softmax in place of those of the exponential.
+    """Grad-CAM++ with the derivatives of the softmax instead of those of the exponential.
 
     `relu(sum_k w_k A_k)` with `w_k = sum_ij alpha_ijk relu(Y')` and `alpha = Y'' / (2 Y'' + S_k Y''')`,
     `S_k = sum_ij max(A_ijk, 0)`. Chattopadhyay et al. 2018, arXiv:1710.11063, equations 10, 19 and 21 to 23.
 
-    Alpha can be negative, and has poles: where `|2 Y'' + S_k Y'''|` is below 1e-12 of its terms it is taken
-    as 0. `Y^c` cancels in alpha and scales the whole map alike.
+    Alpha can be negative, and has poles: where `|2 Y'' + S_k Y'''|` is below 1e-12 of its terms, alpha is 0. `Y^c`
+    cancels in alpha and scales the whole map.
 
     Args:
         activations: A, (N, h, w, K).
@@ -75,7 +75,7 @@ def dense_head_moments(
     classes: NDArray[np.integer],
     area: int,
 ) -> Moments:
-    """Moments for a GAP -> Dense head, where `s_k = W[:, k] / Z` everywhere: three matrix products in all.
+    """Compute the moments for a GAP -> Dense head, where `s_k = W[:, k] / Z` everywhere, with three matrix products.
 
     Args:
         class_weights: W, (K, C).
@@ -88,7 +88,7 @@ def dense_head_moments(
     """
     s = class_weights.astype(np.float64) / area
     y = probabilities.astype(np.float64)
-    # Taken about the mean over all classes, which is near m: raw moments would cancel.
+    # Computed about the mean over all classes, which is near m: raw moments would lose precision.
     centre = s.mean(axis=1)
     s = s - centre[:, None]
     powers = (y @ s.T, y @ (s**2).T, y @ (s**3).T)
@@ -101,10 +101,10 @@ def sampled_moments(
     probability: NDArray[np.floating],
     others: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]],
 ) -> Moments:
-    """Moments for any head, from the gradients of the classes that hold nearly all of the probability.
+    """Compute the moments for any head, from the gradients of the classes with nearly all of the probability.
 
-    The probabilities of the classes given are scaled to sum to 1. Gradients are taken in one at a time, as
-    differences from the target's, so that memory stays that of one.
+    The probabilities of the classes given are scaled to sum to 1. Gradients are added one at a time, as differences
+    from the target's, so that only one is in memory.
 
     Args:
         target: s_c, (N, h, w, K).
@@ -136,14 +136,14 @@ def _moments(powers: tuple[Array, Array, Array], target: Array, probability: Arr
 
 
 def _moments_about_zero(powers: tuple[Array, Array, Array], target: Array, probability: Array) -> Moments:
-    """From `E[s]`, `E[s^2]`, `E[s^3]` to the moments about the mean."""
+    """Convert `E[s]`, `E[s^2]`, `E[s^3]` to the moments about the mean."""
     first, second, third = powers
     variance = second - first**2
     skew = third - 3 * first * second + 2 * first**3
     return Moments(target - first, variance, skew, probability)
 
 
-# From a batch and one class for each of its images, (N,), to the moments about those classes.
+# A function from a batch and one class for each image, (N,), to the moments for these classes.
 MomentsOf = Callable[[Batch, Classes], Moments]
 
 
@@ -163,7 +163,7 @@ def _sample_of_classes(engine: Engine, forward: Forward) -> _Sample:
     before = np.cumsum(ranked, axis=1) - ranked
     count = np.count_nonzero(before < ENOUGH_PROBABILITY, axis=1)
     if engine.head.class_count <= MOST_CLASSES:
-        # Of so few none is left out: a class of little probability may have the largest slope.
+        # With so few classes all are used: a class of low probability may have the largest slope.
         count = np.full_like(count, engine.head.class_count)
     return _Sample(order, ranked, count)
 
@@ -193,7 +193,7 @@ def _dense_moments(weights: Floats, batch: Batch, classes: Classes) -> Moments:
 
 
 def _sigmoid_moments(batch: Batch, classes: Classes) -> Moments:
-    """A sigmoid is the softmax of its logit against 0, whose gradient is 0."""
+    """Compute the moments of sigmoids: a sigmoid is the softmax of its logit and a constant 0."""
     gradient = batch.engine.class_gradients(batch.forward, classes)
     probability = _probability(batch, classes)
     return sampled_moments(gradient, probability, [(1 - probability, np.zeros_like(gradient))])
@@ -209,7 +209,7 @@ def _probability(batch: Batch, classes: Classes) -> Floats:
 
 
 def _others(batch: Batch, classes: Classes, sample: _Sample) -> Iterator[tuple[Floats, Floats]]:
-    """The sampled classes besides the target, one rank at a time, with probability 0 where an image needs no more."""
+    """Give the sampled classes besides the target, one rank at a time, with probability 0 if an image needs no more."""
     for rank in range(int(sample.count.max())):
         ranked = sample.classes[:, rank]
         counts = (rank < sample.count) & (ranked != classes)

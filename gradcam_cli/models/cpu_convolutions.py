@@ -33,7 +33,7 @@ def _channels_first(network: keras.Model) -> Iterator[Any]:
     for _, layer in layer_paths(network):
         if not isinstance(layer, keras.layers.Conv2D) or layer.data_format != "channels_first":
             continue
-        # A class of the user's own may convolve in another way.
+        # A class that the user defined may convolve in another way.
         if type(layer).convolution_op is own and "convolution_op" not in layer.__dict__:
             yield layer
 

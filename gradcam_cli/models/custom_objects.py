@@ -1,4 +1,4 @@
-"""Layers of the user's own: classes and functions of a Python file that was named together with a model.
+"""Layers that the user defined: classes and functions of a Python file that was named together with a model.
 
 The file is read as text for its names before the preflight, and run only after the model has passed.
 """

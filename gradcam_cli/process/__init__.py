@@ -1,1 +1,1 @@
-"""What the command line does to its own process: streams, signals, memory. Only the standard library is used."""
+"""The setup of the process of the command line: streams, signals, memory. Only the standard library is used."""

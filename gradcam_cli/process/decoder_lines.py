@@ -1,4 +1,4 @@
-"""What native decoders print about a picture, with the picture's name."""
+"""Messages of native decoders, with the name of the image."""
 
 import os
 import threading
@@ -12,9 +12,9 @@ MOST_BYTES = 65_536
 
 
 class DecoderLines:
-    """Reports what is printed to file descriptor 2 while a picture is decoded, after it was decoded.
+    """Captures the output to file descriptor 2 while an image is decoded, and reports it afterwards.
 
-    The descriptor belongs to the whole process, so that pictures are decoded one at a time.
+    The descriptor belongs to the whole process, so images are decoded one at a time.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -26,13 +26,13 @@ class DecoderLines:
 
     @contextmanager
     def listen(self, name: str, admit: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
-        """Give what admits the picture: what is printed from then on, until the block ends, is reported by its name."""
+        """Give the function that admits the image; the output after that call is reported with the image's name."""
         capturing = False
         printed = b""
 
         def admit_and_capture(cost: int) -> None:
             nonlocal capturing, printed
-            # Memory is waited for without the lock: who has the memory may be waiting for the lock.
+            # Wait for memory without holding the lock: the thread that has the memory may wait for the lock.
             if capturing:
                 printed += self._stop()
             capturing = False
@@ -54,7 +54,7 @@ class DecoderLines:
         try:
             captured = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by _stop
         except OSError:
-            # A full disk is no reason to stop: the lines then appear without the name.
+            # If the disk is full, the run continues and the lines appear without the name.
             return
         self._captured, self._saved = captured, os.dup(2)
         os.dup2(captured.fileno(), 2)

@@ -1,6 +1,6 @@
-"""How the command ends: its exit code and message for each error, and when memory runs out.
+"""The end of the command: the exit code and the message for each error, and for missing memory.
 
-A native library may report too little memory in any way, or not at all.
+A native library may report missing memory in any way, or not at all.
 """
 
 import errno
@@ -16,7 +16,7 @@ from gradcam_cli.system import STOPPING
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
-# What the loader, NumPy, TensorFlow and OpenVINO say when memory cannot be had; some have no type for it.
+# Parts of the messages of the loader, NumPy, TensorFlow and OpenVINO about missing memory; some raise no MemoryError.
 OUT_OF_MEMORY_TEXTS = (
     "cannot allocate memory",
     "failed to map segment",
@@ -31,7 +31,7 @@ STOPPED = frozenset(128 + number for number in STOPPING)
 
 
 def stop_of(error: BaseException) -> tuple[int, str] | None:
-    """Give the exit code and the message of an error that can happen to every user; None for a bug."""
+    """Give the exit code and the message of an error with a known cause; None for a bug."""
     stop = memory_stop(error)
     if stop:
         return stop
@@ -48,9 +48,9 @@ def stop_of(error: BaseException) -> tuple[int, str] | None:
 
 
 def leave(code: int) -> None:
-    """End the process at once, without the half second in which TensorFlow's memory is released.
+    """End the process at once, without releasing the memory of TensorFlow, which takes half a second.
 
-    All files are written and all threads joined by now.
+    All files are already written and all threads joined.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -62,10 +62,10 @@ def leave(code: int) -> None:
 
 
 def memory_stop(error: BaseException) -> tuple[int, str] | None:
-    """Give the exit code and the message where memory ran out, whatever type or text a library has for that."""
+    """Give the exit code and the message if an error of any type means that there is not enough memory."""
     current: BaseException | None = error
     if isinstance(error, EnvironmentStop):
-        # A stop that was raised on purpose says more, unless a library could not be mapped into memory.
+        # An EnvironmentStop has a better message, unless a library could not be loaded into memory.
         current = error.__cause__ if isinstance(error.__cause__, ImportError) else None
     while current is not None:
         if _is_out_of_memory(current):
@@ -92,7 +92,7 @@ def _message() -> str:
 def watched(run: Callable[[], int]) -> int:
     """Run the program, and give its exit code; under a limit of address space, in a child process.
 
-    Where memory cannot be had, a native library may abort or exit without a word. The parent then says why.
+    If there is not enough memory, a native library may abort without a message. The parent then prints one.
     """
     if system.address_limit() is None or not system.can_run_in_child():
         return run()

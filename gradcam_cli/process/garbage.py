@@ -1,12 +1,12 @@
-"""When Python looks for objects in reference cycles: the command line only, for a library leaves that to its caller."""
+"""The frequency of garbage collection, for the command line only: a library must not change it for its caller."""
 
 import gc
 
-# Imports and options make some 100,000 objects that stay. Python looks after every 700 of them unless told otherwise,
-# which is a tenth of the time that one photograph takes.
+# Imports and options create about 100,000 permanent objects. By default Python collects after every 700 new objects,
+# which takes a tenth of the time of one image.
 OBJECTS_BETWEEN = 10_000
 
 
 def collect_rarely() -> None:
-    """Look for cycles after so many more new objects."""
+    """Collect garbage only after many more new objects."""
     gc.set_threshold(OBJECTS_BETWEEN, *gc.get_threshold()[1:])

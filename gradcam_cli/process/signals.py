@@ -1,4 +1,4 @@
-"""How a run ends early: Ctrl-C, SIGTERM, a terminal that is closed, and a closed stdout."""
+"""The early end of a run: Ctrl-C, SIGTERM, a closed terminal, and a closed stdout."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: the run ends as it does for Ctrl-C, with another exit code."""
+    """SIGTERM or SIGHUP: the run ends as after Ctrl-C, with another exit code."""
 
     def __init__(self, number: int) -> None:
         """Keep the signal's number."""
@@ -21,14 +21,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code_of(stop: KeyboardInterrupt) -> int:
-    """Give the exit code of a run that a signal has stopped, as a shell gives it."""
+    """Give the exit code of a run that was stopped by a signal, as shells define it."""
     return 128 + stop.number if isinstance(stop, Stopped) else INTERRUPTED
 
 
 def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
-    """Give the signal that is behind an error; None where there is none.
+    """Give the signal that caused an error; None if there was none.
 
-    A native module that is being imported when the signal arrives ends with an ImportError.
+    A signal during the import of a native module causes an ImportError.
     """
     seen_import = False
     current: BaseException | None = error
@@ -42,9 +42,9 @@ def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let a signal unwind the run, which ends or drops its current batch; a second one ends it at once.
+    """Let a signal end the run, which finishes or drops its current batch; a second signal ends the process at once.
 
-    A terminal that is closed does not stop the run where SIGHUP is ignored, as under `nohup`.
+    A closed terminal does not stop the run if SIGHUP is ignored, as under `nohup`.
     """
 
     def unwind(number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""Standard streams that the shell closed or that are full, and the silence of native libraries.
+"""Closed or full standard streams, and suppression of the output of native libraries.
 
-Only the command line calls this. The library leaves the process of its caller as it is.
+Only the command line calls this. The library does not change the process of its caller.
 """
 
 import io
@@ -15,10 +15,10 @@ from gradcam_cli.system import open_nowhere
 
 
 class LossyWriter(io.FileIO):
-    """A file descriptor for messages to people: what cannot be written is dropped, and the work goes on."""
+    """A file descriptor for messages: text that cannot be written is dropped, and the run continues."""
 
     def write(self, data: object, /) -> int:
-        """Write, or drop the data where the descriptor is full or closed."""
+        """Write the data, or drop it if the descriptor is full or closed."""
         try:
             return super().write(data) or 0  # type: ignore[arg-type]
         except OSError:
@@ -26,10 +26,10 @@ class LossyWriter(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Make the standard streams safe to use where the shell closed them.
+    """Make the standard streams usable if the shell closed them.
 
-    A closed descriptor would be given to the first file that is opened, and messages would be written into that file.
-    Messages on stderr are dropped where they cannot be written. Data on a closed stdout fails as in a closed pipe.
+    Otherwise the first opened file would get a closed descriptor, and messages would be written to that file. Messages
+    that cannot be written to stderr are dropped. Writing to a closed stdout fails as with a closed pipe.
     """
     closed = list(_fill_closed_descriptors())
     if sys.stdin is None:
@@ -56,11 +56,10 @@ def _fill_closed_descriptors() -> Iterator[int]:
 
 @contextmanager
 def quiet_libraries(*, verbose: bool) -> Iterator[None]:
-    """Keep what TensorFlow, CUDA, libpng and libjpeg print off the screen, unless the user asked for it.
+    """Suppress the messages of TensorFlow, CUDA, libpng and libjpeg, unless `verbose`.
 
-    They write to file descriptor 2 from C, past Python: so descriptor 2 leads nowhere for a while, and
-    Python's stderr gets a descriptor of its own. It gets one in any case: with `verbose`, what is printed while a
-    picture is decoded is captured.
+    They write to file descriptor 2 from C code. So descriptor 2 is redirected to nowhere during the block, and Python's
+    stderr uses another descriptor. It does so also with `verbose`, because the output of decoders is captured.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -76,8 +75,7 @@ def quiet_libraries(*, verbose: bool) -> Iterator[None]:
         os.dup2(nowhere, 2)
         os.close(nowhere)
     try:
-        # Warnings of Python libraries are about their own affairs, not about the user's pictures; Pillow's name no
-        # picture.
+        # Warnings of Python libraries do not concern the user's images; those of Pillow do not name the image.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="" if not verbose else r"PIL\.")
             yield
