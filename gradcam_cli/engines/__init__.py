@@ -1,1 +1,1 @@
-"""How a forward pass runs: each engine fulfils `gradcam_cli.engines.protocol.Engine`."""
+"""Engines that run forward passes; each implements `gradcam_cli.engines.protocol.Engine`."""

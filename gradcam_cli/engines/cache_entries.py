@@ -18,8 +18,8 @@ SECONDS_A_DAY = 86_400
 class CacheEntry:
     """One entry of the cache: a compiled plan, a model that needs TensorFlow, or a damaged file.
 
-    `bytes` counts the networks that were compiled of a plan for this machine, too. `days` is how long ago it was used
-    last.
+    `bytes` includes the networks that were compiled from a plan for this machine. `days` is the time since its last
+    use.
     """
 
     file: str
@@ -32,19 +32,19 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class Removed:
-    """How many plans were removed, and how many notes about models that need TensorFlow."""
+    """The number of removed plans, and of removed notes about models that need TensorFlow."""
 
     plans: int
     notes: int
 
     def summary(self) -> str:
-        """Say how many were removed."""
+        """Describe the removed entries in one sentence."""
         also = f", and {counted(self.notes, 'note')} about models that need TensorFlow" if self.notes else ""
         return f"{counted(self.plans, 'plan')} removed{also}."
 
 
 def cache_entries() -> list[CacheEntry]:
-    """List the compiled models, and the models that need TensorFlow; the least recently used first."""
+    """List the compiled models and the models that need TensorFlow, the least recently used first."""
     return [_entry(path) for path in cached_files()]
 
 

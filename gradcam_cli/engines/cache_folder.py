@@ -1,4 +1,4 @@
-"""The cache folder of this program, and who may write there. Nothing heavy is imported here."""
+"""The cache folder of this program, and its access rights. Nothing heavy is imported here."""
 
 import stat
 from pathlib import Path
@@ -24,7 +24,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def is_private(path: Path) -> bool:
-    """Whether a file of the cache belongs to this user, and nobody else can write it."""
+    """Whether a file of the cache belongs to this user and no other user can write it."""
     user = user_id()
     if user is None:
         return True

@@ -1,4 +1,4 @@
-"""A model file becomes a plan's file."""
+"""Compile a model file to a plan file."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from gradcam_cli.settings import ModelSettings
 
 
 def compile_file(settings: ModelSettings, output: Path, downloading: Downloading) -> Plan:
-    """Compile a model at one layer to one file, which needs neither TensorFlow nor Keras.
+    """Compile a model for one target layer to one file, which needs neither TensorFlow nor Keras.
 
     Args:
         settings: the model and its layer.
-        output: the plan's file, whose name ends in `.plan`.
+        output: the plan file; its name must end in `.plan`.
         downloading: gives a context for a download, see `RunObserver.downloading`.
 
     Raises:
-        UsageError: the file's name has another ending.
-        ModelError: OpenVINO is missing, or the model cannot be loaded or not be compiled.
+        UsageError: the file name does not end in `.plan`.
+        ModelError: OpenVINO is not installed, or the model cannot be loaded or compiled.
         EnvironmentStop: the file cannot be written.
     """
     if output.suffix != SUFFIX:
@@ -51,7 +51,7 @@ def _compiled(request: ModelRequest) -> Plan:
 
     classifier = load_model(request)
     classifier.check_inputs()
-    # This imports Keras too: the model's import has chosen its backend.
+    # This imports Keras too, after its backend was set.
     from gradcam_cli.engines.compiling import compile_plan
 
     return compile_plan(classifier, request.settings.layer)

@@ -17,10 +17,10 @@ HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class CompiledNetwork:
-    """Runs one network; threads may share it, and as many as `streams` run at the same time.
+    """Runs one network. Threads may share it; up to `streams` passes run at the same time.
 
     Raises:
-        MemoryError: it is too large for this machine.
+        MemoryError: the network is too large for this machine.
     """
 
     def __init__(self, model: Any, *, streams: int = 1, precision: Precision = "float32") -> None:
@@ -34,16 +34,16 @@ class CompiledNetwork:
             self._compiled = make(model, "CPU", settings)
             for _ in range(streams):
                 self._free.put(self._compiled.create_infer_request())
-        # OpenVINO uses the weights of a tensor where they are.
+        # OpenVINO does not copy the weights of a tensor.
         self._source = model
 
     @property
     def batch_size(self) -> int:
-        """How many images a pass takes."""
+        """The number of images in one pass."""
         return int(self._compiled.inputs[0].shape[0])
 
     def exported(self) -> bytes:
-        """Give the compiled network as bytes, which the same version of OpenVINO reads on the same machine."""
+        """Export the compiled network as bytes for the same version of OpenVINO on the same machine."""
         exported: bytes = self._compiled.export_model().getvalue()
         return exported
 
@@ -57,7 +57,7 @@ class CompiledNetwork:
         try:
             with _out_of_memory():
                 request.infer(dict(enumerate(inputs)), share_inputs=True)
-            # The next pass overwrites the request's own memory.
+            # The next pass overwrites the memory of the request.
             return [np.array(tensor.data) for tensor in request.output_tensors]
         finally:
             self._free.put(request)
@@ -65,7 +65,7 @@ class CompiledNetwork:
 
 @contextmanager
 def _out_of_memory() -> Iterator[None]:
-    """Raise a MemoryError where only the text of OpenVINO's error says that memory ran out."""
+    """Raise a MemoryError if the text of OpenVINO's error says that there is not enough memory."""
     try:
         yield
     except RuntimeError as error:

@@ -26,32 +26,32 @@ OUTPUTS = ("activations", "logits")
 
 
 class NotCompilableError(ModelError):
-    """This model, or this layer of it, needs TensorFlow; the message says why.
+    """The model cannot be compiled for this layer and needs TensorFlow; the message says why.
 
-    `reason` is the message without its advice. `lasting` is False where the machine, not the model, is the cause:
-    another try may succeed.
+    `reason` is the message without its advice. `lasting` is False if the machine is the cause and not the model: a
+    later try may succeed.
     """
 
     lasting = True
 
     def __init__(self, reason: str) -> None:
-        """Take the reason: a whole sentence."""
+        """Take the reason, a complete sentence."""
         super().__init__(f"{reason} Explain it with `engine=tensorflow`.")
         self.reason = reason
 
 
 class NotCompiledHereError(NotCompilableError):
-    """The network could not be converted for want of disk space or memory."""
+    """The network could not be converted because there is not enough disk space or memory."""
 
     lasting = False
 
 
 def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[str]], None] | None = None) -> Plan:
-    """Convert a classifier up to its logits, to be explained at one layer.
+    """Convert a classifier up to its logits for one target layer.
 
-    Where the layer is followed by global average pooling and one dense layer, the gradient is known in closed form
-    (`W / Z`). Elsewhere OpenVINO computes it, and it is compared with TensorFlow's for two pictures.
-    `see_layers` is given the paths of all layers that can be explained, also where the plan cannot be made.
+    If the layer is followed by global average pooling and one dense layer, the gradient is known in closed form (`W /
+    Z`). Otherwise OpenVINO computes it, and it is compared with TensorFlow's gradient for two images. `see_layers` is
+    called with the paths of all layers that can be explained, also if the plan cannot be made.
 
     Raises:
         NotCompilableError: OpenVINO cannot convert the network, or its gradient cannot be built or is wrong.
@@ -60,7 +60,7 @@ def compile_plan(classifier: Classifier, layer: str, see_layers: Callable[[list[
     constants = classifier.constants()
 
     def forward(inputs: Any) -> tuple[tuple[Any, Any], LayerRun]:
-        # What has no variables left needs not be frozen, which costs more than all the rest.
+        # A graph without variables need not be frozen, which would take most of the time.
         with constants():
             run = run_at(classifier, layer, inputs)
         if see_layers:
@@ -104,7 +104,7 @@ def compare_with_tensorflow(plan: Plan, classifier: Classifier, layer: str) -> S
     """Compare the gradient that OpenVINO computes with TensorFlow's.
 
     Raises:
-        NotCompilableError: it cannot be built, or they differ.
+        NotCompilableError: the gradient cannot be built, or the two differ.
     """
     pictures = check_pictures(plan)
     traced = trace_model(classifier, layer, PassSettings(TargetSettings(), PICTURES))
@@ -119,7 +119,7 @@ def compare_with_tensorflow(plan: Plan, classifier: Classifier, layer: str) -> S
             f"Layer '{plan.layer.path}' cannot be explained by OpenVINO {openvino.__version__}: {error}."
         ) from error
     except RuntimeError as error:
-        # OpenVINO's own, for a network that it cannot compile.
+        # OpenVINO raises RuntimeError for a network that it cannot compile.
         raise NotCompilableError(
             f"OpenVINO cannot compile the gradient of this network ({first_line(error)})."
         ) from error
@@ -136,7 +136,7 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
             whole = core().read_model(source)
             for output, name in names.items():
                 whole.output(output).get_tensor().set_names({name})
-            # Without what else the graph ends in, such as the softmax behind the logits.
+            # Other outputs of the graph, such as the softmax after the logits, are removed.
             model = openvino.Model([whole.output(name) for name in OUTPUTS], whole.get_parameters())
             openvino.save_model(model, target, compress_to_fp16=False)
             return target.read_bytes(), target.with_suffix(".bin").read_bytes()
@@ -145,15 +145,15 @@ def _converted(function: Any) -> tuple[bytes, bytes]:
             f"The network cannot be converted for OpenVINO here ({first_line(error)})."
         ) from error
     except Exception as error:
-        # Its frontends raise types of their own for what they do not know, and protobuf one for more than 2 GB.
+        # Its frontends raise their own types of errors for unknown operations, and protobuf another one above 2 GB.
         raise NotCompilableError(f"OpenVINO cannot convert this network ({first_line(error)}).") from error
 
 
 @contextmanager
 def _room_for(size: int, folder: Path) -> Iterator[None]:
-    """Blame the file system for an error where it has no room for `size` more bytes.
+    """Name the full disk as the cause of an error if there is no space for `size` more bytes.
 
-    OpenVINO reports a file that it could not write like a network that it does not understand.
+    OpenVINO raises the same error for a file that it cannot write as for a network that it does not support.
     """
     try:
         yield

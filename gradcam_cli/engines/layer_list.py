@@ -1,4 +1,4 @@
-"""The layers of any model that can be explained."""
+"""The list of the explainable layers of any model."""
 
 from gradcam_cli.engines.plan_choice import require_openvino
 from gradcam_cli.engines.protocol import LayerInfo
@@ -9,7 +9,7 @@ from gradcam_cli.settings import ModelSettings
 
 
 def list_model_layers(settings: ModelSettings, downloading: Downloading) -> list[LayerInfo]:
-    """List the layers of a model that can be explained, in its own order. A named model needs no weights for that.
+    """List the explainable layers of a model in its own order. The weights of a named model are not needed.
 
     Args:
         settings: which model.
@@ -32,7 +32,7 @@ def list_model_layers(settings: ModelSettings, downloading: Downloading) -> list
     from gradcam_cli.models import load_model
 
     classifier = load_model(request, need_weights=False)
-    # This imports Keras too: the model's import has chosen its backend.
+    # This imports Keras too, after its backend was set.
     from gradcam_cli.engines.tracing import list_layers
 
     return list_layers(classifier)

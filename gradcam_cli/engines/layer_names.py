@@ -1,7 +1,7 @@
-"""Names of the layers of models that were looked at before, for the completion of a shell.
+"""Layer names of models that were used before, for shell completion.
 
-They are kept in the cache, one small file for each model, so that completion needs no TensorFlow. What only the
-function that writes them needs is imported there.
+They are stored in the cache, one small file for each model, so that completion does not need TensorFlow. Imports that
+are needed only to write them are inside the function.
 """
 
 import json
@@ -17,15 +17,15 @@ MOST_BYTES = 2**20
 
 
 def layers_folder() -> Path:
-    """Tell where names of layers are kept."""
+    """Give the folder of the layer names."""
     return cache_root() / "layers"
 
 
 def remember_layers(model: str | Path, names: Iterable[str]) -> None:
-    """Keep the names of a model's layers that can be explained. Failures to write them are ignored.
+    """Store the names of a model's explainable layers. Write failures are ignored.
 
     Args:
-        model: the model as it was asked for: a name, or a path.
+        model: the name or path of the model as it was given.
         names: in the order of the network.
     """
     from gradcam_cli.atomic import atomically
@@ -38,7 +38,7 @@ def remember_layers(model: str | Path, names: Iterable[str]) -> None:
 
 
 def known_layers(model: str | Path) -> tuple[str, ...]:
-    """Give the names that were kept; none where the model's file is another one now."""
+    """Give the stored names; empty if the model file has changed since."""
     path = _path(model)
     try:
         if not is_private(path) or path.stat().st_size > MOST_BYTES:
@@ -50,7 +50,7 @@ def known_layers(model: str | Path) -> tuple[str, ...]:
 
 
 def _path(model: str | Path) -> Path:
-    # Two models with the same checksum share one file: only the names of the later one are kept.
+    # Two models with the same checksum share one file: only the names of the later one are stored.
     return layers_folder() / f"{zlib.crc32(os.fsencode(_key(model))):08x}.json"
 
 
@@ -59,7 +59,7 @@ def _key(model: str | Path) -> str:
 
 
 def _state(model: str | Path) -> list[int] | None:
-    """Size and time of a model's file, None for a model that has a name."""
+    """Give the size and time of a model file; None for a named model."""
     try:
         found = Path(model).stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""Networks that OpenVINO has compiled for this machine, kept in the cache beside the plans that they were made of.
+"""Networks that OpenVINO has compiled for this machine, in the cache next to their plans.
 
-One photograph takes less time than building the gradient of its network and compiling it. OpenVINO reads a network that
-it has compiled before in less than half of that time, and computes the same values with it.
+Building the gradient of a network and compiling it takes longer than explaining one image. OpenVINO reads a compiled
+network in less than half of that time, and the values are the same.
 """
 
 import hashlib
@@ -23,31 +23,31 @@ from gradcam_cli.engines.compiled_network import CompiledNetwork
 from gradcam_cli.engines.runtime import core, openvino
 from gradcam_cli.settings import Precision
 
-# What a network was compiled for: OpenVINO's instructions for another processor may be wrong ones.
+# The CPU for which a network was compiled: instructions for another CPU may be invalid.
 PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class NetworkCache:
-    """Keeps the compiled networks of one plan.
+    """Stores the compiled networks of one plan.
 
-    `plan` is the path that its plan has in the cache, whose name stands for all that the plan depends on.
+    `plan` is the path of its plan in the cache, whose name is a hash of everything that the plan depends on.
     """
 
     plan: Path
 
     def path(self, options: Mapping[str, Any]) -> Path:
-        """Tell where the network that was compiled with some options is, or would be."""
+        """Give the path of the network for these options, which may not exist."""
         processor = [core().get_property("CPU", name) for name in PROCESSOR]
         depends = [dict(options), openvino.__version__, processor, core_limit()]
         digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
         return self.plan.with_name(f"{self.plan.stem}-{digest[:16]}{NETWORK}")
 
     def load(self, options: Mapping[str, Any], *, streams: int, precision: Precision) -> CompiledNetwork | None:
-        """Read a network where there is a whole one; what OpenVINO cannot read is removed.
+        """Read a network, if there is one; a network that OpenVINO cannot read is removed.
 
-        A network decides what a model shows, so one that other users can write is not used.
+        A network determines the maps, so a network that other users can write is not used.
 
         Raises:
             MemoryError: it is too large for this machine.
@@ -65,7 +65,7 @@ class NetworkCache:
         return found
 
     def keep(self, options: Mapping[str, Any], network: CompiledNetwork) -> None:
-        """Keep a network where its plan is kept. Failures to export or to write it are ignored."""
+        """Store a network next to its plan. Failures to export or to write it are ignored."""
         if not self.plan.is_file():
             return
         path = self.path(options)
@@ -81,7 +81,7 @@ def _whole(path: Path) -> NDArray[np.uint8]:
     """Read a network, and compare it with the hash at the end of its file.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
     """
     # Its pages are those of the file, and take no memory of their own; OpenVINO wants memory that can be written.
     data = np.asarray(np.memmap(path, np.uint8, "c"))

@@ -1,7 +1,7 @@
 """The OpenVINO engine: neither TensorFlow nor Keras is imported.
 
-Where the head is GAP -> Dense the gradient is known in closed form, and one forward pass is enough. Elsewhere the
-gradient is a part of the network that OpenVINO runs, see `gradcam_cli.engines.gradient`.
+If the head is GAP -> Dense, the gradient is known in closed form, and one forward pass is enough. Otherwise the
+gradient is part of the network that OpenVINO runs, see `gradcam_cli.engines.gradient`.
 """
 
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from gradcam_cli.settings import Precision, Score, TargetSettings
 if TYPE_CHECKING:
     from gradcam_cli.engines.network_cache import NetworkCache
 
-# Given instead of a class: the network chooses the class.
+# Input value in place of a class: the network chooses the class.
 OWN_CHOICE = -1
-# Each target has a part of its own in the network, which takes time to compile. Further targets are computed by
-# the head alone, one after the other.
+# Each target adds a part to the network, which takes time to compile. Further targets are computed with only the head,
+# one after the other.
 MOST_IN_NETWORK = 8
 
 
 @dataclass(frozen=True)
 class PassOptions:
-    """What an engine computes: batches of `batch_size` images, `streams` passes at the same time.
+    """Options of an engine: batches of `batch_size` images, and `streams` passes at the same time.
 
-    `gradients=False` leaves the gradients out, for methods that have no use for them. `score` is what is
-    differentiated. `kept` keeps compiled networks for the next process.
+    `gradients=False` omits the gradients, for methods that do not use them. `score` is the score that is
+    differentiated. `kept` stores compiled networks for later processes.
     """
 
     batch_size: int
@@ -49,7 +49,7 @@ class OpenVinoEngine:
     """Explains the classifier of a plan; implements `gradcam_cli.engines.protocol.Engine`.
 
     Raises:
-        ModelError: there is no such class, or the labels are not one for each; or the gradient cannot be built.
+        ModelError: there is no such class, there is not one label for each class, or the gradient cannot be built.
     """
 
     name = "openvino"
@@ -91,7 +91,7 @@ class OpenVinoEngine:
     def explain(self, inputs: Floats, targets: NDArray[np.intp] | None = None, extras: Extras = NO_EXTRAS) -> Forward:
         """Run up to `batch_size` inputs (N, H, W, channels) forward, and back as far as the target layer.
 
-        A plan has the constant values of other inputs in its network, and takes no `extras`.
+        A plan contains the constant values of other inputs, so there are no `extras`.
 
         Raises:
             MemoryError: the batch is too large for this machine.
@@ -122,7 +122,7 @@ class OpenVinoEngine:
         return self.head.probabilities(self._both_sides(logits[: len(inputs)]))
 
     def class_gradients(self, forward: Forward, classes: NDArray[np.intp]) -> Floats:
-        """Give the gradient (N, h, w, K) of one more class (N,) for each image, through the head alone."""
+        """Give the gradient (N, h, w, K) of one more class (N,) for each image, by running only the head."""
         dense = self.head.dense_gradients(classes[:, None], self.layer)
         if dense is not None:
             return dense[:, 0]
@@ -131,7 +131,7 @@ class OpenVinoEngine:
         return self._head_slopes(forward.handle, classes, network)
 
     def pooled_derivatives(self, forward: Forward) -> tuple[Floats, Floats]:
-        """Give the second and third derivatives of the logits: 0, where the head is linear.
+        """Give the second and third derivatives of the logits, which are 0 for a linear head.
 
         Raises:
             ModelError: the head is smooth.
@@ -142,11 +142,11 @@ class OpenVinoEngine:
         return none, none
 
     def ablation_drops(self, forward: Forward) -> Floats:
-        """Give the drop of each target's logit when a channel is set to 0, through the head alone: (N, T, K)."""
+        """Give the drop of each target's logit when a channel is set to 0: (N, T, K). Only the head is run."""
         dense = self.head.dense_drops(forward.activations, forward.targets)
         if dense is not None:
             return dense
-        # The whole score is computed in the same way as those that it is compared with.
+        # The unchanged logit is computed in the same way as the logits that it is compared with.
         whole = self.shifted_logits(forward, np.zeros_like(forward.activations))
         drops = []
         for channel in range(self.layer.channels):
@@ -157,14 +157,14 @@ class OpenVinoEngine:
         return np.stack(drops, axis=2)
 
     def shifted_logits(self, forward: Forward, change: Floats) -> Floats:
-        """Give the logits (N, C) with something (N, h, w, K) added to the activations, through the head alone."""
+        """Give the logits (N, C) after adding (N, h, w, K) to the activations. Only the head is run."""
         with self._compiling:
             network = self._shifted_head
         (logits,) = network([*forward.handle.tensors, self._padded(change)])
         return np.asarray(logits[: len(change)], np.float32)
 
     def kept_tensors(self, inputs: Floats) -> list[NDArray[Any]]:
-        """Run the network up to the target layer, and give what its head reads, for a whole padded batch."""
+        """Run the network up to the target layer, and give the inputs of the head for a full padded batch."""
         with self._compiling:
             network = self._front
         return network([self._padded(inputs)])
@@ -188,20 +188,20 @@ class OpenVinoEngine:
         return np.tile(np.concatenate([first, self._asked]), (count, 1))
 
     def _targets(self, logits: Floats) -> NDArray[np.intp]:
-        """The most probable classes, then the ones asked for: (N, T)."""
+        """Give the most probable classes, then the named ones: (N, T)."""
         ranked = np.zeros_like(logits) if self.head.kind == "value" else -logits
         top = np.argsort(ranked, axis=1, kind="stable")[:, : self._top_k]
         return np.concatenate([top, np.tile(self._asked, (len(logits), 1))], axis=1)
 
     def _restored(self) -> CompiledNetwork | None:
-        """The main network as an earlier process has compiled it."""
+        """Read the main network that an earlier process has compiled."""
         options = self.options
         if options.kept is None:
             return None
         return options.kept.load(self._described, streams=options.streams, precision=options.precision)
 
     def _made(self) -> CompiledNetwork:
-        """The main network, with the gradients of all targets where the head has no closed form."""
+        """Compile the main network, with the gradients of all targets if the head has no closed form."""
         model = read_network(self.plan)
         size = _batch_size(model, self.options.batch_size)
         made = self._with_slopes(model, size) if self._has_slopes else self._fixed(model, size)
@@ -211,7 +211,7 @@ class OpenVinoEngine:
 
     @property
     def _described(self) -> dict[str, Any]:
-        """What the main network depends on, besides its plan."""
+        """Describe what the main network depends on besides its plan."""
         options = self.options
         return {
             "batch_size": options.batch_size,
@@ -222,7 +222,7 @@ class OpenVinoEngine:
         }
 
     def _with_slopes(self, model: Any, batch_size: int) -> CompiledNetwork:
-        # A head in closed form, which is the quickest to start, needs none of these modules.
+        # A closed-form head does not need these modules, and starts faster without them.
         from gradcam_cli.engines.gradient import with_gradients
 
         score, kind = self.options.score, self.head.kind
@@ -268,7 +268,7 @@ class OpenVinoEngine:
 
 
 class _Kept:
-    """What the head reads of one batch, computed when it is first asked for."""
+    """The inputs of the head for one batch, computed at the first use."""
 
     def __init__(self, engine: OpenVinoEngine, inputs: Floats) -> None:
         self._engine = engine
@@ -290,6 +290,6 @@ def read_network(plan: Plan) -> Any:
 
 
 def _batch_size(model: Any, wanted: int) -> int:
-    """Give the batch size that is wanted, or the only one that a network takes."""
+    """Give the wanted batch size, or the only one that the network accepts."""
     own = model.input(0).get_partial_shape()[0]
     return wanted if own.is_dynamic else int(own.get_length())

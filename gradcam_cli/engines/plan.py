@@ -1,7 +1,7 @@
-"""A compiled plan: all that explaining one model at one layer takes, in one file, without Keras or TensorFlow.
+"""A compiled plan: one file with everything to explain one model at one layer, without Keras or TensorFlow.
 
-The file is a zip archive of stored members: `plan.json` (what the model is, and the sha256 of every other member), the
-network in OpenVINO's format, and the weights of its head where that is GAP -> Dense. Nothing in it is code.
+The file is a zip archive of stored members: `plan.json` (the description of the model, and the SHA-256 hash of every
+other member), the network in OpenVINO's format, and the weights of the head if it is GAP -> Dense. It contains no code.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ DEFINITION, WEIGHTS = NETWORK = ("network.xml", "network.bin")
 # Only where the head is GAP -> Dense.
 DENSE = "head.npy"
 LONGEST_DESCRIPTION = 1 << 26
-# A larger member is compared with its hash before memory is taken for it: a sparse file can claim any size.
+# The hash of a larger member is checked before memory is allocated: a sparse file can declare any size.
 LARGE = 1 << 28
 
 
@@ -64,10 +64,10 @@ class KeptWeights:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """How the gradient of a plan compared with another computation of it, and the version of OpenVINO that it had.
+    """The result of comparing the gradient of a plan with another computation, and the version of OpenVINO.
 
-    `correlation` is the lowest over the pictures that were tried, and `ratio` the ratio of the two gradients' lengths
-    that is farthest from 1.
+    `correlation` is the lowest over the test images; `ratio` is the ratio of the lengths of the two gradients that is
+    farthest from 1.
     """
 
     openvino: str
@@ -77,10 +77,10 @@ class SelfCheck:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A network up to its logits, its target layer, and what surrounds them.
+    """A network up to its logits, its target layer, and the description of its input and output.
 
-    `head_weights` (K, C) are there where the head is GAP -> Dense, and the gradient is known in closed form; elsewhere
-    `check` says how the gradient that the network computes was compared.
+    `head_weights` (K, C) exist if the head is GAP -> Dense and the gradient is known in closed form; otherwise `check`
+    is the comparison of the gradient that the network computes.
 
     `network` is the XML and `weights` the binary part of OpenVINO's format; the network takes (N, height, width,
     channels) float32 and gives `activations` (N, h, w, K) and `logits` (N, C).
@@ -118,14 +118,14 @@ class Plan:
 
     @property
     def head(self) -> Head:
-        """From logits to probabilities, and the closed-form gradient where there is one."""
+        """Give the head: from logits to probabilities, and the closed-form gradient if there is one."""
         return Head(
             self.head_kind, self.class_count, self.head_weights, self.head_reason, self.head_assumed, self.linearity
         )
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan whole or not at all.
+    """Write a plan atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -170,7 +170,7 @@ def read_plan(path: Path, *, weights_later: bool = False) -> Plan:
     """Read a plan, and compare every member with its hash; the weights when they are needed, where that is asked for.
 
     Raises:
-        ModelError: it is not a plan, it is damaged, or another version of this program wrote it.
+        ModelError: the file is not a plan, is damaged, or was written by another version of this program.
         MemoryError: it is too large for this machine.
     """
     try:
@@ -179,7 +179,7 @@ def read_plan(path: Path, *, weights_later: bool = False) -> Plan:
     except (ModelError, MemoryError):
         raise
     except Exception as error:
-        # A changed byte can make zipfile, json and NumPy raise almost anything.
+        # After a changed byte, zipfile, json and NumPy can raise almost any error.
         reason = first_line(error)
         raise ModelError(f"{path}: this plan cannot be read ({reason}). Compile the model again.") from error
 
@@ -222,7 +222,7 @@ def _demand_undamaged(member: zipfile.ZipInfo, holds: bool) -> None:
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse members that claim more bytes than the file has: a plan stores its members without compression."""
+    """Refuse members that declare more bytes than the file has: the members of a plan are not compressed."""
     found = archive.infolist()
     names = [member.filename for member in found if member.filename != DENSE]
     if sorted(names) != sorted((DESCRIPTION, *NETWORK)) or len(found) > len(names) + 1:
@@ -239,7 +239,7 @@ def _plan(described: dict[str, Any], members: dict[str, bytes], weights: bytes |
     """Build the plan, with every value checked for its type.
 
     Raises:
-        ValueError, KeyError, TypeError: a value is missing, or is not what a plan has there.
+        ValueError, KeyError, TypeError: a value is missing or wrong.
     """
     height, width, channels = described["input_shape"]
     layer = _layer(described["layer"])
@@ -293,11 +293,11 @@ def _plan(described: dict[str, Any], members: dict[str, bytes], weights: bytes |
 
 
 def _dense(members: dict[str, bytes], layer: TargetLayer, class_count: int) -> Floats | None:
-    """Read the weights (K, C) of a GAP -> Dense head; None where the plan has none."""
+    """Read the weights (K, C) of a GAP -> Dense head; None if the plan has none."""
     if DENSE not in members:
         return None
     stream = io.BytesIO(members[DENSE])
-    # The header is looked at first: NumPy takes memory for whatever shape it claims.
+    # The header is checked first, because NumPy allocates memory for any declared shape.
     _demand(np.lib.format.read_magic(stream) == (1, 0), "the weights of its head")
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     _demand(dtype == np.float32 and shape == (layer.channels, class_count), "the weights of its head")

@@ -1,4 +1,4 @@
-"""Which plan explains a model under OpenVINO: the one that was given, one from the cache, or one compiled now."""
+"""The choice of the plan for a model with OpenVINO: a given plan, a plan from the cache, or a new one."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,29 +26,29 @@ def openvino_installed() -> bool:
 
 
 def require_openvino() -> None:
-    """Refuse to go on without OpenVINO.
+    """Raise an error if OpenVINO is not installed.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: OpenVINO is not installed.
     """
     if not openvino_installed():
         raise ModelError(f"OpenVINO is not installed. Install it: {install_hint('openvino')}")
 
 
 def wants_plan(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu) -> bool:
-    """Whether a plan is preferred, and possible as far as this is known without the model."""
+    """Whether a plan is preferred and, as far as is known without loading the model, possible."""
     if choice.engine == "tensorflow" or request.inputs_vary or not openvino_installed():
         return False
     return _needs_plan(choice) or not has_gpu()
 
 
 def _needs_plan(choice: EngineSettings) -> bool:
-    """Whether only a plan does what was asked for."""
+    """Whether the request can be served only by a plan."""
     return choice.engine == "openvino" or choice.precision != "float32"
 
 
 def plan_at_hand(request: "ModelRequest", choice: EngineSettings, has_gpu: HasGpu, work: Work) -> "Plan | None":
-    """The plan that was given, or one from the cache: what needs neither TensorFlow nor Keras."""
+    """Give the given plan or one from the cache, which need neither TensorFlow nor Keras; None if there is none."""
     if request.plan:
         return _given_plan(request, request.plan)
     if request.exchange:
@@ -69,7 +69,7 @@ def forget_plans(layers: "Sequence[ModelRequest]") -> None:
 
 
 def _exchange_plan(request: "ModelRequest", choice: EngineSettings, work: Work) -> "Plan":
-    """Take the plan of a model that another framework wrote: from the cache, else made now and kept."""
+    """Give the plan of a model in an exchange format: from the cache, or compiled now and stored."""
     from gradcam_cli.engines.cache import cached_plan, keep_plan
 
     plan = cached_plan(request) if choice.cache else None
@@ -77,14 +77,14 @@ def _exchange_plan(request: "ModelRequest", choice: EngineSettings, work: Work) 
         from gradcam_cli.engines.exchange.compiling import compile_exchange
 
         plan = compile_exchange(request, differentiated=work.differentiates)
-        # A plan that was not checked serves this run alone.
+        # A plan that was not checked is used only in this run.
         if choice.cache and work.differentiates:
             keep_plan(request, plan)
     return plan
 
 
 def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
-    """Read a plan that was named as the model; its layer and input are what they were compiled for."""
+    """Read a plan that was given as the model; its layer and input size are fixed."""
     from gradcam_cli.engines.plan import read_plan
     from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS
     from gradcam_cli.models.request import open_source
@@ -125,17 +125,17 @@ def _given_plan(request: "ModelRequest", path: "Path") -> "Plan":
 
 @dataclass(frozen=True)
 class Ready:
-    """A plan for each layer; or none, and the `reason` why they do not serve, where there is more to say of it."""
+    """A plan for each layer; or no plans, and possibly the `reason`."""
 
     plans: "tuple[Plan, ...]" = ()
     reason: str = ""
 
 
 def serving(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> Ready:
-    """Take the plans where there is one for each layer, and they do what the methods ask for.
+    """Give the plans if there is one for each layer and the methods can use them.
 
     Raises:
-        ModelError: they do not, and a plan is `needed`.
+        ModelError: the methods cannot use the plans, and a plan is `needed`.
     """
     found = tuple(plan for plan in plans if plan)
     if len(found) < len(plans):
@@ -150,7 +150,7 @@ def serving(plans: "Sequence[Plan | None]", work: Work, *, needed: bool) -> Read
 
 
 def compiled(layers: "list[ModelRequest]", classifier: "Classifier", choice: EngineSettings) -> Ready:
-    """Compile and keep a plan for each layer; give the reason where it is impossible for one of them."""
+    """Compile and store a plan for each layer; give the reason if this is impossible for one of them."""
     plans = []
     for request in layers:
         plan = _compiled_at(request, classifier, choice)
@@ -161,7 +161,7 @@ def compiled(layers: "list[ModelRequest]", classifier: "Classifier", choice: Eng
 
 
 def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: EngineSettings) -> "Plan | str":
-    """Compile and keep a plan for one layer; give the reason where it is impossible."""
+    """Compile and store a plan for one layer; give the reason if this is impossible."""
     from gradcam_cli.engines.cache import cached_plan, keep_plan, remember_unfit, unfit_reason
     from gradcam_cli.engines.compiling import NotCompilableError, compile_plan
 
@@ -186,7 +186,7 @@ def _compiled_at(request: "ModelRequest", classifier: "Classifier", choice: Engi
 
 
 def _keep_layers(request: "ModelRequest", choice: EngineSettings, names: list[str]) -> None:
-    """Keep the names of a model's layers for the completion of a shell."""
+    """Store the names of a model's layers for shell completion."""
     from gradcam_cli.engines.layer_names import remember_layers
 
     if choice.cache and request.network is None:

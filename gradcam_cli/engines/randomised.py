@@ -1,4 +1,4 @@
-"""Engines of one network with more and more of its weights randomised: the stages of the sanity check."""
+"""Engines of one network with an increasing share of permuted weights: the stages of the sanity check."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -11,16 +11,16 @@ from gradcam_cli.engines.tracing import PassSettings, trace_model
 from gradcam_cli.models.classifier import Classifier
 from gradcam_cli.models.randomise import SEED, StandIn, permuted, standing_in, weighted_layers
 
-# Shares of the layers, from the last one: first that alone, in the end all.
+# Shares of the layers with permuted weights, counted from the last layer; at the end all layers.
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 
 
 def randomised_engines(
     classifier: Classifier, layer: str, settings: PassSettings, *, streams: int
 ) -> Iterator[RandomisedEngine]:
-    """Randomise the network stage by stage, and give an engine for each.
+    """Permute the weights of the network in stages, and give an engine for each stage.
 
-    The classifier keeps its weights: the engines are traced with other variables in their place.
+    The weights of the classifier are not changed: the engines are traced with other variables.
     """
     layers = weighted_layers(classifier)
     rng = np.random.default_rng(SEED)

@@ -1,4 +1,4 @@
-"""The one import of OpenVINO: with its telemetry disabled, and without its converter, which is not needed here."""
+"""The only import of OpenVINO, with telemetry disabled and without the converter, which is not needed here."""
 
 import sys
 from functools import cache
@@ -7,9 +7,9 @@ from typing import Any
 CONVERTER, TELEMETRY = "openvino.tools.ovc", "openvino_telemetry"
 
 if "openvino" not in sys.modules:
-    # The converter tells its maker of every import, in a process of its own, wherever this package can be imported.
+    # The converter reports every import to its vendor if this package can be imported.
     sys.modules[TELEMETRY] = None  # type: ignore[assignment]
-    # A prediction needs no converter, and it is half of what importing OpenVINO costs.
+    # Inference does not need the converter, which takes half of the import time of OpenVINO.
     sys.modules[CONVERTER] = None  # type: ignore[assignment]
     try:
         import openvino
@@ -22,11 +22,11 @@ else:
 
 @cache
 def core() -> Any:
-    """Give the one `openvino.Core` of this process, for any thread.
+    """Give the single `openvino.Core` of this process; any thread may call this.
 
-    OpenVINO (2026.4) gives the thread that first uses a processor memory for its signal handlers, and frees
-    it with the last `Core`. Where another thread releases that one, the next Ctrl-C ends the process by SIGSEGV. So the
-    processor's plugin is never unloaded, which also loads it only once.
+    OpenVINO (2026.4) allocates memory for signal handlers in the thread that first uses a device, and frees it with the
+    last `Core`. If another thread releases the `Core`, the next Ctrl-C ends the process with SIGSEGV. So the plugin of
+    the device is never unloaded.
     """
     return openvino.Core()
 

@@ -1,7 +1,4 @@
-"""Which engine explains: TensorFlow on a GPU, else the plan of a model under OpenVINO where it can be had.
-
-TensorFlow on the CPU serves all other models.
-"""
+"""The choice of the engine: TensorFlow on a GPU, else OpenVINO if it can run the model, else TensorFlow on the CPU."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -23,22 +20,23 @@ if TYPE_CHECKING:
     from gradcam_cli.models.request import ModelRequest
 
 
-# Shows a download: called with a file's name and size, gives a context whose value takes the size of each chunk.
+# A function that shows a download: it takes the file's name and size, and gives a context whose value is called with
+# the size of each chunk.
 Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
-# From so many images on, a pass that is a twelfth quicker has made up for two seconds of preparation.
+# From this number of images on, passes that are 8 % faster save more than the two seconds of preparation.
 LONG_RUN = 1000
 
 
 class Engines:
-    """Finds models and opens engines for them. A test passes in a subclass with networks of its own."""
+    """Finds models and opens engines for them. A test passes a subclass with its own networks."""
 
     def locate(
         self, settings: ModelSettings, downloading: Downloading, *, cache: bool = True, need_weights: bool = True
     ) -> "ModelRequest":
-        """Find the files that a model is made of; with the `cache`, the preflight may wait where a plan is kept.
+        """Find the files of a model. With `cache`, the preflight is postponed if there is a plan in the cache.
 
         Raises:
-            ModelError: there is no such model, or its weights cannot be had.
+            ModelError: there is no such model, or its weights are not available.
         """
         from gradcam_cli.models.request import locate_model
 
@@ -59,15 +57,15 @@ class Engines:
         return has_plan(request)
 
     def open(self, request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
-        """Make the engine, and give it with what is known of the model.
+        """Make the engine, and give it with the model.
 
         Raises:
-            ModelError: the engine that was asked for cannot explain this model.
+            ModelError: the requested engine cannot explain this model.
         """
         return self.of_model(request, choice).open(work)
 
     def of_model(self, request: "ModelRequest", choice: EngineSettings) -> "ModelEngines":
-        """Give what opens any number of engines of one model, which is loaded only once."""
+        """Give an object that opens any number of engines of one model, which is loaded only once."""
         return ModelEngines(request, choice)
 
 
@@ -91,7 +89,7 @@ def _is_without_tensorflow(request: "ModelRequest", choice: EngineSettings) -> b
 
 
 def load_model(request: "ModelRequest") -> "Classifier":
-    """Load a model with its weights, and check that its further inputs have values.
+    """Load a model with its weights, and check that its additional inputs have values.
 
     Raises:
         ModelError: the model is refused or cannot be loaded, or an input has no value.
@@ -104,12 +102,12 @@ def load_model(request: "ModelRequest") -> "Classifier":
 
 
 class ModelEngines:
-    """Opens engines of one model, which is loaded when the first of them needs it, and only once.
+    """Opens engines of one model. The model is loaded only once, when the first engine needs it.
 
     Args:
         request: the model.
         choice: which engine runs it.
-        has_gpu: tells whether TensorFlow can use a GPU, which the engine `auto` prefers.
+        has_gpu: whether TensorFlow can use a GPU, which the engine `auto` prefers.
         load: loads the model.
     """
 
@@ -129,25 +127,24 @@ class ModelEngines:
         self._loaded: Classifier | None = None
 
     def open(self, work: Work, layer: str | None = None) -> "tuple[Engine, Classifier | Plan]":
-        """Make an engine for the layer or layers of the request, or for another `layer`; and tell what is known.
+        """Make an engine for the layer or layers of the request, or for another `layer`, and give it with the model.
 
         Raises:
-            ModelError: the engine that was asked for cannot explain this model, or its weights are not the ones asked
-                for.
+            ModelError: the requested engine cannot explain this model, or the hash of its weights is wrong.
         """
         request = self._at(layer)
         engine, model = self._open(request, work, lambda: self._classifier(request))
         wanted = request.settings.sha256
-        # Files were compared before they were loaded; weights out of a package could not be.
+        # The hash of a file was checked before loading; that of weights in a package could not be.
         if wanted and request.sha256 is None and wanted.lower() != model.sha256:
             raise ModelError(f"{model.name}: the SHA-256 hash of its weights is {model.sha256}, not the requested one.")
         return engine, model
 
     def open_larger(self, work: Work, layer: str, size: tuple[int, int]) -> "Engine":
-        """Make an engine of the same network and weights for pictures of another size (height, width).
+        """Make an engine of the same network and weights for another input size (height, width).
 
         Raises:
-            ModelError: the network takes pictures of one size only.
+            ModelError: the network accepts only one input size.
         """
         request = self._at(layer)
         larger = replace(request, settings=replace(request.settings, input_size=size))
@@ -162,7 +159,7 @@ class ModelEngines:
         return self._open(larger, work, resized)[0]
 
     def open_randomised(self, work: Work, layer: str, batch_size: int) -> "Iterator[RandomisedEngine]":
-        """Make engines with more and more of the weights randomised; the loaded model keeps its own.
+        """Make engines with an increasing share of permuted weights; the loaded model is not changed.
 
         Raises:
             ModelError: the model is a plan, or has no weights.
@@ -223,7 +220,7 @@ class ModelEngines:
         """Put the model through the preflight, and give the number of streams of TensorFlow."""
         from gradcam_cli.models.request import checked
 
-        # A file whose plan was not usable after all has not passed it. No library is imported before it has.
+        # The preflight was postponed if there was a plan. Libraries are imported only after the preflight.
         self._request = checked(self._request)
         with keras_on_tensorflow():
             from gradcam_cli.engines.tensorflow import configure_threads
@@ -257,7 +254,7 @@ def _refuse_impossible(request: "ModelRequest", choice: EngineSettings) -> None:
 
 
 def _by_layer(request: "ModelRequest") -> "list[ModelRequest]":
-    """One request for each layer whose maps are fused, or the request itself."""
+    """Give one request for each layer whose maps are fused, or the request itself."""
     settings = request.settings
     if not settings.layers:
         return [request]
@@ -286,7 +283,7 @@ def _openvino(
             check_again(plan)
             return OpenVinoEngine(plan, work.targets, replace(options, kept=kept), others=others)
         except RuntimeError as error:
-            # OpenVINO's own: the hashes of a plan hold, and its network is none, or does not fit its description.
+            # OpenVINO raises this if the hashes are valid, but the network is not, or does not fit its description.
             reason = f"OpenVINO cannot use the network of this plan ({first_line(error)})"
             raise ModelError(f"{plan.name}: {reason}. Compile the model again.") from error
 
@@ -295,7 +292,7 @@ def _openvino(
 
 
 def _kept_networks(request: "ModelRequest", choice: EngineSettings, work: Work) -> "NetworkCache | None":
-    """Give what keeps compiled networks: for one image, which takes less time than to compile the network."""
+    """Give the store of compiled networks for a run of one image, where compiling takes most of the time."""
     if not choice.cache or work.image_count > 1:
         return None
     from gradcam_cli.engines.cache import cached_path

@@ -1,6 +1,6 @@
-"""Whether the gradient that a plan's network computes is the right one: a fault of a compiler raises no error.
+"""A check of the gradient that a plan's network computes: a compiler fault would not raise an error.
 
-A plan is checked when it is made, and again where it meets another version of OpenVINO.
+A plan is checked when it is compiled, and again with another version of OpenVINO.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from gradcam_cli.engines.runtime import openvino
 from gradcam_cli.errors import ModelError
 from gradcam_cli.settings import TargetSettings
 
-# ReLUs whose input is next to 0 may be active in one computation and inactive in another.
+# A ReLU whose input is nearly 0 may be active in one computation and inactive in the other.
 LEAST_CORRELATION = 0.999
 MOST_STRETCHED = 0.05
 PICTURES = 2
@@ -30,12 +30,12 @@ SEED = 7
 
 
 class WrongGradientError(ModelError):
-    """A gradient differs from another computation of it."""
+    """Two computations of a gradient differ."""
 
 
 def check_pictures(plan: Plan) -> Floats:
-    """Make what a gradient is tried on: one picture like a photograph, and one of noise, as the network takes them."""
-    # Most plans are used without being checked again.
+    """Make the test inputs for a gradient: one image like a photograph, and one of noise, both preprocessed."""
+    # Most plans need no second check, so this is imported here.
     from gradcam_cli.models.sample_pictures import sample_pictures
 
     height, width, channels = plan.input_shape
@@ -45,7 +45,7 @@ def check_pictures(plan: Plan) -> Floats:
 
 
 def explained(plan: Plan, targets: NDArray[np.intp] | None = None) -> tuple[OpenVinoEngine, list[Forward]]:
-    """Explain the pictures of a check one by one, and give the engine too: some networks take one picture at a time."""
+    """Explain the test images one by one, because some networks accept only one image, and give the engine too."""
     engine = OpenVinoEngine(plan, TargetSettings(), PassOptions(1))
     pictures = check_pictures(plan)
     given = [None] * len(pictures) if targets is None else [classes[None] for classes in targets]
@@ -53,21 +53,21 @@ def explained(plan: Plan, targets: NDArray[np.intp] | None = None) -> tuple[Open
 
 
 def slopes_of(passes: Iterable[Forward]) -> Floats:
-    """The gradients of the first target of several passes: (N, h, w, K)."""
+    """Give the gradients of the first target of several passes: (N, h, w, K)."""
     found = [forward.gradients for forward in passes]
     return np.concatenate([gradients[:, 0] for gradients in found if gradients is not None])
 
 
 def checked(found: Floats, reference: Floats) -> SelfCheck:
-    """Compare two computations of the same numbers, (N, ...), for each of N pictures.
+    """Compare two computations of the same gradients (N, ...), for each of N images.
 
     Raises:
-        WrongGradientError: they do not agree, or there is nothing to compare.
+        WrongGradientError: they do not agree, or all gradients are 0.
     """
     pairs = [
         (a.ravel().astype(np.float64), b.ravel().astype(np.float64)) for a, b in zip(found, reference, strict=True)
     ]
-    # A picture at which no gradient arrives, by either computation, shows nothing.
+    # An image whose gradient is 0 in both computations is ignored.
     lengths = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in pairs]
     kept = [(pair, length) for pair, length in zip(pairs, lengths, strict=True) if any(length)]
     if not kept:
@@ -87,7 +87,7 @@ def checked(found: Floats, reference: Floats) -> SelfCheck:
 
 
 def _correlation(a: Floats, b: Floats) -> float:
-    """The cosine of two vectors: both are gradients, whose means are not arbitrary."""
+    """Give the cosine of two gradients. The mean is not subtracted, because the mean of a gradient has a meaning."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 

@@ -42,8 +42,8 @@ def find_regions(heat: NDArray[np.float32], seen: Box, threshold: Threshold) -> 
     region with less than a twentieth of the heat of the first region is left out.
 
     Args:
-        heat: (H, W) float32 in [0, 1] over the image. seen: the part that the model saw; Otsu's level is computed from
-        its pixels.
+        heat: (H, W) float32 in [0, 1] over the image.
+        seen: the part that the model saw; Otsu's level is computed from its pixels.
         threshold: a level in (0, 1), or `otsu`.
 
     Returns:

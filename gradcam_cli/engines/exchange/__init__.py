@@ -1,4 +1,4 @@
-"""Models that another framework wrote, in a format made for exchange: ONNX, and OpenVINO's own.
+"""Models in exchange formats: ONNX, and the format of OpenVINO.
 
     reading.py    the file as OpenVINO's network, of the bytes that were hashed
     reading_subprocess.py  the same in a process of its own, before: OpenVINO may crash on a damaged file

@@ -75,10 +75,10 @@ def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> P
 
 
 def _refuse_one_of_several_ways(network: Network, target: Target) -> None:
-    """Refuse a layer that only reshapes or slices a tensor where other ways to the logits start, too.
+    """Refuse a layer that only reshapes or slices a tensor which other branches to the logits read too.
 
-    The gradient is taken along all ways that start at a layer. Where OpenVINO has shared such an operation between a
-    layer and what reads it, these ways cannot be told from those that start before the layer.
+    The gradient is the sum over all branches that start at a layer. If OpenVINO shares such an operation between a
+    layer and its readers, these branches cannot be distinguished from those that start before the layer.
 
     Raises:
         ModelError: the layer is of that kind.
