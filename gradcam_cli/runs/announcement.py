@@ -1,4 +1,4 @@
-"""What is reported once when the model has been loaded: what was chosen, and what looks wrong."""
+"""The lines that are reported once after the model was loaded: the choices, and warnings."""
 
 from collections.abc import Iterator
 
@@ -14,9 +14,9 @@ APPROXIMATE = (
 
 
 def announcement(model: OpenedModel, name: str, fit: FitChoice, method: str | None = None) -> Iterator[str]:
-    """Say what was chosen of the model that was asked for by `name`, and what looks wrong: one line each.
+    """Give one line for each choice about the model `name`, and for each warning.
 
-    `fit` is what was asked for; `method` is the name of the run's one method.
+    `fit` is the requested fit; `method` is the name of the method, if the run has only one.
     """
     card = model.card
     yield f"layer {card.layer} ({card.layer_reason})"
@@ -37,7 +37,7 @@ def announcement(model: OpenedModel, name: str, fit: FitChoice, method: str | No
 
 
 def _about_output(card: ModelCard) -> Iterator[str]:
-    """What a person has to know of the output before reading its numbers."""
+    """Give the lines about the meaning of the output's numbers."""
     if card.output_assumed:
         yield f"the kind of the output is {card.output_reason}. Set it with `output_kind`."
     if card.output_kind in {"value", "score"}:

@@ -1,4 +1,4 @@
-"""From a request to an engine and a job: what is the same for all images of a run."""
+"""Make the engine and the job of a run from its request."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineFactory:
-    """Makes the engine and the job of a run; once more, with smaller batches, where memory did not suffice.
+    """Makes the engine and the job of a run, and again with smaller batches if there is not enough memory.
 
-    `methods` are those that the request may name. `image_count` is how many there are to explain, `run` is what the
-    records say of the run; with `overlays` the job paints them.
+    `methods` are the methods that the request may name. `image_count` is the number of images to explain. `run` is the
+    part of the records about the run. With `overlays` the job paints overlays.
     """
 
     request: ExplainRequest
@@ -48,17 +48,17 @@ class EngineFactory:
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
 
     def open(self, batch_size: int | None = None, *, again: bool = False) -> tuple[Engine, Job]:
-        """Make the engine and the job; the observer receives what was chosen, unless it is made `again`.
+        """Make the engine and the job; the observer is informed, unless it is made `again`.
 
         Raises:
-            ModelError: the model cannot be explained so.
+            ModelError: the model cannot be explained with these options.
         """
         request, settings = self.request, self.request.run
         method = self.methods[settings.method]
         size = batch_size or settings.batch_size
         work = Work(request.targets, (method,), settings.method_options, self.image_count, size)
         if self._writes and settings.overlay.font:
-            # A file that is no font is refused before the model is loaded.
+            # A file that is not a font is refused before the model is loaded.
             lettering_of((), settings.overlay.font)
         with self.observer.busy(loading_text(self.model, request.engine)):
             engine, model = self.engines.open(self.model, request.engine, work)
@@ -103,13 +103,13 @@ class EngineFactory:
             methods=self.methods,
             extras=extras_of(model, self.decode, settings),
             lettering=lettering,
-            # The decoders of other processes print nothing here.
+            # Decoders in other processes do not print to this process.
             listen=unheard if self.request.isolate_decoder else self.observer.listen,
         )
 
 
 def run_card(request: ExplainRequest, model: ModelRequest) -> RunCard:
-    """Say what the records of a run have of it: the hash of all that they depend on, and the installed versions."""
+    """Give the part of the records about the run: the hash of its options and model, and the installed versions."""
     known = versions()
     return RunCard(request.digest(model.depends(), known | version_of_packaged_weights()), known)
 
@@ -119,7 +119,7 @@ def _names(labels: Labels) -> Iterator[str]:
 
 
 def _unwritable(labels: Labels, lettering: Lettering, font: Path | None) -> str | None:
-    """Say which labels captions cannot write; None where they can write all."""
+    """Describe the labels that the fonts cannot write; None if they can write all."""
     names = [name for name in _names(labels) if not lettering.writes(name)]
     if not names:
         return None
@@ -132,12 +132,12 @@ def _unwritable(labels: Labels, lettering: Lettering, font: Path | None) -> str 
 
 
 def chosen_fit(model: "Classifier | Plan", asked: FitChoice) -> FitMode:
-    """How pictures are laid into the input: as was asked for, or as the model was trained."""
+    """Choose the fit of images: the requested one, or the fit of the model's training."""
     return model.fit if asked == "auto" else asked
 
 
 def model_card(model: "Classifier | Plan", engine: Engine, fit: str, request: ModelRequest) -> ModelCard:
-    """What records say of the model."""
+    """Give the part of the records about the model."""
     return ModelCard(
         name=model.name,
         sha256=model.sha256,
@@ -163,7 +163,7 @@ def model_card(model: "Classifier | Plan", engine: Engine, fit: str, request: Mo
 
 
 def extras_of(model: "Classifier | Plan", decode: Decode, settings: RunSettings) -> ExtrasOf:
-    """Tell where each image's values for the network's further inputs come from."""
+    """Give the function that reads each image's values for the network's additional inputs."""
     others = getattr(model, "varying", ())
     if not others:
         return no_extras
@@ -171,7 +171,7 @@ def extras_of(model: "Classifier | Plan", decode: Decode, settings: RunSettings)
 
 
 def _derivatives(method: Method, engines: Iterable[Engine], score: Score) -> str | None:
-    """What the sidecar says of the derivatives in alpha; None for methods that have none."""
+    """Give the sidecar's text about the derivatives in alpha; None for methods without alpha."""
     if not method.assumes_linearity:
         return None
     exact = all(method.is_exact(engine.head.linearity, score) for engine in engines)

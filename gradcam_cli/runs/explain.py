@@ -1,6 +1,6 @@
-"""One run of `explain`: inputs, model and output are checked in this order, and what is left is explained.
+"""One run of `explain`: check inputs, model and output folder in this order, then explain the remaining images.
 
-This is what the command line, a notebook and a worker call.
+The command line and the Python API call it.
 """
 
 import os
@@ -50,10 +50,10 @@ def run_explain(
     isolated: OpenDecoders | None = None,
     methods: Mapping[str, Method] = METHODS,
 ) -> Run:
-    """Explain what the request asks for, and write the results to its output folder.
+    """Explain the images of a request, and write the results to its output folder.
 
-    What an earlier run with the same options has finished is left out. A bad image yields a record of status `error`,
-    and never stops the run.
+    Images that an earlier run with the same options has finished are skipped. An image that fails has a record of
+    status `error`; it does not stop the run.
 
     Args:
         request: all options of the run.
@@ -64,10 +64,10 @@ def run_explain(
         methods: those that the request may name: the package's own, or one of the user's.
 
     Raises:
-        UsageError: the request cannot be served: no pictures, an output folder that is in use or cannot be written.
+        UsageError: there are no images, or the output folder is in use or cannot be written.
         ModelError: the model is refused, cannot be loaded, or has no such layer or class.
         EnvironmentStop: the machine stopped the run. Finished results stay valid.
-        KeyboardInterrupt: the run was interrupted, after `run.json` was written. The same request goes on from there.
+        KeyboardInterrupt: the run was interrupted, after `run.json` was written. The same request continues it.
     """
     observer, engines = observer or RunObserver(), engines or Engines()
     chosen_method(request.run.method, request.run.method_options, methods)
@@ -110,7 +110,7 @@ def run_explain(
 
 
 def _explaining(factory: EngineFactory, images: int, calls_at_once: int) -> Explaining:
-    """Explain here, or in other processes where the request asks for them and there is more than one image."""
+    """Explain in this process, or in other processes if this is requested and there are several images."""
     settings = factory.request.pool
     if settings.ray is None and min(settings.workers or 1, images) < 2:
         return InProcess(factory, calls_at_once)
@@ -122,7 +122,7 @@ def _explaining(factory: EngineFactory, images: int, calls_at_once: int) -> Expl
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do: the sources that are left to explain, where their sidecars go, and how many are done."""
+    """The preview of a run: the sources to explain, the places of their sidecars, and the number of finished images."""
 
     left: SourceList
     done_before: int
@@ -130,31 +130,31 @@ class Preview:
 
     @property
     def pictures(self) -> Iterator[Source]:
-        """What would be explained: without the folders that cannot be listed."""
+        """Give the images that would be explained."""
         return (source for source in self.left if source.errno is None)
 
     @property
     def unlisted(self) -> list[str]:
-        """One line for each folder that cannot be listed."""
+        """Give one line for each folder that cannot be listed."""
         folders = [(source.path, source.errno) for source in self.left if source.errno is not None]
         return [f"{path!r}: the folder cannot be listed: {os.strerror(errno)}" for path, errno in folders]
 
     def summary(self) -> str:
-        """The preview in one line."""
+        """Summarise the preview in one line."""
         were = "was" if self.done_before == 1 else "were"
         others = f", {self.done_before} {were} done before" if self.done_before else ""
         return f"{counted(sum(1 for _ in self.pictures), 'image')} would be explained{others}; nothing was written."
 
     def where(self, source: Source) -> str:
-        """Give the path or the URL of a source's sidecar, or of the folder of files with many images."""
+        """Give the path or URL of a source's sidecar, or the folder of the part files."""
         return self.folder.where(source)
 
 
 def preview(request: ExplainRequest, observer: RunObserver | None = None, *, engines: Engines | None = None) -> Preview:
-    """Tell what a run would explain, leaving out what an earlier run has finished; nothing is written or downloaded.
+    """Give the images that a run would explain, without finished ones; nothing is written or downloaded.
 
     Raises:
-        UsageError: there are no pictures, or the list of them cannot be read.
+        UsageError: there are no images, or their list cannot be read.
         ModelError: there is no such model.
     """
     observer, engines = observer or RunObserver(), engines or Engines()
@@ -169,16 +169,16 @@ def preview(request: ExplainRequest, observer: RunObserver | None = None, *, eng
 
 
 class NoFiles:
-    """Takes nothing: only records were asked for."""
+    """A sink that writes no files, for runs that only give records."""
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
         """Do nothing."""
 
 
 class WrittenSink:
-    """Passes files on, and keeps the records that were written until they are reported.
+    """Passes files to another sink, and keeps the written records until they are reported.
 
-    When a run is interrupted, some images are written already and not reported yet.
+    When a run is interrupted, some images may be written but not reported.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -193,19 +193,19 @@ class WrittenSink:
 
     def reported(self, record: Record) -> None:
         """Forget a record that was reported."""
-        # Other threads write meanwhile, so that nothing here goes through all records.
+        # Other threads write at the same time, so this must not iterate over all records.
         path = record["input"]["path"]
         if self._written.get(path) is record:
             del self._written[path]
 
     def unreported(self) -> list[Record]:
-        """Give the records that were written and not reported, in the order of their names."""
+        """Give the records that were written but not reported, in the order of their names."""
         return [self._written[key] for key in sorted(self._written)]
 
 
 @dataclass(frozen=True)
 class _Execution:
-    """The loop of a run: records come in order, are counted and reported, and `run.json` is written at the end."""
+    """The loop of a run: counts and reports the records in order, and writes `run.json` at the end."""
 
     request: ExplainRequest
     observer: RunObserver
@@ -214,7 +214,7 @@ class _Execution:
     folder: RunFolder | None
 
     def execute(self, sink: Sink) -> Run:
-        """Explain what is left; an interruption is passed on after the run's own record was written."""
+        """Explain the remaining images; an interruption is raised again after `run.json` was written."""
         origin = self.explaining.open()
         written = WrittenSink(sink)
         tally = Tally(asked=len(self.queue.sources))
@@ -239,7 +239,7 @@ class _Execution:
         return record
 
     def _report_all(self, records: Generator[Record], written: WrittenSink, tally: Tally) -> bool:
-        """Report the records in order, and say whether so many have failed that the run stops."""
+        """Report the records in order; True if the run stops because too many images failed."""
         failures = 0
         with closing(records) as explained:
             for record, before in self.queue.in_line(self.folder, explained):
@@ -253,7 +253,7 @@ class _Execution:
         return False
 
     def _report_rest(self, written: WrittenSink, tally: Tally) -> None:
-        """Report what was written while the run ended. Where the reader of the records is closed, only count it."""
+        """Report the images that were written while the run ended, or only count them if stdout was closed."""
         for record in written.unreported():
             if record is not tally.last:
                 tally.add(record)
@@ -274,7 +274,7 @@ def _left(
     named = NAMED_MODELS.get(request.model.model.lower())
     missing = named and not request.model.weights and not weights_at_hand(named)
     if missing or is_remote(request.model):
-        # Nothing was finished without these weights, and a preview downloads nothing.
+        # Without these weights no image can be finished, and a preview must not download them.
         return found.sources
     model = engines.locate(request.model, observer.downloading, cache=request.engine.cache)
     return queue_of(request, found, folder, model, run_card(request, model).options_sha256).left
@@ -288,7 +288,7 @@ def _note_replacement(
     digest: str,
     observer: RunObserver,
 ) -> None:
-    """Say what is replaced where the folder holds a run with other options; nothing is mixed without a word."""
+    """Report which results of a run with other options are replaced in the folder."""
     found = replaced_by(request, queue, folder, model, digest)
     if found is None:
         return
@@ -307,7 +307,7 @@ def _note_replacement(
 def _shard(request: ExplainRequest) -> Shard | None:
     shard = shard_of(request.shard)
     if shard and request.resume == "retry-failed":
-        # Its record would count only what was tried again, and a merged run would count too few images.
+        # The record of the shard would count only the repeated images, and the merged run too few images.
         raise UsageError("`retry_failed` cannot be used with `shard`: a shard always tries failed images again.")
     return shard
 
@@ -317,7 +317,7 @@ def _folder(request: ExplainRequest, output: Path | Url, stores: Stores | None =
 
 
 def _is_known(folder: RunFolder, card: RunCard) -> bool:
-    """Whether an earlier run came to its end, and what its record says of the model holds for this one."""
+    """Whether an earlier run is complete, and its record describes the model of this run."""
     if folder.shard is None:
         return folder.has_run_record
     before = record_before(folder)
@@ -327,7 +327,7 @@ def _is_known(folder: RunFolder, card: RunCard) -> bool:
 def _finished(
     request: ExplainRequest, queue: Queue, folder: RunFolder | None, card: RunCard, observer: RunObserver
 ) -> Run | None:
-    """Give the run where nothing is left to do, which takes no model; None where a model has to be loaded."""
+    """Give the result if no image remains, without loading the model; None if there are images to explain."""
     shard = shard_of(request.shard)
     if not len(queue.sources) and not shard:
         observer.warn("There is nothing to do: no image failed in the earlier run.")
@@ -342,9 +342,9 @@ def _finished(
 def _tell_finished(
     request: ExplainRequest, queue: Queue, folder: RunFolder | None, card: RunCard, observer: RunObserver
 ) -> Run:
-    """Report the records of a run in which nothing was left to do.
+    """Report the records of a run without remaining images.
 
-    The record of a shard is written anew, since `merge` counts on it.
+    The record of a shard is written again, because `merge` needs it.
     """
     tally = Tally(asked=len(queue.sources))
     observer.started(tally.asked)

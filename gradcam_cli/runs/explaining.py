@@ -1,4 +1,4 @@
-"""From sources to records: what a run, and a worker of one, does once its queue is known."""
+"""From sources to records: the work of a run or a worker after its queue is known."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -30,17 +30,17 @@ class Explaining(Protocol):
     """Explains sources: in this process, or in several others."""
 
     def open(self) -> Record:
-        """Load the model, and give what the results come from: see `origin_of_job`.
+        """Load the model, and give the origin of the results, see `origin_of_job`.
 
         Raises:
             ModelError: the model cannot be explained so.
         """
 
     def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
-        """Explain every source: write its files, then yield its record, in order.
+        """Explain every source in order: write its files, then yield its record.
 
         Raises:
-            EnvironmentStop: the machine stopped the run; what was finished stays valid.
+            EnvironmentStop: the machine stopped the run; finished results stay valid.
         """
 
 
@@ -55,7 +55,7 @@ class InProcess:
 
     @property
     def job(self) -> Job:
-        """What is the same for all images."""
+        """The job, which is the same for all images."""
         return self._engine_and_job()[1]
 
     def open(self) -> Record:
@@ -67,7 +67,7 @@ class InProcess:
             return origin_of_job(factory.request, self.job)
 
     def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
-        """Explain; where memory runs out, go on from there with half the batch, once."""
+        """Explain; if there is not enough memory, continue once with half the batch size."""
         engine, job = self._engine_and_job()
         from gradcam_cli.runs import pipeline
 

@@ -1,6 +1,6 @@
-"""Read objects of a store ahead of the decoder: each read waits for the network, so that many wait at the same time.
+"""Read objects of a store ahead of the decoder. A read mostly waits for the network, so many run at the same time.
 
-The objects that are being read or wait for the decoder have at most `BYTES_AHEAD` bytes together, or are only one.
+The objects that are read or wait for the decoder have at most `BYTES_AHEAD` bytes in total, or there is only one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,12 +16,12 @@ from gradcam_cli.storage import Stored
 
 FETCHES: Final = 16
 BYTES_AHEAD: Final = 128 * 2**20
-# The assumed size of an object whose size is not known yet.
+# Assumed size of an object of unknown size.
 SOME_BYTES: Final = 8 * 2**20
 
 
 class Fetches:
-    """Reads the objects among the sources of a run ahead; other sources are only passed on."""
+    """Reads the objects among the sources of a run ahead of their use; other sources are only passed on."""
 
     def __init__(self, pool: ThreadPoolExecutor, limits: Limits, bytes_ahead: int = BYTES_AHEAD) -> None:
         """Read nothing yet."""
@@ -33,17 +33,17 @@ class Fetches:
         self._taken = Condition()
 
     def ahead(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Give the sources in order, and begin to read each object when it is given, as soon as there is room."""
+        """Give the sources in order; the read of an object starts when it is given, if there is space."""
         for source in sources:
             if source.stored is not None:
                 self._begin(source)
             yield source
 
     def take(self, source: Source, limits: Limits) -> Content:
-        """Wait for an object that was given, and make room for others; the limits are those of the run.
+        """Wait for an object, and free its space for others.
 
         Raises:
-            ImageError: it cannot be read, is empty, or larger than the limit.
+            ImageError: the object cannot be read, is empty, or is larger than the limit.
         """
         with self._taken:
             fetch = self._waiting[source]
@@ -65,7 +65,7 @@ class Fetches:
     def _begin(self, source: Source) -> None:
         size = _size(source.stored, self._limits)
         with self._taken:
-            # Objects are taken in the order in which they are given, so that room is made without this thread.
+            # Objects are taken in the order in which they are given, so space is freed by other threads.
             self._taken.wait_for(lambda: not self._waiting or self._bytes + size <= self._bytes_ahead)
             self._bytes += size
             self._waiting[source] = self._pool.submit(fetch, source, self._limits)
@@ -73,13 +73,13 @@ class Fetches:
 
 @contextmanager
 def fetching(limits: Limits) -> Iterator[Fetches]:
-    """Give what reads objects ahead; at the end of an interrupted run, what has not begun is not read."""
+    """Give the reader of objects; at the end of an interrupted run, reads that have not started are cancelled."""
     pool = ThreadPoolExecutor(FETCHES)
     fetches = Fetches(pool, limits)
     try:
         yield fetches
     except MemoryError:
-        # The run goes on with smaller batches, and with the same stores.
+        # The run continues with smaller batches and the same stores.
         raise
     except BaseException:
         fetches.end()
@@ -91,5 +91,5 @@ def fetching(limits: Limits) -> Iterator[Fetches]:
 def _size(stored: Stored | None, limits: Limits) -> int:
     if stored is None or stored.listed is None:
         return SOME_BYTES
-    # Larger ones are refused unread.
+    # Larger objects are refused without reading them.
     return stored.listed.size if stored.listed.size <= limits.max_file_bytes else 0

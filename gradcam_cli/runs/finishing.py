@@ -1,4 +1,4 @@
-"""The second half of an image's way: paint its heat, write its files, and record what was found."""
+"""The second half of the work on an image: paint the overlay, write the files and the record."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ from gradcam_cli.text import percent_text
 
 
 def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
-    """Paint, write and record one image; what goes wrong with it alone becomes its record."""
+    """Paint, write and record one image; an error of this image becomes its record."""
     try:
         files, record = finished(image, job)
         if isinstance(image, Explained) or _has_sidecar(image):
@@ -36,10 +36,10 @@ def finish(image: Explained | Unexplained, job: Job, sink: Sink) -> Record:
 
 
 def finished(image: Explained | Unexplained, job: Job) -> tuple[dict[str, bytes], Record]:
-    """Make the files of one image, by name, and its record; that of an image which has none says why.
+    """Make the files of one image, by name, and its record; the record of a failed image has the reason.
 
     Raises:
-        ImageError: its heat is no finite number, or its overlay cannot be painted.
+        ImageError: the heatmap is not finite, or the overlay cannot be painted.
     """
     if isinstance(image, Unexplained):
         return {}, failed(image.card, job.model, method_card(job), job.run, image.error)
@@ -54,7 +54,7 @@ def finished(image: Explained | Unexplained, job: Job) -> tuple[dict[str, bytes]
 
 
 def check_finite(result: Explained) -> None:
-    """Refuse an image whose scores or maps are no numbers.
+    """Refuse an image whose scores or maps are not finite.
 
     Raises:
         ImageError: `not_finite`.
@@ -65,7 +65,7 @@ def check_finite(result: Explained) -> None:
 
 
 def names_of(image: Explained | Unexplained, job: Job) -> Names:
-    """Name the files of one image."""
+    """Give the names of the files of one image."""
     return Names(source_of(image), several=job.several_targets)
 
 
@@ -75,7 +75,7 @@ def source_of(image: Explained | Unexplained) -> Source:
 
 
 def card_of(image: Explained | Unexplained) -> InputCard:
-    """Give what is known of an image's file."""
+    """Give the known properties of an image file."""
     return image.card if isinstance(image, Unexplained) else image.image.card
 
 
@@ -85,7 +85,7 @@ def as_failure(image: Explained | Unexplained, error: ImageError) -> Unexplained
 
 
 def _record_failure(image: Explained | Unexplained, error: ImageError, job: Job, sink: Sink) -> Record:
-    """Record why one image failed. A failure has a sidecar too, where one can be written."""
+    """Record why an image failed. A failed image also has a sidecar, if it can be written."""
     failure = as_failure(image, error)
     files, record = finished(failure, job)
     if _has_sidecar(failure):
@@ -95,15 +95,15 @@ def _record_failure(image: Explained | Unexplained, error: ImageError, job: Job,
 
 
 def _has_sidecar(image: Unexplained) -> bool:
-    """Whether a failure is written: not where its sidecar would replace a file that is not this program's.
+    """Whether a failed image has a sidecar: not if the sidecar would replace a file of another program.
 
-    A folder that could not be listed has no sidecar: it would stay when the folder can be read again.
+    A folder that cannot be listed has no sidecar, because the sidecar would stay after the folder can be read again.
     """
     return image.error.reason is not Reason.OUTPUT_NOT_OURS and image.source.errno is None
 
 
 def method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
-    """Say what the record has of the method: of its options, those that it used."""
+    """Give the part of the record about the method, with the options that it used."""
     method, options = job.method, job.settings.method_options
     return MethodCard(
         name=method.name,
@@ -120,7 +120,7 @@ def method_card(job: Job, classes_sampled: int | None = None) -> MethodCard:
 
 
 def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[dict[str, bytes], list[ClassResult]]:
-    """Make the files, and the record's entry, of every target class."""
+    """Make the files and the entry in the record for every target class."""
     check_finite(result)
     told = result.logits if result.probabilities is None else result.probabilities
     files: dict[str, bytes] = {}
@@ -146,7 +146,7 @@ def _outputs(result: Explained, job: Job, names: Names, lease: Lease) -> tuple[d
 
 
 def words_of(index: int, probability: float | None, value: float, job: Job) -> Words:
-    """Give the caption of a class: its name, or its index where no font has all characters of the name."""
+    """Give the caption of a class: its name, or its index if no font has all characters of the name."""
     label = job.labels.get(index)
     name = label.name if label and job.lettering.writes(label.name) else f"class {index}"
     score = f"{value:.4g}" if probability is None else percent_text(probability)
@@ -154,10 +154,10 @@ def words_of(index: int, probability: float | None, value: float, job: Job) -> W
 
 
 def shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
-    """Give the pixels (H, W, 3) that an overlay is painted on: kept, or decoded once more.
+    """Give the pixels (H, W, 3) for an overlay: kept in memory, or decoded again.
 
     Raises:
-        ImageError: the file was changed or removed since it was explained.
+        ImageError: the file was changed or removed after it was explained.
     """
     lease.take(painting_bytes(job.settings.overlay, image.shown))
     if image.pixels is not None:
@@ -169,5 +169,5 @@ def shown_pixels(image: Fitted, job: Job, lease: Lease) -> NDArray[np.uint8]:
         if sha256(data) != image.card.sha256:
             raise ImageError(Reason.UNREADABLE, "the file changed while it was explained")
     needed = needed_of(settings.overlay, image.fit.input)
-    # What decoders print was reported when it was decoded first.
+    # Messages of the decoder were reported at the first decoding.
     return resize(job.decode(data, settings.limits, needed, settings.sample_range, lease.take).pixels, image.shown)

@@ -1,4 +1,4 @@
-"""What one run is, and the stages that an image passes through on its way to a record."""
+"""The job of a run, and the stages of an image from its file to its record."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +23,7 @@ from gradcam_cli.runs.memory_budget import MemoryBudget
 from gradcam_cli.settings import Limits, RunSettings, SampleRange
 
 ExtrasOf = Callable[[Source, Admit], Extras]
-# Takes a picture's name, and gives what admits it, for as long as it is decoded.
+# A function that takes the name of an image, and gives a context with the function that admits it to decoding.
 Listen = Callable[[str, Admit], AbstractContextManager[Admit]]
 
 
@@ -41,34 +41,33 @@ def decode_here(
 
 
 def no_extras(source: Source, admit: Admit) -> Extras:
-    """Give what a network of one input wants besides the picture."""
+    """Give no additional inputs, for networks with one input."""
     del source, admit
     return NO_EXTRAS
 
 
 def unheard(name: str, admit: Admit) -> AbstractContextManager[Admit]:
-    """Do not listen to what decoders print."""
+    """Ignore the messages of decoders."""
     del name
     return nullcontext(admit)
 
 
 class Sink(Protocol):
-    """Where the files of an image go."""
+    """Receives the files of an image."""
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Take one image's overlays and maps and its record; may raise ImageError for this image alone."""
+        """Write one image's overlays, maps and record; may raise ImageError for this image only."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its options, and what is the same for all of its images.
+    """One run: its options, and everything that is the same for all images.
 
-    Without `overlays`, only records are made. `channels` is what the model's input has; of an image's targets the
-    last `asked_classes` are those that a person named; `layers` are the paths of those that are fused, where there
-    are several. `decode` is where pictures are decoded: here, or in a process of its own. `extras` gives an image's
-    values for the network's other inputs, or raises ImageError. All pictures share `memory`. `listen` may report
-    what native decoders print about a picture. `methods` are those that the settings may name: the program's own,
-    or one of the user's. `lettering` has the fonts of captions.
+    Without `overlays`, only records are made. `channels` is the number of channels of the model's input. The last
+    `asked_classes` targets of an image are the named classes. `layers` are the paths of the fused layers, if there are
+    several. `decode` decodes images, in this process or in another one. `extras` gives an image's values for the
+    network's other inputs, or raises ImageError. All images share `memory`. `listen` may report messages of native
+    decoders. `methods` are the methods that the settings may name. `lettering` has the fonts of captions.
     """
 
     settings: RunSettings
@@ -97,7 +96,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Unexplained:
-    """An image on its way to a record that says what is wrong with it."""
+    """An image that cannot be explained, and the error."""
 
     source: Source
     card: InputCard
@@ -106,11 +105,11 @@ class Unexplained:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """An image on its way to the network: its input, how it was laid there, and what its overlay is painted on.
+    """An image that is ready for the network: its input, its fit, and the pixels for its overlay.
 
-    Of a large photograph the file's bytes (`data`) wait for the overlay in place of the pixels, and nothing where too
-    many wait: its file is read again. `kept` bytes of the job's memory are taken for it. `extras` are the values of the
-    network's other inputs.
+    For a large image the bytes of its file (`data`) are kept instead of the pixels, or nothing if too many images wait:
+    then the file is read again. It uses `kept` bytes of the job's memory. `extras` are the values of the network's
+    other inputs.
     """
 
     source: Source
@@ -126,7 +125,7 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """What the network and the method gave for one image: its targets (T,), their scores, maps (T, h, w)."""
+    """The result of the network and the method for one image: targets (T,), their scores, and maps (T, h, w)."""
 
     image: Fitted
     classes: NDArray[np.intp]

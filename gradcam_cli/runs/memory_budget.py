@@ -1,4 +1,4 @@
-"""Memory bounded by bytes: large pictures wait for each other, whatever the number of threads."""
+"""A limit of memory in bytes: large images wait for each other, for any number of threads."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import Final
 
-# What pictures that are decoded or painted take at a time. A picture that takes more runs alone.
+# Bytes for all images that are decoded or painted at the same time. An image that needs more runs alone.
 AT_WORK: Final = 400 * 2**20
-# What pictures that wait for their overlays take, as pixels or as the bytes of their files.
+# Bytes for images that wait for their overlays, as pixels or as the bytes of their files.
 KEPT: Final = 256 * 2**20
 
 
 class MemoryBudget:
-    """Shares out bytes of memory: so many at work, for which threads wait, and so many kept, which are refused."""
+    """Two limits in bytes: for memory that threads wait for, and for memory that is refused above the limit."""
 
     def __init__(self, at_work: int = AT_WORK, kept: int = KEPT) -> None:
-        """Set the two bounds, in bytes."""
+        """Set the two limits in bytes."""
         self.at_work = at_work
         self._kept = kept
         self._used = 0
@@ -25,7 +25,7 @@ class MemoryBudget:
 
     @contextmanager
     def lease(self) -> Iterator["Lease"]:
-        """Give a lease of no bytes, to be extended; its bytes are given back at the end."""
+        """Give an empty lease that can be extended; its bytes are released at the end."""
         lease = Lease(self)
         try:
             yield lease
@@ -35,7 +35,7 @@ class MemoryBudget:
                 self._changed.notify_all()
 
     def keep(self, size: int) -> bool:
-        """Take so many bytes until `free`; False where the bound would be crossed."""
+        """Reserve bytes until `free`; False if this would exceed the limit."""
         with self._changed:
             if size > self._kept:
                 return False
@@ -43,13 +43,13 @@ class MemoryBudget:
             return True
 
     def free(self, size: int) -> None:
-        """Give kept bytes back."""
+        """Release kept bytes."""
         with self._changed:
             self._kept += size
 
     def _extend(self, lease: "Lease", size: int) -> None:
         with self._changed:
-            # What it held is given back first: who waits holds nothing, so that nobody waits for ever.
+            # Its bytes are released first: a waiting thread holds no bytes, so there is no deadlock.
             self._used -= lease.held
             lease.held = 0
             self._queue.append(lease)
@@ -67,7 +67,7 @@ class MemoryBudget:
 
 
 class Lease:
-    """Bytes that one picture holds while it is decoded or painted."""
+    """The bytes of one image while it is decoded or painted."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         """Hold nothing yet."""
@@ -75,10 +75,10 @@ class Lease:
         self.held = 0
 
     def take(self, size: int) -> None:
-        """Hold at least so many bytes: waits, in order of asking, until there is room or nobody else holds any."""
+        """Hold at least this number of bytes: wait, in order of requests, until there is space or no other lease."""
         if size > self.held:
             self._budget._extend(self, size)  # noqa: SLF001 - the two are one
 
     def take_all(self) -> None:
-        """Wait until nobody else holds any bytes, or few enough."""
+        """Wait until the other leases hold no or few bytes."""
         self.take(self._budget.at_work)

@@ -1,4 +1,4 @@
-"""The events of a run: what a command line, a notebook or a worker receives while the run goes on."""
+"""The events of a run, for a command line, a notebook or a worker."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,12 +13,12 @@ from gradcam_cli.runs.tally import Tally
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """What was chosen when the model was loaded.
+    """The choices that were made when the model was loaded.
 
-    `notes` are for everybody, `warnings` say what looks wrong. `layers` are the paths of the layers whose maps are
-    fused, where there are several. `derivatives` says whether those in alpha are `exact` or an `approximation`; None
-    for methods that have none. With `several_targets` an image may have several overlays. `engine_reason` says why a
-    preferred engine does not run the model.
+    `notes` are general information, `warnings` are possible mistakes. `layers` are the paths of the layers whose maps
+    are fused, if there are several. `derivatives` says whether the derivatives in alpha are `exact` or an
+    `approximation`; None for methods without alpha. With `several_targets` an image may have several overlays.
+    `engine_reason` is the reason why the preferred engine does not run the model.
     """
 
     card: ModelCard
@@ -31,10 +31,10 @@ class OpenedModel:
 
 
 class RunObserver:
-    """Receives the events of a run. Every method does nothing here: override those that you want.
+    """Receives the events of a run. All methods do nothing; override the ones that you need.
 
-    The methods are called in the thread of the caller, except `listen`. An exception that one of them raises ends the
-    run. After a KeyboardInterrupt or a BrokenPipeError, `run.json` is written first.
+    The methods are called in the thread of the caller, except `listen`. An exception in a method ends the run. After a
+    KeyboardInterrupt or a BrokenPipeError, `run.json` is written first.
 
     Example:
         >>> class Printer(RunObserver):
@@ -43,17 +43,17 @@ class RunObserver:
         >>> explain_folder("photos", "out", observer=Printer())  # doctest: +SKIP
     """
 
-    # Whether the paths of files that were left out are kept for `found`; their counts always are.
+    # Whether `found` receives the paths of the files that were left out, in addition to their counts.
     wants_omissions = False
 
     def found(self, found: Found) -> None:
-        """Receive the sources of the run and what was left out, before anything is loaded."""
+        """Receive the sources of the run and the files that were left out, before anything is loaded."""
 
     def note(self, text: str) -> None:
-        """Receive one line for people about this run."""
+        """Receive one line of information about this run."""
 
     def warn(self, text: str) -> None:
-        """Receive one line for people that is important: what the run could not do as it was asked."""
+        """Receive one line with a warning: something that the run could not do as requested."""
 
     def busy(self, what: str) -> AbstractContextManager[None]:
         """Give a context for something slow; `what` describes it, as in `loading TensorFlow and the model resnet50`."""
@@ -66,19 +66,19 @@ class RunObserver:
         return nullcontext(_ignore)
 
     def opened(self, model: OpenedModel) -> None:
-        """Receive what was chosen when the model has been loaded: once, before the first record."""
+        """Receive the choices after the model was loaded: once, before the first record."""
 
     def started(self, total: int) -> None:
-        """Receive the number of images of the run, those that an earlier run has finished included."""
+        """Receive the number of images of the run, including those that an earlier run has finished."""
 
     def record(self, record: Record, *, before: bool) -> None:
-        """Receive the record of one image, in the order of the sources; `before` where an earlier run has made it."""
+        """Receive the record of one image, in the order of the sources; `before` if it is from an earlier run."""
 
     def finished(self, tally: Tally, *, interrupted: bool) -> None:
         """Receive the counts at the end, after `run.json` was written; `interrupted` by a signal or a closed pipe."""
 
     def listen(self, name: str, admit: Admit) -> AbstractContextManager[Admit]:
-        """Give a context in which a picture is decoded, with what admits it; called from other threads."""
+        """Give a context for the decoding of an image, with the function that admits it; called from other threads."""
         del name
         return nullcontext(admit)
 

@@ -1,7 +1,7 @@
-"""Peaks, boxes and overlays of pictures of any size in bounded memory.
+"""Peaks, boxes and overlays of images of any size in bounded memory.
 
-Heat is smooth between the cells of its map, so that peaks and boxes of a large picture are found at a lower resolution
-and carried back to its pixels. Large overlays are painted in strips.
+A heatmap is smooth between the cells of its map, so peaks and boxes of a large image are found at a lower resolution
+and converted to its pixels. Large overlays are painted in strips.
 """
 
 from dataclasses import replace
@@ -27,16 +27,16 @@ from gradcam_cli.imaging.regions import Region, find_regions, level_of
 from gradcam_cli.inputs.decoding import encode_jpeg
 from gradcam_cli.settings import OverlaySettings, Threshold
 
-# Pictures of more pixels are looked at in so many.
+# Larger images are analysed at this number of pixels.
 MOST_ANALYSED: Final = 2_000_000
-# Larger overlays are painted in strips of about so many pixels.
+# Larger overlays are painted in strips of about this number of pixels.
 STRIP: Final = 4_000_000
-# Bytes of each pixel of the picture, and of each pixel that is painted: the overlay, and the JPEG.
+# Bytes for each pixel of the image, and for each painted pixel: the overlay and the JPEG.
 PIXEL_BYTES, PAINTED_BYTES = 3, 4
 
 
 def analysed_size(source: Size) -> Size:
-    """Give the resolution at which heat is analysed: the picture's own, or one of at most `MOST_ANALYSED` pixels."""
+    """Give the resolution of the analysis: that of the image, or at most `MOST_ANALYSED` pixels."""
     pixels = source.width * source.height
     if pixels <= MOST_ANALYSED:
         return source
@@ -49,11 +49,11 @@ def analysed_size(source: Size) -> Size:
 def find_heat(
     scaled: NDArray[np.float32], fit: Fit, boxes: Threshold | None
 ) -> tuple[Summary, list[Region] | None, NDArray[np.float32]]:
-    """Sum up a scaled map (h, w) over the photograph, and find its regions where `boxes` is a level.
+    """Summarise a scaled map (h, w) over the image, and find its regions if `boxes` is a level.
 
     Returns:
-        Peak and boxes in pixels of the photograph; no regions where `boxes` is None. Then the map (H, W) over the
-        photograph, at the resolution at which it was analysed.
+        The summary and the regions in pixels of the image, without regions if `boxes` is None; and the map (H, W) over
+        the image, at the resolution of the analysis.
     """
     size = analysed_size(fit.source)
     heat = map_to_source(scaled, fit, size)
@@ -68,13 +68,13 @@ def find_heat(
 
 
 def _peak_in_source(peak: tuple[int, int], size: Size, source: Size) -> tuple[int, int]:
-    """The pixel of the photograph that has the centre of an analysed pixel in it."""
+    """Give the pixel of the image that contains the centre of an analysed pixel."""
     x, y = peak
     return (2 * x + 1) * source.width // (2 * size.width), (2 * y + 1) * source.height // (2 * size.height)
 
 
 def _in_source(box: Box, size: Size, source: Size) -> Box:
-    """The smallest box of the photograph around a box of analysed pixels."""
+    """Give the smallest box of the image around a box of analysed pixels."""
     return Box(
         box.left * source.width // size.width,
         box.top * source.height // size.height,
@@ -92,16 +92,16 @@ def paint_overlay(
     words: Words | None = None,
     heat: NDArray[np.float32] | None = None,
 ) -> bytes:
-    """Paint a scaled map (h, w) over the photograph (H, W, 3) at any resolution, and encode the overlay as a JPEG.
+    """Paint a scaled map (h, w) over an image (H, W, 3) at any resolution, and encode the overlay as JPEG.
 
     Args:
         pixels: the photograph.
         scaled: the map, in [0, 1].
-        fit: how the photograph was laid into the model's input.
-        style: how heat is painted, and the parts of a figure.
-        regions: boxes to draw, where the style asks for them.
-        words: what the caption says, where the style asks for one.
-        heat: what `find_heat` gives: it is painted where it has the size of the photograph.
+        fit: how the image was fitted to the model's input.
+        style: the settings of the overlay or figure.
+        regions: boxes to draw, if the style has boxes.
+        words: the text of the caption, if the style has one.
+        heat: the map of `find_heat`; it is used if it has the size of the image.
 
     Raises:
         ImageError: the overlay cannot be a JPEG.
@@ -126,7 +126,7 @@ def paint_overlay(
 
 
 def painting_bytes(style: OverlaySettings, shown: Size) -> int:
-    """Bytes that painting takes: the picture and, of the overlay or of each panel of a figure, pixels and JPEG."""
+    """Estimate the bytes for painting: the image, and the pixels and JPEG of the overlay or of each panel."""
     plan = plan_figure(shown, style)
     size = plan.size if plan else shown
     return PIXEL_BYTES * shown.width * shown.height + PAINTED_BYTES * size.width * size.height
@@ -135,7 +135,7 @@ def painting_bytes(style: OverlaySettings, shown: Size) -> int:
 def figure_pixels(
     pixels: NDArray[np.uint8], scaled: NDArray[np.float32], fit: Fit, style: OverlaySettings, words: Words
 ) -> NDArray[np.uint8]:
-    """Paint a figure, or the overlay alone, as `paint_overlay` does, without boxes: (H, W, 3) uint8 RGB."""
+    """Paint a figure or only the overlay, without boxes: (H, W, 3) uint8 RGB."""
     size = Size(pixels.shape[1], pixels.shape[0])
     plan = plan_figure(size, style)
     if plan is None:
@@ -144,7 +144,7 @@ def figure_pixels(
 
 
 def _with_level(style: OverlaySettings, scaled: NDArray[np.float32], fit: Fit, size: Size) -> OverlaySettings:
-    """Find the level of a mask once, for all strips."""
+    """Compute the level of a mask once for all strips."""
     if style.mask != "otsu":
         return style
     small = analysed_size(size)
@@ -162,7 +162,7 @@ def _figure(
     boxes: list[Region],
     words: Words,
 ) -> NDArray[np.uint8]:
-    """The figure as (H, W, 3) with blue first; each panel is painted where it lies."""
+    """Paint a figure (H, W, 3) in BGR; each panel is painted in place."""
     figure = empty_figure(plan)
     pixels = enlarge(pixels, plan.enlarged)
     panels = [figure[box.top : box.bottom, box.left : box.right] for box in plan.panels]
@@ -187,7 +187,7 @@ def _painted(
 def _paint_in_strips(
     overlay: NDArray[np.uint8], pixels: NDArray[np.uint8], scaled: NDArray[np.float32], fit: Fit, style: OverlaySettings
 ) -> None:
-    """Paint into `overlay` (H, W, 3) with blue first, as the encoder takes it."""
+    """Paint into `overlay` (H, W, 3) in BGR, the order of the encoder."""
     height, width = pixels.shape[:2]
     size = Size(width, height)
     seen = seen_box(fit, size)

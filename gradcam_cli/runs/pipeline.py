@@ -1,7 +1,7 @@
-"""The whole job as one generator: read and decode ahead, run batches, paint and write behind, in order.
+"""The pipeline of a run as one generator: decode ahead, run batches, then paint and write, in order.
 
-Memory is bounded: so many images are ahead, so many in the batch, so many behind, nothing else is kept, and pictures
-that are decoded, painted or kept share a budget of bytes.
+Memory is bounded: the number of images in each stage is limited, and images that are decoded, painted or kept share a
+budget of bytes.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ from gradcam_cli.runs.preparing import prepare
 from gradcam_cli.runs.threads import available_threads, in_order, workers
 from gradcam_cli.runs.watched_engine import stoppable
 
-# Seconds that the end of an interrupted run waits for passes that cannot be stopped.
+# Seconds that an interrupted run waits for passes that cannot be stopped.
 PATIENCE = 3.0
 
 
@@ -38,11 +38,11 @@ def explain_sources(
 ) -> Generator[Record]:
     """Explain every source, in order: write its files, then yield its record.
 
-    Where the sink waits for a network, `calls_at_once` threads paint and write. An image that fails yields a record of
-    status `error`; other images are not affected.
+    For a sink in the network, `calls_at_once` threads paint and write. An image that fails has a record of status
+    `error`; other images are not affected.
 
     Raises:
-        EnvironmentStop: nothing can be written any more; what was finished stays valid.
+        EnvironmentStop: results cannot be written any more; finished results stay valid.
         MemoryError: the batch is too large for this machine.
     """
     threads = max(available_threads(), calls_at_once)
@@ -52,7 +52,7 @@ def explain_sources(
 
 
 def explained_images(sources: Iterable[Source], job: Job, engine: Engine) -> Generator[Explained | Unexplained]:
-    """Explain every source, in order, without painting or writing: what it gives can be finished later.
+    """Explain every source in order, without painting or writing; the results can be finished later.
 
     Raises:
         MemoryError: the batch is too large for this machine.
@@ -62,14 +62,14 @@ def explained_images(sources: Iterable[Source], job: Job, engine: Engine) -> Gen
     ) as images:
         for image in images:
             if isinstance(image, Explained):
-                # Its pixels stay with whoever takes it, and are no part of what this run may keep.
+                # Its pixels belong to the receiver, so they do not count in the budget of this run.
                 job.memory.free(image.image.kept)
             yield image
 
 
 @contextmanager
 def _set_at_the_end(stop: Event) -> Iterator[None]:
-    """Set the event as soon as the run ends, before anything waits for a batch."""
+    """Set the event when the run ends, before anything waits for a batch."""
     try:
         yield
     finally:
@@ -83,10 +83,10 @@ def through(
     size: tuple[int, int],
     work: Callable[[list[Fitted | Unexplained], Engine], list[Result]],
 ) -> Generator[Result]:
-    """Decode ahead, fit pictures to (height, width), and let batches through `work`, in order.
+    """Decode ahead, fit images to (height, width), and pass batches to `work`, in order.
 
-    As many batches are in the network as the engine likes at a time; meanwhile the next one is made ready. `work` gets
-    the engine wrapped: where the run is interrupted, its next pass ends the batch.
+    The engine runs several batches at the same time while the next one is prepared. `work` receives a wrapped engine:
+    after an interruption, its next pass ends the batch.
     """
     threads = available_threads()
     target = Size(size[1], size[0])
@@ -109,13 +109,13 @@ def through(
 
 
 def _batches(images: Iterable[Fitted | Unexplained], size: int) -> Iterator[list[Fitted | Unexplained]]:
-    """Collect images until so many of them are good; failures go along in their place."""
+    """Collect images until the batch has enough good ones; failed images keep their place in the order."""
     waiting: list[Fitted | Unexplained] = []
     good = 0
     for image in images:
         waiting.append(image)
         good += isinstance(image, Fitted)
-        # Failures take no place in a batch, but they do not pile up either.
+        # Failed images do not count for the size of a batch, but their number is limited too.
         if good == size or len(waiting) >= 4 * size:
             yield waiting
             waiting, good = [], 0
@@ -146,15 +146,15 @@ def _explain_batch(images: list[Fitted], engine: Engine, job: Job) -> list[Expla
 
 
 def stacked_extras(images: Sequence[Fitted]) -> Extras:
-    """Gather the values (N, ...) of each further input for a batch of images."""
+    """Stack the values (N, ...) of each additional input for a batch of images."""
     return {name: np.stack([image.extras[name] for image in images]) for name in images[0].extras}
 
 
 def _kept(targets: NDArray[np.intp], probabilities: Floats | None, job: Job) -> NDArray[np.intp]:
-    """Which targets of an image are explained: those likely enough or asked for, each class once."""
+    """Choose the targets of an image that are explained: probable enough or named, each class once."""
     asked = np.arange(len(targets)) >= len(targets) - job.asked_classes
-    # Put so that a score which is not a number is kept, and told.
+    # Written so that a NaN score is kept, and reported later.
     unlikely = False if probabilities is None else probabilities[targets] < job.settings.min_score
     wanted = np.flatnonzero(asked | ~np.broadcast_to(unlikely, targets.shape))
-    # The same class may have been predicted and asked for: its first mention counts.
+    # A class may be both predicted and named: only its first occurrence is used.
     return wanted[np.sort(np.unique(targets[wanted], return_index=True)[1])]

@@ -1,7 +1,6 @@
-"""Explaining in other processes: a thread for each worker gives it images and writes what it made, records in order.
+"""Explaining in other processes: one thread for each worker sends images to it and writes its results.
 
-The run alone writes, into the folder that it holds, so that a worker which ends leaves nothing half done there, and an
-image that is explained again replaces the same bytes.
+Only the run writes to the output folder, so a worker that crashes leaves no incomplete files there.
 """
 
 import pickle
@@ -33,22 +32,23 @@ from gradcam_cli.runs.worker_pool import LocalPool, RemoteWorker, WorkerDied, Wo
 from gradcam_cli.settings import Limits
 from gradcam_cli.text import counted
 
-# Images that a worker gets at a time: a few batches, and few enough that the last groups end at about the same time.
+# Number of images in a group for a worker: a few batches, but few enough that the last groups end at about the same
+# time.
 MOST_IMAGES: Final = 64
 GROUPS_AHEAD: Final = 4
-# Files of an image that wait for the disk, for each thread that writes.
+# Number of images that wait to be written, for each thread that writes.
 WAITING: Final = 2
 SECONDS_TO_JOIN: Final = 10
-# Seconds before a worker that could not load the model is started again: so many for each attempt.
+# Seconds to wait before a worker is started again, multiplied by the number of attempts.
 PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 
 
 def pool_of(factory: EngineFactory, images: int) -> WorkerPool:
-    """Give the workers that a request asks for.
+    """Give the pool of workers of a request.
 
     Raises:
-        UsageError: a worker cannot be sent what the run is made of, or there is no such cluster.
+        UsageError: the model or the method cannot be sent to a worker, or there is no such cluster.
     """
     settings = factory.request.pool
     sent = _pickled(factory)
@@ -79,12 +79,12 @@ class Pooled:
         self._calls_at_once = calls_at_once
         self._first: RemoteWorker | None = None
         self._opened: Opened | None = None
-        # The threads whose workers are alive; a set's own methods need no lock.
+        # The threads whose workers are alive; the methods of a set need no lock.
         self._working: set[threading.Thread] = set()
         self._ending = threading.Event()
 
     def open(self) -> Record:
-        """Start the first worker alone: the others use what it compiled."""
+        """Start the first worker alone: the others use the plan that it compiles."""
         observer = self._factory.observer
         try:
             with observer.busy(loading_text(self._factory.model, self._factory.request.engine)):
@@ -120,7 +120,7 @@ class Pooled:
                 thread.join(SECONDS_TO_JOIN)
 
     def _serve(self, line: TaskLine, sink: Sink, worker: RemoteWorker | None) -> None:
-        """Run the thread of one worker, and of the workers that replace it."""
+        """Run the thread of one worker and of the workers that replace it."""
         try:
             with workers(self._calls_at_once) as writers:
                 worker = worker or self._new_worker()
@@ -159,7 +159,7 @@ class Pooled:
         return worker
 
     def _written(self, source: Source, made: Made, sink: Sink) -> Record:
-        """Write an image; where that fails for this image alone, record why."""
+        """Write an image; if that fails for this image only, record the reason."""
         assert self._opened is not None  # noqa: S101 - `open` comes first
         if made.files is None:
             return made.record
@@ -171,7 +171,7 @@ class Pooled:
         return made.record
 
     def _unwritten(self, names: Names, card: Record, error: ImageError, sink: Sink) -> Record:
-        """Record a failure, in a sidecar too, where one can be written."""
+        """Record a failure, also in a sidecar if it can be written."""
         assert self._opened is not None  # noqa: S101 - as above
         failure = {**self._opened.failure, "input": card, "reason": error.reason.value, "message": as_text(str(error))}
         if error.reason is not Reason.OUTPUT_NOT_OURS:
@@ -187,12 +187,12 @@ class Pooled:
         return self._unwritten(Names(source, several=False), input_record(card), error, sink)
 
     def _new_worker(self) -> RemoteWorker:
-        """Start a worker; one that ends before it has loaded the model is started again, as long as others work.
+        """Start a worker; if it crashes while it loads the model, start it again as long as other workers live.
 
-        A cluster needs some seconds to notice that a node went down, and may place actors there until then.
+        A cluster needs some seconds to detect a lost node, and may place actors on it until then.
 
         Raises:
-            EnvironmentStop: no worker lives long enough.
+            EnvironmentStop: all attempts failed.
             WorkerDied: the run has ended meanwhile.
         """
         for attempt in count(1):
@@ -214,7 +214,7 @@ class Pooled:
 def _until_death(
     sources: Sequence[Source], worker: RemoteWorker, limits: Limits, deaths: list[WorkerDied]
 ) -> Iterator[tuple[Source, Made]]:
-    """Give what a worker makes until it ends; what it made before its end is written, too."""
+    """Give the results of a worker until it ends; results before a crash are written too."""
     try:
         yield from zip(sources, worker.explain([Sent.of(_with_content(each, limits)) for each in sources]), strict=True)
     except WorkerDied as death:
@@ -222,7 +222,7 @@ def _until_death(
 
 
 def _with_content(source: Source, limits: Limits) -> Source:
-    """Read stdin for a worker, whose own stdin is another one; at most one byte more than the limit."""
+    """Read stdin for a worker, which has another stdin; at most one byte more than the limit."""
     if not source.is_stdin:
         return source
     return replace(source, path="", content=sys.stdin.buffer.read(limits.max_file_bytes + 1))

@@ -1,4 +1,4 @@
-"""The first half of an image's way: read its file, decode it, and fit it to the network's input."""
+"""The first half of the work on an image: read its file, decode it, and fit it to the network's input."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +14,8 @@ from gradcam_cli.results.sidecar import InputCard
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.settings import Limits, OverlaySettings
 
-# A larger photograph waits for its overlay as the bytes of its file and is decoded a second time: with the default
-# batch some fifty images are on their way at once.
+# A larger image is kept as the bytes of its file and decoded again for the overlay: with the default batch size, about
+# fifty images are in the pipeline.
 PIXELS_KEPT = 6_000_000
 # Larger files are read one at a time.
 LARGE_FILE = 32 * 2**20
@@ -25,7 +25,7 @@ Take = Callable[[Source, Limits], Content]
 
 
 def prepare(source: Source, job: Job, target: Size, take: Take = fetch) -> Fitted | Unexplained:
-    """Read, decode and fit one image; `take` gives the object of a store, which may be read ahead."""
+    """Read, decode and fit one image; `take` gives the contents of an object, which may be read ahead."""
     if source.errno is not None:
         return Unexplained(source, InputCard(source.relative), unlistable(source.errno))
     card = InputCard(source.relative, mtime_ns=modified_ns(source.path) if source.is_file else None)
@@ -41,7 +41,7 @@ def prepare(source: Source, job: Job, target: Size, take: Take = fetch) -> Fitte
                     lease.take_all()
                 data = read_source(source, limits)
             card = replace(card, sha256=sha256(data), bytes=len(data))
-            # Partner pictures come first: when this one is decoded, only its own memory is needed.
+            # Second images are decoded first: then only the memory of this image is needed.
             with job.listen(f"{source.relative}, or its second image", lease.take) as admit:
                 extras = job.extras(source, admit)
             with job.listen(source.relative, lease.take) as admit:
@@ -79,14 +79,14 @@ def _fitted(image: Pending, photo: Photo, job: Job, target: Size) -> Fitted:
         return replace(fitted, pixels=resize(photo.pixels, shown), kept=size)
     if job.memory.keep(len(image.data)):
         return replace(fitted, data=image.data, kept=len(image.data))
-    # A pipe cannot be read twice; it holds one picture.
+    # A pipe cannot be read twice; it contains one image.
     return fitted if source.is_kept else replace(fitted, data=image.data)
 
 
 def needed_of(style: OverlaySettings, target: Size) -> Needed | None:
-    """What a photograph has to have where its overlay is limited in size; None where all of it is needed.
+    """Give the pixels that an image needs if the size of its overlay is limited; None if it needs all.
 
-    Four times the model's input is left to be averaged over, so that its pixels hardly differ from those of the whole.
+    It keeps four times the size of the model's input, so that the resized input hardly differs.
     """
     if style.max_side is None:
         return None
@@ -94,7 +94,7 @@ def needed_of(style: OverlaySettings, target: Size) -> Needed | None:
 
 
 def shown_size(size: Size, max_side: int | None) -> Size:
-    """Size of the overlay: the photograph's own, or smaller so that no side is longer than `max_side`."""
+    """Give the size of the overlay: that of the image, or smaller so that no side is longer than `max_side`."""
     longest = max(size.width, size.height)
     if max_side is None or longest <= max_side:
         return size

@@ -1,4 +1,4 @@
-"""The queue of a run: its sources in order, those that an earlier run has finished, and what a new run replaces."""
+"""The queue of a run: its sources in order, the finished ones, and the results that the run replaces."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Flagged:
-    """Those of a run's inputs whose flag is `flag`; there is one flag, a byte of 0 or 1, for each input."""
+    """The inputs of a run with the flag `flag`; each input has one flag, a byte 0 or 1."""
 
     sources: SourceList
     flags: bytes
@@ -40,9 +40,9 @@ class Flagged:
 
 @dataclass(frozen=True)
 class Queue:
-    """The inputs of a run, in order, and counts of what was left out.
+    """The inputs of a run, in order, and the counts of the files that were left out.
 
-    `finished` has a byte for each input: 1 where an earlier run has finished it, else 0.
+    `finished` has a byte for each input: 1 if an earlier run has finished it, otherwise 0.
     """
 
     sources: SourceList
@@ -51,11 +51,11 @@ class Queue:
 
     @property
     def left(self) -> SourceList:
-        """What is to be explained."""
+        """The inputs to explain."""
         return Flagged(self.sources, self.finished, 0)
 
     def in_line(self, folder: RunFolder | None, explained: Iterator[Record]) -> Iterator[tuple[Record, bool]]:
-        """Give the records of all sources in order, and whether an earlier run has made each of them."""
+        """Give the records of all sources in order, each with whether it is from an earlier run."""
         finished = Flagged(self.sources, self.finished, 1)
         reading: AbstractContextManager[Iterator[Record | None]] = nullcontext(iter(()))
         if folder:
@@ -64,7 +64,7 @@ class Queue:
             for source, is_finished in zip(self.sources, self.finished, strict=True):
                 if is_finished and folder:
                     record = next(records)
-                    # Something removed the sidecar after it was looked at: the next run explains this image.
+                    # The sidecar was removed after it was checked; the next run explains this image.
                     yield (_vanished(source) if record is None else record), record is not None
                 else:
                     yield next(explained), False
@@ -73,7 +73,7 @@ class Queue:
 def queue_of(
     request: ExplainRequest, found: Found, folder: RunFolder | None, model: ModelRequest, digest: str
 ) -> Queue:
-    """Leave out what an earlier run has finished, or all but what it could not explain, as the request says."""
+    """Skip the finished inputs, or all except the failed ones, according to the request."""
     sources, left_out = found.sources, found.left_out.as_record()
     if folder is None or request.resume == "overwrite":
         return Queue(sources, bytes(len(sources)), left_out)
@@ -85,7 +85,7 @@ def queue_of(
 
 
 def _flags(found: Found, folder: RunFolder, fits: Callable[[Source], bool]) -> bytes:
-    """Say of each source whether it fits; where each of them needs a request, many requests run at the same time."""
+    """Test each source; if each needs a request to a store, many requests run at the same time."""
     at_once = FETCHES if found.sources.have_objects else folder.calls_at_once
     with _each(found.sources, fits, at_once) as answers:
         return bytes(answers)
@@ -93,7 +93,7 @@ def _flags(found: Found, folder: RunFolder, fits: Callable[[Source], bool]) -> b
 
 @contextmanager
 def _each(sources: Iterable[Source], work: Callable[[Source], Result], at_once: int) -> Iterator[Iterator[Result]]:
-    """Give what `work` gives for each source, in order, computed ahead by so many threads."""
+    """Give the result of `work` for each source, in order, computed ahead by threads."""
     if at_once == 1:
         yield map(work, sources)
         return
@@ -104,11 +104,11 @@ def _each(sources: Iterable[Source], work: Callable[[Source], Result], at_once: 
 def replaced_by(
     request: ExplainRequest, queue: Queue, folder: RunFolder, model: ModelRequest, digest: str
 ) -> Replacement | None:
-    """Tell what this run replaces of a run with other options; None where nothing of the kind is there."""
+    """Describe the results of a run with other options that this run replaces; None if there are none."""
     known = {**asdict(request.run), "classes": request.targets.classes, "top_k": request.targets.top_k}
     if not model.plan:
         known["model"] = model.depends()["model"]
-    # These change no result, or are not known before the model is loaded.
+    # These options do not change results, or are unknown before the model is loaded.
     for name in ("batch_size", "limits", "fit"):
         del known[name]
     asked = {"fit": request.fit, "layer": request.model.layer, "preprocess": request.model.preprocess}
@@ -117,12 +117,13 @@ def replaced_by(
 
 
 def _model_sha256(model: ModelRequest) -> str | None:
-    """What the sidecar has to say of the model, as far as it is known before the model is loaded."""
+    """Give the hash of the model that a sidecar must have, if it is known before the model is loaded."""
     if model.plan:
-        # A sidecar has the hash of what the plan was made from; that of the plan itself is among the options'.
+        # A sidecar has the hash of the model that the plan was compiled from; the hash of the plan is part of the
+        # options.
         return None
     asked = model.settings.sha256
-    # Of weights out of a package nothing is known yet but what was asked for.
+    # For weights in a package only the requested hash is known at this point.
     return model.sha256 or (asked and asked.lower())
 
 

@@ -1,6 +1,6 @@
-"""Workers that are actors of a Ray cluster: plain actors, each of which loads the model once.
+"""Workers that are actors of a Ray cluster. Each actor loads the model once.
 
-The run starts an actor again where one ended, as it does with processes of this machine. Ray retries nothing by itself.
+The run starts a new actor if one crashes, as it does with local processes. The retries of Ray are not used.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ except ImportError:  # without the extra
     ray = None  # type: ignore[assignment]
 
 LOCAL: Final = "local"
-# Records and files pass through this memory of each node; groups are small.
+# The object store of each node holds records and files in transit; groups are small.
 STORE_BYTES: Final = 128 * 2**20
 
 
@@ -35,11 +35,11 @@ class RayPool:
     """Actors of a cluster; see `WorkerPool`."""
 
     def __init__(self, factory: bytes, settings: PoolSettings, images: int) -> None:
-        """Connect to the cluster, or start one; a connection that is there already is used, and stays.
+        """Connect to the cluster, or start one; an existing connection is used and kept.
 
         Raises:
             UsageError: Ray is not installed.
-            EnvironmentStop: there is no such cluster, or no node of it could hold an actor.
+            EnvironmentStop: there is no such cluster, or none of its nodes has enough resources for an actor.
         """
         if ray is None:
             raise UsageError(f"`ray` needs the library ray: {install_hint('ray')}")
@@ -57,7 +57,7 @@ class RayPool:
         self.least = min(settings.ray_min, self.size)
 
     def open(self) -> "RayWorker":
-        """Start an actor: waits until the cluster has room for it."""
+        """Start an actor; wait until the cluster has the resources."""
         settings = self._settings
         with self._lock:
             if self._closed:
@@ -89,7 +89,7 @@ class RayWorker:
         self.opened: Opened = _answer(actor.load.remote(factory))
 
     def explain(self, images: Sequence[Sent]) -> Iterator[Made]:
-        """Explain a group of images: what is made comes as it is made."""
+        """Explain a group of images; the results are given as they are made."""
         answers = self._actor.explain.options(num_returns="streaming").remote(pickle.dumps(images))
         while True:
             try:
@@ -107,10 +107,10 @@ class RayWorker:
 
 
 class _Actor:
-    """The worker in its process of the cluster. Its answers are pickled here, by classes that the run has too."""
+    """The worker in a process of the cluster. Its results are pickled with classes that the run has too."""
 
     def __init__(self, cores: int) -> None:
-        # The process is the actor's own.
+        # The actor has its own process.
         os.environ[CORE_LIMIT] = str(cores)
         self._worker: Worker | None = None
 
@@ -140,7 +140,7 @@ def _answer(reference: Any) -> Any:
 
 
 def _connect(address: str) -> None:
-    """Connect without telemetry, log lines, or handlers of signals of Ray's own."""
+    """Connect without Ray's telemetry, log lines and signal handlers."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     cluster: dict[str, Any] = {
         "num_cpus": available_cores(),
@@ -158,7 +158,7 @@ def _connect(address: str) -> None:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Keep the handlers of signals: Ray's own end the process before `run.json` is written."""
+    """Keep the signal handlers: those of Ray would end the process before `run.json` is written."""
     numbers = (INTERRUPT, TERMINATE)
     before = {number: signal.getsignal(number) for number in numbers}
     try:

@@ -1,10 +1,9 @@
-"""What an earlier run has finished: the exact rule by which an image is not explained a second time.
+"""The rule by which an image counts as finished and is not explained again.
 
-An image is finished when its sidecar is one of this program's, its status is `ok` or `flat`, and all of these are as
-the sidecar says: the input's size in bytes, its time of modification (of an object of a store its ETag) or else its
-hash, the model's hash, the hash of the options, and the size of every file beside it. With `verify` the hashes of the
-input and of those files have to agree as well.
-Anything else is explained anew, and nothing of two runs is ever mixed.
+An image is finished if its sidecar was written by this program with the status `ok` or `flat`, and all of these agree
+with the sidecar: the input's size in bytes; its modification time (the ETag of an object) or else its hash; the model's
+hash; the hash of the options; and the size of every file of the image. With `verify` the hashes of the input and of
+these files must agree too. All other images are explained again, so the results of different options are never mixed.
 """
 
 import os
@@ -22,7 +21,7 @@ from gradcam_cli.storage import Stat
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run would write: the hash of its options, and of its model where that is known before it is loaded."""
+    """The hashes that a run would write: of its options, and of its model if that is known before it is loaded."""
 
     options_sha256: str
     model_sha256: str | None
@@ -30,7 +29,7 @@ class Wanted:
 
 
 def is_finished(folder: RunFolder, source: Source, wanted: Wanted) -> bool:
-    """Whether an earlier run with the same options has explained this very image, and its files are still there."""
+    """Whether an earlier run with the same options has explained the same image, and its files still exist."""
     if source.is_stdin:
         return False
     record = folder.read_sidecar(source) if wanted.verify else folder.read_known(source)
@@ -48,7 +47,7 @@ def is_finished(folder: RunFolder, source: Source, wanted: Wanted) -> bool:
 
 
 def has_failed(folder: RunFolder, source: Source) -> bool:
-    """Whether an earlier run could not explain this image, and said so in its sidecar; of folders it had none."""
+    """Whether the sidecar of an earlier run reports a failure of this image. Folders have no sidecars."""
     if source.errno is not None:
         return True
     record = folder.read_known(source)
@@ -62,7 +61,7 @@ def _same_run(record: Record, wanted: Wanted) -> bool:
 
 
 def _same_input(record: Record, source: Source, wanted: Wanted) -> bool:
-    """Compare size and time, and the hash where the time differs: a checkout or a cache gives files a new time."""
+    """Compare size and time, and the hash if the time differs: a checkout or a cache changes the time of files."""
     recorded = record["input"]
     if source.stored is not None:
         return _same_object(recorded, source, source.stored.stat(), wanted)
@@ -75,7 +74,7 @@ def _same_input(record: Record, source: Source, wanted: Wanted) -> bool:
 
 
 def _same_object(recorded: Record, source: Source, found: Stat, wanted: Wanted) -> bool:
-    """Compare size and ETag, or the time where the store has no ETags, and the hash where they differ."""
+    """Compare size and ETag, or the time if the store has no ETags, and the hash if they differ."""
     if found.size != recorded["bytes"]:
         return False
     known, mark = (recorded.get("etag"), found.etag) if found.etag else (recorded["mtime_ns"], found.mtime_ns)
@@ -85,7 +84,7 @@ def _same_object(recorded: Record, source: Source, found: Stat, wanted: Wanted) 
 
 
 def _whole(record: Record, folder: RunFolder, source: Source, wanted: Wanted) -> bool:
-    """Whether the files that a sidecar names are there, as long as it says, and with the hashes it says."""
+    """Whether the files that a sidecar names exist with the sizes, and on request the hashes, of the sidecar."""
     for file in record["files"]:
         name = name_on_disk(record, file["name"])
         if folder.size_beside(source, name) != file["bytes"]:

@@ -1,4 +1,4 @@
-"""What `run.json` says of a run, or the record of a shard of its own run."""
+"""The contents of `run.json`, or of the record of a shard."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -24,14 +24,14 @@ def run_record(
     *,
     interrupted: bool,
 ) -> Record:
-    """Sum up a run.
+    """Make the record of a run.
 
     Args:
-        request: what was asked for.
+        request: the request of the run.
         queue: its inputs.
         tally: its outcome.
-        origin: what the results come from, by `origin_of_job` or `origin_before`.
-        before: the record of an earlier run into the same folder.
+        origin: the origin of the results, from `origin_of_job` or `origin_before`.
+        before: the record of an earlier run in the same folder.
         interrupted: whether a signal or a closed pipe ended it.
     """
     shard = shard_of(request.shard)
@@ -49,14 +49,14 @@ def run_record(
 
 
 def origin_of_job(request: ExplainRequest, job: Job) -> Record:
-    """Give the model, all options and the versions of a run whose model was loaded."""
+    """Give the origin of the results of a run whose model was loaded: the model, all options and the versions."""
     return {"model": asdict(job.model), "options": _options(request, job.settings), **_card(job.run)}
 
 
 def origin_before(request: ExplainRequest, card: RunCard, before: Record | None) -> Record:
-    """Give the same of a run that had nothing to do, so that no model was loaded: as an earlier run recorded it.
+    """Give the origin of the results of a run without remaining images, from the record of the earlier run.
 
-    Where there was none with the same options, the model has nothing but its name.
+    If there is no earlier run with the same options, the model has only its name.
     """
     if before and before["options_sha256"] == card.options_sha256:
         return {"model": before["model"], "options": before["options"], **_card(card)}

@@ -1,4 +1,4 @@
-"""The engines of one evaluation: all of one model, which is loaded once."""
+"""The engines of one evaluation. They share one model, which is loaded once."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,12 +26,12 @@ class StudyEngines:
     Args:
         request: the evaluation.
         images: how many images are measured.
-        observer: receives downloads, and what was chosen for each layer.
+        observer: receives downloads, and the choices for each layer.
         engines: finds the model and opens its engines.
 
     Raises:
-        ModelError: there is no such model, or its plan cannot do what is asked for.
-        UsageError: the model's inputs do not allow what is asked for.
+        ModelError: there is no such model, or its plan cannot be used for this evaluation.
+        UsageError: the model's inputs cannot be used for this evaluation.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class StudyEngines:
         self._opened = engines.of_model(self._model, request.engine)
 
     def open(self, layer: str) -> tuple[Engine, Job]:
-        """Make the engine and the job of one layer; the observer receives what was chosen.
+        """Make the engine and the job of one layer; the observer receives the choices.
 
         Raises:
             ModelError: the layer cannot be explained, or the model has no probabilities.
@@ -84,10 +84,10 @@ class StudyEngines:
         return engine, job
 
     def open_larger(self, layer: str, engine: Engine, grid: tuple[int, int]) -> Engine:
-        """Make an engine for collages of (rows, columns) pictures, each as large as those of `engine`.
+        """Make an engine for collages of (rows, columns) images, each with the input size of `engine`.
 
         Raises:
-            ModelError: the network takes pictures of one size only.
+            ModelError: the network accepts only one input size.
         """
         size = engine.input_size[0] * grid[0], engine.input_size[1] * grid[1]
         cells = grid[0] * grid[1]
@@ -102,7 +102,7 @@ class StudyEngines:
             ) from error
 
     def open_randomised(self, layer: str, engine: Engine) -> Iterator[RandomisedEngine]:
-        """Make engines with more and more of the weights randomised, for batches as large as those of `engine`."""
+        """Make engines with an increasing share of permuted weights, with the batch size of `engine`."""
         return self._opened.open_randomised(self._work(), layer, engine.batch_size)
 
     def _work(self) -> Work:
@@ -111,7 +111,7 @@ class StudyEngines:
 
 
 def _check(request: EvaluateRequest, model: ModelRequest) -> None:
-    """Refuse what this kind of model cannot do."""
+    """Refuse measures that this kind of model does not support."""
     grid = request.study.grid
     if model.inputs_vary and grid:
         raise UsageError("`grid` combines several images, so additional inputs must not differ between images.")

@@ -1,4 +1,4 @@
-"""The outcome of a run in numbers; it owns the exit code."""
+"""The counts of a run, and its exit code."""
 
 import time
 from collections import Counter
@@ -13,9 +13,9 @@ OK, FAILED = 0, 1
 
 @dataclass
 class Tally:
-    """Counts records as they come; only the `last` one is kept.
+    """Counts the records of a run; only the `last` record is kept.
 
-    `asked` is how many images the run has, `stopped` whether it stopped because too many failed.
+    `asked` is the number of images of the run; `stopped` means that it stopped because too many failed.
     """
 
     asked: int = 0
@@ -35,22 +35,22 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """Images that came to an end, well or not."""
+        """The number of images that were explained or failed."""
         return self.counts.total()
 
     @property
     def left(self) -> int:
-        """Images that were not reached."""
+        """The number of images that were not processed."""
         return self.asked - self.total
 
     @property
     def images_per_second(self) -> float:
-        """Images a second since the run began, its start-up not counted."""
+        """Images per second since the run began, without its start-up."""
         return (self.total - self.before) / self.seconds
 
     @property
     def seconds(self) -> float:
-        """Time since the run began, its start-up not counted."""
+        """Time since the run began, without its start-up."""
         return max(time.monotonic() - self.started, 1e-9)
 
     @property

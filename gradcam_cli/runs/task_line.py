@@ -1,8 +1,8 @@
-"""The images of a run in groups for workers: records come back in order, and an image that crashes workers is found.
+"""Groups of images for workers: records are returned in order, and an image that crashes workers is isolated.
 
-A group is taken by one worker. Where the worker ends before the group does, the images without a record go to another
-one. After three such ends the group is halved, until the image that ends workers is alone. It has to end two of them
-alone: a node may fail while a harmless image is explained.
+A worker takes one group. If the worker crashes, another worker gets the images that have no record. After three crashes
+the group is halved, until the image that crashes workers is alone. It counts as crashed only after two crashes alone,
+because a node may also fail during another image.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ MOST_CRASHES: Final = 3
 
 @dataclass(eq=False)
 class Task:
-    """A group of images that one worker explains; `crashes` counts the workers that ended meanwhile."""
+    """A group of images for one worker; `crashes` counts the workers that crashed with it."""
 
     sources: Sequence[Source]
     crashes: int = 0
@@ -30,10 +30,10 @@ class Task:
 
 
 class TaskLine:
-    """Hands groups of `size` images out to threads, and their records, in order, to the thread of the run.
+    """Gives groups of `size` images to threads, and their records, in order, to the thread of the run.
 
-    At most `ahead` groups are begun and not reported: with their records they are all that is kept. No group is handed
-    out before `servers` threads have joined.
+    At most `ahead` groups are started but not reported; only their records are kept in memory. No group is given before
+    `servers` threads have joined.
     """
 
     def __init__(self, sources: SourceList, size: int, ahead: int, servers: int = 1) -> None:
@@ -62,7 +62,7 @@ class TaskLine:
             self._changed.notify_all()
 
     def take(self) -> Task | None:
-        """Wait for a group; None where nothing is left to do."""
+        """Wait for a group; None if no group is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._is_through() or self._has_task())
             if self._closed or not self._has_task():
@@ -75,23 +75,23 @@ class TaskLine:
             return task
 
     def add(self, task: Task, record: Record) -> None:
-        """Take the record of the next image of a group."""
+        """Add the record of the next image of a group."""
         with self._changed:
             task.records.append(record)
             task.recorded += 1
             self._changed.notify_all()
 
     def finish(self, task: Task) -> None:
-        """Take the end of a group."""
+        """Report the end of a group."""
         with self._changed:
             task.is_finished = True
             self._changed.notify_all()
 
     def crashed(self, task: Task) -> Task | None:
-        """Take the end of a worker: other workers get its images, except for an image that crashes workers alone.
+        """Report the crash of a worker: other workers get its images, except an image that crashes workers alone.
 
         Returns:
-            The group of that one image; who called gives its record to `add`, and then calls `finish`.
+            The group of that one image; the caller passes its record to `add` and then calls `finish`.
         """
         with self._changed:
             left, crashes = task.sources[task.recorded :], task.crashes + 1
@@ -112,7 +112,7 @@ class TaskLine:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Hand out nothing more."""
+        """Give no more groups."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -121,7 +121,7 @@ class TaskLine:
         """Give the records of all images, in order.
 
         Raises:
-            BaseException: what was given to `stop`.
+            BaseException: the error that was passed to `stop`.
         """
         while True:
             with self._changed:
@@ -149,7 +149,7 @@ class TaskLine:
 
 
 def _counted(sources: Sequence[Source], task: Task, crashes: int) -> int:
-    """Count the crashes of images of `task`: fewer images get one more attempt at least, a single one gets two."""
+    """Count the crashes of the images of `task`: a smaller group has at least one more attempt, a single image two."""
     if len(sources) == len(task.sources):
         return crashes
     return min(crashes, MOST_CRASHES - (2 if len(sources) == 1 else 1))
