@@ -131,7 +131,7 @@ def test_messages_speak_of_options(photos: Path, ci: Path, invoke: Invoke) -> No
     (photos / "sub" / "a.jpg").rename(photos / "sub" / "other.jpg")
     explain_folder(photos / "sub", "two", engines=FakeEngines())
     invoke("compare", "one", "two", *FILES, code=2)
-    assert cases(ci / "junit.xml")["run"].result[0].message.endswith("See --match.")
+    assert cases(ci / "junit.xml")["run"].result[0].message.endswith("Try another --match.")
 
 
 @pytest.mark.parametrize("option", ["--junit", "--markdown"])

@@ -373,7 +373,7 @@ def test_a_model_of_ones_own(inside: Runner, tmp_path: Path) -> None:
     assert record["model"]["name"] == "own.keras"
     rows = json.loads(inside("layers", "own.keras", "--output", "kind", "--json").expect(0).out)
     assert [(row["path"], row["calls"], row["note"]) for row in rows] == [("maps", 1, "chosen")]
-    assert "cannot take 64x64" in inside(*args, "--input-size", "64").expect(3).err
+    assert "does not accept 64x64" in inside(*args, "--input-size", "64").expect(3).err
 
 
 def test_several_layers(inside: Runner, tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_an_open_size_is_224_or_what_was_asked_for(tmp_path: Path) -> None:
     assert "224 is used" in found.warnings[0]
     larger = plan(path, input_size=(64, 96))
     assert (larger.input_shape, larger.warnings) == ((64, 96, 3), ())
-    with pytest.raises(ModelError, match="it cannot take 64x96"):
+    with pytest.raises(ModelError, match="it does not accept 64x96"):
         network("pooled", input_size=(64, 96))
 
 

@@ -184,7 +184,7 @@ def test_what_cannot_be_read_has_a_record(run: Runner, here: Path) -> None:
         outcome = {record["input"]["path"]: record["reason"] for record in records}
         failed = {"gone.jpg": "vanished", "secret": "permission"}
         assert outcome == (failed if extra else {"a.jpg": None, **failed})
-    assert b"a broken link: nowhere.jpg is not there" in done.stderr
+    assert b"a broken link: nowhere.jpg does not exist" in done.stderr
     assert b"'secret': permission: a folder that cannot be listed" in done.stderr
     written = sorted(str(path) for path in Path("out").rglob("*"))
     assert written == ["out/a.jpg.json", "out/a.jpg.overlay.jpg", "out/gone.jpg.json", "out/run.json"]

@@ -415,7 +415,7 @@ def test_verify_names_every_problem(invoke: Invoke, photos: Path, tmp_path: Path
         "moved.jpg.json",
     }
     assert "status" in problems["sub/a.jpg.json"]
-    assert "contents" in problems["b.jpg.map.npy"]
+    assert "content is different" in problems["b.jpg.map.npy"]
     assert "b.jpg" in problems["moved.jpg.json"]
     lines = invoke("verify", "out", code=1).stdout.splitlines()
     assert len(lines) == len(found["problems"]) + 1, "a line a problem, and the verdict"

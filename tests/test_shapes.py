@@ -363,7 +363,7 @@ def test_open_sizes(save: Save) -> None:
     assert load(path).input_shape == (224, 224, 3)
     engine, _ = explained(load(path, input_size=(20, 28)))
     assert (engine.layer.height, engine.layer.width) == (10, 14)
-    with pytest.raises(ModelError, match="cannot take 32x32"):
+    with pytest.raises(ModelError, match="does not accept 32x32"):
         load(save(fine_tuned()), input_size=(32, 32))
 
 

@@ -93,7 +93,7 @@ def test_the_record_of_a_shard_has_its_name() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("0/4", "counted from 1: there is 1/4 to 4/4"),
+        ("0/4", "counted from 1: 1/4 to 4/4"),
         ("5/4", "from 1/N to N/N"),
         ("0/0", "from 1/N to N/N"),
         ("4", "is not K/N"),
@@ -184,7 +184,7 @@ def test_the_library_refuses_what_is_no_shard(photos: Path, tmp_path: Path, shar
 def test_options_that_a_shard_does_not_take(invoke: Invoke, photos: Path) -> None:
     explain = ("explain", "photos", "-o", "out", "--shard", "1/2")
     assert "merge" in refused(invoke, *explain, "--report")
-    assert "leave --retry-failed out" in refused(invoke, *explain, "--retry-failed")
+    assert "--retry-failed cannot be used with --shard" in refused(invoke, *explain, "--retry-failed")
 
 
 def refused(invoke: Invoke, *args: str) -> str:

@@ -201,7 +201,7 @@ def format_of(head: bytes) -> str | None:
 
 def is_picture(name: str | None) -> bool:
     """Whether a format that `format_of` names holds a picture, decoded or not."""
-    return name is not None and (name in PICTURES or name in _PICTURE_ADVICE or name.startswith("raw photograph"))
+    return name is not None and (name in PICTURES or name in _PICTURE_ADVICE or name.startswith("raw image"))
 
 
 def advice(name: str) -> str:

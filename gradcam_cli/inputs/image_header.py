@@ -75,7 +75,7 @@ def inspect(data: bytes, limits: Limits) -> Inspected:
     """
     check_parts(data)
     name = format_of(data[:HEAD_BYTES])
-    if name is not None and name.startswith("raw photograph"):
+    if name is not None and name.startswith("raw image"):
         # A raw photograph in a TIFF would be taken for the small preview that is in it.
         raise refusal(data)
     if name in TIFFS:
