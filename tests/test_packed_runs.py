@@ -272,7 +272,7 @@ def test_a_manifest_of_somebody_else_stays(photos: Path, tmp_path: Path) -> None
     [{"images_per_file": 5}, {"format": "parquet", "save_maps": True}, {"format": "parquet", "caption": True}],
 )
 def test_options_without_effect_are_refused(options: Json, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs `format=webdataset`|changes overlays or maps"):
+    with pytest.raises(UsageError, match=r"needs `format=webdataset`|changes overlays or maps"):
         explained(photos, tmp_path / "out", **options)
 
 

@@ -5,8 +5,16 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gradcam_cli.engines.devices import HasGpu, gpu_usable
-from gradcam_cli.engines.plan_choice import compiled, forget_plans, plan_at_hand, require_openvino, serving, wants_plan
+from gradcam_cli.engines.devices import HasGpu, gpu_possible, gpu_usable
+from gradcam_cli.engines.plan_choice import (
+    compiled,
+    forget_plans,
+    openvino_installed,
+    plan_at_hand,
+    require_openvino,
+    serving,
+    wants_plan,
+)
 from gradcam_cli.engines.work import Work
 from gradcam_cli.errors import DamagedPlanError, ModelError, first_line
 from gradcam_cli.models import keras_on_tensorflow

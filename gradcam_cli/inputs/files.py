@@ -68,7 +68,7 @@ def read_file(path: str, limits: Limits) -> bytes:
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, Reason.UNREADABLE)
         if reason is Reason.VANISHED and os.path.islink(path):  # noqa: PTH114 - names that are not UTF-8 stay str
-            raise ImageError(reason, f"a broken link: {_target(path)} is not there") from error
+            raise ImageError(reason, f"a broken link: {_target(path)} does not exist") from error
         raise ImageError(reason, f"cannot be read: {error.strerror}") from error
     return _not_empty(data)
 
@@ -92,7 +92,7 @@ def _target(path: str) -> str:
 def unlistable(number: int) -> ImageError:
     """Say why a folder cannot be listed, by the error's number; what is in it is not explained."""
     reason = _REASONS.get(number, Reason.UNREADABLE)
-    return ImageError(reason, f"a folder that cannot be listed: {os.strerror(number)}; what is in it was left out")
+    return ImageError(reason, f"the folder cannot be listed: {os.strerror(number)}; its contents were left out")
 
 
 def modified_ns(path: str) -> int | None:
