@@ -1,1 +1,1 @@
-"""The measured comparison of explanation methods: figures for each image, collages, the sanity check, the summary."""
+"""The evaluation of explanation methods: measures for each image, collages, the sanity check, and the summary."""

@@ -1,4 +1,4 @@
-"""What `evaluate` reports to a CI system, gathered from the rows of its images."""
+"""The report of `evaluate` for a CI system, made from the rows of its images."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ from gradcam_cli.text import counted
 
 @dataclass(eq=False)
 class EvaluateCi:
-    """Takes the rows of `evaluation.jsonl`, and makes a report of them.
+    """Collects the rows of `evaluation.jsonl`, and makes a report from them.
 
     Attributes:
         files: the images that were measured, each once, in the order of their first row.
-        failed: the rows of images that could not be measured, or not be laid into a collage.
-        outcome, gates, tables: those of the evaluation, where it came to its end.
+        failed: the rows of images that could not be measured, or not be put in a collage.
+        outcome, gates, tables: those of the evaluation, if it is complete.
     """
 
     files: dict[str, None] = field(default_factory=dict)
@@ -31,11 +31,11 @@ class EvaluateCi:
     outcome: str = ""
     gates: tuple[Case, ...] = ()
     tables: tuple[Table, ...] = ()
-    # By the first figure of an image.
+    # Sorted by the first measure of an image.
     _worst: Worst[Row] = field(default_factory=Worst)
 
     def add(self, row: Row) -> None:
-        """Take one row."""
+        """Add one row."""
         row = {**row, "file": as_text(row["file"])}
         if row["kind"] == "error":
             self.failed.append(row)
@@ -44,14 +44,14 @@ class EvaluateCi:
             self._keep_worst(row)
 
     def finish(self, evaluation: Evaluation, gates: Iterable[Gate]) -> None:
-        """Take the figures of all images, and say which gates are crossed."""
+        """Add the means of all images, and the results of the gates."""
         summary = evaluation.summary
         self.outcome = evaluation.outcome()
         self.gates = tuple(gate_case(gate_text(gate), summary.crossed((gate,))) for gate in gates)
         self.tables = (_figures(summary),)
 
     def report(self) -> CiReport:
-        """Make the report of what was taken so far."""
+        """Make the report from the rows so far."""
         images = CaseList()
         for row in self.failed:
             images.add_failed_image(row["file"], row["reason"], row["message"])
@@ -83,7 +83,7 @@ class EvaluateCi:
 
 
 def _first_measure(row: Row) -> Measure | None:
-    """Give the first figure that a row of an image has, in the order of the table."""
+    """Give the first measure in a row of an image, in the order of the table."""
     return next((measure for measure in MEASURES.values() if measure.name in row), None)
 
 
@@ -93,7 +93,7 @@ def _class_of(row: Row) -> str:
 
 
 def _figures(summary: StudySummary) -> Table:
-    """Lay out the means: a line for each layer and method."""
+    """Format the means: a line for each layer and method."""
     measures = summary.measured()
     head = ("layer", "method", *(f"{measure.column} ({measure.better} is better)" for measure in measures))
     rows = tuple(

@@ -1,4 +1,4 @@
-"""Grid pointing game: does the heat for a class lie on its own picture in a collage of several?
+"""Grid pointing game: the share of the heat for a class that is on its own image in a collage of several images.
 
 Böhle et al. 2021, arXiv:2104.00032.
 """
@@ -17,14 +17,14 @@ from gradcam_cli.inputs.sources import Source
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import through
 
-# A picture stands for its class where the network is this sure of it.
+# Minimum probability of an image that is used in collages.
 SURE = 0.9
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that the network is sure of, and its class."""
+    """An image with a sufficient probability, and its class."""
 
     source: Source
     index: int
@@ -32,7 +32,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of one collage explained by one method: where it is, and the share of heat in it."""
+    """One cell of a collage, explained by one method: its position, and the share of heat in it."""
 
     candidate: Candidate
     collage: int
@@ -44,10 +44,10 @@ class Cell:
 
 
 def collages(candidates: Iterable[Candidate], cells: int) -> list[tuple[Candidate, ...]]:
-    """Make groups of `cells` pictures of different classes, each picture in one at most; the same every time.
+    """Make groups of `cells` images of different classes, each image in at most one group; deterministic.
 
-    Pictures are shuffled by a fixed seed; each group takes one of each of the classes with the most left, in random
-    places, which makes as many groups as can be.
+    Images are shuffled with a fixed seed. Each group has one image of each of the classes with the most images left, in
+    random cells; this gives the largest number of groups.
     """
     rng = np.random.default_rng(SEED)
     listed = list(candidates)
@@ -66,10 +66,10 @@ def collages(candidates: Iterable[Candidate], cells: int) -> list[tuple[Candidat
 def measure_grid(
     groups: list[tuple[Candidate, ...]], methods: tuple[str, ...], grid: tuple[int, int], job: Job, engine: Engine
 ) -> Generator[Cell | Unexplained]:
-    """Lay each group out as a collage, explain each cell's class in turn, and measure the heat in its cell.
+    """Make a collage of each group, explain the class of each cell, and measure the share of heat in that cell.
 
-    `engine` takes pictures `grid` times as large as those of `job`'s model, and as many targets as there are cells. A
-    picture that cannot be read any more is told, and its collage left out.
+    The input of `engine` is `grid` times as large as that of `job`'s model, and it has as many targets as there are
+    cells. An image that can no longer be read is reported, and its collage is left out.
     """
     size = engine.input_size[0] // grid[0], engine.input_size[1] // grid[1]
     waiting: list[tuple[int, list[Fitted]]] = []
@@ -111,14 +111,14 @@ def _measure_batch(
 
 
 def collage(pictures: list[Floats], grid: tuple[int, int]) -> Floats:
-    """Lay pictures (height, width, channels) out in rows and columns."""
+    """Arrange images (height, width, channels) in rows and columns."""
     rows, columns = grid
     lines = [np.concatenate(pictures[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
     return np.concatenate(lines, axis=0)
 
 
 def share_in_cell(heat: Floats, grid: tuple[int, int], row: int, column: int) -> float:
-    """Share of heat (H, W) in one cell; 0 where there is no heat."""
+    """Give the share of heat (H, W) in one cell; 0 if there is no heat."""
     height, width = heat.shape[0] // grid[0], heat.shape[1] // grid[1]
     inside = np.zeros(heat.shape, np.bool_)
     inside[row * height : (row + 1) * height, column * width : (column + 1) * width] = True

@@ -1,4 +1,4 @@
-"""Where the object is: boxes that people drew, in pixels of the whole picture."""
+"""Ground truth: boxes of objects, in pixels of the original image."""
 
 import csv
 import io
@@ -34,10 +34,10 @@ Boxes = tuple[TruthBox, ...]
 
 
 def read_boxes(path: Path) -> dict[str, Boxes]:
-    """Read a CSV with the columns file, x0, y0, x1, y1: the boxes of each file, one a line, several lines a file.
+    """Read a CSV file with the columns file, x0, y0, x1, y1: one box per line, one or more boxes for each image.
 
     Raises:
-        UsageError: the file cannot be read, lacks a column, or a line holds no box.
+        UsageError: the file cannot be read, a column is missing, or a line is not a box.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -71,7 +71,7 @@ def hits(boxes: Iterable[TruthBox], pixel: tuple[int, int]) -> bool:
 
 
 def box_mask(boxes: Iterable[TruthBox], size: Size) -> NDArray[np.bool_]:
-    """Mark the pixels of a picture whose centre is inside any of the boxes: (height, width)."""
+    """Mark the pixels of an image whose centre is inside any of the boxes: (height, width)."""
     x, y = np.arange(size.width) + 0.5, np.arange(size.height) + 0.5
     inside = np.zeros((size.height, size.width), np.bool_)
     for box in boxes:

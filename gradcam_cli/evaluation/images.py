@@ -1,4 +1,4 @@
-"""Figures for each image: every method explains it, and is asked what the network makes of its heat."""
+"""Measures for each image: every method explains it, and the network is run on images changed by the heatmap."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,27 +31,27 @@ from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import stacked_extras, through
 from gradcam_cli.settings import MethodOptions
 
-# The order in which pixels of equal heat go, the same for every map.
+# Seed of the order of pixels with equal heat, the same for every map.
 SEED = 0
 CURVES = ("deletion", "insertion")
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is measured, and how pictures become inputs; `boxes` by the picture's place in the tree."""
+    """The measures, and the preparation of inputs; `boxes` by the image's path in the input folder."""
 
     settings: StudySettings
     job: Job
     boxes: Mapping[str, Boxes] = field(default_factory=dict)
 
     def wants(self, *groups: str) -> bool:
-        """Whether any of these groups of metrics is asked for."""
+        """Whether any of these groups of metrics is requested."""
         return any(group in self.settings.metrics for group in groups)
 
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """One method on one image: its raw map, its figures by name, and its curves (steps + 1,)."""
+    """One method on one image: its raw map, its measures by name, and its curves (steps + 1,)."""
 
     raw: Floats
     figures: dict[str, float]
@@ -59,15 +59,15 @@ class MethodResult:
 
     @property
     def flat(self) -> bool:
-        """Whether the map has no heat at all."""
+        """Whether the map has no heat."""
         return not self.raw.any()
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One image: the class predicted and its probability, what each method got, and each method's wins in percent.
+    """One image: the predicted class, its probability, the results of each method, and each method's wins in percent.
 
-    `passes` counts the inputs that went through the network for it, those not counted that a method makes of its own.
+    `passes` counts the inputs of the network for this image, without the additional passes of a method.
     """
 
     source: Source
@@ -79,7 +79,7 @@ class Measured:
 
 
 def passes_of_an_image(study: Study, engine: Engine) -> int:
-    """Give how many inputs go through the network for each image, those that a method makes of its own included."""
+    """Count the inputs of the network for each image, including the additional passes of methods."""
     settings = study.settings
     methods = len(settings.methods)
     own = own_passes(settings.methods, engine)
@@ -93,13 +93,13 @@ def passes_of_an_image(study: Study, engine: Engine) -> int:
 
 
 def own_passes(methods: Iterable[str], engine: Engine) -> int:
-    """Give how many inputs the methods themselves make of one image."""
+    """Count the additional passes of the methods for one image."""
     masked = sum(METHODS[name].masks_inputs for name in methods)
     return masked * min(MethodOptions().max_channels, engine.layer.channels)
 
 
 def measure(sources: Iterable[Source], study: Study, engine: Engine) -> Generator[Measured | Unexplained]:
-    """Measure every source, in order; one that fails is told and touches no neighbour."""
+    """Measure every source in order; a source that fails is reported and does not affect others."""
 
     def run(images: list[Fitted | Unexplained], ending: Engine) -> list[Measured | Unexplained]:
         fitted = [image for image in images if isinstance(image, Fitted)]
@@ -111,7 +111,7 @@ def measure(sources: Iterable[Source], study: Study, engine: Engine) -> Generato
 
 @dataclass(eq=False)
 class _Case:
-    """One image while it is measured; `window` is the part of the input that is the picture."""
+    """One image while it is measured; `window` is the part of the input without padding."""
 
     image: Fitted
     index: int
@@ -131,16 +131,16 @@ class _Case:
 
     @property
     def picture(self) -> Floats:
-        """The picture without padding."""
+        """The image without padding."""
         return self.image.inputs[self.window.top : self.window.bottom, self.window.left : self.window.right]
 
     def heat(self, method: str) -> Floats:
-        """A method's heat over the picture without padding."""
+        """Give a method's heatmap over the image without padding."""
         whole = over_input(scale(self.raw[method]), self.image.inputs.shape[:2], self.geometry)
         return whole[self.window.top : self.window.bottom, self.window.left : self.window.right]
 
     def with_picture(self, picture: Floats) -> Floats:
-        """The input with another picture in its place, and the padding as it was."""
+        """Give the input with another image and the same padding."""
         inputs = self.image.inputs.copy()
         inputs[self.window.top : self.window.bottom, self.window.left : self.window.right] = picture
         return inputs
@@ -165,7 +165,7 @@ def _measure_batch(images: list[Fitted], study: Study, engine: Engine) -> list[M
         )
         for i, image in enumerate(images)
     ]
-    # There is no heat to mask the others with: they are told as they are, and the rest is measured.
+    # Images without a finite map cannot be masked: they are reported, and the others are measured.
     cases = [case for case in all_cases if case.finite]
     if cases:
         _measure_cases(cases, study, engine)
@@ -187,7 +187,7 @@ def _measure_cases(cases: list[_Case], study: Study, engine: Engine) -> None:
 def _measure_masked(
     method: str, cases: list[_Case], classes: NDArray[np.intp], study: Study, engine: Engine, colours: Colours
 ) -> None:
-    """One more pass over pictures masked by the heat: what remains of the class, and of the map."""
+    """Run one more pass over images masked by the heat, for the probability of the class and for the map."""
     heats = [case.heat(method) for case in cases]
     inputs = [case.with_picture(masked(case.picture, heat, colours)) for case, heat in zip(cases, heats, strict=True)]
     extras = stacked_extras([case.image for case in cases])
@@ -200,7 +200,7 @@ def _measure_masked(
             case.figures[method]["average_drop"] = drop(case.probability, after)
             case.figures[method]["increase"] = increase(case.probability, after)
     if study.wants("adcc"):
-        # A masked picture may overflow where the whole one did not: its figures are NaN, and it is told.
+        # A masked image may overflow although the original does not: its measures are NaN, and it is reported.
         again = method_maps([method], engine, forward)[method]
         for i, case in enumerate(cases):
             parts = coherency(case.raw[method], again[i, 0]), complexity(heats[i])
@@ -210,9 +210,9 @@ def _measure_masked(
 
 
 def _measure_curves(cases: list[_Case], study: Study, engine: Engine, colours: Colours) -> None:
-    """Deletion and insertion, all steps of all methods and images in one stream of full batches.
+    """Measure deletion and insertion, with all steps of all methods and images in full batches.
 
-    Both curves share their ends: the picture itself, whose probability is known, and all baseline.
+    Both curves have the same ends: the original image, whose probability is known, and the baseline.
     """
     settings = study.settings
     curves = [curve for curve in CURVES if curve in settings.metrics]
@@ -240,7 +240,7 @@ def _measure_curves(cases: list[_Case], study: Study, engine: Engine, colours: C
 
 
 def _steps(heat: Floats, curves: list[str], steps: int, fill: Imputation) -> Iterator[Floats]:
-    """Pictures between the ends of each curve."""
+    """Give the images between the ends of each curve."""
     ranks = removal_ranks(heat, np.random.default_rng(SEED).permutation(heat.size))
     for curve in curves:
         for step in range(1, steps):

@@ -1,7 +1,7 @@
-"""What stands where pixels were taken away: the baselines of deletion and insertion.
+"""Replacement of removed pixels: the baselines of deletion and insertion.
 
-Everything here works on a preprocessed picture. Preprocessing is affine, so means, blurs and neighbourhoods come out as
-they would on pixels; `Colours` says where black and white are.
+All functions work on a preprocessed image. Preprocessing is affine, so means, blurs and interpolations are the same as
+on pixels; `Colours` has the values of black and white.
 """
 
 from collections.abc import Callable
@@ -17,45 +17,45 @@ from gradcam_cli.settings import Baseline
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-# Given which pixels (H, W) are taken away, the picture (H, W, channels) without them.
+# A function from the removed pixels (H, W) to the image (H, W, channels) without them.
 Imputation = Callable[[Mask], Floats]
 
 # Fong and Vedaldi 2017 blur by 10 pixels at 224.
 BLUR_OF_SIDE = 10 / 224
-# Rong et al. 2022: a neighbour at a side counts 1/6, one at a corner 1/12; noise of 0.01 where white is 1.
+# Rong et al. 2022: weight 1/6 for a neighbour at a side, 1/12 at a corner; noise of 0.01 if white is 1.
 NEIGHBOURS = np.asarray([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32) / 12
 NOISE = 0.01
 SEED = 0
-# At each resolution.
+# Iterations at each resolution.
 ITERATIONS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Colours:
-    """What black and white (channels,) have become by preprocessing."""
+    """The preprocessed values of black and white (channels,)."""
 
     black: Floats
     white: Floats
 
 
 def colours_of(preprocessing: Preprocessing, channels: int) -> Colours:
-    """Find black and white among a network's inputs."""
+    """Give the values of black and white in a network's input."""
     white = preprocessing(np.full((1, 1, channels), 255, np.uint8)).reshape(channels)
     return Colours(preprocessing.black(channels), white)
 
 
 def masked(picture: Floats, heat: Floats, colours: Colours) -> Floats:
-    """Multiply a picture's pixels by heat (H, W) in [0, 1], seen after preprocessing: `black + heat (x - black)`."""
+    """Multiply an image's pixels by heat (H, W) in [0, 1]; after preprocessing this is `black + heat (x - black)`."""
     return np.asarray(colours.black + heat[:, :, None] * (picture - colours.black), np.float32)
 
 
 def imputation(baseline: Baseline, picture: Floats, colours: Colours) -> Imputation:
-    """Prepare to take pixels away from a preprocessed picture (H, W, channels).
+    """Give the function that replaces pixels of a preprocessed image (H, W, channels).
 
-    `zero` puts black in their place, `mean` the picture's mean colour, `blur` the picture blurred by a Gaussian (sigma
-    10 pixels at a short side of 224). `road` is noisy linear imputation (Rong et al. 2022, arXiv:2202.00449): each
-    pixel becomes the weighted mean of its eight neighbours, all at once, and noise is added, so that the shape of what
-    was taken away tells the network nothing; with nothing left to impute from it is the mean colour and noise.
+    `zero` replaces them by black, `mean` by the mean colour of the image, `blur` by the image blurred with a Gaussian
+    (sigma 10 pixels at a short side of 224). `road` is noisy linear imputation (Rong et al. 2022, arXiv:2202.00449):
+    each pixel becomes the weighted mean of its eight neighbours, all at once, and noise is added, so that the shape of
+    what was taken away tells the network nothing; with nothing left to impute from it is the mean colour and noise.
     """
     if baseline == "road":
         span = colours.white - colours.black
@@ -66,7 +66,7 @@ def imputation(baseline: Baseline, picture: Floats, colours: Colours) -> Imputat
 
 
 def _replaced(picture: Floats, removed: Mask, filling: Floats) -> Floats:
-    """The picture with the filling where it was removed; twenty times quicker than np.where over the channels."""
+    """Give the image with removed pixels replaced; twenty times faster than np.where over the channels."""
     result = picture.copy()
     cv2.copyTo(filling, removed.view(np.uint8), result)
     return result
@@ -82,10 +82,10 @@ def _filling(baseline: Baseline, picture: Floats, colours: Colours) -> Floats:
 
 
 def linear_fill(picture: Floats, removed: Mask) -> Floats:
-    """Solve `x_i = sum_j w_ij x_j / sum_j w_ij` over the neighbours j of every removed pixel i, the others being known.
+    """Solve `x_i = sum_j w_ij x_j / sum_j w_ij` over the neighbours j of every removed pixel i; other pixels are known.
 
-    By conjugate gradients, each resolution beginning from the solution at half of it. What is left of the error is
-    below the noise. Where every pixel is removed, all become the mean colour.
+    It uses conjugate gradients; each resolution starts with the solution at half of it. The remaining error is below
+    the noise. If every pixel is removed, all have the mean colour.
     """
     if not removed.any():
         return picture
@@ -112,7 +112,7 @@ def linear_fill(picture: Floats, removed: Mask) -> Floats:
 
 
 def _from_half_the_size(picture: Floats, removed: Mask) -> Floats:
-    """The same at half the size, where a pixel is known if any of its four is, and back to the full size."""
+    """Solve at half the size, where a pixel is known if any of its four is, and enlarge the result."""
     height, width, channels = picture.shape
     odd = ((0, height % 2), (0, width % 2))
     weight = np.pad(~removed, odd).astype(np.float32)[:, :, None]
@@ -131,7 +131,7 @@ def _neighbours(x: Floats) -> Floats:
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
-    """Inner product of each channel: the channels are systems of their own."""
+    """Give the inner product of each channel: the channels are separate systems."""
     return np.asarray(np.einsum("ijk,ijk->k", a, b), np.float32)
 
 

@@ -22,7 +22,7 @@ def method_maps(methods: Iterable[str], engine: Engine, forward: Forward) -> dic
 
 
 def over_input(heat: Floats, size: tuple[int, int], geometry: MapGeometry | None = None) -> Floats:
-    """Spread a map (h, w) over an input of (height, width), its cells where `geometry` says."""
+    """Interpolate a map (h, w) over an input of (height, width); `geometry` has the positions of its cells."""
     return np.asarray(spread(heat, Size(size[1], size[0]), geometry), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""How good is a map? Pure functions of arrays; `measures` has each figure's definition in words."""
+"""Measures of the quality of a map, as pure functions of arrays; `measures` has their definitions in words."""
 
 from typing import Any
 
@@ -14,23 +14,23 @@ EQUAL = 1e-5
 def drop(before: float, after: float) -> float:
     """Average drop of one image, in percent: `100 max(0, Y - O) / Y`.
 
-    Chattopadhyay et al. 2018, arXiv:1710.11063. `before` is Y, the class's probability on the picture, `after` is O,
-    that on the picture masked by its heat. It is 0 where the original probability is 0.
+    Chattopadhyay et al. 2018, arXiv:1710.11063. `before` is Y, the class's probability for the image; `after` is O, its
+    probability for the image masked by its heat. The result is 0 if the original probability is 0.
     """
     return 100 * (max(0.0, before - after) / before) if before > 0 else 0.0
 
 
 def increase(before: float, after: float) -> float:
-    """Increase in confidence of one image, in percent: 100 where `O > Y`. Chattopadhyay et al. 2018."""
+    """Increase in confidence of one image, in percent: 100 if `O > Y`, otherwise 0. Chattopadhyay et al. 2018."""
     return 100.0 * (after > before)
 
 
 def win(after: float, other: float) -> float:
-    """One method against another on one image, in percent: 100 where its O is the higher, 50 where they are equal.
+    """One method against another on one image, in percent: 100 if its O is higher, 50 if they are equal, otherwise 0.
 
-    Equal is what differs by no more than `EQUAL`: two formulas of one map differ by the last bits of float32. Differs
-    from Chattopadhyay et al. 2018 in that it compares O itself and not the drop, which is 0 for all that increase, and
-    in that ties are shared.
+    Values within `EQUAL` are equal: two formulas for one map may differ in the last bits of float32. Differs from
+    Chattopadhyay et al. 2018 in that it compares O and not the drop, which is 0 for all increases, and in that equal
+    values share the win.
     """
     if abs(after - other) <= EQUAL:
         return 50.0
@@ -38,14 +38,14 @@ def win(after: float, other: float) -> float:
 
 
 def complexity(heat: Floats) -> float:
-    """Mean of heat (H, W) in [0, 1]: its L1 norm by its area. Poppi et al. 2021, arXiv:2104.10252."""
+    """Mean of heat (H, W) in [0, 1]: its L1 norm divided by the area. Poppi et al. 2021, arXiv:2104.10252."""
     return float(heat.mean(dtype=np.float64))
 
 
 def coherency(raw: Floats, masked: Floats) -> float:
-    """`(1 + r) / 2`, r being Pearson's correlation of a map with the map of the masked picture, both (h, w).
+    """`(1 + r) / 2` with r the Pearson correlation of a map and the map of the masked image, both (h, w).
 
-    Poppi et al. 2021, arXiv:2104.10252. 0 where one of them is constant, for which the paper has no answer.
+    Poppi et al. 2021, arXiv:2104.10252. It is 0 if one of them is constant, a case that the paper does not define.
     """
     correlation = pearson(raw, masked)
     return 0.0 if correlation is None else (1 + correlation) / 2
@@ -54,7 +54,7 @@ def coherency(raw: Floats, masked: Floats) -> float:
 def adcc(coherency: float, complexity: float, drop: float) -> float:
     """Harmonic mean of coherency, `1 - complexity` and `1 - drop` of one image; `drop` in percent.
 
-    Poppi et al. 2021, arXiv:2104.10252. 0 where one of the three is 0.
+    Poppi et al. 2021, arXiv:2104.10252. It is 0 if one of the three is 0.
     """
     parts = (coherency, 1 - complexity, 1 - drop / 100)
     return 3 / sum(1 / part for part in parts) if min(parts) > 0 else 0.0
@@ -66,10 +66,10 @@ def area_under(curve: Floats) -> float:
 
 
 def removal_ranks(heat: Floats, order_of_equals: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Tell when each pixel's turn comes, the hottest first: 0 to `H * W - 1`, as (H, W).
+    """Give the order in which pixels are removed, the hottest first: 0 to `H * W - 1`, as (H, W).
 
-    `order_of_equals` is a permutation of all pixels. Without it, the cold part of a map, which is often all zero, would
-    go in reading order, and the top of a picture would seem to matter more than its bottom.
+    `order_of_equals` is a permutation of all pixels. Without it, the part of a map with zero heat would be removed in
+    reading order, so that the top of an image would seem more important than its bottom.
     """
     order = order_of_equals[np.argsort(-heat.reshape(-1)[order_of_equals], kind="stable")]
     ranks = np.empty(heat.size, np.intp)
@@ -78,8 +78,8 @@ def removal_ranks(heat: Floats, order_of_equals: NDArray[np.intp]) -> NDArray[np
 
 
 def pearson(a: Floats, b: Floats) -> float | None:
-    """Pearson's correlation of two arrays of one shape; None where one of them is constant."""
-    # The mean of equal numbers is not always that number: constants are known by their extremes.
+    """Pearson correlation of two arrays of the same shape; None if one of them is constant."""
+    # The mean of equal numbers is not always that number, so constants are detected by minimum and maximum.
     if a.min() == a.max() or b.min() == b.max():
         return None
     x, y = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (a, b))
@@ -88,12 +88,12 @@ def pearson(a: Floats, b: Floats) -> float | None:
 
 
 def spearman(a: Floats, b: Floats) -> float | None:
-    """Spearman's correlation: Pearson's of the ranks, equal values sharing theirs; None where one is constant."""
+    """Spearman correlation: the Pearson correlation of the ranks, see `_ranks`; None if one array is constant."""
     return pearson(_ranks(a), _ranks(b))
 
 
 def _ranks(values: Floats) -> Floats:
-    """Ranks from 0, equal values sharing the mean of theirs."""
+    """Give ranks from 0; equal values have the mean of their ranks."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     middle: Floats = last - (sizes + 1) / 2
@@ -101,6 +101,6 @@ def _ranks(values: Floats) -> Floats:
 
 
 def share_inside(heat: Floats, inside: Mask) -> float:
-    """Share of non-negative heat (H, W) that lies inside a region of the same shape; 0 where there is no heat."""
+    """Share of non-negative heat (H, W) inside a region of the same shape; 0 if there is no heat."""
     total = heat.sum(dtype=np.float64)
     return float(heat[inside].sum(dtype=np.float64) / total) if total > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Values of the options of an evaluation that are written as text: metrics, and limits of figures."""
+"""Parsers for the options of an evaluation that are written as text: metrics, and limits of measures."""
 
 import math
 import re
@@ -12,12 +12,12 @@ from gradcam_cli.text import did_you_mean
 
 ALL = "all"
 OPTIONS = {measure.option: measure for measure in MEASURES.values()}
-# Arguments that turn on measures of their own.
+# Arguments that select their own measures.
 SWITCHES = ("grid", "boxes_csv")
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
-    """Read `drop,deletion` as groups of metrics, in their own order; `all` stands for all of them.
+    """Parse `drop,deletion` as groups of metrics, in their fixed order; `all` means all groups.
 
     Raises:
         ValueError: there is no such group.
@@ -32,7 +32,7 @@ def parse_groups(text: str) -> tuple[str, ...]:
 
 
 def with_gates(request: EvaluateRequest, texts: Iterable[str]) -> EvaluateRequest:
-    """Give the request with limits that are written as text; see `parse_gate`."""
+    """Give the request with limits that are parsed from texts; see `parse_gate`."""
     has_boxes = request.boxes_csv is not None
     return replace(request, gates=tuple(parse_gate(text, request.study, has_boxes=has_boxes) for text in texts))
 
@@ -41,7 +41,7 @@ def parse_gate(text: str, study: StudySettings, *, has_boxes: bool) -> Gate:
     """Read `[METHOD:]METRIC=VALUE`.
 
     Raises:
-        UsageError: the text is no such limit, or the study does not measure it.
+        UsageError: the text is not a limit, or the study does not measure the metric.
     """
     match = re.fullmatch(r"(?:([^:=]+):)?([^:=]+)=(.+)", text)
     measure = OPTIONS.get(match[2]) if match else None

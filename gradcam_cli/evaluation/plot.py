@@ -1,4 +1,4 @@
-"""Deletion and insertion as a picture: the one user of matplotlib, which comes with an extra."""
+"""Plots of deletion and insertion curves. Only this module uses matplotlib, which is an optional package."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-# Okabe and Ito: told apart by most eyes, and in grey by their dashes.
+# Colours of Okabe and Ito, which colour-blind people can distinguish; dashes distinguish them in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 AXES = {
@@ -42,7 +42,7 @@ def curves_png(title: str, results: Sequence[Curves]) -> bytes:
                 _panel(axes, name, here)
             row[0].set_ylabel(f"{layer}\nmean probability of the class")
         buffer = io.BytesIO()
-        # Without the version in it, the same run gives the same bytes.
+        # The metadata has no version, so that the same run gives the same bytes.
         figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()
 

@@ -1,4 +1,4 @@
-"""How a model's predictions depend on the preprocessing: accuracy, confidence and agreement under each."""
+"""The predictions of a model for each preprocessing: accuracy, confidence and agreement."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from gradcam_cli.text import counted
 
 # These give numbers that differ by 0.4 %.
 ALIKE = frozenset({"tf", "lite"})
-# A preprocessing is better for certain where chance alone would look so in fewer than one of twenty cases.
+# Significance level: a preprocessing is certainly better if chance would give this result in fewer than one of twenty
+# cases.
 CHANCE = 0.05
 
 Pixels = NDArray[np.uint8]
@@ -29,23 +30,23 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one preprocessing gives for N pictures: the most probable class of each, and its probability."""
+    """The result of one preprocessing for N images: the most probable class of each, and its probability."""
 
     preprocess: str
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
 
     def right(self, truth: Sequence[int]) -> int:
-        """Count the pictures whose class is the true one."""
+        """Count the images whose predicted class is the true class."""
         return sum(found == true for found, true in zip(self.classes, truth, strict=True))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: shares and means over the pictures; `accuracy` is None where the truth is unknown.
+    """One line of the table: shares and means over the images; `accuracy` is None if the true classes are unknown.
 
-    `agreement` is the share of pictures with the same class as under the first line's preprocessing, and
-    `classes_seen` how many different classes were predicted.
+    `agreement` is the share of images with the same class as with the preprocessing of the first line; `classes_seen`
+    is the number of different predicted classes.
     """
 
     preprocess: str
@@ -59,7 +60,7 @@ class Row:
 def read_pictures(
     sources: Iterable[Source], target: Size, channels: int, fit: FitMode, failed: Callable[[Source, ImageError], None]
 ) -> Iterator[tuple[Source, Pixels]]:
-    """Decode pictures and lay them into the model's input: (height, width, channels) uint8; report those that fail."""
+    """Decode images and fit them to the model's input: (height, width, channels) uint8; report failures."""
     limits = Limits()
     for source in sources:
         try:
@@ -72,13 +73,13 @@ def read_pictures(
 
 
 def predict(pixels: Sequence[Pixels], preprocess: str, engine: Engine) -> Predictions:
-    """Predict the class of pictures (height, width, channels) uint8 under one preprocessing."""
+    """Predict the classes of images (height, width, channels) uint8 with one preprocessing."""
     classes: list[int] = []
     probabilities: list[float] = []
     for start in range(0, len(pixels), engine.batch_size):
         inputs = [PREPROCESSINGS[preprocess](each) for each in pixels[start : start + engine.batch_size]]
         found = engine.head.probabilities(engine.explain(np.stack(inputs)).logits)
-        # Numbers far out of range may give none at all.
+        # Values far outside the expected range may give NaN.
         found = np.nan_to_num(found)
         classes += [int(c) for c in found.argmax(axis=1)]
         probabilities += [float(p) for p in found.max(axis=1)]
@@ -86,13 +87,13 @@ def predict(pixels: Sequence[Pixels], preprocess: str, engine: Engine) -> Predic
 
 
 def truth_from_folders(sources: Sequence[Source], labels: Labels, class_count: int) -> tuple[int, ...]:
-    """Read the class of each picture from the name of its folder.
+    """Read the class of each image from the name of its folder.
 
-    A folder is called as a class is; or, where no names are known that fit, there is one folder for each class, in
-    Keras's alphabetical order.
+    A folder has the name of a class; or, if the class names are unknown, there is one folder for each class, in Keras's
+    alphabetical order.
 
     Raises:
-        UsageError: the folders are neither.
+        UsageError: the folders do not match the classes.
     """
     names = [Path(source.path).resolve().parent.name for source in sources]
     by_name = {folded(label.name): i for i, label in enumerate(labels.entries)}
@@ -113,7 +114,7 @@ def truth_from_folders(sources: Sequence[Source], labels: Labels, class_count: i
 def table(
     predictions: Sequence[Predictions], truth: Sequence[int] | None, scores: Mapping[str, float] | None
 ) -> list[Row]:
-    """Sum up the predictions: the best accuracy or, without truth, the smallest distance first."""
+    """Make the table of the predictions, sorted by accuracy or, without true classes, by distance."""
 
     def rank(each: Predictions) -> tuple[float, float]:
         far = (scores or {}).get(each.preprocess, float("inf"))
@@ -153,7 +154,7 @@ def decided_by_truth(predictions: Sequence[Predictions], truth: Sequence[int], u
 
 
 def decides_order(predictions: Sequence[Predictions], truth: Sequence[int], chosen: str) -> bool:
-    """Whether a preprocessing beats the one with the other order of the channels, or has none."""
+    """Whether a preprocessing is certainly better than the one with the other channel order, or has no other order."""
     best = next(each for each in predictions if each.preprocess == chosen)
     other = _in_other_order(best, predictions)
     return other is None or _beats(best, other, truth)

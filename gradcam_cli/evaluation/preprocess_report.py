@@ -1,4 +1,4 @@
-"""Which preprocessing a model wants, judged by its predictions for some pictures."""
+"""The recommended preprocessing of a model, from its predictions for some images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ HEAD = f"{'PREPROCESS':<11} {'ACCURACY':>8} {'CONFIDENCE':>11} {'AGREEMENT':>10}
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """The preprocessing to use, whether that is certain, and why; the figures of each are in `rows`."""
+    """The recommended preprocessing, whether it is certain, and why; `rows` has the results of each preprocessing."""
 
     preprocess: str
     certain: bool
@@ -45,22 +45,22 @@ class PreprocessReport:
     rows: tuple[Row, ...]
 
     def advice(self) -> str:
-        """Say in one line which preprocessing to use, and why."""
+        """Give the recommendation and its reason in one line."""
         verb = "use" if self.certain else "not certain, possibly"
         return f"{verb} `preprocess={self.preprocess}`: {self.reason}"
 
     def table(self) -> str:
-        """The figures for people, one line for each preprocessing."""
+        """Format the results as a table, one line for each preprocessing."""
         return "\n".join([HEAD, *(_line(row) for row in self.rows)])
 
 
 def open_model(settings: ModelSettings, downloading: Downloading, pictures: int) -> "tuple[Engine, Classifier | Plan]":
-    """Find a model, and make an engine that gives its predictions for so many pictures; no gradient is taken.
+    """Find a model, and make an engine that gives its predictions, without gradients.
 
     Args:
         settings: which model.
         downloading: gives a context for a download, see `RunObserver.downloading`.
-        pictures: how many there are.
+        pictures: the number of images.
 
     Raises:
         ModelError: the model is a plan, is refused, or cannot be loaded.
@@ -83,7 +83,7 @@ def _by_openvino(request: ModelRequest, size: int) -> "tuple[Engine, Plan]":
 
 def _by_tensorflow(request: ModelRequest, size: int) -> "tuple[Engine, Classifier]":
     classifier = load_model(request)
-    # These import Keras too: the model's import has chosen its backend.
+    # These import Keras too, after its backend was set.
     from gradcam_cli.engines.tensorflow import TensorFlowEngine
     from gradcam_cli.engines.tracing import PassSettings, trace_model
 
@@ -100,15 +100,15 @@ def check_preprocess(
     fit: FitChoice = "auto",
     truth_from_folders: bool = False,
 ) -> PreprocessReport:
-    """Compare the predictions of a model under each preprocessing, and recommend one.
+    """Compare the predictions of a model for each preprocessing, and recommend one.
 
     Args:
         engine: gives the model's predictions, see `open_model`.
-        model: what is known of it.
-        sources: the pictures.
-        failed: receives each picture that cannot be read, and why.
-        fit: how pictures are laid into the model's input.
-        truth_from_folders: each picture's folder is called as its class is.
+        model: the model or plan.
+        sources: the images.
+        failed: receives each image that cannot be read, and the error.
+        fit: how images are fitted to the model's input.
+        truth_from_folders: the folder of each image is named after its class.
 
     Raises:
         ModelError: the model's output is a value.
@@ -145,7 +145,7 @@ def _predict(
 def _recommendation(
     model: "Classifier | Plan", predictions: Sequence[Predictions], truth: tuple[int, ...] | None
 ) -> tuple[str, bool, str]:
-    """The preprocessing to use, whether it is certain, and why."""
+    """Give the recommended preprocessing, whether it is certain, and the reason."""
     if truth:
         best, decided = decided_by_truth(predictions, truth, model.preprocessing.name)
         right = next(each.right(truth) for each in predictions if each.preprocess == best)

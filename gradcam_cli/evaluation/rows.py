@@ -14,7 +14,7 @@ DIGITS = 6
 
 
 def image_rows(layer: str, image: Measured, labels: Labels) -> Iterator[Row]:
-    """One row a method."""
+    """Give one row for each method."""
     for method, result in image.methods.items():
         yield {
             "kind": "image",
@@ -29,7 +29,7 @@ def image_rows(layer: str, image: Measured, labels: Labels) -> Iterator[Row]:
 
 
 def cell_row(layer: str, cell: Cell, labels: Labels) -> Row:
-    """One cell of a collage."""
+    """Give the row of one cell of a collage."""
     return {
         "kind": "cell",
         "file": cell.candidate.source.relative,
@@ -45,7 +45,7 @@ def cell_row(layer: str, cell: Cell, labels: Labels) -> Row:
 
 
 def change_row(layer: str, change: Change) -> Row:
-    """One map of the sanity check."""
+    """Give the row of one map of the sanity check."""
     return {
         "kind": "sanity",
         "file": change.source.relative,
@@ -57,7 +57,7 @@ def change_row(layer: str, change: Change) -> Row:
 
 
 def error_row(image: Unexplained) -> Row:
-    """An image that could not be measured."""
+    """Give the row of an image that could not be measured."""
     reason = {"reason": image.error.reason.value, "message": str(image.error)}
     return {"kind": "error", "file": image.source.relative, **reason}
 

@@ -1,4 +1,4 @@
-"""One run of an evaluation: everything is checked and opened first, then measured, then written."""
+"""One run of an evaluation: check and open everything, then measure, then write the results."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -34,26 +34,26 @@ from gradcam_cli.text import counted
 RECORD, ROWS, PLOT = "evaluation.json", "evaluation.jsonl", "curves.png"
 FAILED, GATE_CROSSED = 1, 5
 
-# Finds the model of a request for so many images, and opens its engines.
+# A function that finds the model of a request and opens its engines, for a number of images.
 OpenEngines = Callable[[EvaluateRequest, int, RunObserver], StudyEngines]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of an evaluation: its figures, and one line for each gate that was crossed."""
+    """The outcome of an evaluation: its summary, and one line for each gate that is not met."""
 
     summary: StudySummary
     crossed: tuple[str, ...]
 
     @property
     def exit_status(self) -> int:
-        """5 where a gate was crossed, 1 where an image failed, else 0."""
+        """Give 5 if a gate is not met, 1 if an image failed, otherwise 0."""
         if self.crossed:
             return GATE_CROSSED
         return FAILED if self.summary.counts["error"] else 0
 
     def outcome(self) -> str:
-        """Say how many images were measured, and how many failed."""
+        """Describe how many images were measured, and how many failed."""
         counts = self.summary.counts
         failed = f", {counts['error']} failed" if counts["error"] else ""
         return f"{counted(counts.total(), 'image')}: {counts['ok']} measured{failed}"
@@ -62,9 +62,9 @@ class Evaluation:
 def run_evaluate(
     request: EvaluateRequest, observer: StudyObserver | None = None, *, open_engines: OpenEngines = StudyEngines
 ) -> Evaluation:
-    """Measure what the request asks for, and write the results to its output folder.
+    """Evaluate the methods and layers of a request, and write the results to its output folder.
 
-    A bad image is counted and reported, and never stops the run.
+    An image that fails is counted and reported; it does not stop the run.
 
     Args:
         request: all options of the run.
@@ -80,7 +80,7 @@ def run_evaluate(
     """
     observer = observer or StudyObserver()
     found = find_inputs(request.inputs, observer.found, request.output, keep_omissions=observer.wants_omissions)
-    # An evaluation keeps more of each image than its name.
+    # An evaluation keeps more data of each image than its name.
     sources = list(found.sources)
     boxes = boxes_of(request.boxes_csv, sources)
     with study_folder(request.output).held(RECORD, ROWS) if request.output else nullcontext() as folder:
@@ -102,9 +102,9 @@ def run_evaluate(
 
 @dataclass(eq=False)
 class _Measuring:
-    """Measures images, then collages, then the sanity check, and gathers the figures.
+    """Measures images, then collages, then the sanity check, and collects the results.
 
-    `candidates` for collages and the maps of the network's own weights (`baselines`, by layer) are gathered while the
+    The `candidates` for collages and the maps with unchanged weights (`baselines`, by layer) are collected while the
     images are measured.
     """
 
@@ -144,13 +144,13 @@ class _Measuring:
                         self._write_row(row)
                     self._keep(layer, image, first=first)
                     continue
-                # Its passes are not made: they are no part of what there is to do.
+                # Its passes are not run, so they are subtracted from the total.
                 self.observer.extended(-passes_of_an_image(layer.study, engine))
                 if first:
                     self._report(image)
 
     def _keep(self, layer: LayerStudy, image: Measured, *, first: bool) -> None:
-        """Remember what the collages and the sanity check need of an image: little, and only where they are wanted."""
+        """Keep the data of an image that the collages and the sanity check need, if they are requested."""
         if first:
             self.summary.counts["ok"] += 1
         if first and layer.grid_engine and image.probability >= SURE:
@@ -212,7 +212,7 @@ class _Measuring:
 
 
 def _record(measuring: _Measuring, found: Found, crossed: tuple[str, ...]) -> dict[str, Any]:
-    """Build `evaluation.json`: what was asked for, what was left out, and all figures."""
+    """Build `evaluation.json`: the request, the files that were left out, and all results."""
     request = measuring.request
     job = measuring.layers[0].study.job
     cards = [layer.study.job.model for layer in measuring.layers]
@@ -228,7 +228,7 @@ def _record(measuring: _Measuring, found: Found, crossed: tuple[str, ...]) -> di
 
 
 def gate_text(gate: Gate) -> str:
-    """Write a gate as it is asked for: `gradcam:average-drop=30`."""
+    """Format a gate as it is given: `gradcam:average-drop=30`."""
     method = f"{gate.method}:" if gate.method else ""
     return f"{method}{MEASURES[gate.measure].option}={gate.limit:g}"
 

@@ -1,6 +1,7 @@
-"""Weight-randomisation sanity check: does a map change when the weights of the network are randomised?
+"""Weight-randomisation sanity check: the change of a map when the weights of the network are permuted.
 
-Adebayo et al. 2018, arXiv:1810.03292: the weights are randomised from the last layer backwards, more and more of them.
+Adebayo et al. 2018, arXiv:1810.03292: the weights are randomised cumulatively, from the last layer backwards. Here they
+are permuted.
 """
 
 from collections.abc import Generator, Iterable
@@ -15,13 +16,13 @@ from gradcam_cli.inputs.sources import Source
 from gradcam_cli.runs.job import Fitted, Job, Unexplained
 from gradcam_cli.runs.pipeline import stacked_extras, through
 
-# A method whose map correlates more than this with itself, in the median, has not reacted.
+# If the median correlation of the maps before and after is higher, the method did not react.
 UNCHANGED = 0.9
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How much was randomised: so many layers from the last one, back to this one."""
+    """One stage: the number of permuted layers, counted from the last one, and the first of them."""
 
     layers: int
     of: int
@@ -29,18 +30,18 @@ class Stage:
 
     @property
     def is_head(self) -> bool:
-        """Whether only the last layer was randomised."""
+        """Whether only the last layer was permuted."""
         return self.layers == 1
 
     @property
     def is_all(self) -> bool:
-        """Whether every layer was."""
+        """Whether every layer was permuted."""
         return self.layers == self.of
 
 
 @dataclass(frozen=True, eq=False)
 class BaselineMaps:
-    """What the network with its own weights gave for one image: its class, and each method's map."""
+    """The result with unchanged weights for one image: its class, and each method's map."""
 
     source: Source
     index: int
@@ -60,9 +61,9 @@ class Change:
 def measure_stage(
     kept: Iterable[BaselineMaps], methods: tuple[str, ...], stage: Stage, job: Job, engine: Engine
 ) -> Generator[Change]:
-    """Explain the class that the network predicted when it was whole, and compare the maps.
+    """Explain the class that was predicted with unchanged weights, and compare the maps.
 
-    An image whose map was constant to begin with says nothing, and is left out; so is one that cannot be read again.
+    An image whose original map is constant, or that cannot be read again, is left out.
     """
     listed = list(kept)
     by_source = {image.source: image for image in listed}
@@ -89,7 +90,7 @@ def measure_stage(
 
 
 def rank_correlation(before: Floats, after: Floats) -> float:
-    """Spearman's correlation of two maps at the layer's resolution; 0 where the second became constant or no number."""
+    """Spearman correlation of two maps at the layer's resolution; 0 if the second is constant or not finite."""
     if not np.isfinite(after).all():
         return 0.0
     return spearman(before, after) or 0.0

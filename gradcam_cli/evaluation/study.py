@@ -1,4 +1,4 @@
-"""The layers of an evaluation: each with what is measured, its engine, and an engine for collages."""
+"""The layers of an evaluation, each with its engine and an engine for collages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from gradcam_cli.runs.study_engines import StudyEngines
 
 @dataclass(frozen=True)
 class LayerStudy:
-    """One layer, ready to be measured; `asked` is the layer as it was asked for."""
+    """One layer with its engines; `asked` is the layer as it was given."""
 
     asked: str
     study: Study
@@ -28,10 +28,10 @@ class LayerStudy:
 
 
 def open_layers(request: EvaluateRequest, engines: StudyEngines, boxes: dict[str, Boxes]) -> list[LayerStudy]:
-    """Make every engine before the first image, so that a wrong layer is known at once.
+    """Make every engine before the first image, so that a wrong layer is reported early.
 
     Raises:
-        ModelError: a layer cannot be explained, or the network cannot take collages.
+        ModelError: a layer cannot be explained, or the network does not accept the size of collages.
         UsageError: two of the layers are the same.
     """
     layers: list[LayerStudy] = []
@@ -46,10 +46,10 @@ def open_layers(request: EvaluateRequest, engines: StudyEngines, boxes: dict[str
 
 
 def boxes_of(path: Path | None, sources: list[Source]) -> dict[str, Boxes]:
-    """Read the boxes of objects, by the place of their picture in the tree.
+    """Read the boxes of objects, by the path of their image in the input folder.
 
     Raises:
-        UsageError: the file cannot be read, or none of its boxes belongs to any of the pictures.
+        UsageError: the file cannot be read, or none of its boxes belongs to an image.
     """
     if path is None:
         return {}

@@ -1,4 +1,4 @@
-"""All images in a few figures: means, errors and counts, mean curves, and which gate was crossed."""
+"""The summary of all images: means, standard errors and counts, mean curves, and the check of gates."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,14 +24,14 @@ DIGITS = 6
 
 @dataclass
 class Figure:
-    """A running mean and its standard error (Welford): nothing is kept of a value."""
+    """A running mean and its standard error (Welford's algorithm); values are not stored."""
 
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
     def add(self, value: float) -> None:
-        """Take one more value."""
+        """Add one value."""
         self.count += 1
         before = value - self.mean
         self.mean += before / self.count
@@ -39,11 +39,11 @@ class Figure:
 
     @property
     def standard_error(self) -> float | None:
-        """Sample deviation by the root of the count; None for a single value."""
+        """Give the sample standard deviation divided by the square root of the count; None for a single value."""
         return sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else None
 
     def as_record(self) -> dict[str, Any]:
-        """The figure for `evaluation.json`."""
+        """Give the mean, standard error and count for `evaluation.json`."""
         error = self.standard_error
         return {
             "mean": round(self.mean, DIGITS),
@@ -65,18 +65,18 @@ class Line:
     stages: defaultdict[Stage, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def mean_curves(self) -> dict[str, list[float]]:
-        """Curves averaged over images."""
+        """Give the curves averaged over images."""
         return {
             name: [round(float(value) / self.images, DIGITS) for value in curve] for name, curve in self.curves.items()
         }
 
     def unchanged(self) -> list[Stage]:
-        """Stages of the sanity check to which the map did not react."""
+        """Give the stages of the sanity check in which the map did not change."""
         return [stage for stage, found in self.stages.items() if found and np.median(found) > UNCHANGED]
 
 
 class StudySummary:
-    """Figures by layer and method, in the order in which they were asked for."""
+    """Results by layer and method, in the requested order."""
 
     def __init__(self, layers: Iterable[str], methods: Iterable[str]) -> None:
         """Begin with nothing counted."""
@@ -115,7 +115,7 @@ class StudySummary:
             line.figures["sanity_all"].add(change.correlation)
 
     def speed(self, seconds: float) -> str:
-        """Say how fast images were measured, and how many inputs the network took for them."""
+        """Describe the speed of the evaluation: images per second, and inputs of the network."""
         images = max((line.images for line in self.lines.values()), default=0)
         layers, methods = len(self.layers()), len(self.methods())
         what = f"{counted(images, 'image')} x {counted(methods, 'method')}"
@@ -137,11 +137,11 @@ class StudySummary:
         return list(dict.fromkeys(method for _, method in self.lines))
 
     def figure(self, layer: str, method: str, measure: Measure) -> Figure:
-        """One figure of one method."""
+        """Give one measure of one method."""
         return self.lines[layer, method].figures[measure.name]
 
     def best(self, layer: str, measure: Measure) -> float | None:
-        """The best mean of several methods; None where nothing can be compared."""
+        """Give the best mean of several methods; None if there is nothing to compare."""
         found = [self.figure(layer, method, measure) for method in self.methods()]
         means = [figure.mean for figure in found if figure.count]
         if len(means) < 2:
@@ -149,11 +149,11 @@ class StudySummary:
         return min(means) if measure.better == "lower" else max(means)
 
     def counts_of(self, layer: str, measure: Measure) -> int:
-        """How many values the figures of a line are means of."""
+        """Give the number of values that the means of a line are computed from."""
         return max(self.figure(layer, method, measure).count for method in self.methods())
 
     def curves(self) -> list[tuple[str, str, dict[str, list[float]], dict[str, float]]]:
-        """Layer, method, mean curves, and the areas under them, of every method that has any."""
+        """Give the layer, method, mean curves and areas of every method with curves."""
         return [
             (layer, method, line.mean_curves(), {name: line.figures[name].mean for name in line.curves})
             for (layer, method), line in self.lines.items()
@@ -161,15 +161,15 @@ class StudySummary:
         ]
 
     def measured(self) -> list[Measure]:
-        """Figures that at least one method has, in the order of `measures`."""
+        """Give the measures that at least one method has, in the order of `measures`."""
         return [m for m in MEASURES.values() if any(line.figures[m.name].count for line in self.lines.values())]
 
     def results(self) -> list[dict[str, Any]]:
-        """Everything for `evaluation.json`."""
+        """Give all results for `evaluation.json`."""
         return [_record(layer, method, line) for (layer, method), line in self.lines.items()]
 
     def crossed(self, gates: Iterable[Gate]) -> Iterator[str]:
-        """Say which figures are worse than their gate; one that nothing was measured for is crossed too."""
+        """Give a line for each gate that is not met; a gate without any measurement is not met."""
         for gate in gates:
             measure = MEASURES[gate.measure]
             for (layer, method), line in self.lines.items():
@@ -184,7 +184,7 @@ class StudySummary:
                     yield f"{what} is {figure.mean:.4g}, {side} {gate.limit:g}"
 
     def unchanged(self) -> Iterator[str]:
-        """Say which methods hardly react when the network is randomised, and up to which stage."""
+        """Give a line for each method whose maps hardly change when weights are permuted, with the last such stage."""
         for (layer, method), line in self.lines.items():
             stages = line.unchanged()
             if stages:
@@ -229,7 +229,7 @@ def evaluation_record(
     versions: Mapping[str, str],
     sample_range: SampleRange | None = None,
 ) -> dict[str, Any]:
-    """Build `evaluation.json`: what was measured, how it is defined, and on what. The same run gives the same bytes."""
+    """Build `evaluation.json`: the results, their definitions, and the options. The same run gives the same bytes."""
     counts = {key: summary.counts[key] for key in ("ok", "error")}
     return {
         "schema_version": SCHEMA_VERSION,

@@ -6,13 +6,13 @@ from itertools import islice
 from gradcam_cli.evaluation.measures import Measure
 from gradcam_cli.evaluation.summary import Figure, StudySummary
 
-# Of some eighteen characters each.
+# Maximum number of methods in one block; a column has about eighteen characters.
 METHODS_A_BLOCK = 6
 LEGEND = "mean +- standard error; * marks the best mean of each line."
 
 
 def table(summary: StudySummary) -> str:
-    """Lay out all figures for people, in plain ASCII."""
+    """Format all results as an ASCII table."""
     measures = summary.measured()
     blocks = []
     for layer in summary.layers():
@@ -28,7 +28,7 @@ def _block(summary: StudySummary, layer: str, methods: list[str], measures: list
         figures = [summary.figure(layer, method, measure) for method in methods]
         best = summary.best(layer, measure)
         if len({_mean(figure, measure) for figure in figures if figure.count}) == 1:
-            # Where all read the same, none is the best.
+            # If all values look the same, none is marked.
             best = None
         rows.append([measure.column, measure.better, *(_cell(figure, measure, best) for figure in figures)])
     counted = {measure.name: summary.counts_of(layer, measure) for measure in measures}
@@ -41,7 +41,7 @@ def _block(summary: StudySummary, layer: str, methods: list[str], measures: list
 
 
 def _cell(figure: Figure, measure: Measure, best: float | None) -> str:
-    """Mean and error; a star at every mean that reads as the best does."""
+    """Format the mean and error, with a star if the text is the same as that of the best mean."""
     if not figure.count:
         return "- "
     mean, error = _mean(figure, measure), figure.standard_error
@@ -51,7 +51,7 @@ def _cell(figure: Figure, measure: Measure, best: float | None) -> str:
 
 
 def figure_cell(figure: Figure, measure: Measure) -> str:
-    """Write mean and standard error as text, `-` where nothing was measured."""
+    """Format the mean and standard error; `-` if nothing was measured."""
     return _cell(figure, measure, None).rstrip()
 
 

@@ -1,1 +1,1 @@
-"""What is made of finished runs, from their sidecars alone: neither a model nor TensorFlow is needed."""
+"""Reports and comparisons of finished runs. They need only the sidecars, neither a model nor TensorFlow."""

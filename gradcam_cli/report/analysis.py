@@ -1,4 +1,4 @@
-"""What the maps of a run have in common: the mean map of each class, flags for shortcuts, and clusters of maps."""
+"""Analysis of the maps of a run: the mean map of each class, flags for shortcuts, and clusters of maps."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from gradcam_cli.report.clusters import cluster, number_of_clusters
 from gradcam_cli.report.entries import Entry, Grid
 from gradcam_cli.report.places import place_of
 
-# A class with fewer maps is not flagged: one photograph with its object in a corner is no shortcut.
+# A class with fewer maps is not flagged: one image with its object in a corner is not a shortcut.
 LEAST_MAPS: Final = 5
-# A class is flagged where so many of its maps have their heat at one place, even if its mean map has it elsewhere.
+# A class is flagged if this share of its maps has heat at one place, even if its mean map has not.
 FLAGGED_SHARE: Final = 0.3
 EXAMPLES: Final = 6
 NAMED_CLASSES: Final = 3
@@ -21,9 +21,9 @@ NAMED_CLASSES: Final = 3
 
 @dataclass(frozen=True)
 class Flag:
-    """A class whose heat lies at one edge of the photograph: `count` of its maps have it at `place`.
+    """A class whose heat is at one edge of the image: `count` of its maps have it at `place`.
 
-    `of_mean` says whether the mean map has it there, too.
+    `of_mean` says whether the mean map has it there too.
     """
 
     place: str
@@ -33,7 +33,7 @@ class Flag:
 
 @dataclass(frozen=True, eq=False)
 class ClassMean:
-    """The mean map of a class (GRID, GRID), and its images, by their numbers, the farthest from the mean first.
+    """The mean map of a class (GRID, GRID), and the numbers of its images, the farthest from the mean first.
 
     The distance is the root mean square difference of the two maps.
     """
@@ -47,9 +47,9 @@ class ClassMean:
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """Images whose maps look alike, by their numbers, the most typical first.
+    """The numbers of images with similar maps, the most typical first.
 
-    `classes` are those that several of the images have, the most frequent first, with their counts.
+    `classes` are the classes of several images, the most frequent first, with their counts.
     """
 
     mean: Grid
@@ -59,7 +59,7 @@ class Cluster:
 
 
 def class_means(entries: Sequence[Entry]) -> list[ClassMean]:
-    """Average the maps of each explained class over all images; flagged classes first, then those with most maps."""
+    """Average the maps of each explained class over all images: flagged classes first, then those with most maps."""
     maps: dict[tuple[int, str], list[tuple[int, Grid]]] = defaultdict(list)
     for number, entry in enumerate(entries):
         for found in entry.classes:
@@ -78,10 +78,10 @@ def _class_mean(index: int, label: str, members: Sequence[tuple[int, Grid]]) -> 
 
 
 def flag_of(grids: Grid) -> Flag | None:
-    """Flag the maps (n, GRID, GRID) of a class whose mean, or 30 % of them, have their heat at one edge.
+    """Flag the maps (n, GRID, GRID) of a class if their mean, or 30 % of them, have their heat at one edge.
 
     Returns:
-        None where there are fewer than five maps, or where neither holds.
+        None if there are fewer than five maps, or if neither is true.
     """
     if len(grids) < LEAST_MAPS:
         return None
@@ -97,7 +97,7 @@ def flag_of(grids: Grid) -> Flag | None:
 
 
 def clusters_of(entries: Sequence[Entry]) -> list[Cluster]:
-    """Cluster the maps of the first explained class of each image; the largest cluster comes first."""
+    """Cluster the maps of the first explained class of each image; the largest cluster is first."""
     found = [
         (number, entry.first)
         for number, entry in enumerate(entries)

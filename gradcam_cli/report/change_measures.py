@@ -1,4 +1,4 @@
-"""How far apart are two maps of one image? Pure functions of arrays."""
+"""Measures of the difference between two maps of one image, as pure functions of arrays."""
 
 import math
 from collections.abc import Callable
@@ -19,8 +19,7 @@ HOTTEST: Final = 0.2
 def correlation(before: Floats, after: Floats) -> float:
     """Pearson's correlation of two maps of one shape.
 
-    Equal maps have 1, constant ones included. A constant map and another map have 0: a map that lost its heat has
-    nothing in common with what it was.
+    Equal maps have 1, also if they are constant. A constant map and another map have 0.
     """
     return _defined(pearson, before, after)
 
@@ -39,7 +38,8 @@ def _defined(measure: Callable[[Floats, Floats], float | None], before: Floats, 
 def overlap(before: Floats, after: Floats) -> float:
     """Intersection over union of the hottest 20 % of the cells of two maps of one shape.
 
-    Cells as hot as the last of these belong to them; cells without heat never do. Two maps without any heat have 1.
+    Cells with the same heat as the last of these are included; cells without heat are not. Two maps without heat have
+    1.
     """
     one, other = _hottest(before), _hottest(after)
     union = np.count_nonzero(one | other)
@@ -54,9 +54,9 @@ def _hottest(heat: Floats) -> NDArray[np.bool_]:
 
 
 def peak_shift(before: tuple[int, int], size: Size, after: tuple[int, int], size_after: Size) -> float:
-    """Distance of two peaks (x, y), in per cent of the photograph's diagonal.
+    """Distance of two peaks (x, y), in percent of the image's diagonal.
 
-    Where the photograph has another size now, the second peak is carried to the first size.
+    If the size of the image has changed, the second peak is scaled to the first size.
     """
     across = (after[0] + 0.5) * size.width / size_after.width - before[0] - 0.5
     down = (after[1] + 0.5) * size.height / size_after.height - before[1] - 0.5

@@ -1,4 +1,4 @@
-"""The text of a comparison: a table of the images that changed most, and what only one of the runs has."""
+"""The text of a comparison: a table of the images that changed most, and the images of only one run."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -11,13 +11,13 @@ ROWS = 20
 HEAD = ("IMAGE", "CLASS", "PROBABILITY", "CORRELATION", "RANK", "OVERLAP", "PEAK %", "AREA")
 NOTHING = "-"
 LEGEND = "* the best class changed: the maps of the two best classes are compared"
-# The smallest changes that the digits of a row show.
+# The smallest changes that are visible with the digits of a row.
 SHOWN = 0.0005
 SHOWN_SHIFT = 0.05
 
 
 def changes_table(comparison: Comparison) -> str:
-    """Lay a comparison out for people, in plain text: its most changed images, the others by name, and a summary."""
+    """Format a comparison as text: the images that changed most, the names of others, and a summary."""
     changed = changed_images(comparison)
     lines = [columns([HEAD, *map(row_of, changed[:ROWS])])] if changed else []
     if len(changed) > ROWS:
@@ -61,7 +61,7 @@ def row_of(change: ImageChange) -> tuple[str, ...]:
 
 
 def _pair(change: ImageChange) -> str:
-    """The best classes; a star where maps of different classes are compared."""
+    """Format the best classes, with a star if maps of different classes are compared."""
     before, after = (one_line(each.name) if each else NOTHING for each in (change.base_best, change.new_best))
     if not change.class_changed:
         return before
@@ -77,7 +77,7 @@ def _figure(value: float | None) -> str:
 
 
 def _others(comparison: Comparison) -> Iterator[str]:
-    """Name the images that are not in the table, kind by kind."""
+    """Give the names of the images that are not in the table, by kind."""
     yield from _named("input changed", (change.path for change in comparison.images if change.input_changed))
     yield from _named("added", comparison.added)
     yield from _named("removed", comparison.removed)
@@ -99,7 +99,7 @@ def _told(failure: Failure) -> str:
 
 
 def summary_of(comparison: Comparison) -> str:
-    """Say in one line how many images changed."""
+    """Describe in one line how many images changed."""
     changed = len(changed_images(comparison))
     changes = counted(sum(change.class_changed for change in comparison.images), "class change")
     return f"{counted(len(comparison.images), 'image')} compared: {changed} changed, {changes}"

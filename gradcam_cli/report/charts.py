@@ -1,4 +1,4 @@
-"""Small histograms: the heights of bars, and a sentence that says the same."""
+"""Small histograms: the heights of bars, and a text description."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 
 BARS: Final = 20
-# The drawing's own units.
+# Units of the drawing.
 BAR_WIDTH: Final = 12
 HEIGHT: Final = 60
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a histogram in the drawing's units, and what it stands for."""
+    """One bar of a histogram in units of the drawing, and its description."""
 
     x: float
     y: float
@@ -24,7 +24,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram of figures from 0 to 1, with its median in words."""
+    """A histogram of values from 0 to 1, with its median as text."""
 
     title: str
     bars: tuple[Bar, ...]
@@ -35,7 +35,7 @@ class Histogram:
 
 
 def histogram(title: str, values: Sequence[float]) -> Histogram | None:
-    """Count figures from 0 to 1 in 20 bins of equal width; None where there are no figures."""
+    """Count values from 0 to 1 in 20 bins of equal width; None if there are no values."""
     if not values:
         return None
     counts, edges = np.histogram(np.clip(values, 0, 1), bins=BARS, range=(0, 1))
@@ -48,6 +48,6 @@ def histogram(title: str, values: Sequence[float]) -> Histogram | None:
 
 
 def _bar(number: int, count: int, highest: int, title: str) -> Bar:
-    # A bar of one image among thousands has still to be seen.
+    # The minimum height, so that a bar of one image among thousands is visible.
     height = max(1.5, HEIGHT * count / highest) if count else 0.0
     return Bar(number * BAR_WIDTH, round(HEIGHT - height, 2), round(height, 2), title)

@@ -21,19 +21,19 @@ class Clusters:
 
 
 def number_of_clusters(maps: int) -> int:
-    """Choose how many clusters so many maps are divided into: one for every 12 maps, and between 1 and 8."""
+    """Choose the number of clusters: one for every 12 maps, and between 1 and 8."""
     return max(1, min(MOST_CLUSTERS, maps // MAPS_A_CLUSTER))
 
 
 def cluster(maps: NDArray[np.floating], count: int, seed: int = SEED) -> Clusters:
-    """Divide maps into clusters by k-means, after each is scaled to the Euclidean length 1.
+    """Divide maps into clusters by k-means; each map is first scaled to the Euclidean length 1.
 
-    The scaling compares where the heat lies, not how much of the photograph is hot. The same maps and the same seed
-    give the same clusters.
+    With the scaling, the positions of the heat are compared, not the size of the hot area. The same maps and the same
+    seed give the same clusters.
 
     Args:
         maps: (n, cells), 0 or above.
-        count: how many clusters, at most n; fewer remain where maps are equal.
+        count: number of clusters, at most n; fewer remain if maps are equal.
         seed: of the choice of the first centres.
     """
     lengths = np.linalg.norm(maps, axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def cluster(maps: NDArray[np.floating], count: int, seed: int = SEED) -> Cluster
 
 
 def _first_centres(points: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Choose the first centres far from each other: each with a probability in proportion to its squared distance."""
+    """Choose the first centres far from each other: the probability of each is proportional to its squared distance."""
     chosen = [points[random.integers(len(points))]]
     while len(chosen) < count:
         squared = _nearest(points, np.stack(chosen)).min(axis=1)

@@ -1,4 +1,4 @@
-"""Run against run: what changed for each image, and which images only one of the runs has or could explain."""
+"""Comparison of two runs: the changes of each image, and the images that are in or were explained by only one run."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,26 +12,26 @@ from gradcam_cli.results.run import Run
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.text import counted
 
-# An image's key in both runs: what it is matched by, and its number among the images with the same.
+# The key of an image in both runs: its path or hash, and its number among images with the same hash.
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class MapChange:
-    """How far two maps of one image are apart; see `change_measures`."""
+    """The differences between two maps of one image; see `change_measures`."""
 
     correlation: float
     rank_correlation: float
     overlap: float
 
 
-# Where only one of the runs has a map.
+# The values if only one of the runs has a map.
 LOST = MapChange(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageChange:
-    """What changed for one image that both runs explained.
+    """The changes of one image that both runs explained.
 
     Attributes:
         path, base_path: its path in the new run, and in the base.
@@ -62,12 +62,12 @@ class ImageChange:
 
     @property
     def class_changed(self) -> bool:
-        """Whether the best class is another one."""
+        """Whether the best class changed."""
         return not _same(self.base_best, self.new_best)
 
     @property
     def same_class(self) -> bool:
-        """Whether the maps that are compared are of one class."""
+        """Whether the compared maps are of the same class."""
         return _same(self.base, self.new)
 
     @property
@@ -77,17 +77,17 @@ class ImageChange:
 
     @property
     def probability_change(self) -> float | None:
-        """Probability in the new run less that in the base; None where one of them has none."""
+        """Give the probability in the new run minus that in the base; None if one of them has none."""
         return self._difference("probability")
 
     @property
     def value_change(self) -> float | None:
-        """The same of the value of an output that is no probability."""
+        """Give the change of the value of an output that is not a probability."""
         return self._difference("value")
 
     @property
     def area_change(self) -> float | None:
-        """The same of the share of the photograph with heat of 0.5 or more."""
+        """Give the change of the share of the image with heat of 0.5 or more."""
         return self._difference("area")
 
     @property
@@ -128,7 +128,7 @@ class ImageChange:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that a run could not explain: its path, and the word and the sentence of the sidecar."""
+    """An image that a run could not explain: its path, and the reason and the message of the sidecar."""
 
     path: str
     reason: str | None
@@ -137,7 +137,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the images of one side were explained with; each is sorted, and has one entry for most runs."""
+    """The models, layers and methods of one side; each is sorted, and has one entry for most runs."""
 
     images: int
     models: tuple[str, ...]
@@ -176,7 +176,7 @@ class Comparison:
 
     @property
     def in_common(self) -> int:
-        """How many images are in both runs, failed ones included."""
+        """Count the images in both runs, including failed ones."""
         return self.new.images - len(self.added)
 
     def as_record(self) -> Record:
@@ -195,7 +195,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side of a comparison: its images, what they were explained with, and what is to be known of it."""
+    """One side of a comparison: its images, their models, layers and methods, and remarks."""
 
     images: tuple[ImageState, ...]
     facts: Facts
@@ -211,7 +211,7 @@ def compare_runs(base: Run, new: Run, match: Match = "path") -> Comparison:
         match: `path` takes images of one path for the same image, `sha256` files of the same bytes.
 
     Raises:
-        UsageError: a sidecar is not whole.
+        UsageError: a sidecar is incomplete.
 
     Example:
         >>> comparison = compare_runs(read_run("baseline"), read_run("current"))  # doctest: +SKIP
@@ -221,7 +221,7 @@ def compare_runs(base: Run, new: Run, match: Match = "path") -> Comparison:
 
 
 def side_of_run(run: Run, name: str) -> Side:
-    """Read the sidecars of a run; `name` is what remarks call it."""
+    """Read the sidecars of a run; `name` is its name in remarks."""
     side = side_of(run.records(), name)
     if not run.record.get("interrupted"):
         return side
@@ -229,7 +229,7 @@ def side_of_run(run: Run, name: str) -> Side:
 
 
 def side_of(records: Iterable[Mapping[str, Any]], name: str) -> Side:
-    """Make a side of sidecars, or of what a snapshot keeps of them."""
+    """Make a side from sidecars, or from the records of a snapshot."""
     images, options = [], set()
     for record in records:
         images.append(state_of(record))
@@ -241,7 +241,7 @@ def side_of(records: Iterable[Mapping[str, Any]], name: str) -> Side:
 
 
 def compare_sides(base: Side, new: Side, match: Match = "path") -> Comparison:
-    """Compare what two sides have, as `compare_runs` does."""
+    """Compare two sides, see `compare_runs`."""
     before, after = _keyed(base.images, match), _keyed(new.images, match)
     both = [(before[key], after[key]) for key in after if key in before]
     changes = [_change(old, now) for old, now in both if not (old.is_failed or now.is_failed)]
@@ -266,7 +266,7 @@ def compare_sides(base: Side, new: Side, match: Match = "path") -> Comparison:
 
 
 def _keyed(images: Iterable[ImageState], match: Match) -> dict[Key, ImageState]:
-    """Give each image a key; equal ones are numbered in the order of their paths, so that none is lost."""
+    """Give each image a key; images with equal hashes are numbered in the order of their paths."""
     found: dict[Key, ImageState] = {}
     seen: Counter[str] = Counter()
     for image in sorted(images, key=lambda each: each.path):
@@ -304,7 +304,7 @@ def _map_change(old: ImageState, base: ClassState | None, now: ImageState, new: 
     before, after = old.map_of(base), now.map_of(new)
     if before is None or after is None:
         return None
-    # What neither model saw is 0 in both maps, and would look like agreement.
+    # Cells that neither model saw are 0 in both maps, and would count as agreement.
     seen = before[1] | after[1]
     one, other = before[0][seen], after[0][seen]
     return MapChange(correlation(one, other), rank_correlation(one, other), overlap(one, other))

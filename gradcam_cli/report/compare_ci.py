@@ -1,4 +1,4 @@
-"""What `compare` reports to a CI system."""
+"""The report of `compare` for a CI system."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from gradcam_cli.text import one_line
 
 
 def compare_report(compared: Compared | None) -> CiReport:
-    """Make the report of a comparison; an empty one where it did not come to its end."""
+    """Make the report of a comparison; it is empty if the comparison is incomplete."""
     if compared is None:
         return CiReport("compare", CaseList())
     comparison = compared.comparison
@@ -38,7 +38,7 @@ def _gate(comparison: Comparison, limit: ChangeLimit) -> Case:
 
 
 def _images(comparison: Comparison) -> CaseList:
-    """Make a case of each image: those that fail now have failed, those of only one of the runs are skipped."""
+    """Make a test case of each image: images that fail now are failures, images of only one run are skipped."""
     cases = CaseList()
     for failure in comparison.failed_now:
         cases.add_failed_image(failure.path, failure.reason or "", failure.message or "")
@@ -50,7 +50,7 @@ def _images(comparison: Comparison) -> CaseList:
 
 
 def _not_compared(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """Name the images that have nothing to be compared with, and why; not those that fail now."""
+    """Give the images that cannot be compared, and the reason, without those that fail now."""
     failing = {failure.path for failure in comparison.failed_now}
     yield from ((path, "only in NEW") for path in comparison.added if path not in failing)
     yield from ((path, "only in BASE") for path in comparison.removed)

@@ -1,4 +1,4 @@
-"""One comparison as it is asked for: read both sides, compare, check limits, write `comparison.json` and a page."""
+"""One comparison: read both sides, compare them, check limits, write `comparison.json` and a page."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,7 +22,7 @@ GATE_CROSSED: Final = 5
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A comparison and the limits that counted; `crossed` and `warnings` have a line for each limit that is crossed."""
+    """A comparison and its limits; `crossed` and `warnings` have a line for each limit that is exceeded."""
 
     request: CompareRequest
     comparison: Comparison
@@ -32,15 +32,15 @@ class Compared:
 
     @property
     def exit_status(self) -> int:
-        """5 where a limit is crossed, else 0."""
+        """Give 5 if a limit is exceeded, otherwise 0."""
         return GATE_CROSSED if self.crossed else 0
 
     def lines(self) -> list[str]:
-        """Say which limits are crossed, a line for each, and which kind of limit it is."""
+        """Give a line for each limit that is exceeded, with its kind."""
         return [f"warning: {line}" for line in self.warnings] + [f"crossed: {line}" for line in self.crossed]
 
     def as_record(self) -> Record:
-        """What `comparison.json` holds: no absolute path, no time stamp."""
+        """Give the contents of `comparison.json`, without absolute paths and time stamps."""
         return {
             COMPARISON_MARK: VERSION,
             "match": self.request.match,
@@ -56,10 +56,10 @@ class Compared:
 
 
 def compare(request: CompareRequest) -> Compared:
-    """Compare a run with another one, or with a snapshot, which is replaced where `update` is set.
+    """Compare a run with another run or with a snapshot; with `update` the snapshot is replaced.
 
     Raises:
-        UsageError: a folder is no run, the snapshot is none or missing, or both have no image in common.
+        UsageError: a folder is not a run, the snapshot is missing or invalid, or there is no image in common.
         EnvironmentStop: a file cannot be written.
     """
     if request.update and not request.snapshot:

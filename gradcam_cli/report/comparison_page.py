@@ -1,4 +1,4 @@
-"""The page of a comparison: the images that changed most, before and after, in one HTML file that needs no other."""
+"""The page of a comparison: the images that changed most, before and after, in one self-contained HTML file."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,15 +23,15 @@ from gradcam_cli.settings import OverlaySettings, SampleRange
 from gradcam_cli.urls import Url
 
 PAGE_MARK: Final = "<!doctype html>\n<!-- gradcam-cli comparison -->"
-# The photographs are inside the page: about 20 kB each.
+# The images are embedded in the page, about 20 kB each.
 SHOWN: Final = 100
 
 
 def write_comparison_page(path: Path | Url, comparison: Comparison, new: Run, crossed: Sequence[str]) -> None:
-    """Write the page; `new` tells where the photographs are, `crossed` are the limits to name at the top.
+    """Write the page; `new` is the run with the paths of the images, `crossed` are the exceeded limits.
 
     Raises:
-        EnvironmentStop: it cannot be written.
+        EnvironmentStop: the file cannot be written.
     """
     text = filled(
         "comparison",
@@ -52,7 +52,7 @@ def _facts(facts: Facts) -> str:
 
 
 def _lists(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Name what is not among the images: a title, and a line for each."""
+    """List the images that are not shown: a title, and a line for each."""
     failures = {
         "Failed now": comparison.failed_now,
         "Failed before": comparison.failed_before,
@@ -111,6 +111,6 @@ def _named(explained: ClassState | None) -> dict[str, Any]:
 
 
 def _map(image: ImageState, explained: ClassState | None) -> str | None:
-    """The map over the photograph in 8 bits, row by row in base64."""
+    """Encode the map over the image in 8 bits, row by row, in base64."""
     found = image.map_of(explained) if explained else None
     return None if found is None else encoded(np.rint(found[0] * 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""The images of a run as the report shows them: read from sidecars, with each map carried onto a common grid."""
+"""The images of a run for the report: read from sidecars, with each map interpolated on a common grid."""
 
 import os
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ from gradcam_cli.results.reading import records_below
 from gradcam_cli.results.sidecar import Record, name_on_disk
 from gradcam_cli.results.tree import Tree
 
-# Sides of the grid over the photograph on which maps of all shapes are compared.
+# Side of the grid over the image on which maps of all shapes are compared.
 GRID: Final = 16
 
 Grid = NDArray[np.float32]
-# Left, top, right, bottom, as shares of the photograph's width and height.
+# Left, top, right, bottom, as shares of the image's width and height.
 Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a map lies on its photograph: the rectangle of all its cells, and what the model saw."""
+    """The position of a map on its image: the rectangle of all cells, and the part that the model saw."""
 
     cells: Window
     seen: Window
@@ -35,8 +35,8 @@ class Placement:
 class ExplainedClass:
     """One explained class of one image.
 
-    `heat` (h, w) uint8 is the map of the sidecar, and `grid` (GRID, GRID) float32 in [0, 1] is the same over the
-    photograph; both and the `placement` are None in sidecars of the first version, which have no maps.
+    `heat` (h, w) uint8 is the map of the sidecar, and `grid` (GRID, GRID) float32 in [0, 1] is the same map over the
+    image. Both and `placement` are None in sidecars of the first version, which have no maps.
     """
 
     index: int
@@ -50,7 +50,7 @@ class ExplainedClass:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image. `name` is its path for people; `relative` is the same on disk, below the output folder."""
+    """One image. `name` is its path as text; `relative` is its path on disk, below the output folder."""
 
     name: str
     relative: str
@@ -59,30 +59,30 @@ class Entry:
 
     @property
     def first(self) -> ExplainedClass | None:
-        """The class that a grid of images shows; None for an image that failed."""
+        """The class that is shown in the grid of images; None for a failed image."""
         return self.classes[0] if self.classes else None
 
     @property
     def size(self) -> Size | None:
-        """Width and height of the upright photograph, where they are known."""
+        """Width and height of the upright image, if they are known."""
         width, height = self.record["input"].get("width"), self.record["input"].get("height")
         return Size(width, height) if width and height else None
 
 
 def read_entries(tree: Tree) -> list[Entry]:
-    """Read every sidecar below an output folder, sorted by path; what is no sidecar is passed over."""
+    """Read every sidecar below an output folder, sorted by path; other files are ignored."""
     return [entry_of(record, name.removesuffix(".json")) for name, record in records_below(tree)]
 
 
 def entry_of(record: Record, relative: str) -> Entry:
-    """Make an entry of one sidecar.
+    """Make an entry from one sidecar.
 
     Args:
         record: the sidecar.
         relative: path of the image's files below the output folder, without the `.json` of the sidecar.
 
     Raises:
-        UsageError: a field is missing, or is not what a sidecar holds there.
+        UsageError: a field is missing or invalid.
     """
     try:
         classes = tuple(_explained(record, found, relative) for found in record["classes"])
@@ -106,7 +106,7 @@ def _explained(record: Record, found: Record, relative: str) -> ExplainedClass:
 
 
 def _on_grid(heat: NDArray[np.float32], fit: Fit) -> Grid:
-    """Carry a map onto GRID x GRID cells over the photograph, as `map_to_source` does."""
+    """Interpolate a map on GRID x GRID cells over the image, see `map_to_source`."""
     across, down = axes(fit)
     rows, columns = (fit.geometry.rows, fit.geometry.columns) if fit.geometry else (None, None)
     return np.asarray(
@@ -116,7 +116,7 @@ def _on_grid(heat: NDArray[np.float32], fit: Fit) -> Grid:
 
 def _weights(axis: Axis, cells: int, line: CellLine | None) -> NDArray[np.float32]:
     if (axis.seen_from, axis.seen_to) == (0, axis.source):
-        # The whole side was seen: its length has no influence, so that photographs of all sizes share the weights.
+        # If the whole side was seen, its length has no influence, so images of all sizes share the weights.
         axis = replace(axis, source=GRID, seen_to=GRID)
     return _kept_weights(axis, cells, line)
 
@@ -129,7 +129,7 @@ def _kept_weights(axis: Axis, cells: int, line: CellLine | None) -> NDArray[np.f
 
 
 def _beside(record: Record, relative: str, name: str | None) -> str | None:
-    """Path, below the output folder, of a file that a sidecar names."""
+    """Give the path below the output folder of a file that a sidecar names."""
     if name is None:
         return None
     try:
@@ -139,7 +139,7 @@ def _beside(record: Record, relative: str, name: str | None) -> str | None:
 
 
 def placement_of(fit: Fit, cells: tuple[int, ...]) -> Placement:
-    """Place a map of `cells` (h, w) on its photograph, both rectangles as shares of the photograph's sides."""
+    """Give the position of a map of `cells` (h, w) on its image, as shares of the image's sides."""
     across, down = axes(fit)
     columns = fit.geometry.columns if fit.geometry else CellLine.over(fit.input.width, cells[1])
     rows = fit.geometry.rows if fit.geometry else CellLine.over(fit.input.height, cells[0])
@@ -149,13 +149,13 @@ def placement_of(fit: Fit, cells: tuple[int, ...]) -> Placement:
 
 
 def _edges(line: CellLine, cells: int) -> tuple[float, float]:
-    """First and last edge of the cells, in pixels of the input."""
+    """Give the first and last edge of the cells, in pixels of the input."""
     first = line.offset - line.stride / 2
     return first, first + cells * line.stride
 
 
 def _share(axis: Axis, position: float) -> float:
-    """A position in the input, as a share of the source's side."""
+    """Convert a position in the input to a share of the source's side."""
     scale = (axis.seen_to - axis.seen_from) / (axis.filled_to - axis.filled_from)
     return (axis.seen_from + (position - axis.filled_from) * scale) / axis.source
 

@@ -1,4 +1,4 @@
-"""What runs are compared by: the classes of a sidecar, and their maps over the photograph."""
+"""The data of an image for comparisons of runs: the classes of a sidecar, and their maps over the image."""
 
 import base64
 import math
@@ -16,12 +16,12 @@ from gradcam_cli.imaging.heatmap import SMALL_SIDE
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.settings import FIT_MODES
 
-# A record with longer sides than any picture is not read: its maps would not fit into memory.
+# A record with longer sides is refused: its maps would not fit in memory.
 LONGEST_SIDE: Final = 2**31
-# Sides of the grid over the photograph on which two maps are compared.
+# Side of the grid over the image on which two maps are compared.
 GRID: Final = 32
 
-# What reading a record raises where a field is missing or is not what a sidecar holds there.
+# The errors of reading a record with missing or invalid fields.
 NOT_WHOLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 Grid = NDArray[np.float32]
@@ -32,8 +32,8 @@ Value = TypeVar("Value")
 class ClassState:
     """One explained class of one image.
 
-    `score` is its probability, or its logit where the output says no probability. `heat` (h, w) uint8 is the map of
-    the sidecar; None in sidecars of the first version, which have no maps. `peak` is (x, y) in the photograph's pixels.
+    `score` is its probability, or its logit if there are no probabilities. `heat` (h, w) uint8 is the map of the
+    sidecar; None in sidecars of the first version, which have no maps. `peak` is (x, y) in pixels of the image.
     """
 
     index: int
@@ -48,11 +48,11 @@ class ClassState:
 
     @property
     def name(self) -> str:
-        """Its label, or its number where it has none."""
+        """Its label, or its index if it has none."""
         return self.label or f"class {self.index}"
 
     def is_same(self, other: "ClassState") -> bool:
-        """Whether both are one class: by WordNet id where both have one, by label where both have one, or by number."""
+        """Whether both are the same class: by WordNet ID or label, if both have one, otherwise by index."""
         if self.wnid and other.wnid:
             return self.wnid == other.wnid
         if self.label and other.label:
@@ -64,8 +64,8 @@ class ClassState:
 class ImageState:
     """One image of a run.
 
-    `fit` is how its maps lie on the photograph; None where it has no map. `explained_with` are the names of the model,
-    of the layer and of the method.
+    `fit` is the fit of the image to the input; None if it has no map. `explained_with` are the names of the model, the
+    layer and the method.
     """
 
     path: str
@@ -80,12 +80,12 @@ class ImageState:
 
     @property
     def is_failed(self) -> bool:
-        """Whether it could not be explained."""
+        """Whether the image could not be explained."""
         return self.status == "error"
 
     @cached_property
     def best(self) -> ClassState | None:
-        """The explained class with the highest score; None where no class was explained."""
+        """The explained class with the highest score; None if no class was explained."""
         return max(self.classes, key=lambda each: each.score, default=None)
 
     def find(self, wanted: ClassState) -> ClassState | None:
@@ -93,10 +93,10 @@ class ImageState:
         return next((each for each in self.classes if each.is_same(wanted)), None)
 
     def map_of(self, explained: ClassState) -> tuple[Grid, NDArray[np.bool_]] | None:
-        """Read the map of a class at the centres of GRID x GRID cells over the photograph.
+        """Interpolate the map of a class at the centres of GRID x GRID cells over the image.
 
         Returns:
-            Heat (GRID, GRID) float32 in [0, 1], and which cells the model saw; None where there is no map.
+            Heat (GRID, GRID) float32 in [0, 1], and the cells that the model saw; None if there is no map.
         """
         if explained.heat is None or self.fit is None:
             return None
@@ -106,7 +106,7 @@ class ImageState:
 
 
 def state_of(record: Mapping[str, Any]) -> ImageState:
-    """Take from a sidecar what runs are compared by.
+    """Make the state of an image from its sidecar.
 
     Raises:
         UsageError: a field is missing, or is not what a sidecar holds there.
@@ -165,7 +165,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """Read a finite number; NaN, which JSON of other programs may hold, would never cross a limit."""
+    """Read a finite number; NaN, which may be in JSON of other programs, would never exceed a limit."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise TypeError(f"{value!r} is not a number")
     return value
@@ -182,7 +182,7 @@ def heat_of(stored: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Decode the small map of a sidecar: (h, w) uint8.
 
     Raises:
-        ValueError: it is empty, or has not as many bytes as cells.
+        ValueError: the map is empty, or the number of bytes is not the number of cells.
     """
     values = np.frombuffer(base64.b64decode(stored["uint8"]), np.uint8)
     if not values.size:
@@ -191,7 +191,7 @@ def heat_of(stored: Mapping[str, Any]) -> NDArray[np.uint8]:
 
 
 def fit_of(record: Mapping[str, Any], cells: Size) -> Fit:
-    """Rebuild how the photograph of a sidecar was laid into the model's input, for a map of so many cells."""
+    """Reconstruct the fit of the image from a sidecar, for the number of cells of its map."""
     image, model = record["input"], record["model"]
     if model["fit"] not in FIT_MODES:
         raise ValueError(f"{model['fit']!r} is not a fit")
@@ -209,7 +209,7 @@ def _line(stored: Mapping[str, Any]) -> CellLine:
 
 
 def _averaged(line: CellLine, cells: int) -> CellLine:
-    """Give the line of a map that was averaged down to `SMALL_SIDE` cells; that of all other maps stays as it is."""
+    """Give the cell positions of a map that was averaged to `SMALL_SIDE` cells; other maps are not changed."""
     before = round((line.seen_to - line.seen_from) / abs(line.stride))
     if cells < SMALL_SIDE or before <= SMALL_SIDE:
         return line

@@ -1,4 +1,4 @@
-"""JSON files that are made of runs: each begins its life with a key that proves whose it is."""
+"""JSON files that are made from runs: each has a key that shows that this program wrote it."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ LIMITS = Limits(max_file_bytes=2**30)
 
 
 def read_own(path: Path | Url, mark: str) -> Record | None:
-    """Read a JSON object that has the key `mark`; None where the file is something else.
+    """Read a JSON object that has the key `mark`; None if the file is something else.
 
     Raises:
-        ImageError: the file cannot be read; its reason is `vanished` where there is none.
+        ImageError: the file cannot be read; the reason is `vanished` if it does not exist.
     """
     data = tree_of(path.parent).read(path.name, LIMITS)
     try:
@@ -27,11 +27,11 @@ def read_own(path: Path | Url, mark: str) -> Record | None:
 
 
 def write_own(path: Path | Url, text: str, mark: str) -> None:
-    """Write a JSON object that has the key `mark`, whole or not at all; its folder is made.
+    """Write a JSON object that has the key `mark` atomically; its folder is created.
 
     Raises:
-        UsageError: a file is there that does not have this key, so it is not replaced.
-        EnvironmentStop: it cannot be written.
+        UsageError: the file exists and does not have this key, so it is not replaced.
+        EnvironmentStop: the file cannot be written.
     """
     try:
         foreign = read_own(path, mark) is None

@@ -1,4 +1,4 @@
-"""The page: a template with autoescaping, its style, its script, and its data as JSON that markup cannot leave."""
+"""The HTML page: a template with autoescaping, its style, its script, and its data as escaped JSON."""
 
 import base64
 import hashlib
@@ -13,13 +13,13 @@ from jinja2 import Environment, StrictUndefined
 
 from gradcam_cli.report.charts import Histogram
 
-# The beginning of every page, by which the program knows its own.
+# The first lines of every page, by which the program recognises its own pages.
 MARK: Final = "<!doctype html>\n<!-- gradcam-cli report -->"
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the template is filled with; `facts` are pairs of a name and a value about the run."""
+    """The values for the template; `facts` are pairs of a name and a value about the run."""
 
     title: str
     facts: Sequence[tuple[str, str]]
@@ -35,7 +35,7 @@ def rendered(page: Page) -> str:
 
 
 def filled(name: str, data: Mapping[str, Any], **values: Any) -> str:
-    """Fill the template of this name with its style, its script, its data, and values of its own.
+    """Fill the template of this name with its style, its script, its data and its values.
 
     Returns:
         One HTML text without references to files of other programs.
@@ -52,13 +52,13 @@ def filled(name: str, data: Mapping[str, Any], **values: Any) -> str:
 
 
 def embedded_json(data: Any) -> str:
-    """Write JSON for a `<script>` element: ASCII, with `<`, `>` and `&` as escapes, so that no text can end it."""
+    """Encode JSON for a `<script>` element: ASCII, with `<`, `>` and `&` escaped, so that no text can end it."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def _policy(style: str, script: str) -> str:
-    """The Content-Security-Policy: this one style and this one script, and pictures; no network requests else."""
+    """The Content-Security-Policy: it allows only this style, this script and images, and no other network requests."""
     allowed = {
         "default-src": "'none'",
         "img-src": "'self' file: data:",

@@ -1,4 +1,4 @@
-"""The data of a page as JSON: what its script draws and sorts. Links are relative to the page."""
+"""The data of a page as JSON, for its script. Links are relative to the page."""
 
 import base64
 import os
@@ -28,9 +28,9 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Links:
-    """Makes relative links from the page to files; none at all from a page that has to stand alone.
+    """Makes relative links from the page to files; a self-contained page has no links.
 
-    A browser resolves `..` by the text of the address, so that symbolic links are not followed here either.
+    A browser resolves `..` in the text of the address, so symbolic links are not followed here either.
     """
 
     root: str
@@ -49,11 +49,11 @@ class Links:
         return _quoted(relative if self._to_root == os.curdir else f"{self._to_root}/{relative}")
 
     def result(self, relative: str | None) -> str | None:
-        """Link a sidecar or an overlay; None where those are no files of their own."""
+        """Link a sidecar or an overlay; None if they are in part files."""
         return None if self.is_packed else self.below(relative)
 
     def to(self, path: str | None) -> str | None:
-        """Link a file; None where no relative link leads there, as from one drive to another."""
+        """Link a file; None if there is no relative link, as from one drive to another."""
         relative = None if path is None or self.self_contained else _relative(path, self.page_folder)
         return None if relative is None else _quoted(relative)
 
@@ -69,15 +69,15 @@ def _relative(path: str, start: str) -> str | None:
 
 
 def _quoted(path: str) -> str:
-    """Write a path as a relative address; a colon in its first name would make a scheme of that."""
+    """Encode a path as a relative address; a colon in its first name would be read as a scheme."""
     return quote(os.fsencode(path.replace(os.sep, "/")), safe="/")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a page shows: the images in their order with thumbnails, all classes and all clusters.
+    """The contents of a page: the images in their order with thumbnails, all classes and all clusters.
 
-    Classes and clusters name images by their numbers in the order; `limit` are shown of them.
+    Classes and clusters refer to images by their numbers in the order; at most `limit` are shown.
     """
 
     entries: Sequence[Entry]
@@ -147,7 +147,7 @@ def _explained(found: ExplainedClass, links: Links) -> Json:
 
 
 def _placement(placement: Placement | None) -> Json:
-    """Only what differs from a map over the whole photograph: most do not."""
+    """Give the placement only if the map does not cover the whole image, as most do."""
     if placement is None:
         return {}
     windows = {name: tuple(round(edge, 5) for edge in window) for name, window in vars(placement).items()}
@@ -185,5 +185,5 @@ def _map(heat: NDArray[np.uint8]) -> Json:
 
 
 def encoded(values: NDArray[np.uint8]) -> str:
-    """Write an array of bytes, row by row, in base64."""
+    """Encode an array of bytes, row by row, in base64."""
     return base64.b64encode(values.tobytes()).decode("ascii")

@@ -1,7 +1,7 @@
-"""Where on the photograph the heat of a map lies: in a corner, at one side, along the border, or elsewhere.
+"""The place of the heat on the image: in a corner, at one side, along the border, or elsewhere.
 
-Grad-CAM of a network that uses a shortcut, such as a watermark, is hot where the shortcut is. Watermarks, borders and
-time stamps lie at the edge of a photograph; objects mostly do not.
+If a network uses a shortcut, such as a watermark, its maps are hot there. Watermarks, borders and time stamps are at
+the edge of an image; objects mostly are not.
 """
 
 from typing import Final
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from gradcam_cli.report.entries import GRID
 
-# A corner is so many cells of the grid wide and high: 14 % of the photograph.
+# Width and height of a corner in cells of the grid: 14 % of the image.
 CORNER: Final = 6
 CORNER_SHARE: Final = 0.5
-# A side is so many cells deep: 25 % of the photograph.
+# Depth of a side in cells: 25 % of the image.
 SIDE: Final = 4
 SIDE_SHARE: Final = 0.6
-# The border is so many cells deep all around: 44 % of the photograph.
+# Depth of the border in cells: 44 % of the image.
 BORDER: Final = 2
 BORDER_SHARE: Final = 0.7
 
@@ -38,14 +38,14 @@ PLACES: Final = (*CORNERS, *SIDES, "border")
 
 
 def place_of(grid: NDArray[np.floating]) -> str | None:
-    """Name the edge of the photograph where the heat of a map lies.
+    """Give the edge of the image where the heat of a map is.
 
     Args:
         grid: (GRID, GRID), 0 or above: a map over the photograph.
 
     Returns:
-        A corner that has half of the heat or more, else a side that has 60 % or more, else `border` where the frame
-        has 70 % or more; None where the heat lies elsewhere, or where there is none. Of two, the one with more heat.
+        A corner with at least half of the heat, otherwise a side with at least 60 %, otherwise `border` if it has at
+        least 70 %; None if the heat is elsewhere or there is none. If two match, the one with more heat.
     """
     total = float(grid.sum())
     if total <= 0:

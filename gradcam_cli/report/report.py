@@ -1,4 +1,4 @@
-"""From an output folder to its page."""
+"""Write the page of an output folder."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ THUMBNAILS: Final = "report"
 
 @dataclass(frozen=True)
 class Written:
-    """The page that was written: how many images it shows, of how many, and how many classes it flags."""
+    """The written page: the number of shown images, of all images, and of flagged classes."""
 
     path: Path | Url
     shown: int
@@ -39,7 +39,7 @@ class Written:
     flagged: int
 
     def summary(self) -> str:
-        """Say in one line what was written, and where."""
+        """Describe the written page in one line."""
         images = counted(self.shown, "image")
         some = images if self.shown == self.total else f"{images} of {self.total}"
         classes = "class" if self.flagged == 1 else "classes"
@@ -51,9 +51,9 @@ def write_report(request: ReportRequest) -> Written:
     """Write the page of a run, and thumbnails below the run's folder unless it is self-contained.
 
     Raises:
-        UsageError: there is no run, a file that is not this program's stands where the page should be, or the page
-            would link files of a store that it is not in.
-        EnvironmentStop: the page or a thumbnail cannot be written; a store fails again and again.
+        UsageError: there is no run, a file of another program is at the path of the page, or the page would link to
+        files of a store that it is not in.
+        EnvironmentStop: the page or a thumbnail cannot be written, or a store fails in all retries.
     """
     run = read_run(request.run)
     output = request.output or request.run / PAGE
@@ -71,7 +71,7 @@ def write_report(request: ReportRequest) -> Written:
         thumbnails = _thumbnail_maker(run, request, style, files, tree).make_all(shown)
     links = Links(written(request.run), written(output.parent), request.self_contained, files.is_packed)
     content = Shown(shown, thumbnails, means, clusters_of(entries), len(entries), request.sort, style)
-    # Images that failed have neither an overlay nor a place in the grid.
+    # Failed images have no overlay and are not in the grid.
     pairs = zip(shown, thumbnails, strict=True)
     missing = sum(thumbnail.photo is None for entry, thumbnail in pairs if entry.classes)
     page = _page(run, entries, len(shown), missing, payload_of(content, links))
@@ -81,15 +81,15 @@ def write_report(request: ReportRequest) -> Written:
 
 
 def refuse_foreign_page(folder: Path | Url) -> None:
-    """Refuse a run's folder where a page that is not this program's stands, as `refuse_foreign` does."""
+    """Refuse a run's folder with a page of another program, see `refuse_foreign`."""
     refuse_foreign(folder / PAGE)
 
 
 def refuse_foreign(path: Path | Url, mark: str = MARK) -> None:
-    """Refuse to replace a file that is no page of this program; those begin with `mark`.
+    """Refuse to replace a file that is not a page of this program; those begin with `mark`.
 
     Raises:
-        UsageError: there is such a file, or what is there cannot be read.
+        UsageError: there is such a file, or it cannot be read.
     """
     try:
         start = tree_of(path.parent).read(path.name, LIMITS)[: len(mark)]
@@ -98,7 +98,7 @@ def refuse_foreign(path: Path | Url, mark: str = MARK) -> None:
             return
         if error.reason is not Reason.NOT_REGULAR:
             raise UsageError(f"{path}: {error}. Choose another file with `output`.") from error
-        # A device would be replaced by the page, and reading a pipe would never end.
+        # A device would be replaced by the page, and reading from a pipe would block.
         start = b""
     if start != mark.encode():
         raise UsageError(
@@ -121,7 +121,7 @@ def _thumbnail_maker(
 
 
 def sample_range_of(recorded: Any) -> SampleRange | None:
-    """Read the range of samples of a `run.json` back: JSON has made a list of the two numbers."""
+    """Read the sample range from a `run.json`, where the two numbers are a list."""
     if isinstance(recorded, list):
         return float(recorded[0]), float(recorded[1])
     return recorded if recorded in {"minmax", "percentile"} else None
@@ -146,7 +146,7 @@ def _page(run: Run, entries: Sequence[Entry], shown: int, missing: int, data: Ma
 
 
 def _facts(record: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
-    """What is said of the run; layers and methods are those of the sidecars, since a folder may hold several."""
+    """Give the facts about the run; layers and methods are from the sidecars, because a folder may have several."""
     model = record.get("model") or {}
     yield "Model", str(model.get("name"))
     yield "Layer", _all_of(entry.record["model"]["layer"] for entry in entries)
@@ -161,7 +161,7 @@ def _all_of(names: Iterator[str]) -> str:
 
 
 def _charts(entries: Sequence[Entry]) -> Iterator[Histogram | None]:
-    """The distributions of the first explained class of each image; values are no probabilities, and have none."""
+    """Give the distributions for the first explained class of each image; values have no histogram of probabilities."""
     explained = [entry for entry in entries if entry.first is not None]
     with_probability = [e for e in explained if e.first is not None and e.first.record["probability"] is not None]
     yield histogram("Probability", [score for e in with_probability if (score := score_of(e)) is not None])

@@ -1,6 +1,6 @@
-"""Golden explanations: what a model said of each image and where it looked, in one small file for a repository.
+"""Snapshots: the class and the map of each image of a run, in one small file for a repository.
 
-The same run gives the same bytes. Each image has a line of its own, so that a diff shows which images changed.
+The same run gives the same bytes. Each image has its own line, so that a diff shows the images that changed.
 """
 
 import json
@@ -21,7 +21,7 @@ from gradcam_cli.results.sidecar import Record
 from gradcam_cli.urls import Url
 
 VERSION: Final = 1
-# What another run of the same model keeps to on every machine and engine in float32.
+# Default limits that another run of the same model meets on every machine and engine in float32.
 TOLERANCE: Final = (
     ChangeLimit("class-changes", 0),
     ChangeLimit("failed-now", 0),
@@ -30,7 +30,7 @@ TOLERANCE: Final = (
     ChangeLimit("removed", 0),
     ChangeLimit("worst-correlation-below", 0.98),
 )
-# The limit of probabilities is left out where the model has none: nothing would be measured, and it would be crossed.
+# The limit of probabilities is left out if the model has none: a metric without a value would count as exceeded.
 OF_PROBABILITIES: Final = ChangeLimit("worst-probability-change", 0.01)
 
 INPUT_FIELDS = ("path", "sha256", "width", "height")
@@ -40,21 +40,21 @@ MODEL_FIELDS = ("name", "layer", "fit", "input_size", "geometry")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is kept of each sidecar, sorted by path, and how far another run may be from it."""
+    """The stored part of each sidecar, sorted by path, and the tolerance for another run."""
 
     records: tuple[Record, ...]
     tolerance: tuple[ChangeLimit, ...]
 
     def side(self) -> Side:
-        """Give its images as one side of a comparison.
+        """Give the images as one side of a comparison.
 
         Raises:
-            UsageError: an image is not whole.
+            UsageError: an image is incomplete.
         """
         return side_of(self.records, "base")
 
     def as_text(self) -> str:
-        """Write it as ASCII JSON with sorted keys, a line for each image."""
+        """Format the snapshot as ASCII JSON with sorted keys, a line for each image."""
         explained_with = sorted({_written(_explained_with(record)) for record in self.records})
         images = [_image(record, explained_with) for record in self.records]
         parts = {
@@ -75,7 +75,7 @@ def _lines(values: Iterable[str]) -> str:
 
 
 def _image(record: Record, explained_with: list[str]) -> Record:
-    """One line of the file: an image, with the number of what it was explained with."""
+    """Give one line of the file: an image, and the number of its model, layer and method."""
     return {
         **record["input"],
         "status": record["status"],
@@ -90,14 +90,14 @@ def _explained_with(record: Record) -> Record:
 
 
 def snapshot_of(run: Run, tolerance: Iterable[ChangeLimit] = ()) -> Snapshot:
-    """Keep the best class of each image of a run.
+    """Make a snapshot from the best class of each image of a run.
 
     Args:
         run: the run.
-        tolerance: limits that take the place of `TOLERANCE`, metric by metric, or are added to it.
+        tolerance: limits that replace those of the same metric in `TOLERANCE`, or are added.
 
     Raises:
-        UsageError: no image was explained, or a sidecar is not whole or has no map.
+        UsageError: no image was explained, or a sidecar is incomplete or has no map.
     """
     records = sorted((_kept(record) for record in run.records()), key=lambda record: str(record["input"]["path"]))
     classes = [record["classes"][0] for record in records if record["classes"]]
@@ -113,7 +113,7 @@ def take_snapshot(run: Path | Url, path: Path | Url, tolerance: Iterable[str] = 
 
     Args:
         run: the folder.
-        path: the file; a snapshot that is there already is replaced.
+        path: the file; an existing snapshot is replaced.
         tolerance: limits as `METRIC=VALUE`, see `snapshot_of`.
 
     Raises:
@@ -127,7 +127,7 @@ def take_snapshot(run: Path | Url, path: Path | Url, tolerance: Iterable[str] = 
 
 
 def merged(limits: Iterable[ChangeLimit], others: Iterable[ChangeLimit]) -> tuple[ChangeLimit, ...]:
-    """Let limits take the place of those of the same metric; sorted by metric."""
+    """Replace limits of the same metric; the result is sorted by metric."""
     found = {limit.metric: limit for limit in (*limits, *others)}
     return tuple(found[metric] for metric in sorted(found))
 
@@ -149,20 +149,20 @@ def _kept(record: Record) -> Record:
 
 
 def write_snapshot(path: Path | Url, snapshot: Snapshot) -> None:
-    """Write a snapshot; one that is there already is replaced.
+    """Write a snapshot; an existing snapshot is replaced.
 
     Raises:
-        UsageError: another file is there.
+        UsageError: the path is another file.
         EnvironmentStop: it cannot be written.
     """
     write_own(path, snapshot.as_text(), SNAPSHOT_MARK)
 
 
 def read_snapshot(path: Path | Url) -> Snapshot:
-    """Read a snapshot back.
+    """Read a snapshot.
 
     Raises:
-        UsageError: the file cannot be read, or is no snapshot of this version.
+        UsageError: the file cannot be read, or is not a snapshot of this version.
     """
     try:
         stored = read_own(path, SNAPSHOT_MARK)

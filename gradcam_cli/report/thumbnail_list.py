@@ -1,4 +1,4 @@
-"""Which page shows which thumbnails: those that no page shows any longer are removed, and no other file."""
+"""The list of the thumbnails of each page: thumbnails that no page uses any more are removed, and no other files."""
 
 import os
 import posixpath
@@ -18,18 +18,18 @@ from gradcam_cli.urls import Url, is_url
 
 LIST: Final = "thumbnails.json"
 VERSION: Final = 1
-# Only what has the name of a thumbnail is ever removed, whatever a list says.
+# Only files with the name of a thumbnail are removed, even if a list names others.
 NAME: Final = re.compile(rf"[0-9a-f]{{24}}{re.escape(THUMBNAIL_SUFFIX)}")
 
 
 def keep_thumbnails(tree: Tree, folder: str, page: Path | Url, sources: Iterable[str | None]) -> None:
-    """Note which thumbnails a page shows, and remove those that pages showed and none shows now.
+    """Store the thumbnails of a page, and remove listed thumbnails that no page uses now.
 
     Args:
-        tree: the place of the run.
-        folder: where the thumbnails are below it.
+        tree: the folder of the run.
+        folder: the folder of the thumbnails below it.
         page: the page that was written.
-        sources: addresses of its thumbnails; None and data URIs are no files.
+        sources: addresses of its thumbnails; None and data URIs are not files.
 
     Raises:
         EnvironmentStop: the list cannot be written.
@@ -45,7 +45,7 @@ def keep_thumbnails(tree: Tree, folder: str, page: Path | Url, sources: Iterable
     try:
         write_own(tree.root / folder / LIST, to_json({REPORT_MARK: VERSION, "pages": pages}, indent=None), REPORT_MARK)
     except UsageError:
-        # A file of somebody else has the name of the list: nothing is known, so nothing is removed.
+        # Another program's file has the name of the list, so nothing is removed.
         return
     shown = {name for names in pages.values() for name in names}
     for name in {name for names in before.values() for name in names} - shown:
@@ -54,12 +54,12 @@ def keep_thumbnails(tree: Tree, folder: str, page: Path | Url, sources: Iterable
 
 
 def _relative(page: Path | Url, folder: Path | Url) -> str:
-    """Give the place of a page relative to the folder of the thumbnails."""
+    """Give the path of a page relative to the folder of the thumbnails."""
     if isinstance(page, Path) and isinstance(folder, Path):
         return os.path.relpath(page, folder).replace(os.sep, "/")
     if isinstance(page, Url) and isinstance(folder, Url):
         return posixpath.relpath(f"/{page.text.partition('://')[2]}", f"/{folder.text.partition('://')[2]}")
-    # It stands alone: it shows no thumbnails of this folder.
+    # A self-contained page shows no thumbnails of this folder.
     return str(page)
 
 
@@ -72,7 +72,7 @@ def _is_there(folder: Path | Url, page: str) -> bool:
 
 
 def _pages(folder: Path | Url) -> dict[str, list[str]]:
-    """Read the list: the names of thumbnails by page; empty where there is none, or it is damaged."""
+    """Read the list: the names of thumbnails by page; empty if there is no list, or it is damaged."""
     try:
         record = read_own(folder / LIST, REPORT_MARK)
     except ImageError:

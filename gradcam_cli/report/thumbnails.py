@@ -1,4 +1,4 @@
-"""Small JPEGs of the photographs of a run; where a photograph is not found, of its overlay."""
+"""Small JPEGs of the images of a run, or of the overlay if an image is not found."""
 
 import base64
 import hashlib
@@ -33,21 +33,21 @@ from gradcam_cli.runs.preparing import shown_size
 from gradcam_cli.settings import Limits, OverlaySettings, SampleRange
 from gradcam_cli.urls import is_url
 
-# About the width of a picture in the grid. Photographs of 500 pixels, as in ImageNet, are decoded at half their size.
+# About the width of an image in the grid. Images of 500 pixels, as in ImageNet, are decoded at half their size.
 LONGEST_SIDE: Final = 240
 QUALITY: Final = 80
 LEAST_SHRINKING: Final = 0.75
 
-# Reads one file of the run, or one photograph, within limits.
+# A function that reads one file of the run, or one image, within limits.
 Read = Callable[[Limits], bytes]
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """The picture of one image: a path below the output folder or a data URI, and where its photograph is.
+    """The thumbnail of one image: a path below the output folder or a data URI, and the path of the original image.
 
-    `photo` is None where the photograph was not found; then `source` shows the overlay, or is None as well. `panel` is
-    where the overlay lies in its file, as shares of the file's sides, where that is a figure with other parts.
+    `photo` is None if the original image was not found; then `source` shows the overlay, or is None too. `panel` is the
+    position of the overlay in a figure, as shares of the figure's sides.
     """
 
     source: str | None
@@ -57,9 +57,9 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that a thumbnail may be made of, and what its bytes are known by: files with one `content` are equal.
+    """A file for a thumbnail, and a key of its contents: files with the same `content` are equal.
 
-    `photo` is where a photograph is; None for an overlay.
+    `photo` is the path of an original image; None for an overlay.
     """
 
     read: Read
@@ -70,7 +70,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Photographs:
-    """Where the photographs of a run may be, by its `run.json`: on this machine, or in object stores."""
+    """The places of the original images of a run, from its `run.json`: on this machine or in object stores."""
 
     folders: tuple[str, ...]
     files: Mapping[str, str]
@@ -81,20 +81,20 @@ class Photographs:
         """Read the places of the inputs from `run.json`; paths are relative to the current folder.
 
         Raises:
-            StorageError: a store fails again and again. Where it refuses access, its photographs are not found.
+            StorageError: a store fails in all retries. If it refuses access, its images are not found.
         """
         given = run.get("inputs") or {}
         named = [path for path in given.get("paths") or [] if isinstance(path, str) and path != STDIN]
         stored, _ = opened(named)
         paths = [path for path in named if not is_url(path)]
         folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112 - names that are not UTF-8 stay str
-        # Paths of a list are mirrored as they were written, relative to the folder or to the root of the machine.
+        # Paths of a list are kept as they were written, relative to the folder or to the root of the file system.
         listed = [os.curdir, os.sep] if given.get("list") else []
         files = {os.path.basename(path): path for path in paths if path not in folders}  # noqa: PTH119 - as above
         return cls((*folders, *listed), files, tuple(stored))
 
     def find(self, entry: Entry) -> Source | None:
-        """Find the photograph of an image: a file at its path, of the size that the sidecar says."""
+        """Find the original image: a file at its path, with the size in the sidecar."""
         image = entry.record["input"]
         name = from_text(image["path"], escaped="path_b64" in image)
         if not name or ".." in name.split("/") or os.path.isabs(name):  # noqa: PTH117 - as above
@@ -115,7 +115,7 @@ class Photographs:
 class ThumbnailMaker:
     """Makes the thumbnails of a run: in a folder below the output folder, or embedded as data URIs.
 
-    `files` reads overlays. `style` is how the run painted its overlays: from it is known where the overlay lies in a
+    `files` reads overlays. `style` is the overlay settings of the run, which give the position of the overlay in a
     figure.
     """
 
@@ -128,9 +128,9 @@ class ThumbnailMaker:
     style: OverlaySettings = field(default_factory=OverlaySettings)
 
     def make_all(self, entries: Sequence[Entry]) -> list[Thumbnail]:
-        """Make the thumbnails of all images, in the order of the entries; those that are there already stay.
+        """Make the thumbnails of all images, in the order of the entries; existing thumbnails are kept.
 
-        Files with the same bytes, as their sidecars say, have one thumbnail.
+        Files with the same hash in their sidecars share one thumbnail.
         """
         found = [Thumbnail(None, None)] * len(entries)
         left = {i: self._candidates(entry) for i, entry in enumerate(entries)}
@@ -146,7 +146,7 @@ class ThumbnailMaker:
         return found
 
     def _candidates(self, entry: Entry) -> Iterator[Candidate]:
-        """The photograph of an image where it is found, then its overlays."""
+        """Give the original image, if it is found, then its overlays."""
         hashes = {file["name"]: file["sha256"] for file in entry.record["files"]}
         photo = self.photographs.find(entry)
         if photo is not None:
@@ -160,7 +160,7 @@ class ThumbnailMaker:
                 yield Candidate(read, f"overlay {content} {panel}", None, panel)
 
     def _panel(self, read: Read, entry: Entry) -> Window | None:
-        """Where the overlay lies in a figure; None where the file is no figure of the run's style."""
+        """Give the position of the overlay in a figure; None if the file is not a figure in the run's style."""
         plan = plan_figure(shown_size(entry.size, self.style.max_side), self.style) if entry.size else None
         if plan is None or size_of(read) != plan.size:
             return None
@@ -168,7 +168,7 @@ class ThumbnailMaker:
         return box.left / width, box.top / height, box.right / width, box.bottom / height
 
     def _make(self, candidate: Candidate) -> str | None:
-        """Make a thumbnail of one file; None where it cannot be read."""
+        """Make a thumbnail of one file; None if it cannot be read."""
         sample_range = self.sample_range if candidate.photo else None
         if self.embedded:
             data = thumbnail_of(candidate.read, sample_range, candidate.panel)
@@ -184,12 +184,12 @@ class ThumbnailMaker:
 
 
 def _hashed(content: str) -> str:
-    """Name a thumbnail by what it shows and how large, so that it is made again when that changes."""
+    """Name a thumbnail by a hash of its content and size, so that it is made again when they change."""
     return hashlib.sha256(f"{LONGEST_SIDE} {content}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
 def size_of(read: Read) -> Size | None:
-    """Read the size of a picture file from its header; None where it cannot be read."""
+    """Read the size of an image file from its header; None if it cannot be read."""
     limits = Limits()
     try:
         return inspect(read(limits), limits).header.size
@@ -198,15 +198,15 @@ def size_of(read: Read) -> Size | None:
 
 
 def data_address(jpeg: bytes) -> str:
-    """Write a JPEG as an address that has the picture in it, for a page that stands alone."""
+    """Encode a JPEG as a data URI, for a self-contained page."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
 def thumbnail_of(read: Read, sample_range: SampleRange | None, panel: Window | None = None) -> bytes | None:
-    """Make a small JPEG of a picture file, or of its part `panel`; None where it cannot be decoded.
+    """Make a small JPEG of an image file, or of its part `panel`; None if it cannot be decoded.
 
-    Its longest side has `LONGEST_SIDE` pixels, or as many as the picture has at 1/2, 1/4 or 1/8 of its size, if that is
-    at most a third more: resizing once more would take half as long again as decoding.
+    Its longest side has `LONGEST_SIDE` pixels. If 1/2, 1/4 or 1/8 of the image has at most a third more pixels, that
+    size is used: another resize would add half of the time of decoding.
     """
     limits = Limits()
     left, top, right, bottom = panel or (0.0, 0.0, 1.0, 1.0)
