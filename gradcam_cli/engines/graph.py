@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Node and output: OpenVINO's wrappers are made anew at every access, and friendly names are not unique.
+# Node and output: OpenVINO's wrappers are made again at every access, and friendly names are not unique.
 Key = tuple[int, int]
 # Operations that give the numbers of their input in the same order.
 SAME_NUMBERS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Convert", "Identity"})

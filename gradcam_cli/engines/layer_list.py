@@ -16,7 +16,7 @@ def list_model_layers(settings: ModelSettings, downloading: Downloading) -> list
         downloading: gives a context for a download, see `RunObserver.downloading`.
 
     Raises:
-        ModelError: the model is a plan, is refused, cannot be loaded, or is no image classifier.
+        ModelError: the model is a plan, is refused, cannot be loaded, or is not an image classifier.
     """
     request = locate_model(settings, downloading, need_weights=False)
     if request.plan:

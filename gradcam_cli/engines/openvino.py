@@ -22,7 +22,7 @@ from gradcam_cli.settings import Precision, Score, TargetSettings
 if TYPE_CHECKING:
     from gradcam_cli.engines.network_cache import NetworkCache
 
-# Input value in place of a class: the network chooses the class.
+# Input value instead of a class: the network chooses the class.
 OWN_CHOICE = -1
 # Each target adds a part to the network, which takes time to compile. Further targets are computed with only the head,
 # one after the other.

@@ -19,7 +19,7 @@ from gradcam_cli.models.linearity import is_averaged
 
 # Pairs of image and channel that go through the head at once.
 ABLATION_BATCH = 32
-# As many rows where the head is given means in place of maps: they are small.
+# As many rows where the head is given means instead of maps: they are small.
 MEANS_BATCH = 256
 
 

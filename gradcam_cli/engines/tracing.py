@@ -139,7 +139,7 @@ def run_at(classifier: Classifier, layer: str, inputs: Any, extras: Sequence[Any
     """Run a network symbolically, inside a function that is being traced, and find the layer and its head.
 
     Raises:
-        ModelError: there is no such layer, or its output is no map that the logits depend on.
+        ModelError: there is no such layer, or its output is not a map that the logits depend on.
     """
     run = classifier.run(inputs, extras)
     target = choose_layer(run, layer, classifier.token_grid)
@@ -150,7 +150,7 @@ def list_layers(classifier: Classifier) -> list[LayerInfo]:
     """List the layers of a network that can be explained, in its own order.
 
     Raises:
-        ModelError: the network is no image classifier.
+        ModelError: the network is not an image classifier.
     """
 
     def survey(inputs: Any) -> tuple[Any, list[LayerInfo]]:

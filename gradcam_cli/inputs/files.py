@@ -96,7 +96,7 @@ def unlistable(number: int) -> ImageError:
 
 
 def modified_ns(path: str) -> int | None:
-    """Give a file's time of modification in nanoseconds, None where it has none to give.
+    """Give a file's time of modification in nanoseconds, None if it has none to give.
 
     Asked before the file is read, so that one which changes in between is taken for changed.
     """

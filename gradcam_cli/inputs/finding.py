@@ -37,7 +37,7 @@ def find_inputs(
 
     Args:
         settings: paths, a list of paths, and how folders are walked.
-        report: receives what was found and what was left out, also where there are no pictures.
+        report: receives what was found and what was left out, also if there are no pictures.
         output: the folder that the run writes to; nothing in it is an input.
         keep_omissions: keep the path of each file that was left out, and not only their counts.
         stores: opens the object stores of inputs that are URLs.

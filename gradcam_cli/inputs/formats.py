@@ -187,7 +187,7 @@ _OTHER_ADVICE: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def format_of(head: bytes) -> str | None:
-    """Name the format of a file by its first `HEAD_BYTES` bytes; None where they are of no known format."""
+    """Name the format of a file by its first `HEAD_BYTES` bytes; None if they are of no known format."""
     if head[4:8] == b"ftyp":
         return _by_brand(head)
     for name, pattern in _BYTES:
@@ -239,7 +239,7 @@ def _by_brand(head: bytes) -> str:
 
 
 def _by_directory(head: bytes) -> str | None:
-    """Recognise a raw photograph, which is a TIFF, by the tags of its first directory; None where it is none."""
+    """Recognise a raw photograph, which is a TIFF, by the tags of its first directory; None if it is none."""
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
 
     def number(start: int, size: int) -> int:

@@ -70,7 +70,7 @@ class JpegFrame:
 
 
 def jpeg_frame(data: bytes) -> JpegFrame | None:
-    """Find the first frame header of a JPEG; None where there is none."""
+    """Find the first frame header of a JPEG; None if there is none."""
     position = len(JPEG_MAGIC)
     for _ in _parts():
         marker = _JPEG_MARKER.search(data, position)
@@ -186,7 +186,7 @@ def iso_size(data: bytes) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Jpeg2000Frame:
-    """What a JPEG 2000 says of its components; `boxed` in a JP2, `luminance` and two colours in place of RGB.
+    """What a JPEG 2000 says of its components; `boxed` in a JP2, `luminance` and two colours instead of RGB.
 
     `shifted` where the picture does not begin at the origin of its grid. Where there is a palette, `precision` is that
     of the numbers of its colours.
@@ -202,7 +202,7 @@ class Jpeg2000Frame:
 
 
 def jpeg2000_frame(data: bytes) -> Jpeg2000Frame | None:
-    """Read the header of a JPEG 2000's code stream; None where there is none."""
+    """Read the header of a JPEG 2000's code stream; None if there is none."""
     start = data.find(_J2K_START)
     if start < 0 or len(data) < start + 42:
         return None

@@ -86,7 +86,7 @@ class LeftOut:
 
 
 def suffix_of(path: str) -> str:
-    """Give the suffix of a name in lower case, with its dot; '' where it has none."""
+    """Give the suffix of a name in lower case, with its dot; '' if it has none."""
     found = _SUFFIX.search(path.rsplit("/", 1)[-1])
     return f".{found[1].lower()}" if found else NO_SUFFIX
 

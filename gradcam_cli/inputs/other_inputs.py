@@ -39,7 +39,7 @@ Numbers = NDArray[np.float64]
 class GivenInput:
     """What was given for one input: a `constant`, or for each picture a row of `numbers`, or a partner picture.
 
-    `name` is empty where the input is to be found by its shape. `origin` is the text for people, `digest` the sha256 of
+    `name` is empty if the input is to be found by its shape. `origin` is the text for people, `digest` the sha256 of
     the values. Paths of `partners` are relative to `folder`.
     """
 
@@ -61,7 +61,7 @@ class GivenInput:
 class OtherInput:
     """One input of a network besides the picture: its `place` among the inputs, its shape without the batch, its dtype.
 
-    `same` inputs get the explained picture too. `given` is None where nobody said what goes in.
+    `same` inputs get the explained picture too. `given` is None if nobody said what goes in.
     """
 
     name: str
@@ -73,7 +73,7 @@ class OtherInput:
 
     @property
     def constant(self) -> NDArray[Any] | None:
-        """The value (shape) that all images get; None where it differs, or is the picture."""
+        """The value (shape) that all images get; None if it differs, or is the picture."""
         if self.given is None or self.given.constant is None:
             return None
         return as_input(self, self.given.constant, self.given.origin)
@@ -337,7 +337,7 @@ def is_picture(shape: Sequence[int | None]) -> bool:
 
 
 def missing_values(others: Sequence[OtherInput]) -> str | None:
-    """Say which inputs have no value, and how they are given; None where all have one."""
+    """Say which inputs have no value, and how they are given; None if all have one."""
     missing = [other for other in others if other.given is None and not other.same]
     if not missing:
         return None

@@ -89,7 +89,7 @@ def _between_nuls(pieces: Iterator[bytes]) -> Iterator[str]:
     if second is None and b"\n" in first and not os.path.lexists(os.fsdecode(first)):
         raise UsageError(f"The list has {counted(len(first.splitlines()), 'line')} and no NUL bytes. Do not use -0.")
     for piece in chain((first, second or b""), pieces):
-        # What `echo` leaves behind the last NUL is no path.
+        # What `echo` leaves behind the last NUL is not a path.
         if piece.strip(b"\r\n"):
             yield _one_path(os.fsdecode(piece))
 

@@ -43,7 +43,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
 def _jpeg(data: bytes) -> Image.Image | None:
     """Open a JPEG or MPO as `Image.open` does, which would import the readers of five formats first.
 
-    None where it is refused: then the error of `Image.open` is the one that is reported.
+    None if it is refused: then the error of `Image.open` is the one that is reported.
     """
     try:
         return JpegImagePlugin.jpeg_factory(io.BytesIO(data), "")
@@ -76,7 +76,7 @@ def _heif(data: bytes) -> Image.Image:
 
 
 def orientation_of(image: Image.Image, data: bytes) -> int:
-    """Read EXIF's orientation, 1 to 8; 1 where there is none, or a damaged one."""
+    """Read EXIF's orientation, 1 to 8; 1 if there is none, or a damaged one."""
     if image.format == "PNG" and "exif" not in image.info:
         # Pillow would decode all pixels to see whether EXIF follows them.
         exif = png_content(data, b"eXIf")

@@ -24,7 +24,7 @@ Levels = tuple[float, float]
 class Samples:
     """Decoded samples (H, W, channels): grey, grey and opacity, RGB, or RGB and opacity.
 
-    `white` is the sample that means full intensity; None where no such value is agreed. With `inverted`, the highest
+    `white` is the sample that means full intensity; None if no such value is agreed. With `inverted`, the highest
     sample is black. `upright`: the orientation has been applied.
     """
 

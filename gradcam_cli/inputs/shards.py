@@ -77,7 +77,7 @@ def index_of(place: str, count: int) -> int:
 
 
 def shard_of_record(name: str) -> Shard | None:
-    """Give the shard whose run a file of this name sums up; None where it is another file."""
+    """Give the shard whose run a file of this name sums up; None if it is another file."""
     found = SHARD_RECORD.fullmatch(name)
     if not found or int(found[1]) > int(found[2]):
         return None

@@ -32,7 +32,7 @@ SECONDS_TO_END: Final = 2
 
 
 class Decoders:
-    """A pool of decoding processes; each starts when it is first needed, and anew after it died."""
+    """A pool of decoding processes; each starts when it is first needed, and again after it died."""
 
     def __init__(self, count: int, command: Mapping[str, Any] | None = None) -> None:
         """Allow `count` at a time; threads beyond that wait. `command` is that of `decoders`."""

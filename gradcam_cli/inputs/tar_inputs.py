@@ -40,7 +40,7 @@ def is_tar_name(name: str) -> bool:
 
 
 class MetMember(NamedTuple):
-    """A photograph in a tar; `stored` is None where the tar is damaged and there may be more."""
+    """A photograph in a tar; `stored` is None if the tar is damaged and there may be more."""
 
     relative: str
     stored: Stored | None

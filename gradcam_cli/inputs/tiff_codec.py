@@ -93,7 +93,7 @@ def _samples(values: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | N
 def _of_palette(index: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | None) -> Samples:
     if colours is None or layout.sample_format != UNSIGNED or int(index.max()) >= colours.shape[-1]:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF without a colour palette")
-    # Some writers give palettes of 8 bits in place of 16.
+    # Some writers give palettes of 8 bits instead of 16.
     table = colours.T if colours.max() < 256 else colours.T >> 8
     return Samples(np.asarray(table, np.uint8)[index], 255)
 

@@ -40,7 +40,7 @@ SYSTEM_NAMES: Final = frozenset(
         "found.000",
     }
 )
-# Suffixes that say plainly that a file is no picture, or no whole one yet: nothing is opened for them.
+# Suffixes that say plainly that a file is not a picture, or no whole one yet: nothing is opened for them.
 _NEVER: Final = frozenset(
     {".json", ".jsonl", ".txt", ".xml", ".csv", ".npy", ".part", ".crdownload", ".download", ".tmp"}
 )
@@ -93,7 +93,7 @@ class Met(NamedTuple):
 
 
 def patterns(lines: tuple[str, ...]) -> Match | None:
-    """Compile patterns as in a .gitignore; None where there are none.
+    """Compile patterns as in a .gitignore; None if there are none.
 
     Raises:
         UsageError: one of them can match nothing.
@@ -226,7 +226,7 @@ class _Walk:
 
 
 def why_not(rules: Rules, prefix: str, name: str) -> Why | None:
-    """Why a file is no input whatever it holds, None where it may be one; `prefix` is its folder with a `/`."""
+    """Why a file is no input whatever it holds, None if it may be one; `prefix` is its folder with a `/`."""
     if not rules.hidden and is_hidden(name):
         return Why.HIDDEN
     if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX, THUMBNAIL_SUFFIX)):

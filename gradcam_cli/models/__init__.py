@@ -17,7 +17,7 @@ def load_model(request: "ModelRequest", *, need_weights: bool = True) -> "Classi
     """Import Keras on TensorFlow, and load a model; see `models.loading.load_classifier`.
 
     Raises:
-        ModelError: weights that do not fit, or a file that is refused or is no image classifier.
+        ModelError: weights that do not fit, or a file that is refused or is not an image classifier.
     """
     with keras_on_tensorflow():
         from gradcam_cli.models.loading import load_classifier

@@ -15,7 +15,7 @@ def input_is_channels_first(shape: Any, layers: Iterable[Any]) -> bool:
     """Decide by the axis of the input that has the channels of a picture, then by the first convolution.
 
     Args:
-        shape: of the model's input, with the batch; None where the model does not know it.
+        shape: of the model's input, with the batch; None if the model does not know it.
         layers: of the model, in its order.
     """
     if shape is not None and len(shape) == PICTURE_AXES:

@@ -45,7 +45,7 @@ class Testimony:
 
     `clear` where the smallest is small and all others are much larger; `frozen` where the layer was not trained;
     `rival` names a scaling that is none of the preprocessings and fits about as well, or better. `order_ratio` is how
-    many times as far the pictures in BGR are as those in RGB; 1 where BGR was not tried.
+    many times as far the pictures in BGR are as those in RGB; 1 if BGR was not tried.
     """
 
     layer: str
@@ -67,7 +67,7 @@ def batch_testimony(
     candidates: tuple[str, ...] = RANGES,
     feeder: Feeder = ONLY_PICTURES,
 ) -> Testimony | None:
-    """Compare the first experienced BatchNormalization with sample pictures; None where there is none.
+    """Compare the first experienced BatchNormalization with sample pictures; None if there is none.
 
     The candidates that treat all channels alike are tried in both orders. The range is chosen among those in RGB,
     unless those in BGR are CLEAR_RATIO times nearer.

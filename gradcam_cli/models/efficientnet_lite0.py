@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 with real ImageNet weights from a Python package: the model that needs no download.
 
-EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6 in place of swish,
+EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6 instead of swish,
 as its authors published it for small devices. Layers are named as Keras's EfficientNet names them.
 """
 

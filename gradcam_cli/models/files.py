@@ -31,7 +31,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
     """Load a .keras, .h5 or .hdf5 file that has passed the preflight.
 
     Raises:
-        ModelError: the file is refused, cannot be loaded, or its input is no picture.
+        ModelError: the file is refused, cannot be loaded, or its input is not a picture.
     """
     network, own_notes = _network(path, request)
     return describe(network, path, request, own_notes, _loss(path, network, request))
@@ -43,7 +43,7 @@ def describe(
     """Find out what surrounds a network: its input, preprocessing and labels. `path` names it in messages.
 
     Raises:
-        ModelError: its input is no picture.
+        ModelError: its input is not a picture.
     """
     settings = request.settings
     channels_first = is_channels_first(network)

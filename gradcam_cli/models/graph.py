@@ -67,13 +67,13 @@ def _moves_nothing(tensor: Any) -> bool:
 
 
 def size_of_one(tensor: Any) -> int | None:
-    """How many numbers a tensor has for each image; None where that is not known."""
+    """How many numbers a tensor has for each image; None if that is not known."""
     sizes = tensor.shape.as_list()[1:] if tensor.shape.rank else [None]
     return None if None in sizes else math.prod(sizes)
 
 
 def number(tensor: Any) -> float | None:
-    """The value of a constant of one element; None where it is anything else."""
+    """The value of a constant of one element; None if it is anything else."""
     if tensor.shape.num_elements() != 1:
         return None
     value = tf.get_static_value(tensor)
@@ -81,7 +81,7 @@ def number(tensor: Any) -> float | None:
 
 
 def constant(tensor: Any, depth: int = 0) -> NDArray[np.float32] | None:
-    """Compute what depends on weights and constants alone; None where something else is in it."""
+    """Compute what depends on weights and constants alone; None if something else is in it."""
     if depth > BEYOND:
         return None
     op = tensor.op

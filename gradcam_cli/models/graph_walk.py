@@ -39,7 +39,7 @@ class GraphWalk:
         self._known: dict[Any, Placement | None] = {picture.ref(): _picture(picture.shape.as_list(), channels_first)}
 
     def of(self, tensor: Any) -> Placement | None:
-        """Give the place of a tensor; None where it is not computed from the picture."""
+        """Give the place of a tensor; None if it is not computed from the picture."""
         waiting = [tensor]
         while waiting:
             current = waiting[-1]

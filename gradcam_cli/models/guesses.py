@@ -40,7 +40,7 @@ def likelier_guess(
 
 
 def _flaw(outputs: NDArray[np.float64]) -> str:
-    """What is unlikely about probabilities (N, classes); empty where nothing is, or they are no probabilities."""
+    """What is unlikely about probabilities (N, classes); empty if nothing is, or they are no probabilities."""
     if outputs.ndim != 2 or not ((outputs >= 0) & (outputs <= 1)).all():
         return ""
     if outputs.shape[1] == 1:

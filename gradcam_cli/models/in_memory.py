@@ -55,7 +55,7 @@ def classifier_of_network(network: keras.Model, request: ModelRequest) -> Classi
     """Describe a network in memory.
 
     Raises:
-        ModelError: its input is no picture.
+        ModelError: its input is not a picture.
     """
     return describe(network, Path(network.name), request, (), _loss(network, request.settings.output_name))
 

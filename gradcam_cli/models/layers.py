@@ -54,7 +54,7 @@ def choose_layer(trace: Trace, wanted: str, token_grid: Grid | None = None) -> T
         token_grid: height and width of tokens whose grid the network does not show.
 
     Raises:
-        ModelError: no such layer, or its output is no map that the logits depend on.
+        ModelError: no such layer, or its output is not a map that the logits depend on.
     """
     found = Candidates(trace, token_grid)
     if wanted == AUTO:

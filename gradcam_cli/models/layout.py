@@ -87,11 +87,11 @@ class Layout:
 def layout_of(
     tensor: Any, place: Placement | None, *, channels_first: bool, token_grid: Grid | None = None
 ) -> Layout | None:
-    """Read an output as a map of the picture; None where it is none, or has a single cell.
+    """Read an output as a map of the picture; None if it is none, or has a single cell.
 
     Args:
         tensor: the output.
-        place: where its cells lie; None where it is not computed from the picture.
+        place: where its cells lie; None if it is not computed from the picture.
         channels_first: how a picture is laid out whose way from the input could not be followed.
         token_grid: height and width of tokens, as a person said; wins over what the graph shows.
     """
@@ -104,7 +104,7 @@ def layout_of(
 
 
 def layout_of_place(place: Placement, *, channels_first: bool, token_grid: Grid | None = None) -> Layout | None:
-    """Read a place as that of a map of the picture; None where it is none, or has a single cell."""
+    """Read a place as that of a map of the picture; None if it is none, or has a single cell."""
     found = None
     if len(place.axes) == PICTURE:
         found = _picture(place) or _unfollowed_picture(place, channels_first=channels_first)

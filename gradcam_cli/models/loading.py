@@ -25,7 +25,7 @@ def load_classifier(request: ModelRequest, *, need_weights: bool = True) -> Clas
     """Build or load what was asked for; `need_weights=False` leaves a named model with random ones.
 
     Raises:
-        ModelError: weights that do not fit, or a file that is refused or is no image classifier.
+        ModelError: weights that do not fit, or a file that is refused or is not an image classifier.
     """
     if request.network is not None:
         return classifier_of_network(request.network, request)

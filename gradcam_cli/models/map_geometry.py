@@ -8,7 +8,7 @@ from gradcam_cli.models.placement import SIDES, Line, Placement, absorbed, simpl
 
 
 def map_geometry(layout: Layout, place: Placement | None) -> MapGeometry | None:
-    """Tell where a map's cells lie; None where that could not be followed."""
+    """Tell where a map's cells lie; None if that could not be followed."""
     if place is None or any(place.turned):
         return None
     place = refined(place)

@@ -27,7 +27,7 @@ class WeightsFile:
 class NamedModel:
     """One architecture: its builder in keras.applications, the side of its square input, its preprocessing.
 
-    `weights` is None where they come inside a Python package.
+    `weights` is None if they come inside a Python package.
     """
 
     builder: str

@@ -68,7 +68,7 @@ def _one_or_many(classes: int, many: HeadKind) -> HeadKind:
 
 
 def _by_operations(tensor: Any, classes: int, loss: Loss | None) -> Output | None:
-    """Read what the operations prove; None where they prove nothing."""
+    """Read what the operations prove; None if they prove nothing."""
     found = _activated(tensor, classes) or _scaled(tensor, classes, loss)
     if found is None and _sparsemax(tensor) is not None:
         found = _probabilities(tensor, classes, "sparsemax")

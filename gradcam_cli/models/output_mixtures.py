@@ -86,7 +86,7 @@ def _summed_products(op: Any) -> tuple[Any, Weights, tuple[int, ...]] | None:
 
 
 def small_constant(tensor: Any) -> Weights | None:
-    """Give the numbers of a constant or of weights; None where there are too many, or where it is anything else."""
+    """Give the numbers of a constant or of weights; None if there are too many, or where it is anything else."""
     size = tensor.shape.num_elements()
     if size is None or size > LARGEST_MATRIX or tensor.shape.rank == 0:
         return None

@@ -30,7 +30,7 @@ def parts_of(path: Path, weights: Path | None) -> Parts:
     """Find what belongs to a model file or folder.
 
     Raises:
-        ModelError: it is no model, or one part of it is missing.
+        ModelError: it is not a model, or one part of it is missing.
     """
     kind = kind_of(path)
     if kind == "architecture":
@@ -105,7 +105,7 @@ def _weights_beside(path: Path) -> tuple[Path, str]:
 
 
 def _own_of(found: list[Path], path: Path, fits: Callable[[Path], bool]) -> Path | None:
-    """Take the one that is called alike, or the only one, or the only one that fits; None where several do."""
+    """Take the one that is called alike, or the only one, or the only one that fits; None if several do."""
     alike = [other for other in found if _stem(other) == _stem(path)] or found
     if len(alike) > 1:
         alike = [other for other in alike[:MAX_TRIED] if fits(other)]

@@ -58,7 +58,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Placement:
-    """A tensor that is computed from the picture. A line is None where it could not be followed.
+    """A tensor that is computed from the picture. A line is None if it could not be followed.
 
     `altered`: something on the way crops, pads or resizes. `turned`: by so many pixels rows and columns were rolled;
     what leaves the picture at one side comes in at the other.
@@ -201,7 +201,7 @@ def picture_place(batch: int, height: int, width: int, channels: int, *, channel
 
 
 def regrouped(place: Placement, sizes: Sequence[int]) -> Placement | None:
-    """Share the factors of all axes out among axes of other sizes, in the same order; None where one would break."""
+    """Share the factors of all axes out among axes of other sizes, in the same order; None if one would break."""
     waiting = [factor for axis in place.axes for factor in axis]
     axes: list[Axis] = []
     for size in sizes:

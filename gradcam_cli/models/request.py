@@ -37,7 +37,7 @@ class ModelRequest:
     Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
     count only if they are one for each class. `inputs` are the values of a network's inputs besides the picture.
     `architecture` is a JSON file where the `source` has weights alone; `note` says how the two were found.
-    `network` is a `keras.Model` in memory: then there is no file, and nothing to check.
+    `network` is a `keras.Model` in memory: then there is not a file, and nothing to check.
     `exchange` is the format of a file that another framework wrote. `beside` are the files of its weights, and `scopes`
     the modules of PyTorch around the nodes that made its tensors: see `models.safety.onnx_file`.
     """
@@ -234,7 +234,7 @@ def _check(
 
 
 def asked_labels(settings: ModelSettings) -> Labels | None:
-    """Read the labels that were asked for; None where none were.
+    """Read the labels that were asked for; None if none were.
 
     Raises:
         UsageError: two places were named.

@@ -35,7 +35,7 @@ def at_size(classifier: Classifier, request: ModelRequest, size: Size) -> Classi
 
 
 def _declared(classifier: Classifier) -> tuple[int | None, int | None]:
-    """Height and width of the picture's input, None where the network leaves them open."""
+    """Height and width of the picture's input, None if the network leaves them open."""
     inputs = declared_inputs(classifier.network)
     shape = inputs[classifier.picture_input[0]].shape
     return (shape[2], shape[3]) if classifier.channels_first else (shape[1], shape[2])

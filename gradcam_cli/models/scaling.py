@@ -32,7 +32,7 @@ class Scaling:
 
 
 def read_scaling(network: keras.Model, shape: tuple[int, int, int], feeder: Feeder = ONLY_PICTURES) -> Scaling | None:
-    """Find out which numbers a network's own scaling was made for; None where it scales nothing.
+    """Find out which numbers a network's own scaling was made for; None if it scales nothing.
 
     Pictures of one constant value are sent through everything in front of the first weights (Rescaling, Normalization,
     arithmetic with constants, changes of the channels' order, also in nested models). Each preprocessing's smallest and

@@ -203,7 +203,7 @@ def reversed_axis(place: Placement, index: int) -> Placement:
 
 
 def rolled(place: Placement, index: int, shift: int) -> Placement | None:
-    """Roll an axis by `shift` cells; None where the axis is not rows alone or columns alone."""
+    """Roll an axis by `shift` cells; None if the axis is not rows alone or columns alone."""
     found = one_side(place.axes[index])
     if found is None:
         return None
@@ -215,7 +215,7 @@ def rolled(place: Placement, index: int, shift: int) -> Placement | None:
 
 
 def rolled_along(place: Placement, shifts: list[int], axes: list[int]) -> Placement | None:
-    """Roll several axes, each by its shift; None where one of them cannot be followed."""
+    """Roll several axes, each by its shift; None if one of them cannot be followed."""
     for shift, axis in zip(shifts, axes, strict=True):
         found = rolled(place, axis % len(place.axes), shift)
         if found is None:

@@ -17,7 +17,7 @@ class StaticValues:
     """Computes tensors that are constants, shapes, or arithmetic on those.
 
     `outer` maps an argument of a function inside the graph to the tensor that the caller gave for it. `sizes` gives the
-    sizes of a tensor, where a batch of unknown size counts as one image; None where they are unknown.
+    sizes of a tensor, where a batch of unknown size counts as one image; None if they are unknown.
     """
 
     def __init__(self, outer: dict[Any, Any], sizes: Callable[[Any], list[int] | None]) -> None:
@@ -27,7 +27,7 @@ class StaticValues:
         self._known: dict[Any, Any] = {}
 
     def of(self, tensor: Any, depth: int = 0) -> Any:
-        """Give the value as an array; None where it is unknown."""
+        """Give the value as an array; None if it is unknown."""
         key = tensor.ref()
         if key not in self._known:
             self._known[key] = self._value(tensor, depth)
@@ -39,7 +39,7 @@ class StaticValues:
         return None if value is None else [int(number) for number in np.ravel(value)]
 
     def elements(self, tensor: Any) -> list[int | None] | None:
-        """Give a vector of integers, with None for those that are unknown; None where all are."""
+        """Give a vector of integers, with None for those that are unknown; None if all are."""
         whole = self.integers(tensor)
         if whole is not None:
             return list(whole)

@@ -50,12 +50,12 @@ class Loss:
 
 
 def stored_loss(path: Path, outputs: Sequence[str], wanted: str | None) -> Loss | None:
-    """Read the loss of one output from a .keras or HDF5 file; None where there is none, or none that is known.
+    """Read the loss of one output from a .keras or HDF5 file; None if there is none, or none that is known.
 
     Args:
         path: a file that has passed the preflight.
         outputs: names of the model's outputs, in order.
-        wanted: the one that is explained; None where there is only one.
+        wanted: the one that is explained; None if there is only one.
     """
     try:
         found = _configuration(path)

@@ -138,7 +138,7 @@ def _concat(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 
 
 def concatenated(walk: GraphWalk, tensors: list[Any], axis: int) -> Placement | None:
-    """Place a concatenation of tensors along an axis; None where that cannot be followed."""
+    """Place a concatenation of tensors along an axis; None if that cannot be followed."""
     places = [walk.place(tensor) for tensor in tensors]
     known = [place for place in places if place is not None]
     rank = len(known[0].axes)

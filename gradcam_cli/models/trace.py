@@ -56,7 +56,7 @@ class Trace:
     picture_name: str = ""
 
     def place(self, tensor: Any) -> Placement | None:
-        """Tell where the cells of a tensor lie in the picture; None where it does not come from the picture."""
+        """Tell where the cells of a tensor lie in the picture; None if it does not come from the picture."""
         return self.walk.of(tensor)
 
     def is_channels_first(self, tensor: Any) -> bool:

@@ -25,7 +25,7 @@ class CiReport:
         gates: a test case for each limit that was asked for.
         notes: further facts, a line each.
         tables: what the summary shows besides what failed.
-        stop: why the command did not come to its end; '' where it did.
+        stop: why the command did not come to its end; '' if it did.
     """
 
     command: str

@@ -32,7 +32,7 @@ class Replacement:
 
 
 def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
-    """Read the `run.json` of a folder, or the record of a shard; None where there is none of this program."""
+    """Read the `run.json` of a folder, or the record of a shard; None if there is none of this program."""
     try:
         record = parsed(read_file(os.fspath(root / name), SIDECAR_LIMITS))
     except (ImageError, ValueError):
@@ -43,7 +43,7 @@ def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
 def replacement(
     folder: RunFolder, left: SourceList, options: Mapping[str, Any], options_sha256: str
 ) -> Replacement | None:
-    """Tell what this run replaces of runs with other options; None where there is nothing of the kind.
+    """Tell what this run replaces of runs with other options; None if there is nothing of the kind.
 
     What belongs to other shards is no part of it.
 

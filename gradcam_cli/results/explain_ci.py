@@ -20,7 +20,7 @@ class ExplainCi:
     Attributes:
         images: a test case for each image.
         statuses: how many images have which status.
-        facts: the model, layer and method of the last record; '' where there was none.
+        facts: the model, layer and method of the last record; '' if there was none.
         left: how many images were not reached.
     """
 

@@ -32,7 +32,7 @@ class Case:
         name: what was tested, such as the path of an image.
         group: what kind of thing that is, such as `images` or `gates`.
         outcome: how the test ended.
-        kind: the kind of failure in one word; '' where the case passed.
+        kind: the kind of failure in one word; '' if the case passed.
         message: what failed, in one line.
         text: all that is known of the failure, in lines.
     """

@@ -35,7 +35,7 @@ class LocalFolder(OutputFolder):
         return self.root.is_dir()
 
     def __init__(self, root: Path, shard: Shard | None = None, packing: Packing | None = None) -> None:
-        """Name the folder, the shard that writes to it, and how its results are packed; None where they are not."""
+        """Name the folder, the shard that writes to it, and how its results are packed; None if they are not."""
         super().__init__(root, shard)
         self._packing = packing
         self._below = os.path.join(root, "")  # noqa: PTH118 - a `Path` has no slash at its end

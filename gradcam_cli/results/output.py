@@ -338,7 +338,7 @@ def link_or_copy(origin: Path, path: Path) -> None:
 
 
 def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
-    """Give the bytes of a file that is ours, none where there is no file, and refuse every other one.
+    """Give the bytes of a file that is ours, none if there is not a file, and refuse every other one.
 
     Raises:
         ImageError: the file is not provably this program's, so it is not replaced.

@@ -195,7 +195,7 @@ class PackedFolder:
             raise EnvironmentStop(f"{self.root}: {error}") from error
         self.base.write_json(manifest_name(self.shard), manifest)
         if self.shard is None:
-            # All parts are in the manifest now, and some may have been written anew.
+            # All parts are in the manifest now, and some may have been written again.
             for name in self._place.sizes():
                 if SHARD_MANIFEST.fullmatch(name) and self._is_ours(name):
                     self._place.remove(name)

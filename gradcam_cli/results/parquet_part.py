@@ -69,7 +69,7 @@ class ParquetPart:
 
         Raises:
             UsageError: pyarrow is not installed.
-            ImageError: it is no table, or not one of this program.
+            ImageError: it is not a table, or not one of this program.
         """
         arrow, parquet = _arrow()
         self._error = arrow.ArrowException

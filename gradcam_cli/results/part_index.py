@@ -1,7 +1,7 @@
 """The index of a part file: one line for each image, with the facts that decide whether the image is finished.
 
 The index is written before its part takes its name, and names the part's size and hash. Where it is missing, or is that
-of another file, it is made anew from the part.
+of another file, it is made again from the part.
 """
 
 import json
@@ -65,7 +65,7 @@ def entry_of(record: Mapping[str, Any], at: int, size: int, files: Iterable[File
     """Make the entry of one image.
 
     Raises:
-        LookupError, TypeError: the record is no sidecar.
+        LookupError, TypeError: the record is not a sidecar.
     """
     given = record["input"]
     known = {
@@ -101,7 +101,7 @@ def _line(entry: PartEntry) -> Record:
 
 
 def summary_of(line: bytes, part_bytes: int) -> PartSummary | None:
-    """Read the first line of an index; None where it is no such line, or is that of another file."""
+    """Read the first line of an index; None if it is no such line, or is that of another file."""
     try:
         head = json.loads(line)
         found = PartSummary(head["bytes"], head["sha256"], head["images"], head["explained"])

@@ -65,7 +65,7 @@ class PartName:
 
 
 def part_name(name: str) -> PartName | None:
-    """Read the name of a file of many images; None where it is no such name."""
+    """Read the name of a file of many images; None if it is no such name."""
     found = _PART.fullmatch(name)
     if found is None:
         return None
@@ -116,7 +116,7 @@ def split_member(member: str) -> tuple[str, str]:
     """Give the key of a member, and the name of its file, or `json` for a sidecar.
 
     Raises:
-        ValueError: it is no member that this program writes.
+        ValueError: it is not a member that this program writes.
     """
     folder, slash, base = member.rpartition("/")
     name, dot, tail = base.partition(".")

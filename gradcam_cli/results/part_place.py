@@ -36,7 +36,7 @@ class PartPlace(Protocol):
         """
 
     def path_of(self, name: str) -> Path | None:
-        """Give the path of a file on this machine; None where it is an object of a store."""
+        """Give the path of a file on this machine; None if it is an object of a store."""
 
     def temporary(self, owner: str) -> Path:
         """Name a file of this machine that is not there, for what is going to be published."""
@@ -45,7 +45,7 @@ class PartPlace(Protocol):
         """Give a file its name; it is there whole or not at all."""
 
     def remove(self, name: str) -> None:
-        """Remove a file; it is no error where there is none."""
+        """Remove a file, if it exists."""
 
 
 class LocalParts:

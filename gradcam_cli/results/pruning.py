@@ -37,7 +37,7 @@ def prune_files(tree: Tree, sidecars: Iterable[str]) -> int:
 
 
 def prune_parts(tree: Tree, top: str, places: Iterable[str]) -> int:
-    """Write the part files of a folder anew without some images, and name the new ones in the manifests.
+    """Write the part files of a folder again without some images, and name the new ones in the manifests.
 
     Args:
         tree: the place that has the folder.

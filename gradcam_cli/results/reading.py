@@ -15,7 +15,7 @@ from gradcam_cli.results.tree import Tree, in_order
 
 
 def read_sidecar(path: Path | str) -> Record | None:
-    """Read a sidecar of this program; None where there is none, or none that is whole."""
+    """Read a sidecar of this program; None if there is none, or none that is whole."""
     try:
         return _record(read_file(os.fspath(path), SIDECAR_LIMITS))
     except ImageError:
@@ -23,7 +23,7 @@ def read_sidecar(path: Path | str) -> Record | None:
 
 
 def record_in(tree: Tree, name: str) -> Record | None:
-    """Read a sidecar, or the record of a run; None where there is none of this program, or none that is whole.
+    """Read a sidecar, or the record of a run; None if there is none of this program, or none that is whole.
 
     Raises:
         UsageError: the store refuses access.
@@ -36,13 +36,13 @@ def record_in(tree: Tree, name: str) -> Record | None:
 
 
 def run_record_in(tree: Tree, name: str = RUN_RECORD) -> Record | None:
-    """Read the `run.json` of a place, or the record of a shard; None where there is none. Errors: see `record_in`."""
+    """Read the `run.json` of a place, or the record of a shard; None if there is none. Errors: see `record_in`."""
     record = record_in(tree, name)
     return record if record is not None and isinstance(record.get("options"), dict) else None
 
 
 def records_below(tree: Tree) -> Iterator[tuple[str, Record]]:
-    """Read every sidecar below a place, sorted by its relative name; files that are no sidecars are passed over.
+    """Read every sidecar below a place, sorted by its relative name; files that are not sidecars are passed over.
 
     Those in part files at the top have the name that they would have as files.
 

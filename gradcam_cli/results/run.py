@@ -18,11 +18,11 @@ class Run:
     """One run: its folder, its counts, its exit status and its records.
 
     Attributes:
-        folder: the output folder; None where no files were written.
+        folder: the output folder; None if no files were written.
         counts: how many images were asked for (`asked`), are explained (`done`: `ok` and `flat`), failed (`failed`),
             were not reached (`left`), and were explained by an earlier run (`before`).
         exit_status: 0 where all images are explained, 1 where at least one failed.
-        record: what `run.json` holds: model, options, versions, inputs; empty where no files were written.
+        record: what `run.json` holds: model, options, versions, inputs; empty if no files were written.
 
     Example:
         >>> run = read_run("out")  # doctest: +SKIP
@@ -36,7 +36,7 @@ class Run:
     record: Record = field(default_factory=dict)
 
     def records(self) -> Iterator[Record]:
-        """Read the sidecars of the folder one by one, sorted by path; files that are no sidecars are passed over."""
+        """Read the sidecars of the folder one by one, sorted by path; files that are not sidecars are passed over."""
         if self.folder is not None:
             yield from (record for _, record in records_below(tree_of(self.folder)))
 

@@ -76,16 +76,16 @@ class RunFolder(Protocol):
         """Whether there is a file in the place of a source's sidecar."""
 
     def read_sidecar(self, source: Source) -> Record | None:
-        """Read a source's sidecar; None where there is none of this program, or none that is whole."""
+        """Read a source's sidecar; None if there is none of this program, or none that is whole."""
 
     def read_known(self, source: Source) -> Record | None:
-        """Read at least what decides whether a source's image is finished; None where `read_sidecar` gives None."""
+        """Read at least what decides whether a source's image is finished; None if `read_sidecar` gives None."""
 
     def read_record(self, name: str) -> Record | None:
-        """Read the record of a run at the top; None where there is none of this program."""
+        """Read the record of a run at the top; None if there is none of this program."""
 
     def size_beside(self, source: Source, name: str) -> int | None:
-        """Give the size of a file beside a source's sidecar; None where there is none."""
+        """Give the size of a file beside a source's sidecar; None if there is none."""
 
     def read_beside(self, source: Source, name: str, size: int) -> bytes:
         """Read a file of this size beside a source's sidecar.

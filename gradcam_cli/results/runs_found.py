@@ -61,7 +61,7 @@ def _summed_up(found: Iterable[Presence]) -> Presence:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """One run, of all images or of a shard, by its record; `places` are None where its inputs cannot be looked for."""
+    """One run, of all images or of a shard, by its record; `places` are None if its inputs cannot be looked for."""
 
     shard: Shard | None
     options_sha256: str

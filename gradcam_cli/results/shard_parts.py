@@ -320,7 +320,7 @@ def _without_copies(parts: Sequence[ShardPart]) -> list[ShardPart]:
 
 
 def _first_difference(first: ShardPart, other: ShardPart) -> str | None:
-    """Give the first image whose results in two folders differ, or that only one of them has; None where all agree."""
+    """Give the first image whose results in two folders differ, or that only one of them has; None if all agree."""
     if first.places != other.places:
         return min(set(first.places) ^ set(other.places))
 

@@ -69,7 +69,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class MethodCard:
-    """What a sidecar says of the method; None where an option has no meaning for it, or was not used.
+    """What a sidecar says of the method; None if an option has no meaning for it, or was not used.
 
     `score` is what was differentiated; `classes_sampled` is there only where a sample of classes stood for all,
     `layers` only where the maps of several were fused.
@@ -108,7 +108,7 @@ class FileCard:
 class ClassResult:
     """One explained class of one image; file names are relative to the sidecar.
 
-    `probability` is None where the output is a `value`. `heat` (h, w) is the small map, see `heatmap.small`.
+    `probability` is None if the output is a `value`. `heat` (h, w) is the small map, see `heatmap.small`.
     """
 
     index: int
@@ -127,7 +127,7 @@ class ClassResult:
 class InputCard:
     """What a sidecar says of its image, as far as it is known; `mtime_ns` is its time of modification.
 
-    An object of a store has an `etag` in place of that, where the store gives one. `levels` are the samples that became
+    An object of a store has an `etag` instead of that, where the store gives one. `levels` are the samples that became
     0 and 255, where a range was used.
     """
 

@@ -218,7 +218,7 @@ class StoredFolder:
         return record if is_record(record) else None
 
     def _refuse_foreign(self, place: str, ours: Callable[[bytes], bool] = is_ours) -> bytes:
-        """Give the bytes of an object of this program, none where there is no object, and refuse every other one."""
+        """Give the bytes of an object of this program, none if there is not an object, and refuse every other one."""
         size = self._sizes.get(place) or 0
         name = place.rsplit("/", 1)[-1]
         if not size:
@@ -262,7 +262,7 @@ class Sizes:
         return self.get(place) is not None
 
     def get(self, place: str) -> int | None:
-        """Give the bytes of an object; None where there is none."""
+        """Give the bytes of an object; None if there is none."""
         size = self._table.get(key_of(place))
         return size if isinstance(size, int) else None
 

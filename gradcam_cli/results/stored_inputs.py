@@ -40,7 +40,7 @@ class StoredInputs:
         """Ask for nothing yet.
 
         Raises:
-            UsageError: it is no URL of an object store, or the library of the store is not installed.
+            UsageError: it is not a URL of an object store, or the library of the store is not installed.
         """
         self.url = url
         self._store = (stores or Stores()).of(url)

@@ -1,6 +1,6 @@
 """Who may write below a prefix of an object store: one run alone, or several shards of one run, each of them once.
 
-A lock is an object that is put only where there is none of its name. It names its run and the time at which it expires.
+A lock is an object that is put only if there is none of its name. It names its run and the time at which it expires.
 A thread renews the lock while the run goes on. A lock that has expired is not replaced: the next run takes the next
 number. Of several runs that find an expired lock, only one succeeds.
 """

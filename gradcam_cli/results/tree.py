@@ -59,7 +59,7 @@ class Tree(Protocol):
         """Give a name as the place has it: stores have no names that are not UTF-8."""
 
     def size(self, name: str) -> int | None:
-        """Give the size of a file; None where there is none. A link is none."""
+        """Give the size of a file; None if there is none. A link is none."""
 
     def read(self, name: str, limits: Limits) -> bytes:
         """Read a file.
@@ -76,7 +76,7 @@ class Tree(Protocol):
         """
 
     def remove(self, name: str) -> None:
-        """Remove a file; it is no error where there is none."""
+        """Remove a file, if it exists."""
 
     def parts(self, top: str = "") -> PartPlace:
         """Give the place of the part files in a folder; `top` is its name with a `/`."""

@@ -30,7 +30,7 @@ from gradcam_cli.settings import Limits
 from gradcam_cli.text import counted, printable
 from gradcam_cli.urls import Url, place
 
-# The first error of a record, None where there is none.
+# The first error of a record, None if there is none.
 Validation = Callable[[Record], str | None]
 # Overlays are as large as their photographs, which had limits of their own.
 LIMITS = Limits(max_file_bytes=2**31, max_pixels=2**32)
@@ -249,7 +249,7 @@ def _verify_parts(
                     own = Findings()
                     _verify_entry(relative, parts, name, entry, runs, first_error, own)
                     if own.gone and is_listed:
-                        # A part that was changed by others is not written anew: its manifest would then list it.
+                        # A part that was changed by others is not written again: its manifest would then list it.
                         findings.gone_in_parts.setdefault(top, []).append(entry.place)
                     findings.add(replace(own, gone=[]))
             except (ImageError, UsageError) as error:

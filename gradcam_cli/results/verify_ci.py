@@ -29,7 +29,7 @@ def verify_report(findings: Findings | None) -> CiReport:
 
 
 def _image_of(file: str, images: Container[str]) -> str:
-    """Name the image that a file belongs to: its name without its last suffixes; the file itself where there is none.
+    """Name the image that a file belongs to: its name without its last suffixes; the file itself if there is none.
 
     `a.jpg.json` and `a.jpg.281.overlay.jpg` belong to `a.jpg`.
     """

@@ -96,7 +96,7 @@ def _is_linear(node: Any, between: set[Key]) -> bool:
 
 
 def _head(model: Any, target: Any, logits: Any) -> Any:
-    """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None where it has further inputs."""
+    """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None if it has further inputs."""
     given = openvino.opset15.parameter(shape_of(target), np.float32)
     for reader in list(target.get_target_inputs()):
         if reader.get_node().get_type_name() != "Result":

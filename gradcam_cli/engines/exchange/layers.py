@@ -119,7 +119,7 @@ class Layers:
         if not names and (own.endswith(INNER) or (made_up and not self._all_named)):
             return None
         if names and made_up:
-            # A fusion of OpenVINO has made the node anew, and its tensor has the name that it had in the file.
+            # A fusion of OpenVINO has made the node again, and its tensor has the name that it had in the file.
             own = OUTPUT.sub("", names[0])
         modules = next((scopes[name] for name in names if name in scopes), None)
         return Candidate(tensor, layout, place, own, _modules(own) if modules is None else modules, order)
@@ -180,7 +180,7 @@ class Layers:
         """Resolve the `layer` that was asked for.
 
         Raises:
-            ModelError: no such layer, or its output is no map that the logits depend on.
+            ModelError: no such layer, or its output is not a map that the logits depend on.
         """
         found, reason = self.auto() if wanted == AUTO else self._named(wanted)
         layout = found.layout

@@ -46,7 +46,7 @@ def open_network(request: ModelRequest) -> Network:
     """Read a model and find out what surrounds it: its input, output, layers, preprocessing and labels.
 
     Raises:
-        ModelError: it cannot be read, or is no image classifier.
+        ModelError: it cannot be read, or is not an image classifier.
     """
     try:
         return _opened(request)

@@ -66,7 +66,7 @@ def _one_or_many(units: int, many: HeadKind) -> HeadKind:
 
 
 def _activated(tensor: Any, units: int) -> Scores | None:
-    """Step back over a softmax, its logarithm, or sigmoids; None where there are none."""
+    """Step back over a softmax, its logarithm, or sigmoids; None if there are none."""
     name, before = kind(tensor), tensor.get_node().input_values()
     if name == "Log" and kind(_origin(before[0])) in {"Softmax", "Sigmoid"}:
         return _activated(_origin(before[0]), units)

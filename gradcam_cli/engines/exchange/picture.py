@@ -16,7 +16,7 @@ LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class PictureInput:
-    """The shape of a network's input. `batch` is None where it takes any number of pictures at once.
+    """The shape of a network's input. `batch` is None if it takes any number of pictures at once.
 
     `whole_numbers` where it takes integers. `open_size` where its height or width is not fixed.
     """
@@ -44,7 +44,7 @@ def picture_input(model: Any, name: str, wanted: tuple[int, int] | None) -> Pict
     """Find the input for the picture; its height and width are as `wanted` where the network leaves them open.
 
     Raises:
-        ModelError: the network has several inputs, or its input is no picture, or has another size.
+        ModelError: the network has several inputs, or its input is not a picture, or has another size.
     """
     used = [parameter for parameter in model.get_parameters() if parameter.output(0).get_target_inputs()]
     if len(used) != 1:

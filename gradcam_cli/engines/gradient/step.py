@@ -34,7 +34,7 @@ class Step:
 
     Attributes:
         node: the node.
-        gradients: one for each output; None where the score does not depend on that output.
+        gradients: one for each output; None if the score does not depend on that output.
         needed: for each input, whether the target layer's output goes into it.
     """
 
@@ -109,6 +109,6 @@ class Step:
         return [gradient, *[None] * (len(self.needed) - 1)]
 
 
-# One gradient for each input; None where the input needs none.
+# One gradient for each input; None if the input needs none.
 Gradients = list[Tensor | None]
 Rule = Callable[[Step], Gradients]

@@ -19,7 +19,7 @@ OPEN = -1
 
 
 def without_batch_sizes(layers: list[Node], outputs: Any) -> list[Node]:
-    """Put Reshape layers in place of such reshapes, and leave out calls that nothing refers to any more.
+    """Put Reshape layers instead of such reshapes, and leave out calls that nothing refers to any more.
 
     A reshape is left as it is where the size is that of another tensor, and a side is open: the two need not have the
     same batch.
@@ -35,14 +35,14 @@ def without_batch_sizes(layers: list[Node], outputs: Any) -> list[Node]:
 
 
 def _measured(layer: Node, shapes: dict[str, Any]) -> Any:
-    """The tensor of which a layer gives the size of the batch; None where it gives something else."""
+    """The tensor of which a layer gives the size of the batch; None if it gives something else."""
     source, options = _only_call(layer, INDEXING)
     is_first = is_reference(source) and options.get("slice_spec") in (0, [0])
     return shapes.get(source[0]) if is_first else None
 
 
 def _only_call(layer: Node, functions: frozenset[str]) -> tuple[Any, Node]:
-    """The first argument and the others of a layer's one call of such a function; None where there is none."""
+    """The first argument and the others of a layer's one call of such a function; None if there is none."""
     if layer["class_name"] not in CALLS or layer["config"].get("function") not in functions or len(calls(layer)) != 1:
         return None, {}
     return call_inputs(calls(layer)[0])

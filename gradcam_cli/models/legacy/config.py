@@ -152,7 +152,7 @@ def _name_the_unnamed(old: list[Node], new: list[Node]) -> None:
 
 
 def _first_input(old: Node, new: Node, built: Any) -> tuple[Any, str]:
-    """The shape with the batch, and the type, of what the first layer takes; None where the config does not say."""
+    """The shape with the batch, and the type, of what the first layer takes; None if the config does not say."""
     config = old["config"]
     if isinstance(config, dict) and isinstance(config.get("batch_input_shape"), list):
         dtype = config.get("dtype")

@@ -201,7 +201,7 @@ def text(value: Any) -> str:
 
 
 def attribute(file: Any, name: str) -> str:
-    """An attribute of the file, or of its group of weights; empty where neither has it."""
+    """An attribute of the file, or of its group of weights; empty if neither has it."""
     for group in (file, file.get("model_weights")):
         if isinstance(group, h5py.Group) and name in group.attrs:
             return text(group.attrs[name])

@@ -98,7 +98,7 @@ def check_config(
         path: of the file, for messages.
         config: of the model.
         stored: what there is of weights.
-        version: of the Keras that wrote the config; empty where the file does not say.
+        version: of the Keras that wrote the config; empty if the file does not say.
         own: names of classes and functions that the user gives code for.
 
     Raises:

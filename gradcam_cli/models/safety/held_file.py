@@ -114,7 +114,7 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _linked(path: Path, descriptor: int, name: str | None) -> Iterator[Path]:
-    """Give a link of the file's own name, or another, to an open descriptor; the path where there are no such links."""
+    """Give a link of the file's own name, or another, to an open descriptor; the path if there are no such links."""
     link = path
     with ExitStack() as folders:
         with suppress(OSError):

@@ -167,7 +167,7 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
 
 
 def _version(path: Path, archive: zipfile.ZipFile) -> str:
-    """The version of the Keras that wrote the file; empty where the file does not say."""
+    """The version of the Keras that wrote the file; empty if the file does not say."""
     if METADATA not in archive.namelist():
         return ""
     with archive.open(METADATA) as file:

@@ -106,7 +106,7 @@ def _weights(node: Node, walk: Walk, stored: Stored, widest: int, batch: int) ->
 
 
 def _built(node: Node, config: Node) -> tuple[Dims, ...] | None:
-    """The weights by `build_config`, from which Keras builds a layer before it is called; None where there is none."""
+    """The weights by `build_config`, from which Keras builds a layer before it is called; None if there is none."""
     entry = node.get("build_config")
     if not isinstance(entry, dict):
         return None
