@@ -60,7 +60,7 @@ class EngineFactory:
         if self._writes and settings.overlay.font:
             # A file that is not a font is refused before the model is loaded.
             lettering_of((), settings.overlay.font)
-        with self.observer.busy(loading_text(self.model, request.engine)):
+        with self.observer.busy(self.loading):
             engine, model = self.engines.open(self.model, request.engine, work)
         settings = replace(settings, fit=chosen_fit(model, request.fit))
         engines = (engine, *engine.others)
@@ -81,6 +81,11 @@ class EngineFactory:
         if self._writes and not again and (note := _unwritable(model.labels, lettering, settings.overlay.font)):
             self.observer.note(note)
         return engine, self._job(opened, settings, model, lettering)
+
+    @property
+    def loading(self) -> str:
+        """What is loaded before the first image, see `loading_text`."""
+        return loading_text(self.model, self.request.engine)
 
     @property
     def _writes(self) -> bool:

@@ -14,7 +14,6 @@ from itertools import count
 from typing import Final
 
 from gradcam_cli.cores import available_cores
-from gradcam_cli.engines.selection import loading_text
 from gradcam_cli.errors import STAYS, EnvironmentStop, ImageError, Reason, UsageError
 from gradcam_cli.inputs.decoding import decode
 from gradcam_cli.inputs.discovery import as_text
@@ -87,7 +86,7 @@ class Pooled:
         """Start the first worker alone: the others use the plan that it compiles."""
         observer = self._factory.observer
         try:
-            with observer.busy(loading_text(self._factory.model, self._factory.request.engine)):
+            with observer.busy(self._factory.loading):
                 self._first = self._new_worker()
             self._opened = opened = self._first.opened
             observer.opened(opened.model)
