@@ -1,7 +1,7 @@
 """The models people really have, each saved to disk first, loaded as the program loads it, and explained."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,10 @@ def inputs_of(made: Classifier, pixels: Any) -> Any:
     return np.stack([made.preprocessing(picture) for picture in pixels])
 
 
-def maps_of(made: Classifier, method: str = "gradcam", layer: str = "auto") -> Any:
+def maps_of(made: Classifier, methods: Sequence[str] = ("gradcam",), layer: str = "auto") -> list[Any]:
+    """The maps (N, h, w) by each method. The network is traced once for all of them."""
     engine, forward = explained(made, layer)
-    return raw_maps(METHODS[method], engine, forward).maps[:, 0]
+    return [raw_maps(METHODS[method], engine, forward).maps[:, 0] for method in methods]
 
 
 def backbone(name: str = "backbone") -> Any:
@@ -92,14 +93,12 @@ def test_a_nested_backbone_and_its_flat_twin_give_the_same_map(save: Save) -> No
     assert engine.layer.path == "backbone/last"
     assert engine.head.weights is not None
     flat = classifier(flat_twin(nested))
-    for method in ("gradcam", "gradcam++", "gradcam++-softmax", "cam"):
-        for layer in ("last", "first"):
-            if layer == "first" and method == "cam":
-                continue
-            inner = maps_of(made, method, layer)
-            outer_engine = engine_at(flat, layer, TargetSettings(), batch_size=2)
-            pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
-            forward = outer_engine.explain(inputs_of(made, pixels))
+    methods = ("gradcam", "gradcam++", "gradcam++-softmax", "cam")
+    for layer, compared in (("last", methods), ("first", methods[:-1])):
+        outer_engine = engine_at(flat, layer, TargetSettings(), batch_size=2)
+        pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+        forward = outer_engine.explain(inputs_of(made, pixels))
+        for method, inner in zip(compared, maps_of(made, compared, layer), strict=True):
             outer = raw_maps(METHODS[method], outer_engine, forward).maps[:, 0]
             assert np.abs(inner - outer).max() <= 1e-5 * outer.max()
 
@@ -316,8 +315,8 @@ def test_channels_first(tmp_path: Path) -> None:
     last.save(tmp_path / "last.keras")
     made = load(tmp_path / "first.keras")
     assert made.input_shape == (SIDE, SIDE, 3)
-    for method in ("gradcam", "gradcam++", "cam"):
-        ours, theirs = maps_of(made, method), maps_of(load(tmp_path / "last.keras"), method)
+    methods = ("gradcam", "gradcam++", "cam")
+    for ours, theirs in zip(maps_of(made, methods), maps_of(load(tmp_path / "last.keras"), methods), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.max())
     assert explained(made)[0].layer.path == "last"
 
@@ -340,8 +339,9 @@ def test_mixed_precision_is_near_float32(tmp_path: Path, policy: str, layer: str
     mixed.save(tmp_path / "mixed.keras")
     made = load(tmp_path / "mixed.keras")
     assert explained(made)[0].precision == policy.removeprefix("mixed_")
-    for method in ("gradcam", "gradcam++"):
-        ours, theirs = maps_of(made, method, layer), maps_of(load(tmp_path / "plain.keras"), method, layer)
+    methods = ("gradcam", "gradcam++")
+    plain_maps = maps_of(load(tmp_path / "plain.keras"), methods, layer)
+    for ours, theirs in zip(maps_of(made, methods, layer), plain_maps, strict=True):
         assert ours.dtype == np.float32
         for a, b in zip(ours, theirs, strict=True):
             assert not b.any() or np.corrcoef(a.ravel(), b.ravel())[0, 1] >= 0.99
@@ -465,7 +465,7 @@ def test_quantised_weights(tmp_path: Path) -> None:
     assert engine.layer.path == "backbone/last"
     # The quantised head is no plain matrix any more: its gradient is taken, and is near the one it stands for.
     assert engine.head.weights is None
-    ours, theirs = maps_of(made), maps_of(load(tmp_path / "plain.keras"))
+    (ours,), (theirs,) = maps_of(made), maps_of(load(tmp_path / "plain.keras"))
     for a, b in zip(ours, theirs, strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
     assert all("quantized_call" not in layer.__dict__ for layer in made.network.layers)
