@@ -63,7 +63,8 @@ def store(started: tuple[Proxy, Store]) -> Store:
 
 @pytest.fixture
 def bucket(proxy: Proxy, store: Store) -> str:
-    url = f"s3://bucket-{next(BUCKETS)}"
+    # All names have one length, so that a run is moved to another bucket by writing the other name into it.
+    url = f"s3://bucket-{next(BUCKETS):03}"
     store.files.call_s3("create_bucket", Bucket=url.removeprefix("s3://"))
     return url
 
@@ -330,11 +331,33 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def prepared() -> dict[str, tuple[str, dict[str, bytes]]]:
+    """The bucket where the runs of a packing were made, and all that was in it then."""
+    return {}
+
+
 @pytest.fixture
-def runs(inside: str, bucket: str, invoke: Invoke, store: Store, proxy: Proxy) -> Callable[[str], None]:
-    """Prepares what a command reads: a run, two shards, a tar, and fewer inputs than the run had."""
+def runs(
+    inside: str,
+    bucket: str,
+    invoke: Invoke,
+    store: Store,
+    proxy: Proxy,
+    prepared: dict[str, tuple[str, dict[str, bytes]]],
+) -> Callable[[str], None]:
+    """Gives a bucket what a command reads: a run, two shards, a tar, and fewer inputs than the run had."""
 
     def prepare(packing: str) -> None:
+        if packing not in prepared:
+            make(packing)
+            prepared[packing] = bucket, {name: stored.read() for name, stored in store.list(bucket)}
+        made_in, objects = prepared[packing]
+        for name, data in objects.items():
+            store.put(f"{bucket}/{name}", data.replace(made_in.encode(), bucket.encode()))
+        proxy.asked.clear()
+
+    def make(packing: str) -> None:
         invoke("explain", inside, "-o", f"{bucket}/out", "--format", packing)
         for index in (1, 2):
             invoke("explain", inside, "-o", f"{bucket}/{index}", "--format", packing, "--shard", f"{index}/2")
@@ -347,7 +370,6 @@ def runs(inside: str, bucket: str, invoke: Invoke, store: Store, proxy: Proxy) -
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
             store.put(f"{bucket}/tars/0.tar", buffer.getvalue())
-        proxy.asked.clear()
 
     return prepare
 
@@ -367,11 +389,8 @@ def test_commands_outlast_a_store_that_fails_for_a_while(
     runs("webdataset")
     calm = ran(command, bucket)
     written = contents(bucket)
-    for name in written.keys() - {"fewer/a.jpg"}:
+    for name in written:
         store.remove(f"{bucket}/{name}")
-    for name, data in written.items():
-        if name.startswith("in/"):
-            store.put(f"{bucket}/{name}", data)
     runs("webdataset")
     answers = [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests"), (0, ""), None]
     seen: dict[tuple[str, str], int] = {}
