@@ -1,9 +1,13 @@
 """Typed errors with exit codes. Each message names the file or layer at fault and says what to do next."""
 
+import re
 from enum import StrEnum
 from typing import Self
 
 LONGEST_REASON = 300
+# Keras writes this line before the cause, which it makes bold.
+KERAS_HEADING = "Exception encountered when calling "
+COLOUR = "\x1b\\[[0-9;]*m"
 # The last sentence of messages about a run that was stopped by the machine.
 STAYS = "Finished results stay valid."
 
@@ -152,6 +156,7 @@ class StorageError(EnvironmentStop):
 
 
 def first_line(error: Exception) -> str:
-    """Give the first line of the message of an error, at most `LONGEST_REASON` characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:LONGEST_REASON] if lines else type(error).__name__
+    """Give the first line of the message of an error that names a cause, at most `LONGEST_REASON` characters."""
+    lines = [line.strip() for line in re.sub(COLOUR, "", str(error)).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(KERAS_HEADING)] or lines
+    return told[0][:LONGEST_REASON] if told else type(error).__name__
