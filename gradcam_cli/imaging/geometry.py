@@ -155,7 +155,7 @@ def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 # Larger weight matrices are not cached; they are computed for each image.
-MOST_KEPT: Final = 2**17
+MOST_KEPT: Final = 2**15
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,8 @@ def _weights(axis: Axis, cells: int, pixels: int, line: CellLine) -> NDArray[np.
 
 
 # The images of a folder often have few sizes, and the classes of one image share its weights.
-_kept_weights = lru_cache(maxsize=16)(_weights)
+# All that are kept take 8 MB at the most.
+_kept_weights = lru_cache(maxsize=64)(_weights)
 
 
 def _seen_pixels(axis: Axis, pixels: int, line: CellLine | None) -> tuple[int, int]:
