@@ -190,7 +190,7 @@ def memory_outlives_command() -> Iterator[None]:
     """Let commands write to a store in memory: here it is the memory of the tests."""
     # A patch of its own: a test may undo those of its fixture `monkeypatch`.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradcam_cli.cli.inputs.LOST_AT_THE_END", "forgotten://")
+        patch.setattr("gradcam_cli.cli.options.LOST_AT_THE_END", "forgotten://")
         yield
 
 

@@ -185,7 +185,7 @@ def test_what_cannot_be_read_has_a_record(run: Runner, here: Path) -> None:
         failed = {"gone.jpg": "vanished", "secret": "permission"}
         assert outcome == (failed if extra else {"a.jpg": None, **failed})
     assert b"a broken link: nowhere.jpg does not exist" in done.stderr
-    assert b"'secret': permission: a folder that cannot be listed" in done.stderr
+    assert b"'secret': permission: the folder cannot be listed" in done.stderr
     written = sorted(str(path) for path in Path("out").rglob("*"))
     assert written == ["out/a.jpg.json", "out/a.jpg.overlay.jpg", "out/gone.jpg.json", "out/run.json"]
     record = json.loads(Path("out/run.json").read_text())

@@ -42,7 +42,7 @@ def stop_of(error: BaseException) -> tuple[int, str] | None:
     if isinstance(error, OSError) and error.errno in FULL:
         return EnvironmentStop.exit_code, f"{error.strerror}."
     if isinstance(error, ImportError):
-        hint = f"To install everything that models need: {install_hint()}; A compiled .plan needs less."
+        hint = f"To install everything that models need: {install_hint()}; a compiled .plan needs less."
         return EnvironmentStop.exit_code, f"{error}. {hint}"
     return None
 
