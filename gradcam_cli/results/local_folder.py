@@ -17,7 +17,7 @@ from gradcam_cli.results.other_format import refuse_other_format
 from gradcam_cli.results.output import SIDECAR_SUFFIX, OutputFolder, is_sidecar_name
 from gradcam_cli.results.ownership import is_made_of_runs
 from gradcam_cli.results.part_names import manifest_name
-from gradcam_cli.results.reading import read_sidecar
+from gradcam_cli.results.reading import KnownSidecars, read_sidecar
 from gradcam_cli.results.sidecar import Record, to_json
 from gradcam_cli.results.tree import LocalTree
 from gradcam_cli.settings import Limits
@@ -38,6 +38,7 @@ class LocalFolder(OutputFolder):
         """Name the folder, the shard that writes to it, and how its results are packed; None if they are not."""
         super().__init__(root, shard)
         self._packing = packing
+        self._known = KnownSidecars()
         self._below = os.path.join(root, "")  # noqa: PTH118 - a `Path` has no slash at its end
 
     @contextmanager
@@ -75,12 +76,15 @@ class LocalFolder(OutputFolder):
 
     def read_sidecar(self, source: Source) -> Record | None:
         """Read a source's sidecar."""
-        # A later run does this for each image: a path of text takes a fifth of the time of a `Path`.
-        return read_sidecar(f"{self._below}{source.relative}{SIDECAR_SUFFIX}")
+        return read_sidecar(self._sidecar(source))
 
     def read_known(self, source: Source) -> Record | None:
         """Read a source's sidecar."""
-        return self.read_sidecar(source)
+        return self._known.read(self._sidecar(source))
+
+    def _sidecar(self, source: Source) -> str:
+        # A later run does this for each image: a path of text takes a fifth of the time of a `Path`.
+        return f"{self._below}{source.relative}{SIDECAR_SUFFIX}"
 
     def settle(self, record: Record) -> None:
         """Do nothing: the image was written before."""
