@@ -1,5 +1,6 @@
 """Images of part files are found in any order, and of two results of one image the later one counts."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,36 @@ def test_images_that_were_removed_are_not_found(tmp_path: Path) -> None:
     assert parts.without(["c"], "") == [PartName("", 0, "webdataset")]
     assert found_in(parts, "abcd") == "11-1"
     parts.close()
+
+
+def write_table(root: Path, number: int, message: str) -> None:
+    """Write a table of two images that failed, with a long message each."""
+    part = OpenPart(LocalParts(root), PartName("", number, "parquet"), "")
+    for name in ("a", "b"):
+        given = {"path": f"{number}{name}", **dict.fromkeys(("bytes", "mtime_ns", "sha256", "width", "height"))}
+        model = dict.fromkeys(("name", "sha256", "layer", "engine", "preprocess"))
+        record = {"schema_version": 2, "status": "error", "options_sha256": "1", "versions": {}, "reason": "empty"}
+        lists: dict[str, Any] = {"classes": [], "files": []}
+        full = {**record, **lists, "message": message, "model": model, "input": given, "method": {"name": "gradcam"}}
+        part.add(str(given["path"]), {}, full)
+    part.publish()
+
+
+def test_memory_does_not_grow_with_the_number_of_tables_that_were_read(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra gradcam-cli[parquet] is not installed")
+    for number in range(12):
+        write_table(tmp_path, number, "x" * 2**20)
+    parts = Parts(LocalParts(tmp_path))
+    tracemalloc.start()
+    try:
+        for number in range(12):
+            # The last row is read last, as in the order of the inputs.
+            for name in "abab":
+                found = parts.find(f"{number}{name}")
+                assert found
+                assert len(parts.sidecar(*found)["message"]) == 2**20
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        parts.close()
+    assert held < 3 * 2**20

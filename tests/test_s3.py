@@ -162,11 +162,8 @@ def test_the_requests_of_a_run(inside: str, bucket: str, invoke: Invoke, proxy: 
     assert conditions
 
 
-def test_a_store_that_fails_for_a_while(
-    inside: str, bucket: str, contents: Contents, invoke: Invoke, proxy: Proxy
-) -> None:
-    """Every request fails four times, each time in another way: the run is the one that nothing disturbs."""
-    invoke("explain", inside, "-o", f"{bucket}/calm")
+def failing_four_times(proxy: Proxy) -> dict[tuple[str, str], int]:
+    """Let each request fail four times, each time in another way; count how often each has failed."""
     answers = [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests"), (0, ""), None]
     seen: dict[tuple[str, str], int] = {}
 
@@ -176,6 +173,15 @@ def test_a_store_that_fails_for_a_while(
         return answers[seen[key] % len(answers)]
 
     proxy.fault = fault
+    return seen
+
+
+def test_a_store_that_fails_for_a_while(
+    inside: str, bucket: str, contents: Contents, invoke: Invoke, proxy: Proxy
+) -> None:
+    """Every request fails four times, each time in another way: the run is the one that nothing disturbs."""
+    invoke("explain", inside, "-o", f"{bucket}/calm")
+    seen = failing_four_times(proxy)
     invoke("explain", inside, "-o", f"{bucket}/out")
     proxy.reset()
     assert min(seen.values()) >= 4
@@ -392,15 +398,7 @@ def test_commands_outlast_a_store_that_fails_for_a_while(
     for name in written:
         store.remove(f"{bucket}/{name}")
     runs("webdataset")
-    answers = [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests"), (0, ""), None]
-    seen: dict[tuple[str, str], int] = {}
-
-    def fault(asked: Asked) -> tuple[int, str] | None:
-        key = (asked.method, asked.path)
-        seen[key] = seen.get(key, -1) + 1
-        return answers[seen[key] % len(answers)]
-
-    proxy.fault = fault
+    seen = failing_four_times(proxy)
     assert ran(command, bucket)[0] == calm[0] == 0
     proxy.reset()
     # A lock that is renewed may have been asked for at the very end.

@@ -117,6 +117,9 @@ class ParquetPart:
                 table = self._table.read_row_group(group, columns=[SIDECAR])
                 self._texts, self._group = table.column(SIDECAR).to_pylist(), group
             record = json.loads(self._texts[row - self._starts[group]])
+            if row == self._starts[group] + len(self._texts) - 1:
+                # Rows are mostly read in order. Of many tables, those that were read must hold no rows any more.
+                self._texts, self._group = [], -1
         except (self._error, OSError, ValueError, LookupError, StopIteration) as error:
             raise _damaged(error) from error
         if not is_record(record) or "input" not in record:

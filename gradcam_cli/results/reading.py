@@ -18,6 +18,7 @@ from gradcam_cli.results.tree import Tree, in_order
 # The keys of a sidecar are sorted: here those of the image end, and those of the run begin.
 _RUN_START: Final = b',\n  "message": '
 
+
 def read_sidecar(path: Path | str) -> Record | None:
     """Read a sidecar of this program; None if there is none, or none that is whole."""
     try:
@@ -29,9 +30,9 @@ def read_sidecar(path: Path | str) -> Record | None:
 class KnownSidecars:
     """Reads many sidecars of runs with the same options in less time than `read_sidecar` takes.
 
-    From `message` on, a sidecar tells of its run: model, method and versions. Mostly that text is the one of the sidecar
-    before, and is not parsed again. The records are equal to those of `read_sidecar`; what they tell of the run is one
-    object in many of them, so they are to be looked at and not to be changed. Any thread may read.
+    From `message` on, a sidecar tells of its run: model, method and versions. Mostly that text is the one of the
+    sidecar before, and is not parsed again. The records are equal to those of `read_sidecar`. What they tell of the run
+    is one object in many of them: they must not be changed. Any thread may read.
     """
 
     def __init__(self) -> None:

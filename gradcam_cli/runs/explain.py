@@ -73,13 +73,9 @@ def run_explain(
     chosen_method(request.run.method, request.run.method_options, methods)
     shard = _shard(request)
     stores = Stores()
+    omissions = observer.wants_omissions
     found = find_inputs(
-        request.inputs,
-        observer.found,
-        request.output,
-        keep_omissions=observer.wants_omissions,
-        shard=shard,
-        stores=stores,
+        request.inputs, observer.found, request.output, keep_omissions=omissions, shard=shard, stores=stores
     )
     held = _folder(request, request.output, stores).held() if request.output else nullcontext()
     fetching = fetched(request.model, stores, observer.downloading)
