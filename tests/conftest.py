@@ -41,10 +41,11 @@ hypothesis.settings.load_profile("no deadline")
 POSIX_ONLY = ("completion", "preflight_hdf5", "preflight_sizes", "process", "shards", "system")
 collect_ignore = [f"test_{name}.py" for name in POSIX_ONLY] if os.name == "nt" else []
 
-# A minute of processor time or more each, the longest first.
+# Twenty seconds of a core or more each, the longest first.
 LONGEST = (
-    *("test_applications", "test_shapes", "test_gradient_zoo", "test_readme", "test_doc_commands", "test_ray"),
-    *("test_workers", "test_s3", "test_exchange", "test_openvino", "test_doctor", "test_report_page"),
+    *("test_applications", "test_gradient_zoo", "test_shapes", "test_doc_commands", "test_ray", "test_s3"),
+    *("test_openvino", "test_explainer", "test_evaluate_cli", "test_output_kind", "test_lite0", "test_readme"),
+    *("test_several_inputs", "test_gradient_engine", "test_report_page", "test_signals_of_pools", "test_engine"),
 )
 
 ROOT = Path(__file__).parent.parent

@@ -385,8 +385,8 @@ def test_what_is_no_model_is_refused() -> None:
 def test_lite0_by_library_command_and_pickle(inside: Runner, tmp_path: Path) -> None:
     """The same record and overlay by the command, by the library, and by a pickled explainer in another process."""
     photo = SAMPLES / "chelsea.jpg"
-    inside("explain", photo, "-o", "out", "--model", "efficientnetlite0", "--no-cache").expect(0)
-    explainer = Explainer("efficientnetlite0", cache=False)
+    inside("explain", photo, "-o", "out", "--model", "efficientnetlite0").expect(0)
+    explainer = Explainer("efficientnetlite0")
     explanation = explainer.explain_one(photo)
     assert to_json(explanation.to_dict()) == (tmp_path / "out/chelsea.jpg.json").read_text()
     explanation.save(tmp_path / "saved")
@@ -398,7 +398,7 @@ def test_lite0_by_library_command_and_pickle(inside: Runner, tmp_path: Path) -> 
         "explainer = pickle.loads(open('explainer.pickle', 'rb').read())\n"
         f"sys.stdout.write(to_json(explainer.explain_one({str(photo)!r}).to_dict()))"
     )
-    env = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    env = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
     )
