@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
 from gradcam_cli.errors import UsageError
 from gradcam_cli.requests import WITHOUT_OVERLAYS, EvaluateRequest, ExplainRequest, Format, StudySettings
@@ -68,10 +68,10 @@ class Option:
 
 def options_of(settings: type[Any]) -> dict[str, Option]:
     """Give the options of a request class and of its parts: the fields that have a description."""
-    hints = get_type_hints(settings, include_extras=True)
     found: dict[str, Option] = {}
     for each in fields(settings):
-        hint = hints[each.name]
+        # No annotation is a string. `get_type_hints` would search all of them for strings, which takes 15 ms in all.
+        hint: Any = each.type
         if isinstance(hint, type) and is_dataclass(hint):
             found |= options_of(hint)
         elif get_origin(hint) is Annotated:
