@@ -4,6 +4,7 @@ Commands import heavy modules inside their functions, so that `--help` and `--ve
 """
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,7 +98,9 @@ def _reported(error: BaseException) -> int | None:
         return None
     code, message = stop
     if message:
-        say(f"Error: {message}")
+        # Lines of our own are indented. Any other line end is part of a name.
+        escaped = re.sub(r"\n(?! )", r"\\n", message)
+        say(f"Error: {escaped}")
     return code
 
 

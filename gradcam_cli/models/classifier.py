@@ -1,5 +1,6 @@
 """A classifier: the network, what its input is, and what its classes are called."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from gradcam_cli.settings import FitMode
 
 # Protobuf ends at 2 GB.
 LARGEST_GRAPH = 3 * 2**29
+# Keras writes what a layer said in bold, between the layer and its arguments.
+CALLED = re.compile(r"Exception encountered when calling .*?\x1b\[1m(.*)\x1b\[0m\s*Arguments received by", re.DOTALL)
 
 Found = TypeVar("Found")
 # Makes a scope in which the network is traced with other weights, or with its own in another form.
@@ -147,9 +150,15 @@ class Classifier:
             # A network may refuse its input in any way: a size that does not suit it, an operation the platform lacks.
             height, width, channels = self.input_shape
             raise ModelError(
-                f"{self.name}: the network cannot be run on a {height}x{width}x{channels} image: {first_line(error)}"
+                f"{self.name}: the network cannot be run on a {height}x{width}x{channels} image: {_reason(error)}"
             ) from error
         return traced, found[-1]
+
+
+def _reason(error: Exception) -> str:
+    """Give what a layer said in one line, without what Keras says around it: which layer was called, and with what."""
+    found = CALLED.search(str(error))
+    return first_line(Exception(" ".join(found[1].split()))) if found else first_line(error)
 
 
 def _filled(other: OtherInput, picture: Any) -> Any:
