@@ -344,7 +344,7 @@ def values(path: Path) -> None:
 BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a config of zeros": (
         lambda path: flooded(path, "config.json", 256),
-        "claims 268,435,456 bytes",
+        "declares 268,435,456 bytes",
     ),
     "metadata of zeros": (lambda path: flooded(path, "metadata.json", 100), "claims"),
     "weights of zeros": (lambda path: flooded(path, "model.weights.h5", 100), "claims"),
