@@ -121,7 +121,7 @@ def test_a_table_on_stdout_and_nothing_else(invoke: Invoke, tmp_path: Path) -> N
     assert all(line.endswith("     6") for line in lines[2:8])
     assert "6 images x 2 methods in " in result.stderr
     assert "images/s" in result.stderr
-    assert "nothing was written" in result.stderr
+    assert "no files were written" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 

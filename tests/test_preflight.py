@@ -346,8 +346,8 @@ BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda path: flooded(path, "config.json", 256),
         "declares 268,435,456 bytes",
     ),
-    "metadata of zeros": (lambda path: flooded(path, "metadata.json", 100), "claims"),
-    "weights of zeros": (lambda path: flooded(path, "model.weights.h5", 100), "claims"),
+    "metadata of zeros": (lambda path: flooded(path, "metadata.json", 100), "declares"),
+    "weights of zeros": (lambda path: flooded(path, "model.weights.h5", 100), "declares"),
     "many members": (many_small, "its members declare"),
     "a config of empty lists": (values, "more than 2,000,000 values"),
 }
@@ -431,13 +431,16 @@ HOSTILE_HDF5: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a virtual dataset": (virtual, "in another file"),
     "a tensor of one value in name only": (
         lambda f: f.create_dataset("x", (10**5, 10**5), "f4", chunks=(100, 100), fillvalue=1),
-        "claims",
+        "declares",
     ),
     "many tensors that are not there": (
         lambda f: [f.create_dataset(f"x{i}", (2**20, 3), "f4", chunks=(100, 3)) for i in range(20)],
         "its weights declare",
     ),
-    "a tensor that is not there": (lambda f: f.create_dataset("x", (10**6, 10**6), "f4", chunks=(100, 100)), "claims"),
+    "a tensor that is not there": (
+        lambda f: f.create_dataset("x", (10**6, 10**6), "f4", chunks=(100, 100)),
+        "declares",
+    ),
 }
 
 
