@@ -296,7 +296,7 @@ def added(whole: Path, path: Path, member: zipfile.ZipInfo | str, data: bytes = 
 
 def test_odd_members(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
-    refused(added(whole, path, "config.json", b"{}"), "'config.json' is there 2 times")
+    refused(added(whole, path, "config.json", b"{}"), "'config.json' occurs 2 times")
     link = zipfile.ZipInfo("assets/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     refused(added(whole, path, link, b"/etc/passwd"), "is a symbolic link")
