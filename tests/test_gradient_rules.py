@@ -301,7 +301,7 @@ def test_a_square_matrix_read_twice_is_not_mixed_up() -> None:
 
 
 REFUSED: dict[str, tuple[tuple[int, ...], Callable[[Any], Any], str]] = {
-    "an unknown operation": ((2, 3), op.ceiling, "operation Ceiling .*: its derivative is not known"),
+    "an unknown operation": ((2, 3), op.ceiling, "operation Ceiling .*: its derivative is not implemented"),
     "a computed kernel": (
         (1, 1, 3, 3),
         lambda x: op.convolution(c(1, 1, 4, 4), x, [1, 1], [0, 0], [0, 0], [1, 1]),
