@@ -2,7 +2,8 @@
 
 A scaling in front of the first weights was there in training, so it decides. Else the first BatchNormalization
 remembers the mean and variance of the training data. A known backbone is a guess only: it brings the statistics of
-ImageNet with it, whatever its head was trained on. The order of the channels is judged after that, see `_ordered`.
+ImageNet with it, and its head may have been trained otherwise. The order of the channels is judged after that, see
+`_ordered`.
 """
 
 from collections.abc import Mapping
@@ -173,7 +174,9 @@ def _by_statistics(testimony: Testimony, known: NamedModel | None) -> Evidence:
     best, scores = testimony.best, dict(testimony.scores)
     fits = f"the batch statistics of its layer '{testimony.layer}' fit '{best}'"
     if known and (best == known.preprocess or {best, known.preprocess} == ALIKE):
-        reason = f"{fits}, but these may be those of {known.name} for ImageNet, whatever its head was trained on"
+        reason = (
+            f"{fits}, but these may be those of {known.name} for ImageNet, and its head may have been trained otherwise"
+        )
         return Evidence(known.preprocess, False, reason, scores)
     if testimony.rival and not known:
         return Evidence(best, False, f"{fits}, but {testimony.rival} nearly as well", scores)
