@@ -7,6 +7,7 @@ listed with `os.scandir` and no file is asked for its status, so that large tree
 import os
 import re
 import stat
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ _PLAIN_SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]*\Z")
 Match = Callable[[str], bool]
 # Device and inode.
 Identity = tuple[int, int]
+# What a number in an array has room for. Some file systems of Windows have inodes with more bits.
+_INODE_BITS: Final = 2**64 - 1
 # Larger folders are sorted on a disk.
 SORTED_IN_MEMORY: Final = 20_000
 
@@ -132,7 +135,8 @@ class _Walk:
     seen: set[Identity] = field(default_factory=set)
     # Files taken for their contents. In a cache of contents, only the links that lead to them are inputs.
     odd: list[tuple[Identity, Met]] = field(default_factory=list)
-    targets: set[Identity] = field(default_factory=set)
+    # Of each device, the inodes that links lead to: of a million links a set of pairs would take 150 MB, and this 8.
+    targets: "dict[int, array[int]]" = field(default_factory=dict)
 
     def run(self) -> Iterator[Met]:
         self.folders.append(("", self.root))
@@ -142,11 +146,23 @@ class _Walk:
                 self.left_out.add_folder(Why.WALKED_BEFORE, path)
                 continue
             yield from self._folder(prefix, path)
+        is_linked = self._is_linked()
         for identity, met in self.odd:
-            if identity in self.targets:
+            if is_linked(identity):
                 self.left_out.add_file(Why.LINK_TARGET, met.path)
             else:
                 yield met
+
+    def _is_linked(self) -> Callable[[Identity], bool]:
+        """Give what says whether a link leads to an odd file."""
+        odd = {(device, inode & _INODE_BITS) for (device, inode), _ in self.odd}
+        linked = {
+            (device, inode)
+            for device, inodes in (self.targets.items() if odd else ())
+            for inode in inodes
+            if (device, inode) in odd
+        }
+        return lambda identity: (identity[0], identity[1] & _INODE_BITS) in linked
 
     def _is_new(self, path: str) -> bool:
         identity = _identity(path)
@@ -200,7 +216,7 @@ class _Walk:
         if entry.is_link:
             target = _identity(entry.path)
             if target is not None:
-                self.targets.add(target)
+                self.targets.setdefault(target[0], array("Q")).append(target[1] & _INODE_BITS)
         return Met(prefix + entry.name, entry.path)
 
     def _meet_odd(self, entry: Entry, prefix: str, others: Others) -> Iterator[Met]:
