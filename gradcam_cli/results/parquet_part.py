@@ -6,7 +6,7 @@ This module alone knows pyarrow, which is an extra.
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, BinaryIO, Final
 
 from gradcam_cli.errors import ImageError, Reason, UsageError
@@ -74,12 +74,15 @@ class ParquetPart:
         arrow, parquet = _arrow()
         self._error = arrow.ArrowException
         try:
-            self._table = parquet.ParquetFile(file)
-            if SIDECAR not in self._table.schema_arrow.names:
+            table = parquet.ParquetFile(file)
+            if SIDECAR not in table.schema_arrow.names:
                 raise ImageError(Reason.OUTPUT_NOT_OURS, "this program did not write this table")
         except (arrow.ArrowException, OSError) as error:
             raise _damaged(error) from error
-        sizes = [self._table.metadata.row_group(i).num_rows for i in range(self._table.num_row_groups)]
+        self._open = partial(parquet.ParquetFile, file)
+        self._table: Any = table
+        self._count: int = table.metadata.num_rows
+        sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
         self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
         self._group = -1
         self._texts: list[str] = []
@@ -90,7 +93,7 @@ class ParquetPart:
         Raises:
             ImageError: the table is damaged.
         """
-        for row in range(self._table.metadata.num_rows):
+        for row in range(self._count):
             yield entry_of(self._record(row), row, 0)
 
     def sidecar(self, entry: PartEntry) -> Record:
@@ -114,12 +117,14 @@ class ParquetPart:
         try:
             group = next(i for i in reversed(range(len(self._starts))) if self._starts[i] <= row)
             if group != self._group:
-                table = self._table.read_row_group(group, columns=[SIDECAR])
-                self._texts, self._group = table.column(SIDECAR).to_pylist(), group
+                self._table = self._table or self._open()
+                rows = self._table.read_row_group(group, columns=[SIDECAR])
+                self._texts, self._group = rows.column(SIDECAR).to_pylist(), group
             record = json.loads(self._texts[row - self._starts[group]])
             if row == self._starts[group] + len(self._texts) - 1:
-                # Rows are mostly read in order. Of many tables, those that were read must hold no rows any more.
-                self._texts, self._group = [], -1
+                # Rows are mostly read in order. Of many tables, those that were read hold no rows, and not the half of
+                # a megabyte that an open one takes.
+                self._texts, self._group, self._table = [], -1, None
         except (self._error, OSError, ValueError, LookupError, StopIteration) as error:
             raise _damaged(error) from error
         if not is_record(record) or "input" not in record:
