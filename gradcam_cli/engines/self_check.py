@@ -20,8 +20,8 @@ from gradcam_cli.settings import TargetSettings
 LEAST_CORRELATION = 0.999
 MOST_STRETCHED = 0.05
 PICTURES = 2
-# For each picture.
-DIRECTIONS = 4
+# For each image.
+DIRECTIONS = 8
 # The lengths of the steps, as shares of the activations' root mean square; for each picture one of them has to agree.
 # The rounding of float32 is small beside the effect of a long step, and a short one crosses fewer kinks of the ReLUs
 # behind the layer: how many there are differs from network to network and from picture to picture. A wrong gradient
