@@ -1,1 +1,1 @@
-"""What a run writes, and how it is read back."""
+"""The results of a run: writing them, and reading them back."""

@@ -1,4 +1,7 @@
-"""Part files of several folders in one: those of shards have names of their own, so that whole files are copied."""
+"""Copy part files of several folders into one folder.
+
+The names of part files contain their shard, so the files of different shards can be copied whole.
+"""
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +16,7 @@ from gradcam_cli.results.parts import OpenPart, Parts
 
 @dataclass(frozen=True)
 class _Incoming:
-    """A part of another folder, and those of its images that are wanted."""
+    """A part of another folder, and the entries of its images that are copied."""
 
     parts: Parts
     wanted: Sequence[PartEntry]
@@ -25,14 +28,18 @@ class _Incoming:
 
 
 def adopt_parts(into: Parts, others: Iterable[tuple[Parts, Collection[str]]]) -> None:
-    """Copy part files of other folders: of each folder those images that are named.
+    """Copy the named images of other folders, as part files.
 
-    An image that is here already is removed first, so that none is there twice. Other images that are here stay; where
-    they are in a part whose name is needed, that part gets a new name. A part that was copied before is not copied
-    again.
+    If `into` already contains one of these images, that image is removed first, so no image exists twice. All other
+    images of `into` are kept; if a part that contains them has the name of a copied part, it is renamed. A part that
+    an earlier call has copied is not copied again.
+
+    Args:
+        into: the parts of the folder to copy to.
+        others: the parts of each other folder, with the places of the images to copy.
 
     Raises:
-        ImageError, OSError: a part is damaged, or cannot be written.
+        ImageError, OSError: a part is damaged or cannot be written.
     """
     incoming = dict(_incoming(others))
     left = {name: each for name, each in incoming.items() if not _is_here(into, name, each)}
@@ -51,7 +58,7 @@ def adopt_parts(into: Parts, others: Iterable[tuple[Parts, Collection[str]]]) ->
 def _incoming(others: Iterable[tuple[Parts, Collection[str]]]) -> Iterable[tuple[PartName, _Incoming]]:
     for parts, places in others:
         for name in parts.names:
-            # This makes the index where it is missing.
+            # If the index is missing, this call makes it.
             entries = list(parts.entries(name))
             wanted = [entry for entry in entries if entry.place in places]
             yield name, _Incoming(parts, wanted, is_whole=len(wanted) == len(entries))
@@ -62,7 +69,7 @@ def _is_here(into: Parts, name: PartName, each: _Incoming) -> bool:
 
 
 def _rename(into: Parts, left: Mapping[PartName, _Incoming]) -> None:
-    """Give new names to those parts that have other images, and whose names are needed."""
+    """Rename the parts of `into` that have the name of a part in `left`; they contain other images."""
     into.forget()
     number = 1 + max((name.number for name in (*into.names, *left)), default=-1)
     for name in [name for name in into.names if name in left]:

@@ -1,4 +1,4 @@
-"""What a command reports to a CI system: test cases for JUnit XML, and a summary in Markdown."""
+"""The report of a command for a CI system: test cases as JUnit XML, and a summary in Markdown."""
 
 import errno
 import os
@@ -19,13 +19,13 @@ class CiReport:
     """The outcome of one command.
 
     Attributes:
-        command: its name.
+        command: the name of the command.
         images: a test case for each image.
         outcome: the outcome in one line.
-        gates: a test case for each limit that was asked for.
-        notes: further facts, a line each.
-        tables: what the summary shows besides what failed.
-        stop: why the command did not come to its end; '' if it did.
+        gates: a test case for each requested limit.
+        notes: more facts, one line each.
+        tables: tables of the summary, in addition to the table of failures.
+        stop: the reason why the command stopped early; '' if it was completed.
     """
 
     command: str
@@ -37,7 +37,7 @@ class CiReport:
     stop: str = ""
 
     def stopped(self, stop: str) -> "CiReport":
-        """Give the same report of a command that did not come to its end."""
+        """Give the same report for a command that stopped early, with the reason."""
         return replace(self, stop=stop)
 
     @property
@@ -46,12 +46,12 @@ class CiReport:
         return not (self.stop or self.images.failed or any(gate.outcome != "passed" for gate in self.gates))
 
     def suite(self, seconds: float) -> Suite:
-        """Give the test cases: what stopped the command, then gates, then images."""
+        """Give the test cases: the reason of an early stop, then the gates, then the images."""
         stops = [Case("run", "run", "error", "stopped", self.stop, self.stop)] if self.stop else []
         return Suite(f"{PROGRAM}.{self.command}", (*stops, *self.gates, *self.images.cases()), seconds)
 
     def page(self) -> Page:
-        """Give the summary: the outcome, gates, what failed, and the command's own tables."""
+        """Give the summary: the outcome, the gates, the failures, and the command's own tables."""
         word = "passed" if self.is_passed else "failed"
         lines = [line for line in (self.stop, self.outcome, *self.notes) if line]
         failed = self.images.failed
@@ -65,7 +65,7 @@ class CiReport:
 
 
 def gate_case(name: str, crossed: Iterable[str], text: str = "") -> Case:
-    """Make the test case of one gate; `crossed` says how it is crossed, a line each, or nothing."""
+    """Make the test case of one gate; `crossed` has one line for each crossing, and is empty if the gate passed."""
     lines = list(crossed)
     if not lines:
         return Case(name, "gates")
@@ -73,10 +73,10 @@ def gate_case(name: str, crossed: Iterable[str], text: str = "") -> Case:
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of a file, and check that the file can be written there.
+    """Create the folder of a file, and check that the file can be written there.
 
     Raises:
-        EnvironmentStop: it cannot be written, or its path is that of a folder or a device.
+        EnvironmentStop: the file cannot be written, or its path is a folder or a device.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_junit(path: Path, report: CiReport, seconds: float) -> None:
-    """Write the test cases as JUnit XML, whole or not at all.
+    """Write the test cases as JUnit XML, atomically.
 
     Raises:
         EnvironmentStop: the file cannot be written.
@@ -100,7 +100,7 @@ def write_junit(path: Path, report: CiReport, seconds: float) -> None:
 
 
 def write_markdown(path: Path, report: CiReport) -> None:
-    """Write the summary as Markdown, whole or not at all.
+    """Write the summary as Markdown, atomically.
 
     Raises:
         EnvironmentStop: the file cannot be written.

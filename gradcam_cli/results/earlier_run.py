@@ -1,4 +1,4 @@
-"""What an output folder holds of an earlier run, and what of it a run with other options would replace."""
+"""The results of earlier runs in an output folder, and which of them a run with other options replaces."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,13 @@ MOST_CHANGES = 4
 
 @dataclass(frozen=True)
 class Replacement:
-    """What a run does to the sidecars of earlier runs with other options: some are replaced, others stay.
+    """The effect of a run on the sidecars of earlier runs with other options.
 
-    `is_of_last` is whether the last run there had other options; if not, only runs before it had.
+    Attributes:
+        changes: the options that differ from those of the last run, one line each.
+        replaced: the number of sidecars that are replaced.
+        others: the number of sidecars that are kept.
+        is_of_last: whether the last run in the folder had other options; if False, only runs before it had.
     """
 
     changes: tuple[str, ...]
@@ -32,7 +36,7 @@ class Replacement:
 
 
 def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
-    """Read the `run.json` of a folder, or the record of a shard; None if there is none of this program."""
+    """Read the `run.json` of a folder, or the record of a shard; None if this program has written none."""
     try:
         record = parsed(read_file(os.fspath(root / name), SIDECAR_LIMITS))
     except (ImageError, ValueError):
@@ -43,15 +47,15 @@ def run_record_of(root: Path, name: str = RUN_RECORD) -> Record | None:
 def replacement(
     folder: RunFolder, left: SourceList, options: Mapping[str, Any], options_sha256: str
 ) -> Replacement | None:
-    """Tell what this run replaces of runs with other options; None if there is nothing of the kind.
+    """Find which results of runs with other options this run replaces; None if there are none.
 
-    What belongs to other shards is no part of it.
+    Results of other shards do not count.
 
     Args:
         folder: the output folder.
-        left: the sources that are going to be explained.
-        options: the options of this run, as `run.json` records them, as far as they are known, and its `model`.
-        options_sha256: their hash, with all else that the results depend on.
+        left: the sources that this run will explain.
+        options: the known options of this run, in the form of `run.json`, and its `model`.
+        options_sha256: the hash of the options and of everything else that the results depend on.
     """
     before = record_before(folder)
     if before is None or before["options_sha256"] == options_sha256:
@@ -77,16 +81,16 @@ def replacement(
 
 
 def _older(folder: RunFolder, left: SourceList, options_sha256: str) -> int:
-    """Count what a run replaces of sidecars with other options, where `run.json` does not say that there are any."""
+    """Count the sidecars with other options that a run replaces, if `run.json` has the options of this run."""
     if folder.calls_at_once > 1 or next(folder.sidecars(), None) is None:
-        # Reading each sidecar once more would be as many requests.
+        # In an object store, this would need one more request for each sidecar.
         return 0
     known = map(folder.read_known, left)
     return sum(record is not None and record["options_sha256"] != options_sha256 for record in known)
 
 
 def record_before(folder: RunFolder) -> Record | None:
-    """Read what an earlier run of all, or of the shard, has left; for a shard that has not run, what one of all has."""
+    """Read the record of an earlier run; for a shard without a record, that of an earlier run of all images."""
     own = folder.read_record(folder.run_record)
     return folder.read_record(RUN_RECORD) if own is None and folder.shard else own
 
@@ -96,7 +100,7 @@ def _is_in_shard(place: str, folder: RunFolder) -> bool:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Name the options that differ, as `method: gradcam++, now gradcam`."""
+    """Name the options that differ, in the form `method: gradcam++, now gradcam`."""
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
         if old == new:

@@ -1,4 +1,4 @@
-"""What `explain` reports to a CI system, gathered from the records of its images in bounded memory."""
+"""The report of `explain` for a CI system, made from the records of its images in bounded memory."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ HEAD = ("image", "class", "probability", "heat area")
 
 @dataclass(eq=False)
 class ExplainCi:
-    """Takes records, and makes a report of them.
+    """Collects the records of images, and makes a report from them.
 
     Attributes:
         images: a test case for each image.
-        statuses: how many images have which status.
+        statuses: the number of images with each status.
         facts: the model, layer and method of the last record; '' if there was none.
-        left: how many images were not reached.
+        left: the number of images that were not reached.
     """
 
     images: CaseList = field(default_factory=CaseList)
@@ -31,7 +31,7 @@ class ExplainCi:
     _least: Worst[tuple[str, ...]] = field(default_factory=Worst)
 
     def add(self, record: Record) -> None:
-        """Take the record of one image."""
+        """Add the record of one image."""
         path, model = record["input"]["path"], record["model"]
         self.statuses[record["status"]] += 1
         self.facts = f"Model {model['name']}, layer {model['layer']}, method {record['method']['name']}."
@@ -43,7 +43,7 @@ class ExplainCi:
             self._keep_least(path, record["classes"][0])
 
     def report(self) -> CiReport:
-        """Make the report of what was taken so far."""
+        """Make the report from the records so far."""
         table = Table("Least probable", HEAD, tuple(self._least.rows()), self.statuses.total() - self.statuses["error"])
         stop = f"Stopped: {counted(self.left, 'image')} not reached." if self.left else ""
         notes = (self.facts,) if self.facts else ()

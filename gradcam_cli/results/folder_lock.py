@@ -1,4 +1,4 @@
-"""Who may write into an output folder: one run alone, or several shards of one run, each of them once."""
+"""The lock of an output folder: either one run writes there, or several shards of one run, each of them once."""
 
 import os
 from contextlib import suppress
@@ -12,20 +12,20 @@ from gradcam_cli.inputs.shards import Shard
 from gradcam_cli.urls import Url
 
 LOCK_SUFFIX: Final = ".lock"
-# The file of a folder's lock, on systems where a folder itself cannot be locked.
+# The lock file of a folder, on systems that cannot lock the folder itself.
 FOLDER_LOCK: Final = f"{PREFIX}folder{LOCK_SUFFIX}"
 
 
 class FolderLock:
-    """The lock of an output folder; the end of the process releases it as well.
+    """The lock of an output folder; the end of the process releases it too.
 
-    A run locks the folder itself, so that no file of a lock is left behind by a run that was killed; on Windows it
-    locks a file, which the next run takes over. Shards share that lock, and each has a file of its own besides, which
-    is removed at its end.
+    A run locks the folder itself, so a killed run leaves no lock file. On Windows it locks a file, and the next run
+    reuses that file. Shards share the lock of the folder. In addition, each shard locks its own file, which it removes
+    at its end.
     """
 
     def __init__(self, root: Path, shard: Shard | None = None) -> None:
-        """Take nothing yet."""
+        """Store the arguments; nothing is locked yet."""
         self._root = root
         self._shard = shard
         self._taken: list[tuple[int, Path | None]] = []
@@ -33,11 +33,12 @@ class FolderLock:
     def take(self) -> None:
         """Take the lock.
 
-        Some network file systems lock no folders, and some not even files; a run there goes on without.
+        Some network file systems cannot lock folders, and some cannot lock files. There, a run continues without a
+        lock.
 
         Raises:
-            UsageError: another run has it.
-            OSError: the folder cannot be opened, or the file of the shard cannot be made.
+            UsageError: another run has the lock.
+            OSError: the folder cannot be opened, or the lock file of the shard cannot be created.
         """
         if not system.can_lock():
             return
@@ -51,17 +52,17 @@ class FolderLock:
             raise in_use(self._root, self._shard) from error
 
     def release(self) -> None:
-        """Let another run have the folder."""
+        """Release the lock, so that another run can take it."""
         while self._taken:
             system.close_lock(*self._taken.pop())
 
     def _drop(self) -> None:
-        """Close what another run has locked; its file is that run's."""
+        """Close the files without removing them, because another run has locked them."""
         while self._taken:
             os.close(self._taken.pop()[0])
 
     def _take_file(self, path: Path) -> None:
-        """Lock the file of the shard; where its last owner removed it just then, begin again with a new one."""
+        """Lock the file of the shard; if its last owner has just removed it, create it again."""
         while True:
             descriptor = system.open_to_lock(path)
             self._taken.append((descriptor, path))
@@ -73,7 +74,7 @@ class FolderLock:
 
 
 def in_use(root: Path | Url, shard: Shard | None, why: str = "") -> UsageError:
-    """Give the error of a run, or of a shard, whose folder another run has; `why` tells how that is known."""
+    """Make the error for a folder that another run has locked; `why` gives the evidence."""
     who = f"another run of shard {shard}, or of all shards," if shard else "another run"
     reason = f" ({why})" if why else ""
     return UsageError(f"{root}: {who} is writing to this folder{reason}. Wait for it, or choose another folder.")

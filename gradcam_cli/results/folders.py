@@ -1,4 +1,4 @@
-"""The place that a run writes to, whatever it is: a folder of this machine, or a prefix of an object store."""
+"""Open the output folder of a run: a local folder, or a prefix of an object store."""
 
 from pathlib import Path
 
@@ -31,20 +31,20 @@ def run_folder(
     format: Format = "files",  # noqa: A002 - the name of the option
     images_per_file: int | None = None,
 ) -> RunFolder:
-    """Give the folder of a run, or that of a shard; `stores` opens its object store.
+    """Give the folder of a run or of a shard.
 
     Args:
         root: the folder or the prefix.
         shard: the shard that writes there.
         stores: opens the object store.
-        format: a file for each overlay and sidecar, or files of many images.
-        images_per_file: how many; None for what the format is good for.
+        format: one file for each overlay and sidecar, or part files with many images.
+        images_per_file: the number of images in a part file; None for the default of the format.
 
     Raises:
         UsageError: the library of the object store or of the format is not installed.
     """
     if format == "files" and isinstance(root, Path):
-        # The usual case, which starts without the modules of all others.
+        # The usual case: the modules of the other cases are not imported.
         return LocalFolder(root, shard)
     from gradcam_cli.results.packed_folder import PackedFolder
     from gradcam_cli.results.part_place import LocalParts

@@ -1,4 +1,4 @@
-"""Test results as JUnit XML, in the form of Maven's Surefire that Jenkins, GitLab and others read."""
+"""Test results as JUnit XML, in the format of Maven Surefire, which Jenkins, GitLab and others read."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -9,17 +9,16 @@ from typing import Literal
 
 from gradcam_cli.text import counted, one_line, printable
 
-# A `failure` is an image or a gate that failed; an `error` is a run that did not come to its end; `skipped` is what
-# could not be checked.
+# `failure`: an image or a gate failed. `error`: the run stopped early. `skipped`: it could not be checked.
 Outcome = Literal["passed", "failure", "error", "skipped"]
 
-# GitLab reads files of at most 30 MB and 250,000 XML objects. With these limits a file has at most 18 MB, even if each
-# character is written as an entity of six bytes.
+# GitLab reads files of at most 30 MB and 250,000 XML objects. With these limits, a file has at most 18 MB, even if
+# each character is written as an entity of six bytes.
 MOST_CASES = 1000
 LONGEST_LINE = 300
 LONGEST_TEXT = 2000
 CUT = "..."
-# What XML 1.0 cannot hold, not even as an entity.
+# Characters that XML 1.0 does not allow, even as entities.
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SUMMED = {"passed": "passed", "failure": "failed", "error": "ended in an error", "skipped": "were skipped"}
 
@@ -29,12 +28,12 @@ class Case:
     """One test case.
 
     Attributes:
-        name: what was tested, such as the path of an image.
-        group: what kind of thing that is, such as `images` or `gates`.
-        outcome: how the test ended.
+        name: the name of the tested object, such as the path of an image.
+        group: the group of the case, such as `images` or `gates`.
+        outcome: the result of the test.
         kind: the kind of failure in one word; '' if the case passed.
-        message: what failed, in one line.
-        text: all that is known of the failure, in lines.
+        message: the failure in one line.
+        text: all details of the failure; it may have several lines.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """The test cases of one command, and the seconds that it took."""
+    """The test cases of one command, and its wall time in seconds."""
 
     name: str
     cases: tuple[Case, ...]
@@ -56,15 +55,16 @@ class Suite:
 
 @dataclass(eq=False)
 class CaseList:
-    """Test cases of one group, in bounded memory and in a file of bounded size.
+    """Test cases of one group; memory and the size of the file are bounded.
 
-    More than `MOST_CASES` passed cases are given as one that has their number in its name. Of the other cases the first
-    `MOST_CASES` are kept, and one case for each outcome has the number of the rest in its name.
+    If there are more than `MOST_CASES` passed cases, one case replaces them, and its name contains their number. The
+    first `MOST_CASES` other cases are kept. For the rest there is one case for each outcome, whose name contains their
+    number.
 
     Attributes:
         group: the group of all cases.
-        noun: what a case is, for the names of those that are summed.
-        counts: how many cases were added, by outcome.
+        noun: the noun for a case, used in the names of the cases that replace others.
+        counts: the number of added cases for each outcome.
     """
 
     group: str = "images"
@@ -79,7 +79,7 @@ class CaseList:
         self.counts[outcome] += 1
         kept = self._passed if outcome == "passed" else self._others
         if len(kept) < MOST_CASES:
-            # What no file will show is not kept.
+            # Text that would be cut in the file is not kept.
             kept.append(Case(name, self.group, outcome, kind, message[:LONGEST_TEXT], text[:LONGEST_TEXT]))
         elif outcome != "passed":
             self._rest[outcome] += 1
@@ -91,11 +91,11 @@ class CaseList:
 
     @property
     def failed(self) -> list[Case]:
-        """The cases that failed, or ended in an error, as far as they are kept."""
+        """The kept cases with the outcome `failure` or `error`."""
         return [case for case in self._others if case.outcome in {"failure", "error"}]
 
     def cases(self) -> tuple[Case, ...]:
-        """All cases that are listed, those that did not pass first."""
+        """All listed cases; passed cases are last."""
         return (*self._others, *self._summed_rest(), *self._listed_passed())
 
     def _summed_rest(self) -> Iterator[Case]:
@@ -110,9 +110,9 @@ class CaseList:
 
 
 def junit_xml(suite: Suite) -> bytes:
-    """Write a suite as XML, encoded as UTF-8.
+    """Write a suite as XML, encoded in UTF-8.
 
-    Every name differs from all others, also after control characters are written as escapes and long names are cut.
+    All names are unique, even after control characters are escaped and long names are cut.
     """
     outcomes = Counter(case.outcome for case in suite.cases)
     counts = {"tests": len(suite.cases), "failures": outcomes["failure"], "errors": outcomes["error"]}
@@ -147,7 +147,7 @@ def _with_unique_names(cases: Iterable[Case]) -> Iterator[Case]:
 
 
 def _name(text: str) -> str:
-    """Clean a name. The end of a long path is kept: it says more than the beginning."""
+    """Clean a name. The end of a long path is kept, because it is more informative than the beginning."""
     name = _xml(one_line(text[-LONGEST_LINE - 1 :]))
     return name if len(name) <= LONGEST_LINE else f"{CUT}{name[-LONGEST_LINE:]}"
 

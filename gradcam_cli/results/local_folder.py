@@ -1,4 +1,4 @@
-"""A folder of this machine as a run needs it: what it writes there, and what it finds there."""
+"""A local folder as the output folder of a run."""
 
 import os
 import stat
@@ -31,11 +31,11 @@ class LocalFolder(OutputFolder):
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         return self.root.is_dir()
 
     def __init__(self, root: Path, shard: Shard | None = None, packing: Packing | None = None) -> None:
-        """Name the folder, the shard that writes to it, and how its results are packed; None if they are not."""
+        """Store the folder, the shard that writes to it, and the format of its part files; None for single files."""
         super().__init__(root, shard)
         self._packing = packing
         self._known = KnownSidecars()
@@ -46,7 +46,7 @@ class LocalFolder(OutputFolder):
         """See `OutputFolder.held`.
 
         Raises:
-            UsageError: see there, or the folder has results of another format.
+            UsageError: as for `OutputFolder.held`, or the folder has results of another format.
         """
         with super().held(record, rows):
             refuse_other_format(self, (path.name for path in self.root.iterdir()), self._packing)
@@ -60,7 +60,7 @@ class LocalFolder(OutputFolder):
             raise UsageError(f"{path} already exists, and this program did not write it. Choose another folder.")
 
     def close(self) -> None:
-        """See `RunFolder`: no file stays open."""
+        """Do nothing: no file stays open."""
 
     def where(self, source: Source) -> str:
         """Give the path of a source's sidecar."""
@@ -71,7 +71,7 @@ class LocalFolder(OutputFolder):
         yield from filter(is_sidecar_name, LocalTree(self.root).names())
 
     def has_sidecar(self, source: Source) -> bool:
-        """Whether there is a file in the place of a source's sidecar."""
+        """Whether a file exists at the path of a source's sidecar."""
         return self.sidecar_path(source).is_file()
 
     def read_sidecar(self, source: Source) -> Record | None:
@@ -83,11 +83,11 @@ class LocalFolder(OutputFolder):
         return self._known.read(self._sidecar(source))
 
     def _sidecar(self, source: Source) -> str:
-        # A later run does this for each image: a path of text takes a fifth of the time of a `Path`.
+        # A later run does this for each image, and a path as a string takes a fifth of the time of a `Path`.
         return f"{self._below}{source.relative}{SIDECAR_SUFFIX}"
 
     def settle(self, record: Record) -> None:
-        """Do nothing: the image was written before."""
+        """Do nothing: the image is already written."""
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> None:
         """Write a JSON file at the top."""
@@ -98,7 +98,7 @@ class LocalFolder(OutputFolder):
         return run_record_of(self.root, name)
 
     def size_beside(self, source: Source, name: str) -> int | None:
-        """Give the size of a file beside a source's sidecar; a link is none."""
+        """Give the size of a file next to a source's sidecar; None for a link."""
         folder, slash, _ = source.relative.rpartition("/")
         try:
             found = os.lstat(f"{self._below}{folder}{slash}{name}")
@@ -107,6 +107,6 @@ class LocalFolder(OutputFolder):
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read_beside(self, source: Source, name: str, size: int) -> bytes:
-        """Read a file beside a source's sidecar."""
+        """Read a file next to a source's sidecar."""
         path = self.sidecar_path(source).with_name(name)
         return read_file(os.fspath(path), Limits(max_file_bytes=max(1, size)))

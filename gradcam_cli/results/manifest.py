@@ -1,4 +1,4 @@
-"""Manifests: each lists part files with their hashes and counts, and is written after them."""
+"""Manifests: a manifest lists part files with their hashes and counts. It is written after the part files."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -25,7 +25,7 @@ def manifest_of(parts: Parts, names: Iterable[PartName]) -> Record:
 
 
 def part_facts(name: PartName, summary: PartSummary) -> Record:
-    """Give what a manifest says of one part."""
+    """Give the entry of one part in a manifest."""
     return {
         "name": str(name),
         "bytes": summary.bytes,
@@ -37,13 +37,13 @@ def part_facts(name: PartName, summary: PartSummary) -> Record:
 
 
 def counted_manifest(listed: Sequence[Mapping[str, Any]]) -> Record:
-    """Make a manifest of what is said of its parts."""
+    """Make a manifest from the entries of its parts."""
     counts = {each: sum(part[each] for part in listed) for each in ("images", "explained", "failed")}
     return {MANIFEST_MARK: MANIFEST_VERSION, "counts": counts, "parts": list(listed)}
 
 
 def manifests_in(tree: Tree, names: Iterable[str]) -> Iterator[tuple[str, Record]]:
-    """Read the manifests among files of a place; those of shards come after those of runs of all."""
+    """Read the manifests among the files of a place; those of shards come after those of runs of all images."""
     for name in sorted((name for name in names if MANIFEST.fullmatch(name.rsplit("/", 1)[-1])), reverse=True):
         try:
             manifest = parsed(tree.read(name, SIDECAR_LIMITS))

@@ -1,4 +1,4 @@
-"""A short summary as Markdown of GitHub's flavour, such as the summary of a job shows."""
+"""A short summary in GitHub Flavored Markdown, for example for the summary of a job."""
 
 import heapq
 import re
@@ -13,14 +13,14 @@ MOST_BYTES = 1_000_000
 MOST_ROWS = 20
 LONGEST_CELL = 200
 CUT = "..."
-# Characters that may begin or end markup, a link, a formula or a mention: each becomes an entity, which does neither.
-# An underscore between letters or digits is only that.
+# Characters that may begin or end markup, a link, a formula or a mention: each is replaced by an entity. An underscore
+# between letters or digits is no markup.
 MARKUP = re.compile(
     r"""[\\`*{}\[\]<#|~&!@$^"]|^>|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=\S)|(?<=www)\.""", re.IGNORECASE
 )
-# What would make a line that stands alone a list, a quotation, a rule or a heading.
+# The beginning of a line that Markdown may read as a list, a quotation, a rule or a heading.
 NO_PARAGRAPH = re.compile(r"(?![A-Za-z0-9])|\d+[.)]")
-# A space without width. GitHub looks for mentions and addresses after it has read the entities: this ends them.
+# A zero-width space. GitHub looks for mentions and addresses after it has replaced entities; this space ends them.
 NO_WIDTH = "&#8203;"
 
 Kept = TypeVar("Kept")
@@ -28,7 +28,7 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title; of its `total` rows only the first `MOST_ROWS` are shown."""
+    """A table with a title; only the first `MOST_ROWS` of its `total` rows are shown."""
 
     title: str
     head: tuple[str, ...]
@@ -41,15 +41,15 @@ class Worst(Generic[Kept]):
     """The `MOST_ROWS` worst of many rows, in bounded memory.
 
     Attributes:
-        count: how many rows were added.
+        count: the number of added rows.
     """
 
     count: int = 0
-    # As (badness, -number, row): the first is the best of them.
+    # A heap of (badness, -number, row): the first entry is the best of the kept rows.
     _kept: list[tuple[float, int, Kept]] = field(default_factory=list)
 
     def add(self, badness: float, row: Kept) -> None:
-        """Add a row; of rows that are equally bad the earlier ones are kept."""
+        """Add a row; among equally bad rows, the earlier ones are kept."""
         self.count += 1
         entry = (badness, -self.count, row)
         if len(self._kept) < MOST_ROWS:
@@ -64,7 +64,7 @@ class Worst(Generic[Kept]):
 
 @dataclass(frozen=True)
 class Page:
-    """A title, some lines, and tables, in the order of their importance."""
+    """A title, lines of text, and tables in the order of their importance."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Page:
 
 
 def markdown_text(page: Page) -> str:
-    """Write a page in less than `MOST_BYTES` bytes of UTF-8; tables at the end that do not fit are left out."""
+    """Write a page in less than `MOST_BYTES` bytes of UTF-8; it ends before the first table that does not fit."""
     kept, size = [], 0
     for block in _blocks(page):
         size += len(block.encode("utf-8")) + len("\n\n")
@@ -83,7 +83,7 @@ def markdown_text(page: Page) -> str:
 
 
 def escaped(text: str) -> str:
-    """Write any text so that Markdown shows it as it is, in one line: no markup, no link, no picture, no mention."""
+    """Escape a text so that Markdown shows it literally, in one line: no markup, link, image or mention."""
     line = one_line(text[: LONGEST_CELL + 1]).encode("utf-8", "replace").decode("utf-8")
     line = line if len(line) <= LONGEST_CELL else f"{line[:LONGEST_CELL]}{CUT}"
     return MARKUP.sub(_entity, line)

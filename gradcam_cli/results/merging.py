@@ -1,4 +1,4 @@
-"""Merge the shards of a run: their records are added up, and their outputs are linked into one folder."""
+"""Merge the shards of a run: add up their records, and link their outputs into one folder."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,24 +36,24 @@ def _ignore(text: str) -> None:
 def merge_runs(
     folders: Iterable[StrPath], output: StrPath | None = None, *, note: Callable[[str], None] = _ignore
 ) -> Run:
-    """Make one run of its shards.
+    """Merge the shards of a run into one run.
 
-    The record of the run is `run.json`: the counts and times of the shards are added up. With several folders, the
-    outputs of all shards are linked into `output`, or copied where the file system has no links, each sidecar last;
-    tars and tables are linked or copied as they are. With one folder that all shards wrote to, nothing is copied, and
-    the records of the shards are removed at the end. A later run of all images into the merged folder leaves out what
-    the shards have explained. Each folder may be the URL of a prefix in an object store.
+    The record of the run, `run.json`, contains the sums of the counts and times of the shards. With several folders,
+    the outputs of all shards are linked into `output`, each sidecar last; if the file system has no links, they are
+    copied. Tars and tables are linked or copied unchanged. With one folder that all shards wrote to, nothing is
+    copied, and the records of the shards are removed at the end. A later run of all images into the merged folder
+    skips the images that the shards have explained. Each folder may be the URL of a prefix in an object store.
 
     Args:
-        folders: the output folders of the shards: one for all, or several.
-        output: the folder of the merged run; with one folder it may be left out.
-        note: takes a line where `output` holds a run with other options.
+        folders: the output folders of the shards: one common folder, or several.
+        output: the folder of the merged run; it may be left out if there is one folder.
+        note: is called with one line of text if `output` contains a run with other options.
 
     Raises:
-        UsageError: a shard is missing, or did not reach all of its images; the shards differ in options, model,
-            format or count; two folders hold different results of one shard; outputs are missing; a folder is in use;
-            a store refuses access.
-        EnvironmentStop: the machine or a store stopped it. The same call goes on from there.
+        UsageError: a shard is missing or did not reach all of its images; the shards differ in options, model,
+            format or count; two folders contain different results of one shard; outputs are missing; a folder is in
+            use; a store refuses access.
+        EnvironmentStop: the machine or a store stopped the merge. The same call continues it.
 
     Example:
         >>> run = merge_runs(["out-1", "out-2"], "out")  # doctest: +SKIP
@@ -88,12 +88,12 @@ def merge_runs(
 
 
 def _merged_in_place(target: Path | Url) -> Run:
-    """Merge the shards of one folder: nothing but records and manifests is written."""
+    """Merge the shards of one folder: only records and manifests are written."""
     tree = tree_of(target)
     first = next(records_of_shards(tree), None)
     folder = _folder(target, first) if first else _folder_of_a_run(target, run_record_in(tree))
     with folder.held():
-        # What was listed before the folder was locked may have changed.
+        # The files may have changed before the folder was locked, so they are listed again.
         tree = tree_of(target)
         before = run_record_in(tree)
         if _is_merged(tree, before):
@@ -159,7 +159,7 @@ def _contains(outer: Path | Url, inner: Path | Url) -> bool:
 
 
 def _is_merged(tree: Tree, record: Record | None) -> bool:
-    """Whether the shards of a folder were merged; records that a killed merge has left are removed."""
+    """Whether the shards of a folder are already merged; the records that a killed merge has left are removed."""
     known = record.get("shards") if record else None
     if not isinstance(known, list):
         return False
@@ -175,7 +175,7 @@ def _is_merged(tree: Tree, record: Record | None) -> bool:
 
 
 def _bring(parts: Sequence[ShardPart], folder: RunFolder) -> None:
-    """Link or copy the outputs of all images, several at the same time where a store is involved."""
+    """Link or copy the outputs of all images; several at the same time if one of the places is in a store."""
     images = [(part, place) for part in parts for place in part.places]
 
     def bring(image: tuple[ShardPart, str]) -> None:
@@ -220,7 +220,7 @@ def _remove_records(parts: Iterable[ShardPart]) -> None:
 
 
 def _summed(parts: Sequence[ShardPart], before: Record | None) -> Record:
-    """Add up the records of all shards; what an earlier run of all recorded of its inputs stays."""
+    """Add up the records of all shards; the inputs in the record of an earlier run of all images are kept."""
     records = [part.record for part in parts]
     origin = next((record for record in records if "layer" in record["model"]), records[0])
     counts = {name: sum(record["counts"][name] for record in records) for name in records[0]["counts"]}
@@ -252,7 +252,7 @@ def _share(part: ShardPart) -> Record:
 
 
 def _largest(counts: Sequence[Any]) -> Any:
-    """Every shard walks all inputs and counts the same; where files were added meanwhile, the largest number counts."""
+    """Give the largest count: every shard counts all inputs, so the counts differ only if files were added later."""
     if all(isinstance(count, Mapping) for count in counts):
         names = dict.fromkeys(name for count in counts for name in count)
         return {name: _largest([count[name] for count in counts if name in count]) for name in names}
@@ -260,7 +260,7 @@ def _largest(counts: Sequence[Any]) -> Any:
 
 
 def summary(merged: Run) -> str:
-    """Say in one line what was merged."""
+    """Summarise the merged run in one line."""
     counts = merged.counts
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     shards, images = counted(len(merged.record["shards"]), "shard"), counted(counts["total"], "image")

@@ -1,4 +1,4 @@
-"""A folder has results of one format: a file for each overlay and sidecar, or part files of one kind."""
+"""Refuse mixed formats: a folder has either a file for each overlay and sidecar, or part files of one format."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from gradcam_cli.urls import Url
 
 
 class Holding(Protocol):
-    """What is asked of a folder that a run is going to write to."""
+    """The methods of an output folder that the check needs."""
 
     shard: Shard | None
     run_record: str
@@ -23,17 +23,17 @@ class Holding(Protocol):
         """The folder itself."""
 
     def sidecars(self) -> Iterator[str]:
-        """Give the places of all sidecars as single files."""
+        """Give the places of all sidecars that are single files."""
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run."""
 
 
 def refuse_other_format(folder: Holding, names: Iterable[str], packing: Packing | None) -> None:
-    """Refuse a folder with results of another format; `names` are those of the files at its top.
+    """Refuse a folder with results of another format; `names` are the names of the files at its top.
 
     Raises:
-        UsageError: it has such results, or a shard would write beside parts that are not of shards.
+        UsageError: the folder has such results, or a shard would write next to parts of a run of all images.
     """
     parts = parts_among(names)
     others = {part.packing for part in parts} - {packing}

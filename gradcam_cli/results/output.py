@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: overlays and maps first, the sidecar last, as the mark of a finished image."""
+"""Atomic output files: overlays and maps are written first, the sidecar last, so it marks a finished image."""
 
 import errno
 import io
@@ -29,11 +29,11 @@ from gradcam_cli.settings import Limits
 from gradcam_cli.system import ignores_case, is_too_long, refused_name
 
 SIDECAR_SUFFIX = ".json"
-# A sidecar of a thousand classes has some 400 kB.
+# A sidecar with a thousand classes has about 400 kB.
 SIDECAR_LIMITS = Limits(max_file_bytes=64 * 2**20)
 _STOPS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
-# The file of a shard's lock, which a shard that was killed has left.
+# The lock file of a shard; a killed shard leaves it behind.
 _LOCK = re.compile(rf"\.gradcam-\d+-of-\d+{re.escape(LOCK_SUFFIX)}")
 NOT_ALLOWED = "the file system does not allow the names of its output files"
 TOO_LONG = "the names of its output files are longer than the file system allows"
@@ -41,22 +41,22 @@ TOO_LONG = "the names of its output files are longer than the file system allows
 
 @dataclass(frozen=True)
 class Names:
-    """Where one image's files go, by target class: `cat.png.overlay.jpg`, or `cat.png.281.overlay.jpg` if many."""
+    """The names of one image's files: `cat.png.overlay.jpg`, or `cat.png.281.overlay.jpg` for several classes."""
 
     source: Source
     several: bool
 
     def overlay(self, index: int) -> str:
-        """Name of the overlay of one class, relative to the sidecar."""
+        """Give the name of the overlay of one class, relative to the sidecar."""
         return f"{self._stem(index)}{OVERLAY_SUFFIX}"
 
     def map(self, index: int) -> str:
-        """Name of the raw map of one class, relative to the sidecar."""
+        """Give the name of the raw map of one class, relative to the sidecar."""
         return f"{self._stem(index)}{MAP_SUFFIX}"
 
     @property
     def sidecar(self) -> str:
-        """Name of the sidecar."""
+        """The name of the sidecar."""
         return f"{self._name}{SIDECAR_SUFFIX}"
 
     @property
@@ -68,16 +68,19 @@ class Names:
 
 
 class OutputFolder:
-    """The folder a run writes to; the only place that creates files: one run's at a time, or that of several shards."""
+    """The folder that a run writes to. At one time, either one run uses it, or several shards of a run.
+
+    Only this class creates files in the folder.
+    """
 
     def __init__(self, root: Path, shard: Shard | None = None) -> None:
-        """Name the folder, and the shard of the run that writes to it; nothing is created before `prepare`."""
+        """Store the folder and the shard that writes to it; nothing is created before `prepare`."""
         self.root = root
         self.shard = shard
         self.run_record = shard.run_record if shard else RUN_RECORD
         self._owner = shard.name if shard else ""
         self._lock = FolderLock(root, shard)
-        # Known after `prepare`: whether `A.jpg` and `a.jpg` are one file here, as usual on macOS and Windows.
+        # Set by `prepare`: whether `A.jpg` and `a.jpg` are the same file, as usual on macOS and Windows.
         self.ignores_case = False
         self._real_root = ""
         self._identity: tuple[int, int] | None = None
@@ -88,11 +91,12 @@ class OutputFolder:
         """Create the folder, lock it, and check that it can be written, before a model is loaded.
 
         Args:
-            record: the JSON file that is written at the top, where that is not the record of the run or the shard.
-            rows: the file of JSON lines that it writes there, if any.
+            record: the JSON file that will be written at the top; None for the record of the run or of the shard.
+            rows: the JSON Lines file that will be written at the top, if there is one.
 
         Raises:
-            UsageError: the folder cannot be written, another run has it, or one of these files is not this program's.
+            UsageError: the folder cannot be written, another run uses it, or another program has written one of these
+                files.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ class OutputFolder:
 
     @contextmanager
     def held(self, record: str | None = None, rows: str | None = None) -> Iterator["OutputFolder"]:
-        """Prepare the folder, and have it until the block ends; the arguments and errors are those of `prepare`."""
+        """Prepare the folder, and release it when the block ends; arguments and errors are those of `prepare`."""
         try:
             self.prepare(record, rows)
             yield self
@@ -128,7 +132,7 @@ class OutputFolder:
         """Refuse inputs whose outputs would replace each other, because the folder does not distinguish case.
 
         Raises:
-            UsageError: there are two, and which.
+            UsageError: there are two such inputs; the message names them.
         """
         if not self.ignores_case:
             return
@@ -143,10 +147,10 @@ class OutputFolder:
                 )
 
     def check_identity(self) -> None:
-        """Check that the folder is still the one that the run began with.
+        """Check that the folder is the same one as at the start of the run.
 
         Raises:
-            EnvironmentStop: it was removed, renamed, replaced or unmounted.
+            EnvironmentStop: the folder was removed, renamed, replaced or unmounted.
         """
         try:
             found = self.root.stat()
@@ -158,12 +162,12 @@ class OutputFolder:
             raise EnvironmentStop(f"{self.root}: the output folder was replaced by another folder. {STAYS}")
 
     def release(self) -> None:
-        """Let another run have the folder; the end of the process does so as well."""
+        """Release the lock of the folder; the end of the process releases it too."""
         self._lock.release()
 
     @property
     def has_run_record(self) -> bool:
-        """Whether a run, or that of the shard, came to its end here."""
+        """Whether an earlier run of all images, or of this shard, has written its record here."""
         return (self.root / self.run_record).is_file()
 
     def sidecar_path(self, source: Source) -> Path:
@@ -171,10 +175,10 @@ class OutputFolder:
         return (self.root / source.relative).with_name(Names(source, several=False).sidecar)
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed.
+        """Write one image's overlays and maps, then its sidecar; its files from an earlier run are removed.
 
         Raises:
-            ImageError: this image's names cannot be written, or a file that is not ours stands in the way.
+            ImageError: a name of this image cannot be written, or a file of another program has this name.
             EnvironmentStop: nothing can be written any more.
         """
         folder = self._cleared(names, files)
@@ -183,9 +187,10 @@ class OutputFolder:
         self._replace(folder / names.sidecar, to_json(record).encode("ascii"))
 
     def link_image(self, names: Names, files: Mapping[str, Path], sidecar: Path) -> None:
-        """Put the files of one image that another folder has, and then its sidecar, into this one; links if possible.
+        """Link the files of one image from another folder, then its sidecar; copy them if links are not possible.
 
-        Errors are those of `write_image`.
+        Raises:
+            ImageError, EnvironmentStop: as for `write_image`.
         """
         folder = self._cleared(names, files)
         for name, path in files.items():
@@ -193,13 +198,13 @@ class OutputFolder:
         self._link(folder / names.sidecar, sidecar)
 
     def _cleared(self, names: Names, files: Iterable[str]) -> Path:
-        """Make room for one image, and give the folder of its sidecar."""
+        """Remove the sidecar and the old files of one image, and give the folder of its sidecar."""
         folder = self._folder_of(names.source)
         sidecar = folder / names.sidecar
-        # Only names that the program itself would write are removed, whatever the old sidecar says.
+        # The old sidecar may name any file: only files with names that this program writes are removed.
         image = sidecar.name.removesuffix(SIDECAR_SUFFIX)
         before = {name for name in files_of(_refuse_foreign(sidecar, is_ours)) if belongs_to(name, image)}
-        # From here on the image is not done: no overlay may be beside the sidecar of another run.
+        # The sidecar is removed first, so that no overlay is ever next to the sidecar of another run.
         _remove(sidecar)
         for name in before - set(files):
             _remove(folder / name)
@@ -227,10 +232,10 @@ class OutputFolder:
 
     @contextmanager
     def rows(self, name: str) -> Iterator[TextIO]:
-        """Open a file of JSON lines at the top; it takes its name when it is closed, whole, or as far as the run came.
+        """Open a JSON Lines file at the top. It gets its name when the block ends, even if the block ends early.
 
         Raises:
-            EnvironmentStop: it cannot be written.
+            EnvironmentStop: the file cannot be written.
         """
         temporary = temporary_beside(self.root / name)
         try:
@@ -257,7 +262,7 @@ class OutputFolder:
             raise ImageError(Reason.NAME_REFUSED, refused)
         folder = (self.root / source.relative).parent
         if folder == self.root:
-            # The folder itself, as the line above has checked.
+            # `check_identity` has already checked this folder.
             return folder
         try:
             self._make(folder)
@@ -285,15 +290,15 @@ class OutputFolder:
         try:
             with atomically(path, self._owner) as temporary:
                 link_or_copy(origin, temporary)
-            # A rename does nothing where both names are links to one file already.
+            # A rename does nothing if both names are already links to the same file.
             temporary.unlink(missing_ok=True)
         except OSError as error:
             raise translated(error, path) from error
 
     def _sweep(self, folder: Path) -> None:
-        """Remove what runs that were killed have left: all of it where the folder is ours alone.
+        """Remove the temporary files of killed runs, and the lock files of killed shards.
 
-        A shard removes its own temporaries only, since others write theirs at the same time.
+        A shard removes only its own temporary files, because other shards write at the same time.
         """
         with suppress(OSError):
             for path in folder.glob(f"{PREFIX}*"):
@@ -306,7 +311,7 @@ class OutputFolder:
                     path.unlink(missing_ok=True)
 
     def _make(self, folder: Path) -> None:
-        """Make a folder below the root, but never the root itself: where that is gone, the run has to stop."""
+        """Make a folder below the root, but never the root: if the root was removed, the run must stop."""
         for parent in reversed([folder, *folder.parents]):
             if parent == self.root or parent in self._made or self.root not in parent.parents:
                 continue
@@ -314,22 +319,22 @@ class OutputFolder:
 
 
 def is_sidecar_name(place: str) -> bool:
-    """Whether a file with this place may be a sidecar; JSON files with other names are not of this program."""
+    """Whether the file at this place may be a sidecar, by its name alone."""
     name = place.rsplit("/", 1)[-1]
-    # An overlay beside it, or a failure.
+    # A sidecar is named after its image, whose name usually has a suffix: `cat.png.json`.
     is_named = name.endswith(SIDECAR_SUFFIX) and "." in name.removesuffix(SIDECAR_SUFFIX)
     return is_named and not is_run_record(name)
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether only a run that was killed, or one that is at work, has a file of this name."""
+    """Whether a file of this name is a temporary or lock file, of a killed run or of a run in progress."""
     return name.startswith(PREFIX) and name.endswith((TEMPORARY_SUFFIX, LOCK_SUFFIX))
 
 
 def link_or_copy(origin: Path, path: Path) -> None:
-    """Give a file another name.
+    """Link a file to a second name; copy it if a hard link is not possible, for example between file systems.
 
-    Hard links cost no bytes, and are safe: no file is ever changed in place. Between file systems there are none.
+    Hard links need no disk space. They are safe, because this program never changes a file in place.
     """
     try:
         path.hardlink_to(origin)
@@ -338,10 +343,10 @@ def link_or_copy(origin: Path, path: Path) -> None:
 
 
 def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
-    """Give the bytes of a file that is ours, none if there is not a file, and refuse every other one.
+    """Give the bytes of a file of this program, or no bytes if the file does not exist; refuse every other file.
 
     Raises:
-        ImageError: the file is not provably this program's, so it is not replaced.
+        ImageError: the content does not prove that this program wrote the file, so it is not replaced.
     """
     try:
         data = read_file(os.fspath(path), SIDECAR_LIMITS)
@@ -357,7 +362,7 @@ def _refuse_foreign(path: Path, ours: Callable[[bytes], bool]) -> bytes:
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:
-    """Give an array as the bytes of a .npy file."""
+    """Encode an array as the bytes of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
@@ -371,10 +376,10 @@ def _remove(path: Path) -> None:
 
 
 def translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
-    """Say what an error of the file system means: for this image alone, or for the whole run."""
+    """Convert an error of the file system: to an error of this image alone, or to a stop of the whole run."""
     if error.errno == errno.ENAMETOOLONG or (error.errno == errno.ENOENT and is_too_long(path)):
         return ImageError(Reason.NAME_TOO_LONG, TOO_LONG)
-    # So says Linux of a disk with a file system of Windows, and Windows itself.
+    # Windows raises this for a name that it does not allow, and Linux does so on a file system of Windows.
     if error.errno == errno.EINVAL:
         return ImageError(Reason.NAME_REFUSED, NOT_ALLOWED)
     if error.errno in _IN_THE_WAY:
@@ -385,14 +390,14 @@ def translated(error: OSError, path: Path) -> ImageError | EnvironmentStop:
 
 
 class StreamSink:
-    """Writes the one overlay of a run to a stream of bytes, such as stdout."""
+    """Writes the only overlay of a run to a binary stream, such as stdout."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        """Write nothing yet."""
+        """Store the stream; nothing is written yet."""
         self._stream = stream
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Write the overlay; a failed image has none."""
+        """Write the overlay; a failed image has no overlay."""
         del names, record
         for data in files.values():
             self._stream.write(data)

@@ -1,22 +1,22 @@
-"""Whether a file in an output folder is one that this program wrote. Every other file is the user's, and stays.
+"""Whether this program wrote a file in an output folder. All other files belong to the user and are kept.
 
-A file counts as the program's only where its content proves it: a JSON object with the keys that its records have, or
-the damaged beginning of a sidecar. Text that is not valid JSON, in any encoding, is the user's.
+The content of the file decides: a file is from this program if it is a JSON object with the keys of its records, or
+the beginning of a damaged sidecar. Text that is not valid JSON, in any encoding, belongs to the user.
 """
 
 import json
 import re
 from typing import Any
 
-# All of these keys are in every record of the kind, and hardly in anything else.
+# Every record has all of these keys; a file of another program is unlikely to have them.
 RECORD_KEYS = frozenset({"schema_version", "versions", "options_sha256"})
 EVALUATION_KEYS = frozenset({"schema_version", "versions", "conventions"})
-# Sidecars have sorted keys and an indent of two: each begins with these bytes, also where its end was lost.
+# The keys of a sidecar are sorted and indented by two spaces, so each sidecar begins with these bytes.
 SIDECAR_START = b'{\n  "classes": ['
 # The lines of `evaluation.jsonl`.
 ROW_KEYS = frozenset({"kind", "file"})
-# JSON that is made of runs has one of these keys: comparisons, snapshots, the list of a report's thumbnails, and
-# that of the files of many images.
+# The JSON files that this program makes from runs each have one of these keys: comparisons, snapshots, the list of a
+# report's thumbnails, and manifests.
 COMPARISON_MARK = "gradcam_comparison"
 SNAPSHOT_MARK = "gradcam_snapshot"
 REPORT_MARK = "gradcam_report"
@@ -29,10 +29,10 @@ def parsed(data: bytes) -> Any:
     """Parse JSON of any origin.
 
     Raises:
-        ValueError: it is no JSON, or is nested deeper than any record of this program.
+        ValueError: the data is not JSON, or is nested deeper than any record of this program.
     """
     try:
-        # The bytes of a sidecar of this program tell their encoding: nothing has to be guessed.
+        # Sidecars of this program are UTF-8, so the encoding is not guessed.
         return json.loads(data.decode("utf-8", "surrogatepass") if data.startswith(SIDECAR_START) else data)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
@@ -44,7 +44,7 @@ def is_record(value: Any) -> bool:
 
 
 def is_made_of_runs(data: bytes) -> bool:
-    """Whether a file's bytes are JSON that this program makes of runs: no record of a run itself."""
+    """Whether the bytes are a JSON file that this program makes from runs, other than the records of a run."""
     try:
         value = parsed(data)
     except ValueError:
@@ -53,9 +53,9 @@ def is_made_of_runs(data: bytes) -> bool:
 
 
 def is_ours(data: bytes) -> bool:
-    """Whether a file's bytes are a record of this program, whole or damaged.
+    """Whether the bytes are a record of this program, complete or damaged.
 
-    A file that is empty or holds zero bytes only, as after a power failure, counts as well.
+    This includes a file that is empty or contains only zero bytes, which a power failure can leave.
     """
     if is_damaged_sidecar(data):
         return True
@@ -66,7 +66,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def is_damaged_sidecar(data: bytes) -> bool:
-    """Whether a file is what is left of a sidecar: its beginning, or nothing."""
+    """Whether the bytes are a damaged sidecar: only its beginning, or nothing."""
     if not data.strip(b"\0"):
         return True
     if not (data.startswith(SIDECAR_START) or SIDECAR_START.startswith(data)):
@@ -91,5 +91,5 @@ def are_rows(data: bytes) -> bool:
 
 
 def belongs_to(name: str, image: str) -> bool:
-    """Whether a file name is one that the program would write for the image of this name."""
+    """Whether this program writes a file of this name for the image with the name `image`."""
     return name.startswith(image) and OWN_FILES.fullmatch(name[len(image) :]) is not None

@@ -1,7 +1,7 @@
-"""A run's folder whose results are part files: many images in each, tar files of WebDataset or Parquet tables.
+"""An output folder whose results are part files with many images: WebDataset tar files or Parquet tables.
 
-An image waits until its record was reported, so that images are in the order of the run, and the same run writes the
-same bytes. A part takes its name when it is full, or when the run ends; a run that is killed loses the open part alone.
+An image is kept in memory until its record is reported. So the images are in the order of the run, and the same run
+writes the same bytes. A part gets its name when it is full or when the run ends. A killed run loses only the open part.
 """
 
 import threading
@@ -38,7 +38,7 @@ class PackedFolder:
     def __init__(
         self, base: LocalFolder | StoredFolder, place: PartPlace, packing: Packing, images_per_file: int | None = None
     ) -> None:
-        """Pack what would be written to `base`: so many images in a file.
+        """Write the results to part files in `base`, with at most `images_per_file` images in each.
 
         Raises:
             UsageError: the library of the format is not installed.
@@ -64,25 +64,25 @@ class PackedFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         return self.base.exists
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for people, which are known after it is held."""
+        """Notes for the user; they are known after `held`."""
         return self.base.notes
 
     @property
     def has_run_record(self) -> bool:
-        """Whether a run, or that of the shard, came to its end here."""
+        """Whether an earlier run of all images, or of this shard, has written its record here."""
         return self.base.has_run_record
 
     @contextmanager
     def held(self) -> Iterator["PackedFolder"]:
-        """Lock the folder until the block ends; images that were reported are published at the end in any case.
+        """Lock the folder until the block ends; the reported images are always published at the end.
 
         Raises:
-            UsageError: it has results of another format, or is in use.
+            UsageError: the folder has results of another format, or is in use.
         """
         with self.base.held():
             self._parts.forget()
@@ -98,7 +98,7 @@ class PackedFolder:
         self._parts.close()
 
     def where(self, source: Source) -> str:
-        """Give the folder: the part of an image is known only after it was written."""
+        """Give the folder, because the part of an image is known only after it is written."""
         del source
         return str(self.root)
 
@@ -109,11 +109,11 @@ class PackedFolder:
                 yield f"{entry.place}{SIDECAR_SUFFIX}"
 
     def has_sidecar(self, source: Source) -> bool:
-        """Whether a part has the image."""
+        """Whether a part contains the image."""
         return self._parts.find(source.relative) is not None
 
     def read_known(self, source: Source) -> Record | None:
-        """Read what the index of a part says of an image."""
+        """Read the entry of an image in the index of its part."""
         try:
             found = self._parts.find(source.relative)
         except ImageError:
@@ -121,7 +121,7 @@ class PackedFolder:
         return found[1].known if found else None
 
     def read_sidecar(self, source: Source) -> Record | None:
-        """Read the sidecar of an image out of its part."""
+        """Read the sidecar of an image from its part."""
         try:
             found = self._parts.find(source.relative)
             return self._parts.sidecar(*found) if found else None
@@ -144,12 +144,12 @@ class PackedFolder:
         return self._parts.file(*found, name) if found else b""
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Keep an image until its record was reported."""
+        """Keep an image in memory until its record is reported."""
         with self._lock:
             self._waiting[as_text(names.source.relative)] = names.source.relative, files, record
 
     def settle(self, record: Record) -> None:
-        """Write the image of a record that was reported into the open part.
+        """Write the image of a reported record to the open part.
 
         Raises:
             EnvironmentStop: nothing can be written any more.
@@ -172,10 +172,10 @@ class PackedFolder:
             raise self._stopped(error) from error
 
     def adopt(self, others: Iterable[tuple[Parts, Collection[str]]]) -> None:
-        """Copy part files of other folders, of each those images that are named; see `adopt_parts`.
+        """Copy the named images of other folders, as part files; see `adopt_parts`.
 
         Raises:
-            EnvironmentStop: a part is damaged, or cannot be written.
+            EnvironmentStop: a part is damaged or cannot be written.
         """
         try:
             adopt_parts(self._parts, others)
@@ -195,7 +195,7 @@ class PackedFolder:
             raise EnvironmentStop(f"{self.root}: {error}") from error
         self.base.write_json(manifest_name(self.shard), manifest)
         if self.shard is None:
-            # All parts are in the manifest now, and some may have been written again.
+            # The manifest lists all parts. Some may have been rewritten, so the manifests of shards may be wrong.
             for name in self._place.sizes():
                 if SHARD_MANIFEST.fullmatch(name) and self._is_ours(name):
                     self._place.remove(name)
@@ -205,7 +205,7 @@ class PackedFolder:
             return is_made_of_runs(file.read())
 
     def _publish(self) -> None:
-        """Publish the open part, after its images are removed from parts of earlier runs: no image is there twice."""
+        """Remove the images of the open part from parts of earlier runs, then publish it: no image exists twice."""
         part, self._open = self._open, None
         if part is None:
             return

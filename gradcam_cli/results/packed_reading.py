@@ -1,4 +1,4 @@
-"""Sidecars and overlays of a run, whether they are files or are in part files."""
+"""Read the sidecars and overlays of a run from part files or from single files."""
 
 import heapq
 import re
@@ -24,13 +24,13 @@ Listed = tuple[str, PartName, PartEntry]
 
 
 def packed_records(place: PartPlace, root: str) -> Iterator[tuple[str, Record]]:
-    """Read the sidecars of all part files at the top of a folder, sorted by the name that each would have as a file.
+    """Read the sidecars of all part files at the top of a folder, sorted by the name of each as a single file.
 
-    Only parts whose ranges of paths overlap are read at the same time, so that memory does not grow with their number.
+    Only parts whose ranges of paths overlap are read at the same time, so memory does not grow with their number.
 
     Args:
         place: the folder.
-        root: its name, for messages.
+        root: the name of the folder, for messages.
 
     Raises:
         UsageError: a part is damaged.
@@ -40,7 +40,7 @@ def packed_records(place: PartPlace, root: str) -> Iterator[tuple[str, Record]]:
             for group in _overlapping([_listed(parts, name) for name in parts.names]):
                 for path, name, entry in heapq.merge(*(_sorted(parts, each) for each in group)):
                     yield path, parts.sidecar(name, entry)
-                # What was read is not read again. A table that is open takes half a megabyte.
+                # These parts are not read again, and an open table takes half a megabyte.
                 parts.close()
         except ImageError as error:
             raise UsageError(f"{as_text(root)}: {error}. Explain its images again, or remove the file.") from error
@@ -59,7 +59,7 @@ def _listed(parts: Parts, name: PartName) -> tuple[str, str, PartName]:
 
 
 def _overlapping(ranges: Sequence[tuple[str, str, PartName]]) -> Iterator[list[PartName]]:
-    """Group what overlaps, in order."""
+    """Group parts whose ranges overlap, in order."""
     group: list[PartName] = []
     end = ""
     for first, last, name in sorted(ranges):
@@ -73,10 +73,10 @@ def _overlapping(ranges: Sequence[tuple[str, str, PartName]]) -> Iterator[list[P
 
 
 class RunFiles:
-    """Reads the files of a run by their names below its place, also where they are in part files."""
+    """Reads the files of a run by their relative names, also if they are in part files."""
 
     def __init__(self, tree: Tree) -> None:
-        """Find out whether there are part files."""
+        """Check whether there are part files."""
         self._tree = tree
         self.is_packed = bool(parts_among(tree.top_names()))
         self._parts = Parts(tree.parts())
@@ -86,14 +86,14 @@ class RunFiles:
         self._parts.close()
 
     def read(self, name: str, limits: Limits) -> bytes:
-        """Read an overlay, or any other file.
+        """Read an overlay or any other file.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the file cannot be read.
         """
         if self.is_packed and name.endswith(OVERLAY_SUFFIX):
             image = name.removesuffix(OVERLAY_SUFFIX)
-            # Of several classes each overlay has its number before the suffix.
+            # If there are several classes, the index of the class is before the suffix.
             for place in (image, _NUMBER.sub("", image)):
                 found = self._parts.find(place)
                 if found:

@@ -1,6 +1,6 @@
-"""Results as a Parquet table: one row an image, with the small map of its first class as bytes, and its whole sidecar.
+"""Results as a Parquet table: one row for each image, with the small map of its first class and its whole sidecar.
 
-This module alone knows pyarrow, which is an extra.
+Only this module uses pyarrow, which is an optional dependency.
 """
 
 import base64
@@ -15,7 +15,7 @@ from gradcam_cli.results.ownership import is_record
 from gradcam_cli.results.part_index import PartEntry, entry_of
 from gradcam_cli.results.sidecar import Record, to_json
 
-# Rows that are written, and read again, at a time.
+# The number of rows that are written or read at one time.
 ROWS: Final = 1_000
 SIDECAR: Final = "sidecar"
 
@@ -33,7 +33,7 @@ class ParquetWriter:
     """Writes one table."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Begin an empty table."""
+        """Start an empty table."""
         arrow, parquet = _arrow()
         self._arrow = arrow
         self._schema = _schema()
@@ -42,7 +42,7 @@ class ParquetWriter:
         self._count = 0
 
     def add(self, place: str, files: Mapping[str, bytes], record: Record) -> PartEntry:
-        """Add one image; a table has no overlays."""
+        """Add one image; a table does not contain overlays."""
         del place, files
         self._rows.append(row_of(record))
         self._count += 1
@@ -62,14 +62,14 @@ class ParquetWriter:
 
 
 class ParquetPart:
-    """Reads one table that `ParquetWriter` has written; it reads only the column of sidecars."""
+    """Reads a table of `ParquetWriter`; only the column of sidecars is read."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Read where its rows are.
+        """Read the positions of the rows.
 
         Raises:
             UsageError: pyarrow is not installed.
-            ImageError: it is not a table, or not one of this program.
+            ImageError: the file is not a table, or not a table of this program.
         """
         arrow, parquet = _arrow()
         self._error = arrow.ArrowException
@@ -88,7 +88,7 @@ class ParquetPart:
         self._texts: list[str] = []
 
     def entries(self) -> Iterator[PartEntry]:
-        """Find every image.
+        """Give the entry of every image.
 
         Raises:
             ImageError: the table is damaged.
@@ -105,10 +105,10 @@ class ParquetPart:
         return self._record(entry.at)
 
     def bytes_at(self, at: int, size: int) -> bytes:
-        """Refuse to read an overlay: only an index that was changed says that there is one.
+        """Refuse to read an overlay: only a changed index can claim that a table contains one.
 
         Raises:
-            ImageError: in any case.
+            ImageError: always.
         """
         del at, size
         raise ImageError(Reason.VANISHED, "a table has no overlays")
@@ -122,8 +122,8 @@ class ParquetPart:
                 self._texts, self._group = rows.column(SIDECAR).to_pylist(), group
             record = json.loads(self._texts[row - self._starts[group]])
             if row == self._starts[group] + len(self._texts) - 1:
-                # Rows are mostly read in order. Of many tables, those that were read hold no rows, and not the half of
-                # a megabyte that an open one takes.
+                # Rows are mostly read in order, so after its last row the group is no longer needed. With many tables,
+                # this saves memory: an open table takes half a megabyte.
                 self._texts, self._group, self._table = [], -1, None
         except (self._error, OSError, ValueError, LookupError, StopIteration) as error:
             raise _damaged(error) from error
@@ -133,7 +133,7 @@ class ParquetPart:
 
 
 def row_of(record: Mapping[str, Any]) -> Record:
-    """Give the row of one image; its flat columns are those of its first class."""
+    """Make the row of one image; the columns for a class contain its first class."""
     given, model = record["input"], record["model"]
     classes = [_class(found) for found in record["classes"]]
     first = classes[0] if classes else {}
@@ -152,7 +152,7 @@ def row_of(record: Mapping[str, Any]) -> Record:
     }
 
 
-# Columns of the first class, in the same row as those of the image.
+# The columns of the first class, in the same row as the columns of the image.
 _FIRST: Final = (
     *("label", "wnid", "logit", "probability", "score", "peak_x", "peak_y", "area"),
     *("map", "map_height", "map_width"),

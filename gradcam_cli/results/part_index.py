@@ -1,7 +1,7 @@
 """The index of a part file: one line for each image, with the facts that decide whether the image is finished.
 
-The index is written before its part takes its name, and names the part's size and hash. Where it is missing, or is that
-of another file, it is made again from the part.
+The index is written before the part gets its name, and contains the size and the hash of the part. If the index is
+missing or belongs to another file, it is made again from the part.
 """
 
 import json
@@ -18,7 +18,7 @@ INDEX_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One overlay or map within a part: its name as its sidecar says, and where its bytes are."""
+    """One overlay or map in a part: its name in the sidecar, and the position and number of its bytes."""
 
     name: str
     at: int
@@ -27,10 +27,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class PartEntry:
-    """One image within a part.
+    """One image in a part.
 
-    `at` and `size` are where the sidecar's bytes are in a tar; in a table `at` is the row. `known` is what a later run
-    has to know of the sidecar, in the form that the sidecar has.
+    In a tar, `at` and `size` are the position and number of the sidecar's bytes; in a table, `at` is the row. `known`
+    contains the fields of the sidecar that a later run needs, in the form of the sidecar.
     """
 
     place: str
@@ -41,13 +41,13 @@ class PartEntry:
 
     @property
     def is_explained(self) -> bool:
-        """Whether the image has an explanation, and no failure."""
+        """Whether the image has an explanation."""
         return self.known["status"] in EXPLAINED
 
 
 @dataclass(frozen=True)
 class PartSummary:
-    """What the first line of an index says of the part."""
+    """The summary of a part in the first line of its index."""
 
     bytes: int
     sha256: str
@@ -62,7 +62,7 @@ def place_in(record: Mapping[str, Any]) -> str:
 
 
 def entry_of(record: Mapping[str, Any], at: int, size: int, files: Iterable[FileEntry] = ()) -> PartEntry:
-    """Make the entry of one image.
+    """Make the entry of one image from its sidecar.
 
     Raises:
         LookupError, TypeError: the record is not a sidecar.
@@ -82,7 +82,7 @@ def entry_of(record: Mapping[str, Any], at: int, size: int, files: Iterable[File
 
 
 def written_index(entries: Iterable[PartEntry], bytes_: int, sha256: str) -> bytes:
-    """Write the index of a part: a line that sums it up, then one line an image; the same part gives the same bytes."""
+    """Write the index of a part: a summary line, then one line for each image. The same part gives the same bytes."""
     entries = list(entries)
     head = {
         "gradcam_index": INDEX_VERSION,
@@ -101,7 +101,7 @@ def _line(entry: PartEntry) -> Record:
 
 
 def summary_of(line: bytes, part_bytes: int) -> PartSummary | None:
-    """Read the first line of an index; None if it is no such line, or is that of another file."""
+    """Read the first line of an index; None if it is not such a line, or belongs to another file."""
     try:
         head = json.loads(line)
         found = PartSummary(head["bytes"], head["sha256"], head["images"], head["explained"])
@@ -114,19 +114,21 @@ def read_entry(line: bytes) -> PartEntry:
     """Read one line of an index.
 
     Raises:
-        ValueError, LookupError, TypeError: it is no such line.
+        ValueError, LookupError, TypeError: the bytes are not such a line.
     """
-    # A text, since of bytes the encoding would be guessed.
+    # For bytes, json would guess the encoding.
     found = json.loads(line.decode("utf-8"))
     files = tuple([FileEntry(*file) for file in found["files"]])
     return PartEntry(found["place"], found["at"], found["size"], files, found["known"])
 
 
 def key_of_line(line: bytes) -> bytes:
-    """Read the key of the place alone, see `key_of`, without parsing the rest of the line: quotes within are escaped.
+    """Read the key of the place, see `key_of`, without parsing the rest of the line.
+
+    The place ends at the next quote, because quotes in the place are escaped.
 
     Raises:
-        ValueError: it is no line of an index.
+        ValueError: the bytes are not a line of an index.
     """
     start, end = line.rindex(b'"place":') + len(b'"place":'), line.rindex(b',"size":')
     quoted = line[start:end]
@@ -135,7 +137,7 @@ def key_of_line(line: bytes) -> bytes:
 
 
 def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give the lines of an index after the first one, each with the offset where it begins."""
+    """Give the lines of an index after the first one, each with its offset in bytes."""
     at = data.find(b"\n") + 1
     while at < len(data):
         end = data.find(b"\n", at) + 1 or len(data)

@@ -1,4 +1,4 @@
-"""The formats of part files: what writes and reads each of them."""
+"""The formats of part files: the writer and the reader of each format."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class PartWriter(Protocol):
     """Writes one part."""
 
     def add(self, place: str, files: Mapping[str, bytes], record: Record) -> PartEntry:
-        """Add one image, and say where it is."""
+        """Add one image, and give its entry."""
 
     def finish(self) -> None:
         """Write the end of the part."""
@@ -25,7 +25,7 @@ class Part(Protocol):
     """Reads one part."""
 
     def entries(self) -> Iterator[PartEntry]:
-        """Find every image without an index."""
+        """Give the entry of every image, without an index."""
 
     def sidecar(self, entry: PartEntry) -> Record:
         """Read the sidecar of an image."""
@@ -34,17 +34,17 @@ class Part(Protocol):
         """Read the bytes of a file.
 
         Raises:
-            ImageError: the part has no files.
+            ImageError: this format does not contain files.
         """
 
 
 def _nothing() -> None:
-    """Need no library besides those that are always installed."""
+    """Do nothing: the format needs no optional library."""
 
 
 @dataclass(frozen=True)
 class PartKind:
-    """How parts of one format are written and read; `require` raises UsageError where its library is missing."""
+    """The writer and the reader of one format; `require` raises UsageError if the library of the format is missing."""
 
     writer: Callable[[Any], PartWriter]
     reader: Callable[[BinaryIO], Part]

@@ -1,7 +1,7 @@
-"""Names of the files that hold the results of many images, and of the members of a tar: keys as WebDataset has them.
+"""Names of part files, and names of the members of a tar, with the keys of WebDataset.
 
-WebDataset takes all up to the first dot of a member's base name for the key of its sample, and what follows for the
-kind of data. Names of photographs have dots, so that these are written as `%2E`, as in a URL.
+In WebDataset, the key of a sample is the member's path up to the first dot of its base name; the rest is the kind of
+data. Names of images contain dots, so these dots are written as `%2E`, as in a URL.
 """
 
 import os
@@ -18,13 +18,13 @@ from gradcam_cli.requests import Packing
 
 @dataclass(frozen=True)
 class PackingFacts:
-    """What is known of a format of parts: the suffix of their names, and how many images a part has by default."""
+    """The facts of one format of parts: the suffix of a part's name, and the default number of images in a part."""
 
     suffix: str
     images_per_file: int
 
 
-# Files of some 100 MB: overlays of photographs of 500 pixels have 60 kB, rows of a table 2 kB.
+# For files of about 100 MB: an overlay of a photograph of 500 pixels has 60 kB, a row of a table 2 kB.
 PACKINGS: Final[dict[Packing, PackingFacts]] = {
     "webdataset": PackingFacts(".tar", 1_000),
     "parquet": PackingFacts(".parquet", 10_000),
@@ -35,15 +35,15 @@ SHARD_MANIFEST: Final = re.compile(r"manifest\.[1-9]\d*-of-[1-9]\d*\.json")
 MANIFEST: Final = re.compile(rf"manifest\.json|{SHARD_MANIFEST.pattern}")
 _KINDS: Final = {"jpg": OVERLAY_SUFFIX, "npy": MAP_SUFFIX}
 _PART: Final = re.compile(r"part-(?:([1-9]\d*-of-[1-9]\d*)-)?(\d{5,})(\..+)")
-# Bytes that are not UTF-8, and the character that begins an escape.
+# Bytes that are not UTF-8, and the first character of an escape.
 _ODD: Final = re.compile("[%\udc80-\udcff]")
-# WebDataset ignores members whose name begins with this, such as `__meta__`.
+# WebDataset ignores members whose names begin with this, such as `__meta__`.
 _PRIVATE: Final = "__"
 
 
 @dataclass(frozen=True, order=True)
 class PartName:
-    """The name of one file of many images: `part-00000.tar`, or of shard 2 of 8 `part-2-of-8-00000.tar`."""
+    """The name of one part file: `part-00000.tar`, or for shard 2 of 8 `part-2-of-8-00000.tar`."""
 
     owner: str
     number: int
@@ -60,12 +60,12 @@ class PartName:
 
     @property
     def index(self) -> str:
-        """Name of its index, which lies beside it."""
+        """The name of its index, which is in the same folder."""
         return f"{self.stem}{INDEX_SUFFIX}"
 
 
 def part_name(name: str) -> PartName | None:
-    """Read the name of a file of many images; None if it is no such name."""
+    """Parse the name of a part file; None if it is not such a name."""
     found = _PART.fullmatch(name)
     if found is None:
         return None
@@ -77,29 +77,29 @@ def part_name(name: str) -> PartName | None:
 
 
 def parts_among(names: Iterable[str]) -> list[PartName]:
-    """Give the files of many images among all files of a folder, in order."""
+    """Give the part files among the files of a folder, in order."""
     return sorted(part for name in names if (part := part_name(name)) is not None)
 
 
 def manifest_name(shard: Shard | None) -> str:
-    """Name the file that lists the parts of a run, or those of a shard."""
+    """Give the name of the manifest of a run, or of a shard."""
     return f"manifest.{shard.name}.json" if shard else "manifest.json"
 
 
 def key_of(place: str) -> str:
-    """Give the key of an image in a tar, by its place in the output tree: `a/cat%2Epng` for `a/cat.png`."""
+    """Give the key in a tar for an image's place in the output tree: `a/cat%2Epng` for `a/cat.png`."""
     folder, slash, name = place.rpartition("/")
     key = _escaped(folder) + slash + _escaped(name).replace(".", "%2E")
     return key.replace(_PRIVATE, "%5F%5F", 1) if key.startswith(_PRIVATE) else key
 
 
 def place_of(key: str) -> str:
-    """Give the place of an image by its key in a tar."""
+    """Give the place of an image for its key in a tar."""
     return os.fsdecode(unquote_to_bytes(key.encode("utf-8", "surrogateescape")))
 
 
 def member_of(place: str, name: str) -> str:
-    """Name the member of an image's file: `a/cat%2Epng.281.jpg` for `cat.png.281.overlay.jpg`."""
+    """Give the name of the tar member for an image's file: `a/cat%2Epng.281.jpg` for `cat.png.281.overlay.jpg`."""
     tail = name.removeprefix(place.rpartition("/")[2])
     for kind, suffix in _KINDS.items():
         if tail.endswith(suffix):
@@ -108,7 +108,7 @@ def member_of(place: str, name: str) -> str:
 
 
 def sidecar_member(place: str) -> str:
-    """Name the member of an image's sidecar."""
+    """Give the name of the tar member for an image's sidecar."""
     return f"{key_of(place)}.{SIDECAR_MEMBER}"
 
 
@@ -116,7 +116,7 @@ def split_member(member: str) -> tuple[str, str]:
     """Give the key of a member, and the name of its file, or `json` for a sidecar.
 
     Raises:
-        ValueError: it is not a member that this program writes.
+        ValueError: this program does not write a member of this name.
     """
     folder, slash, base = member.rpartition("/")
     name, dot, tail = base.partition(".")

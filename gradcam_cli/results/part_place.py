@@ -1,4 +1,4 @@
-"""Where part files are kept: in a folder of this machine, or below a prefix of an object store."""
+"""The place of part files: a local folder, or a prefix of an object store."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from gradcam_cli.atomic import temporary_beside
 from gradcam_cli.storage import Store
 from gradcam_cli.urls import Url
 
-# Bytes of an object that are read at once: the next read is often close to the one before.
+# The number of bytes of an object in one request: the next read is often close to the one before.
 READ_AHEAD = 256 * 1024
 
 
@@ -25,24 +25,24 @@ class PartPlace(Protocol):
         """Give the size of one file.
 
         Raises:
-            OSError, StorageError: there is none.
+            OSError, StorageError: the file does not exist.
         """
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading at any offset.
 
         Raises:
-            OSError, StorageError: it cannot be read.
+            OSError, StorageError: the file cannot be read.
         """
 
     def path_of(self, name: str) -> Path | None:
-        """Give the path of a file on this machine; None if it is an object of a store."""
+        """Give the path of a local file; None if it is an object of a store."""
 
     def temporary(self, owner: str) -> Path:
-        """Name a file of this machine that is not there, for what is going to be published."""
+        """Give the path of a new local file, whose content can be published later."""
 
     def publish(self, path: Path, name: str) -> None:
-        """Give a file its name; it is there whole or not at all."""
+        """Give a temporary file its name, atomically."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
@@ -52,11 +52,11 @@ class LocalParts:
     """See `PartPlace`."""
 
     def __init__(self, root: Path) -> None:
-        """Name the folder."""
+        """Store the folder."""
         self._root = root
 
     def sizes(self) -> dict[str, int]:
-        """Give what is a regular file, or a link to one."""
+        """Give the sizes of regular files, and of links to regular files."""
         if not self._root.is_dir():
             return {}
         with os.scandir(self._root) as entries:
@@ -75,7 +75,7 @@ class LocalParts:
         return self._root / name
 
     def temporary(self, owner: str) -> Path:
-        """Name a file in the same folder, so that it is renamed and not copied."""
+        """Give a path in the same folder, so that publishing is a rename and not a copy."""
         return temporary_beside(self._root / "part", owner)
 
     def publish(self, path: Path, name: str) -> None:
@@ -88,16 +88,16 @@ class LocalParts:
 
 
 class StoredParts:
-    """See `PartPlace`. A part is written to this machine's folder for temporary files, and put when it is whole."""
+    """See `PartPlace`. A part is written to the local folder for temporary files, and uploaded when it is complete."""
 
     def __init__(self, store: Store, root: Url, check: Callable[[], None]) -> None:
-        """Name the prefix; `check` raises where the run no longer has it."""
+        """Store the prefix; `check` raises an error if the run no longer holds its lock."""
         self._store = store
         self._root = root
         self._check = check
 
     def sizes(self) -> dict[str, int]:
-        """List what is right below the prefix."""
+        """List the objects directly below the prefix."""
         listed = self._store.list(self._root.text)
         return {place: stored.listed.size for place, stored in listed if "/" not in place and stored.listed is not None}
 
@@ -106,24 +106,24 @@ class StoredParts:
         return self._store.stat((self._root / name).text).size
 
     def open(self, name: str) -> BinaryIO:
-        """Open an object, of which ranges are read."""
+        """Open an object; ranges of it are requested when they are read."""
         url = (self._root / name).text
         return io.BufferedReader(_Ranges(self._store, url, self._store.stat(url).size), READ_AHEAD)
 
     def path_of(self, name: str) -> Path | None:
-        """Objects have no path."""
+        """Give None: objects have no path."""
         del name
         return None
 
     def temporary(self, owner: str) -> Path:
-        """Name a file in the folder for temporary files."""
+        """Give a path in the folder for temporary files."""
         del owner
         descriptor, name = tempfile.mkstemp(prefix="gradcam-part-")
         os.close(descriptor)
         return Path(name)
 
     def publish(self, path: Path, name: str) -> None:
-        """Put an object, and remove the file."""
+        """Upload the file as an object, and remove the file."""
         self._check()
         self._store.put_file((self._root / name).text, path)
         path.unlink()
@@ -135,7 +135,7 @@ class StoredParts:
 
 
 class _Ranges(io.RawIOBase):
-    """An object of a store as a file that is read at any offset."""
+    """An object of a store as a file that can be read at any offset."""
 
     def __init__(self, store: Store, url: str, size: int) -> None:
         self._store, self._url, self._size, self._at = store, url, size, 0

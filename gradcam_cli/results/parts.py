@@ -1,4 +1,4 @@
-"""The part files of a run: written one after the other, read back, and looked up by image."""
+"""The part files of a run: write one after the other, read them back, and find images in them."""
 
 import hashlib
 import io
@@ -25,10 +25,10 @@ from gradcam_cli.results.part_names import PartName, parts_among
 from gradcam_cli.results.part_place import PartPlace
 from gradcam_cli.results.sidecar import Record
 
-# Files that are open at the same time. Neighbours in the order of the inputs may be in different parts.
+# The number of files that are open at the same time. Consecutive inputs may be in different parts.
 OPEN_PARTS: Final = 64
 CHUNK: Final = 2**20
-# The number of a part and an offset in its index are kept as one number.
+# The number of a part and an offset in its index are stored as one number: `part * OFFSETS + offset`.
 OFFSETS: Final = 2**40
 
 
@@ -36,10 +36,10 @@ class OpenPart:
     """A part that is being written, under a temporary name."""
 
     def __init__(self, place: PartPlace, name: PartName, owner: str) -> None:
-        """Begin the part.
+        """Start the part.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the part cannot be written.
         """
         self._place, self.name, self._owner = place, name, owner
         self._path = place.temporary(owner)
@@ -50,11 +50,11 @@ class OpenPart:
 
     @property
     def places(self) -> set[str]:
-        """The images that are in it."""
+        """The places of the images in the part."""
         return {entry.place for entry in self._entries}
 
     def __len__(self) -> int:
-        """How many images are in it."""
+        """The number of images in the part."""
         return len(self._entries)
 
     def add(self, place: str, files: Mapping[str, bytes], record: Record) -> None:
@@ -62,7 +62,7 @@ class OpenPart:
         self._entries.append(self._writer.add(place, files, record))
 
     def publish(self) -> None:
-        """Write the end of the part, then its index, and give both their names, the part's last."""
+        """Write the end of the part and its index, then publish the index, and finally the part."""
         self._writer.finish()
         self._raw.close()
         index = self._place.temporary(self._owner)
@@ -71,28 +71,28 @@ class OpenPart:
         self._place.publish(self._path, str(self.name))
 
     def discard(self) -> None:
-        """Remove what was written of it."""
+        """Remove the temporary file of the part."""
         with suppress(OSError):
             self._raw.close()
             self._path.unlink(missing_ok=True)
 
 
 class Parts:
-    """All parts of a folder, or those of a shard, as they are at the first read.
+    """All parts of a folder or of a shard, as they are at the first read.
 
-    The places of images, which may be millions, are looked up on a disk. Any thread may look.
+    There may be millions of images, so the table of their places is on disk. Threads may share the object.
     """
 
     def __init__(self, place: PartPlace, shard: Shard | None = None) -> None:
-        """Read nothing yet."""
+        """Store the arguments; nothing is read yet."""
         self.place = place
         self._shard = shard
         self._lock = threading.RLock()
         self._names: list[PartName] | None = None
         self._table: DiskTable | None = None
-        # Of one image several things are asked, one after the other.
+        # Several calls for the same image often follow each other.
         self._last: tuple[str, tuple[PartName, PartEntry] | None] | None = None
-        # Where the line after the last one begins. Images are mostly looked up in the order in which they were written.
+        # The start of the line after the last one: images are mostly looked up in the order of writing.
         self._next: tuple[PartName, BinaryIO, int] | None = None
         self._are_unique = False
         self._summaries: dict[PartName, PartSummary] = {}
@@ -101,7 +101,7 @@ class Parts:
 
     @property
     def names(self) -> list[PartName]:
-        """The parts, in order."""
+        """The names of the parts, in order."""
         with self._lock:
             if self._names is None:
                 found = parts_among(self.place.sizes())
@@ -110,14 +110,14 @@ class Parts:
             return self._names
 
     def forget(self) -> None:
-        """Read the folder again at the next access."""
+        """Forget everything, so that the next access reads the folder again."""
         with self._lock:
             self._names = self._table = self._last = self._next = None
             self._summaries = {}
             self.close()
 
     def close(self) -> None:
-        """Close all files; they are opened again when they are read."""
+        """Close all files; they are opened again when they are needed."""
         with self._lock:
             for file in (*(file for file, _ in self._files.values()), *self._indexes.values()):
                 file.close()
@@ -126,7 +126,7 @@ class Parts:
             self._next = None
 
     def find(self, place: str) -> tuple[PartName, PartEntry] | None:
-        """Find an image."""
+        """Find the part and the entry of an image; None if there is no such image."""
         with self._lock:
             if self._last is None or self._last[0] != place:
                 self._last = place, self._found(place)
@@ -149,7 +149,7 @@ class Parts:
         return name, read_entry(data)
 
     def _neighbour(self, key: bytes) -> tuple[PartName, PartEntry] | None:
-        """Find an image in the line after the last one, without the table, where no image is in two lines."""
+        """Look for an image in the line after the last one, without the table, if no image is in two lines."""
         if self._next is None or not self._are_unique:
             return None
         name, index, offset = self._next
@@ -175,7 +175,7 @@ class Parts:
         """Read an overlay or a map of an image.
 
         Raises:
-            ImageError: it has none of this name.
+            ImageError: the image has no file of this name.
         """
         found = next((each for each in entry.files if each.name == file), None)
         if found is None:
@@ -187,7 +187,7 @@ class Parts:
         return data
 
     def entries(self, name: PartName) -> Iterator[PartEntry]:
-        """Give the images of one part in their order.
+        """Give the images of one part in order, from its index.
 
         Raises:
             ImageError: the part is damaged.
@@ -196,7 +196,7 @@ class Parts:
             yield read_entry(line)
 
     def scanned(self, name: PartName) -> Iterator[PartEntry]:
-        """Give the images of one part as the part itself has them, whatever its index says.
+        """Give the images of one part from the part itself, without its index.
 
         Raises:
             ImageError: the part is damaged.
@@ -205,7 +205,7 @@ class Parts:
             yield from self._open(name).entries()
 
     def summary(self, name: PartName) -> PartSummary:
-        """Give size, hash and counts of a part.
+        """Give the size, the hash and the counts of a part.
 
         Raises:
             ImageError: the part is damaged.
@@ -216,10 +216,10 @@ class Parts:
             return self._summaries[name]
 
     def without(self, places: Iterable[str], owner: str) -> list[PartName]:
-        """Rewrite the parts that have one of these images, without these images, and name those parts.
+        """Rewrite all parts that contain one of these images, without these images; give the names of these parts.
 
         Raises:
-            ImageError, OSError: a part is damaged, or cannot be written.
+            ImageError, OSError: a part is damaged or cannot be written.
         """
         gone: dict[PartName, set[str]] = {}
         for place in places:
@@ -240,7 +240,7 @@ class Parts:
         self.copy_entries(name, left, OpenPart(self.place, name, owner))
 
     def copy_entries(self, name: PartName, entries: Iterable[PartEntry], part: OpenPart) -> None:
-        """Put images of one part, with their files, into a new part, and publish it."""
+        """Copy images of one part, with their files, into a new part, and publish it."""
         try:
             for entry in entries:
                 files = {file.name: self.file(name, entry, file.name) for file in entry.files}
@@ -250,7 +250,7 @@ class Parts:
             part.discard()
 
     def _renew(self, name: PartName, dropped: Iterable[str]) -> None:
-        """Read one part again, which no longer has the dropped images; the numbers of the parts do not change."""
+        """Read a rewritten part again; it no longer contains the dropped images. The numbers of parts do not change."""
         with self._lock:
             table, self._last = self._looked_up(), None
             self._are_unique = False
@@ -262,7 +262,7 @@ class Parts:
                 table.put(self._rows(self.names.index(name)))
 
     def _looked_up(self) -> DiskTable:
-        """Give, for each place, the part and the offset of its line in the index."""
+        """Give the table that has, for each place, the part and the offset of its line in the index."""
         if self._table is None:
             table = DiskTable()
             lines = sum(table.put(self._rows(number)) for number in range(len(self.names)))
@@ -307,7 +307,7 @@ class Parts:
             return self._indexes[name]
 
     def _opened_index(self, name: PartName) -> BinaryIO:
-        """Open the index of a part, or make it in memory where it is missing or is that of another file."""
+        """Open the index of a part; if it is missing or belongs to another file, make it in memory."""
         try:
             size = self.place.size_of(str(name))
         except (OSError, StorageError) as error:
@@ -326,13 +326,13 @@ class Parts:
         return made
 
     def hash(self, name: PartName) -> str:
-        """Hash the part itself."""
+        """Give the SHA-256 hash of a part file."""
         with self.place.open(str(name)) as file:
             return hash_of_file(file)
 
 
 def hash_of_file(file: BinaryIO) -> str:
-    """Hash a file without having all of it in memory."""
+    """Give the SHA-256 hash of a file, without reading all of it into memory."""
     digest = hashlib.sha256()
     while chunk := file.read(CHUNK):
         digest.update(chunk)
@@ -340,7 +340,7 @@ def hash_of_file(file: BinaryIO) -> str:
 
 
 class _Hashed(io.RawIOBase):
-    """Passes bytes on to a file, and hashes them."""
+    """Writes bytes to a file, and hashes them."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._into, self._digest, self._bytes = file, hashlib.sha256(), 0

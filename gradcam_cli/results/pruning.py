@@ -1,4 +1,4 @@
-"""Remove the outputs whose input is gone, whether they are files or are in part files."""
+"""Remove the outputs of inputs that no longer exist: single files, and images in part files."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -15,10 +15,10 @@ from gradcam_cli.results.tree import Tree
 
 
 def prune_files(tree: Tree, sidecars: Iterable[str]) -> int:
-    """Remove sidecars, and of the files that each names those that belong to it.
+    """Remove sidecars, and the files that each of them names. Files that do not belong to its image are kept.
 
     Returns:
-        How many sidecars were removed.
+        The number of removed sidecars.
     """
     removed = 0
     for relative in sidecars:
@@ -37,15 +37,15 @@ def prune_files(tree: Tree, sidecars: Iterable[str]) -> int:
 
 
 def prune_parts(tree: Tree, top: str, places: Iterable[str]) -> int:
-    """Write the part files of a folder again without some images, and name the new ones in the manifests.
+    """Rewrite the part files of a folder without some images, and update the manifests.
 
     Args:
-        tree: the place that has the folder.
+        tree: the place that contains the folder.
         top: the name of the folder, with a `/` at its end; empty for the top.
-        places: the images, by their places in the output tree of this folder.
+        places: the places of these images in the output tree of this folder.
 
     Returns:
-        How many images were removed.
+        The number of removed images.
 
     Raises:
         UsageError: a part is damaged.
@@ -65,12 +65,12 @@ def prune_parts(tree: Tree, top: str, places: Iterable[str]) -> int:
 
 
 def files_right_in(top: str, names: Iterable[str]) -> list[str]:
-    """Give those files that lie right in one folder; `top` is its name with a `/`, or empty."""
+    """Give the files directly in one folder; `top` is the name of the folder with a `/`, or empty."""
     return [name for name in names if name.rpartition("/")[0] == top.rstrip("/")]
 
 
 def _renewed(parts: Parts, listed: Mapping[str, Any], written: Iterable[PartName]) -> list[Mapping[str, Any]]:
-    """Give what a manifest says of a part from now on: nothing where the part is gone."""
+    """Give the new entry of a part in a manifest, in a list; the list is empty if the part was removed."""
     name = next((name for name in written if str(name) == listed["name"]), None)
     if name is None:
         return [listed]

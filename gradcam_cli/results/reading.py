@@ -1,4 +1,4 @@
-"""Sidecars and records of runs that are there: where they are, and what they say. Every reader of a run is here."""
+"""Find and read existing sidecars and records of runs."""
 
 import heapq
 import json
@@ -15,12 +15,12 @@ from gradcam_cli.results.ownership import SIDECAR_START, is_record, parsed
 from gradcam_cli.results.sidecar import Record
 from gradcam_cli.results.tree import Tree, in_order
 
-# The keys of a sidecar are sorted: here those of the image end, and those of the run begin.
+# The keys of a sidecar are sorted. At this text, the keys of the image end and the keys of the run begin.
 _RUN_START: Final = b',\n  "message": '
 
 
 def read_sidecar(path: Path | str) -> Record | None:
-    """Read a sidecar of this program; None if there is none, or none that is whole."""
+    """Read a sidecar of this program; None if it does not exist or is damaged."""
     try:
         return _record(read_file(os.fspath(path), SIDECAR_LIMITS))
     except ImageError:
@@ -28,15 +28,15 @@ def read_sidecar(path: Path | str) -> Record | None:
 
 
 class KnownSidecars:
-    """Reads many sidecars of runs with the same options in less time than `read_sidecar` takes.
+    """Reads many sidecars of runs with the same options, in less time than `read_sidecar` takes.
 
-    From `message` on, a sidecar tells of its run: model, method and versions. Mostly that text is the one of the
-    sidecar before, and is not parsed again. The records are equal to those of `read_sidecar`. What they tell of the run
-    is one object in many of them: they must not be changed. Any thread may read.
+    The text of a sidecar from `message` on describes its run: model, method and versions. This text is mostly the same
+    as in the previous sidecar, and then it is not parsed again. The records are equal to those of `read_sidecar`. Many
+    records share the objects that describe the run, so the records must not be changed. Threads may share the reader.
     """
 
     def __init__(self) -> None:
-        """Know no run yet."""
+        """Start without a known run."""
         self._last: tuple[bytes, Record] = b"", {}
 
     def read(self, path: str) -> Record | None:
@@ -52,10 +52,12 @@ class KnownSidecars:
         return record if record is not None and is_record(record) else _record(data)
 
     def _joined(self, data: bytes) -> Record | None:
-        """Parse both parts; None where there are no two. JSON has no newline in a text, so the mark is within none.
+        """Parse both parts of a sidecar separately; None if it cannot be divided.
+
+        `_RUN_START` contains a newline, and JSON strings do not, so it is never found inside a string.
 
         Raises:
-            ValueError, RecursionError: one of them alone is no JSON.
+            ValueError, RecursionError: one of the parts is not JSON.
         """
         at = data.find(_RUN_START) if data.startswith(SIDECAR_START) else -1
         if at < 0:
@@ -70,7 +72,7 @@ class KnownSidecars:
 
 
 def record_in(tree: Tree, name: str) -> Record | None:
-    """Read a sidecar, or the record of a run; None if there is none of this program, or none that is whole.
+    """Read a sidecar or the record of a run; None if it does not exist, is damaged, or is from another program.
 
     Raises:
         UsageError: the store refuses access.
@@ -83,21 +85,25 @@ def record_in(tree: Tree, name: str) -> Record | None:
 
 
 def run_record_in(tree: Tree, name: str = RUN_RECORD) -> Record | None:
-    """Read the `run.json` of a place, or the record of a shard; None if there is none. Errors: see `record_in`."""
+    """Read the `run.json` of a place, or the record of a shard; None if there is none.
+
+    Raises:
+        UsageError, StorageError: as for `record_in`.
+    """
     record = record_in(tree, name)
     return record if record is not None and isinstance(record.get("options"), dict) else None
 
 
 def records_below(tree: Tree) -> Iterator[tuple[str, Record]]:
-    """Read every sidecar below a place, sorted by its relative name; files that are not sidecars are passed over.
+    """Read every sidecar below a place, sorted by its relative name; files that are not sidecars are skipped.
 
-    Those in part files at the top have the name that they would have as files.
+    Sidecars in part files at the top have the name that they would have as single files.
 
     Raises:
         UsageError: a part file is damaged, or the store refuses access.
         StorageError: the store fails again and again.
     """
-    # A run that writes reads no part files.
+    # A run that writes does not read part files, so it does not need this import.
     from gradcam_cli.results.packed_reading import packed_records
     from gradcam_cli.results.part_names import parts_among
 

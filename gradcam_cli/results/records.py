@@ -1,4 +1,4 @@
-"""Records one a line: as JSON in a file or an object, and for people."""
+"""Records as lines: JSON Lines in a file or an object, and one line of text for the user."""
 
 import os
 import tempfile
@@ -18,10 +18,14 @@ STDOUT = "-"
 
 @contextmanager
 def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
-    """Open a file of records for writing; None for none, - for `stdout`.
+    """Open a file of records for writing. The name `-` means `stdout`; None means no file, and gives None.
 
-    Objects of stores are put whole: an empty one at the beginning, which shows that it can be put, and one with all
-    lines when the block ends, however it ends.
+    An object of a store is uploaded as a whole. An empty object is uploaded at the start, to check that this is
+    possible. The object with all lines is uploaded when the block ends, even after an error.
+
+    Raises:
+        EnvironmentStop: the file cannot be opened, or there is no space for a temporary file.
+        UsageError, StorageError: the store refuses access, or fails again and again.
     """
     if name is None:
         yield None
@@ -36,7 +40,7 @@ def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
         with spooled(lambda path: stored.put_file(name, path)) as lines:
             yield lines
     else:
-        # Only errors of this file are its own: what happens while records are made is caught where it arises.
+        # Only errors of opening are converted: an OSError inside the block may have another cause.
         try:
             file = Path(name).open("w", encoding="ascii", newline="\n")  # noqa: SIM115 - closed below
         except OSError as error:
@@ -44,17 +48,17 @@ def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
         try:
             yield file
         finally:
-            # Each line was flushed: an error was reported when the line could not be written.
+            # Each line was already flushed, so a write error was already reported.
             with suppress(OSError):
                 file.close()
 
 
 @contextmanager
 def spooled(put: Callable[[Path], None]) -> Iterator[TextIO]:
-    """Write lines to a temporary file, which `put` puts into a store when the block ends, however it ends.
+    """Write lines to a temporary file; `put` uploads it to a store when the block ends, even after an error.
 
     Raises:
-        EnvironmentStop: there is no place for the temporary file.
+        EnvironmentStop: the temporary file cannot be created.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix="gradcam-lines-")
@@ -89,7 +93,7 @@ def write_line(lines: TextIO, record: Record, name: str | None) -> None:
 
 
 def line_of(record: Record) -> str:
-    """Say in one line what was found in an image, or why it has no explanation."""
+    """Summarise the result of one image in one line, or give the reason why it has no explanation."""
     path = record["input"]["path"]
     if record["status"] == "error":
         return f"{path!r}: {record['reason']}: {record['message']}"

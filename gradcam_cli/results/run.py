@@ -1,4 +1,4 @@
-"""A run as it is read back: its `run.json` and its sidecars, without a model."""
+"""Read a run back from its output folder: its `run.json` and its sidecars. No model is needed."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ class Run:
 
     Attributes:
         folder: the output folder; None if no files were written.
-        counts: how many images were asked for (`asked`), are explained (`done`: `ok` and `flat`), failed (`failed`),
-            were not reached (`left`), and were explained by an earlier run (`before`).
-        exit_status: 0 where all images are explained, 1 where at least one failed.
-        record: what `run.json` holds: model, options, versions, inputs; empty if no files were written.
+        counts: the numbers of images that were requested (`asked`), are explained (`done`: `ok` and `flat`), failed
+            (`failed`), were not reached (`left`), and were explained by an earlier run (`before`).
+        exit_status: 0 if all images are explained, 1 if at least one failed.
+        record: the content of `run.json`: model, options, versions, inputs; empty if no files were written.
 
     Example:
         >>> run = read_run("out")  # doctest: +SKIP
@@ -36,19 +36,19 @@ class Run:
     record: Record = field(default_factory=dict)
 
     def records(self) -> Iterator[Record]:
-        """Read the sidecars of the folder one by one, sorted by path; files that are not sidecars are passed over."""
+        """Read the sidecars of the folder one by one, sorted by path; files that are not sidecars are skipped."""
         if self.folder is not None:
             yield from (record for _, record in records_below(tree_of(self.folder)))
 
 
 def read_run(folder: str | os.PathLike[str] | Url) -> Run:
-    """Read a finished run back from its output folder; neither a model nor TensorFlow is needed.
+    """Read a finished run from its output folder; neither a model nor TensorFlow is needed.
 
     Args:
-        folder: the output folder of `explain`, or of `explain_folder`, or its URL in an object store.
+        folder: the output folder of `explain` or of `explain_folder`, or its URL in an object store.
 
     Returns:
-        The run. Its sidecars are read when they are asked for.
+        The run. Its sidecars are read only when `records` is called.
 
     Raises:
         UsageError: the folder has no `run.json` of this program, or the store refuses access.

@@ -1,4 +1,4 @@
-"""What a run needs of the place that it writes to: a folder of this machine, or a prefix of an object store."""
+"""The interface of an output folder: a local folder, or a prefix of an object store."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,13 +13,13 @@ from gradcam_cli.urls import Url
 
 
 class StudyFolder(Protocol):
-    """Where an evaluation writes its figures."""
+    """The folder that an evaluation writes its measures to."""
 
     def held(self, record: str | None = None, rows: str | None = None) -> AbstractContextManager["StudyFolder"]:
         """Lock the folder until the block ends; see `OutputFolder.prepare`."""
 
     def rows(self, name: str) -> AbstractContextManager[TextIO]:
-        """Open a file of JSON lines at the top; see `OutputFolder.rows`."""
+        """Open a JSON Lines file at the top; see `OutputFolder.rows`."""
 
     def write(self, name: str, data: bytes) -> None:
         """Write one file at the top.
@@ -30,10 +30,10 @@ class StudyFolder(Protocol):
 
 
 class RunFolder(Protocol):
-    """Where a run writes its results, and finds those of an earlier run.
+    """The folder that a run writes its results to, and in which it finds the results of an earlier run.
 
-    `calls_at_once` is how many threads read or write there at the same time: more than one where each call waits for a
-    network. `run_record` is the name of the file that sums up the run, or that of its `shard`.
+    `calls_at_once` is the number of threads that read or write at the same time: more than one if each call waits for
+    the network. `run_record` is the file name of the record of the run, or of its `shard`.
     """
 
     calls_at_once: int
@@ -46,64 +46,64 @@ class RunFolder(Protocol):
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for people, which are known after it is held."""
+        """Notes for the user; they are known after `held`."""
 
     @property
     def has_run_record(self) -> bool:
-        """Whether a run, or that of the shard, came to its end here."""
+        """Whether an earlier run of all images, or of this shard, has written its record here."""
 
     def held(self) -> AbstractContextManager["RunFolder"]:
         """Lock the folder for this run, or for this shard, until the block ends.
 
         Raises:
-            UsageError: it cannot be written, another run has it, or it has a record that is not this program's.
+            UsageError: the folder cannot be written, another run uses it, or it has a record of another program.
         """
 
     def close(self) -> None:
-        """Close the files that were opened to read; they are opened again when they are needed."""
+        """Close the files that were opened for reading; they are opened again when they are needed."""
 
     def where(self, source: Source) -> str:
-        """Name the place of a source's sidecar, for people."""
+        """Give the place of a source's sidecar, for messages."""
 
     def sidecars(self) -> Iterator[str]:
         """Give the places of all sidecars, relative to the folder."""
 
     def has_sidecar(self, source: Source) -> bool:
-        """Whether there is a file in the place of a source's sidecar."""
+        """Whether a file exists in the place of a source's sidecar."""
 
     def read_sidecar(self, source: Source) -> Record | None:
-        """Read a source's sidecar; None if there is none of this program, or none that is whole."""
+        """Read a source's sidecar; None if it does not exist, is damaged, or is from another program."""
 
     def read_known(self, source: Source) -> Record | None:
-        """Read at least what decides whether a source's image is finished; None if `read_sidecar` gives None."""
+        """Read at least the fields that decide whether the image is finished; None if `read_sidecar` gives None."""
 
     def read_record(self, name: str) -> Record | None:
-        """Read the record of a run at the top; None if there is none of this program."""
+        """Read the record of a run at the top; None if this program has written none."""
 
     def size_beside(self, source: Source, name: str) -> int | None:
-        """Give the size of a file beside a source's sidecar; None if there is none."""
+        """Give the size in bytes of a file next to a source's sidecar; None if it does not exist."""
 
     def read_beside(self, source: Source, name: str, size: int) -> bytes:
-        """Read a file of this size beside a source's sidecar.
+        """Read a file of this size next to a source's sidecar.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the file cannot be read.
         """
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Write one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed.
+        """Write one image's overlays and maps, then its sidecar; its files from an earlier run are removed.
 
         Raises:
-            ImageError: this image's names cannot be written, or a file of other programs has one of these names.
+            ImageError: a name of this image cannot be written, or a file of another program has this name.
             EnvironmentStop: nothing can be written any more.
         """
 
     def settle(self, record: Record) -> None:
-        """Receive a record after it was reported; records are reported in the order of the run.
+        """Finish an image whose record was reported; records are reported in the order of the run.
 
         Raises:
             EnvironmentStop: nothing can be written any more.

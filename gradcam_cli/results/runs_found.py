@@ -1,4 +1,4 @@
-"""The runs that a folder holds, by their records: which sidecars belong to which, and whether their inputs exist."""
+"""Find the runs in a folder by their records, the run of each sidecar, and whether its input still exists."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from gradcam_cli.urls import is_url
 
 
 class Presence(Enum):
-    """Whether an input is where its run has found it; `UNKNOWN` where a folder on the way there cannot be searched."""
+    """Whether an input still exists; `UNKNOWN` if a folder in its path cannot be searched."""
 
     THERE = auto()
     GONE = auto()
@@ -26,7 +26,7 @@ class Presence(Enum):
 
 @dataclass(frozen=True)
 class Places:
-    """Where the inputs of a run are: folders, names of files that were given one by one, and objects of stores."""
+    """The inputs of a run: folders, the names of files that were given one by one, and objects of stores."""
 
     folders: tuple[str, ...]
     files: frozenset[str]
@@ -34,12 +34,12 @@ class Places:
 
     def look_for(self, relative: str) -> Presence:
         """Look for the input with this place in the output tree."""
-        # Photographs of a tar are below its name.
+        # The places of images in a tar begin with the name of the tar.
         if relative in self.files or any(relative.startswith(f"{name}/") for name in self.files):
             return Presence.THERE
         if any(each.has(relative) for each in self.stored):
             return Presence.THERE
-        # Names that are not UTF-8 stay str.
+        # Strings can contain names that are not UTF-8.
         return _summed_up(_presence(os.path.join(folder, relative)) for folder in self.folders)  # noqa: PTH118
 
 
@@ -54,14 +54,14 @@ def _presence(path: str) -> Presence:
 
 
 def _summed_up(found: Iterable[Presence]) -> Presence:
-    """An input is there where one place has it, and gone where no place can have it."""
+    """Combine the results of several places: THERE if one place has the input, GONE if all places lack it."""
     seen = set(found)
     return next((presence for presence in (Presence.THERE, Presence.UNKNOWN) if presence in seen), Presence.GONE)
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """One run, of all images or of a shard, by its record; `places` are None if its inputs cannot be looked for."""
+    """One run of all images or of a shard; `places` is None if the places of its inputs are unknown."""
 
     shard: Shard | None
     options_sha256: str
@@ -69,10 +69,10 @@ class _Recorded:
 
 
 class Runs:
-    """The runs below a folder; a run inside of another one has the nearer `run.json`, or records of shards."""
+    """The runs below a folder. A sidecar belongs to the nearest folder above it that has a record of a run."""
 
     def __init__(self, tree: Tree, found: Sequence[str], inputs: tuple[str, ...] = ()) -> None:
-        """Read the record of every run among the files found; `inputs` stand for those of the runs at the top."""
+        """Read the record of every run among the files; `inputs` replace the recorded inputs of the runs at the top."""
         self.remarks: list[str] = []
         self._runs: dict[str, list[_Recorded]] = {}
         for path in (path for path in found if is_run_record(path.rsplit("/", 1)[-1])):
@@ -110,16 +110,16 @@ class Runs:
             self.remarks.append(remark)
 
     def around(self, relative: str) -> list[str]:
-        """Give the folders of the runs that a file lies in, the nearest first, each with a slash at its end."""
+        """Give the folders of runs that contain a file, the nearest first, each with a slash at its end."""
         return sorted((top for top in self._runs if relative.startswith(top)), key=len, reverse=True)
 
     def has_other_options(self, relative: str, record: Record) -> bool:
-        """Whether a sidecar was made with other options than those of its run, or of its shard's run."""
+        """Whether the options of a sidecar differ from those of its run, or of the run of its shard."""
         _, runs = self._of(relative, record)
         return bool(runs) and record["options_sha256"] not in {run.options_sha256 for run in runs}
 
     def look_for_input(self, relative: str, record: Record) -> Presence:
-        """Look for the input of a sidecar; it is THERE where its run, or its shard, does not say where to look."""
+        """Look for the input of a sidecar; THERE if the record of its run does not give the places of the inputs."""
         image, runs = self._of(relative, record)
         places = [run.places for run in runs]
         if not places or None in places:
@@ -127,20 +127,20 @@ class Runs:
         return _summed_up(place.look_for(image) for place in places if place)
 
     def _of(self, relative: str, record: Record) -> tuple[str, list[_Recorded]]:
-        """Give the place of a sidecar's image in its folder, and the runs there that have it: of all, or its shard."""
+        """Give the place of a sidecar's image in its folder, and the runs of all images or of its shard there."""
         top = next(iter(self.around(relative)), "")
         image = relative[len(top) :].removesuffix(SIDECAR_SUFFIX)
         if image == record["input"]["path"]:
-            # Names of objects are Unicode; the place of a photograph may not be.
+            # Names of objects are Unicode, but the place of an image may contain other bytes.
             image = from_text(image, escaped="path_b64" in record["input"])
         runs = self._runs.get(top, [])
         return image, [run for run in runs if run.shard is None or run.shard.has(image)]
 
 
 def as_given(paths: Iterable[str], files_from: str | None, before: Record | None = None) -> Record:
-    """Give what `run.json` records of the inputs: the paths as they were typed, and whether there was a list.
+    """Make the record of the inputs for `run.json`: the paths as they were given, and whether there was a list.
 
-    What an earlier run into the same folder recorded stays: its sidecars are still there.
+    The inputs in the record of an earlier run into the same folder are kept, because its sidecars still exist.
     """
     earlier = before.get("inputs") if before else None
     earlier = earlier if isinstance(earlier, dict) else {}

@@ -1,4 +1,4 @@
-"""The shards of a run as folders hold them: read, and refused where they do not make one complete run."""
+"""Read the shards of a run from their folders, and refuse shards that are not one complete run."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,9 +30,9 @@ MOST_NAMES: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class ShardPart:
-    """What one folder holds of one shard: its record, and the places of its images in the output tree.
+    """The results of one shard in one folder: its record, and the places of its images in the output tree.
 
-    `packed` reads its part files, where its results are in such.
+    `packed` reads its part files; None if its results are single files.
     """
 
     tree: Tree
@@ -49,14 +49,14 @@ class ShardPart:
 
     @property
     def path(self) -> Path | Url:
-        """Where the record is."""
+        """The path of the record."""
         return self.folder / self.shard.run_record
 
     def sidecar(self, place: str) -> Record:
         """Read the sidecar of an image.
 
         Raises:
-            UsageError: it is gone since it was looked for.
+            UsageError: the sidecar was removed during the merge.
         """
         name = f"{place}{SIDECAR_SUFFIX}"
         if self.packed is None:
@@ -73,7 +73,7 @@ def records_of_shards(tree: Tree) -> Iterator[ShardPart]:
     """Read the records of shards at the top of a folder, in the order of their names.
 
     Raises:
-        UsageError: one lacks a field, or is that of another shard than its name says.
+        UsageError: a record lacks a field, or belongs to another shard than its name says.
     """
     for name in tree.top_names():
         shard = shard_of_record(name)
@@ -101,10 +101,13 @@ def _refuse_damaged(path: Path | Url, record: Record, shard: Shard) -> None:
 
 
 def parts_in(trees: Sequence[Tree]) -> list[ShardPart]:
-    """Read what each folder holds of each shard, and refuse what is not a complete run.
+    """Read the results of each shard in each folder, and check that they are one complete run.
 
     Returns:
-        One part a shard, in the order of the shards.
+        One object for each shard, in the order of the shards.
+
+    Raises:
+        UsageError: the shards are not one complete run.
     """
     found = [_found_in(tree) for tree in trees]
     parts = sorted((part for each in found for part in each), key=lambda part: part.shard)
@@ -151,7 +154,7 @@ def _refuse_several_counts(parts: Sequence[ShardPart]) -> None:
 
 
 def _refuse_differences(parts: Sequence[ShardPart]) -> None:
-    """Refuse shards that one run cannot have made: other options, another model, or another engine."""
+    """Refuse shards that differ in options, model or engine: they are not from one run."""
     first = parts[0]
     loaded = [part for part in parts if "layer" in part.record["model"]]
     for part in parts[1:]:
@@ -194,10 +197,10 @@ def _refuse_unfinished(parts: Sequence[ShardPart]) -> None:
 
 
 def _find_images(parts: Sequence[ShardPart]) -> None:
-    """Find the images of the shards of one folder; those of other shards, options and runs are ignored.
+    """Find the images of the shards of one folder; images of other shards, options and runs are ignored.
 
     Raises:
-        UsageError: there are fewer than a record counts, or a file of one is missing.
+        UsageError: there are fewer explained images than a record counts, or a file of an image is missing.
     """
     explained: Counter[int] = Counter()
     found = _packed_images(parts) if parts[0].packed else _images_in_files(parts)
@@ -215,17 +218,17 @@ def _find_images(parts: Sequence[ShardPart]) -> None:
 
 
 def _images_in_files(parts: Sequence[ShardPart]) -> Iterator[tuple[ShardPart, str, str]]:
-    """Give the shard, the place and the status of each image whose results are files."""
+    """Give the shard, the place and the status of each image whose results are single files."""
     by_index = {part.shard.index: part for part in parts}
     count, tree = parts[0].shard.count, parts[0].tree
 
     def looked_at(place: str) -> tuple[str, Record | None]:
         return place, record_in(tree, f"{place}{SIDECAR_SUFFIX}")
 
-    # A name with a backslash may be escaped: its shard is known from the sidecar alone.
+    # A name with a backslash may be escaped; then only the sidecar gives its shard.
     names = (place for place in sorted(_places(tree)) if "\\" in place or index_of(place, count) in by_index)
     for name, sidecar in in_order(looked_at, names, tree):
-        # Names of objects are Unicode, and the place of a photograph may not be.
+        # Names of objects are Unicode, but the place of an image may contain other bytes.
         place = name if sidecar is None or not _has_text(sidecar, name) else place_in(sidecar)
         part = by_index.get(index_of(place, count))
         if sidecar is not None and part is not None and _belongs(sidecar, place, part.record):
@@ -262,7 +265,7 @@ def _refuse_missing_parts(part: ShardPart) -> None:
 
 
 def _places(tree: Tree) -> Iterator[str]:
-    """Give the place of each image below a folder, without those of runs inside of it."""
+    """Give the place of each image below a folder, without the images of other runs in subfolders."""
     names = list(tree.names())
     inner = {name.rpartition("/")[0] for name in names if "/" in name and is_run_record(name.rpartition("/")[2])}
     runs = tuple(f"{folder}/" for folder in inner if _has_run(tree, folder, names))
@@ -277,21 +280,21 @@ def _has_run(tree: Tree, folder: str, names: Sequence[str]) -> bool:
 
 
 def _belongs(sidecar: Record, place: str, run: Record) -> bool:
-    """Whether a sidecar is that of this place, and of this run."""
+    """Whether a sidecar belongs to this place and to this run."""
     given = sidecar.get("input")
     same_place = isinstance(given, dict) and given.get("path") == as_text(place)
     return same_place and bool(sidecar["options_sha256"] == run["options_sha256"]) and "status" in sidecar
 
 
 def _refuse_missing(tree: Tree, place: str, sidecar: Record) -> None:
-    """Refuse a sidecar whose files are missing or have another size, or that names files of other programs."""
+    """Refuse a sidecar whose files are missing or have another size, or that names files of other images."""
     path = tree.root / f"{place}{SIDECAR_SUFFIX}"
     folder, slash, image = place.rpartition("/")
     try:
         for file in sidecar["files"]:
             name = name_on_disk(sidecar, file["name"])
             if not belongs_to(name, image):
-                # It would replace another file in the merged folder.
+                # This file could replace another file in the merged folder.
                 raise UsageError(f"{path}: {file['name']} is not a file of this image. Remove this sidecar.")
             size = tree.size(folder + slash + name)
             if size is None:
@@ -307,7 +310,7 @@ def _refuse_missing(tree: Tree, place: str, sidecar: Record) -> None:
 
 
 def _without_copies(parts: Sequence[ShardPart]) -> list[ShardPart]:
-    """Keep one part a shard, where several folders hold the same results of one."""
+    """Keep one object for each shard, if several folders contain the same results of a shard."""
     kept: dict[Shard, ShardPart] = {}
     for part in parts:
         first = kept.setdefault(part.shard, part)
@@ -320,19 +323,19 @@ def _without_copies(parts: Sequence[ShardPart]) -> list[ShardPart]:
 
 
 def _first_difference(first: ShardPart, other: ShardPart) -> str | None:
-    """Give the first image whose results in two folders differ, or that only one of them has; None if all agree."""
+    """Give the first image that differs between two folders, or that only one of them has; None if all are equal."""
     if first.places != other.places:
         return min(set(first.places) ^ set(other.places))
 
     def is_same(place: str) -> bool:
         return _content(first.sidecar(place)) == _content(other.sidecar(place))
 
-    # Where one of both is in a store, several are read at the same time.
+    # If one of the folders is in a store, several sidecars are read at the same time.
     slower = max(first.tree, other.tree, key=lambda tree: tree.calls_at_once)
     same = zip(first.places, in_order(is_same, first.places, slower), strict=True)
     return next((place for place, equal in same if not equal), None)
 
 
 def _content(sidecar: Record) -> Record:
-    """What a sidecar says apart from its input's time and ETag, which differ between two copies of one photograph."""
+    """Give a sidecar without the time and ETag of its input, which differ between two copies of one image."""
     return {**sidecar, "input": {**sidecar["input"], "mtime_ns": None, "etag": None}}

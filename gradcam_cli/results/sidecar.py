@@ -1,4 +1,4 @@
-"""The record of one image: pure data in, one JSON object out. The same run gives the same bytes.
+"""The record of one image: build a JSON object from plain data. The same run gives the same bytes.
 
 `sidecar.schema.json` describes every field; `gradcam-cli schema` prints it.
 """
@@ -34,7 +34,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class GivenCard:
-    """What a sidecar says of an input besides the picture: its name, what was given, and the hash of the values."""
+    """The description of an additional input in a sidecar: its name, the given value, and the hash of the values."""
 
     name: str | None
     value: str
@@ -43,7 +43,7 @@ class GivenCard:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a sidecar says of the model: the same for every image of a run."""
+    """The description of the model in a sidecar; it is the same for every image of a run."""
 
     name: str
     sha256: str | None
@@ -69,10 +69,10 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class MethodCard:
-    """What a sidecar says of the method; None if an option has no meaning for it, or was not used.
+    """The description of the method in a sidecar. A field is None if the option is not used or does not apply.
 
-    `score` is what was differentiated; `classes_sampled` is there only where a sample of classes stood for all,
-    `layers` only where the maps of several were fused.
+    `score` is the differentiated score. `classes_sampled` is given only if a sample of the classes was used instead of
+    all classes, `layers` only if the maps of several layers were fused.
     """
 
     name: str
@@ -89,7 +89,7 @@ class MethodCard:
 
 @dataclass(frozen=True)
 class RunCard:
-    """What a sidecar says of the run, the same for every image: the hash of all options, and versions."""
+    """The description of the run in a sidecar, the same for every image: the hash of all options, and versions."""
 
     options_sha256: str
     versions: Mapping[str, str]
@@ -97,7 +97,7 @@ class RunCard:
 
 @dataclass(frozen=True)
 class FileCard:
-    """One file beside a sidecar."""
+    """One file next to a sidecar: its name, its size in bytes, and its hash."""
 
     name: str
     bytes: int
@@ -108,7 +108,7 @@ class FileCard:
 class ClassResult:
     """One explained class of one image; file names are relative to the sidecar.
 
-    `probability` is None if the output is a `value`. `heat` (h, w) is the small map, see `heatmap.small`.
+    `probability` is None if the output is a `value`. `heat` (h, w) uint8 is the small map, see `heatmap.small`.
     """
 
     index: int
@@ -125,10 +125,10 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class InputCard:
-    """What a sidecar says of its image, as far as it is known; `mtime_ns` is its time of modification.
+    """The description of the image in a sidecar; unknown fields are None.
 
-    An object of a store has an `etag` instead of that, where the store gives one. `levels` are the samples that became
-    0 and 255, where a range was used.
+    `mtime_ns` is the modification time in nanoseconds. An object of a store has an `etag` instead, if the store gives
+    one. `levels` are the sample values that were mapped to 0 and 255, if a range was used.
     """
 
     path: str
@@ -150,7 +150,7 @@ def explained(
     classes: Sequence[ClassResult],
     files: Sequence[FileCard],
 ) -> Record:
-    """Build the record of an image that was explained; `flat` when no class has any heat."""
+    """Build the record of an explained image. Its status is `flat` if all of its classes have no heat, else `ok`."""
     flat = bool(classes) and all(result.summary.flat for result in classes)
     return {
         **_circumstances(image, model, method, run),
@@ -186,7 +186,7 @@ def _circumstances(image: InputCard, model: ModelCard, method: MethodCard, run: 
 
 
 def input_record(image: InputCard) -> Record:
-    """Give what a record says of its image."""
+    """Build the part of a record that describes the image."""
     size, header = image.size, image.header
     text = as_text(image.path)
     raw = image.path.encode("utf-8", "surrogateescape")
@@ -270,12 +270,12 @@ def _box(region: Region) -> Record:
 
 
 def shortest(value: float) -> float:
-    """Write a float32 with the digits it has, not with the seventeen of the double that holds it."""
+    """Round a float32 value to its shortest decimal form, instead of the 17 digits of a float64."""
     return float(str(np.float32(value)))
 
 
 def to_json(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
-    """Write a record as ASCII JSON with sorted keys, paths as text, ending in a newline.
+    """Write a record as ASCII JSON with sorted keys, paths as text, and a newline at the end.
 
     Raises:
         ValueError: a number is not finite.
@@ -284,7 +284,7 @@ def to_json(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
 
 
 def files_of(data: bytes) -> list[str]:
-    """Name the files that lie beside a sidecar of ours, as they are called on disk; none where it is damaged."""
+    """Give the names on disk of the files next to a sidecar of this program; none if the sidecar is damaged."""
     try:
         record = parsed(data)
         return [name_on_disk(record, file["name"]) for file in record["files"]]
@@ -293,10 +293,10 @@ def files_of(data: bytes) -> list[str]:
 
 
 def name_on_disk(record: Record, name: str) -> str:
-    """Give the name, on disk, of a file that a sidecar names.
+    """Give the name on disk of a file that a sidecar names.
 
     Raises:
-        ValueError: it leads elsewhere, which none of this program's does.
+        ValueError: the name is not in the folder of the sidecar; this program does not write such names.
     """
     real = from_text(name, escaped="path_b64" in record["input"])
     if "/" in real or os.sep in real or "\0" in real or real in {"", ".", ".."}:
@@ -306,7 +306,7 @@ def name_on_disk(record: Record, name: str) -> str:
 
 @cache
 def schema_text(version: int = SCHEMA_VERSION) -> str:
-    """Give the JSON Schema of the record, of this version or of the first one."""
+    """Give the JSON Schema of the record for a version: the current one, or the first one."""
     name = "sidecar.v1.schema.json" if version == FIRST_VERSION else "sidecar.schema.json"
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 

@@ -1,7 +1,8 @@
-"""A prefix of an object store as a run needs it: whole objects are put, overlays and maps first, the sidecar last.
+"""A prefix of an object store as the output folder of a run.
 
-What is below the prefix is listed once, when the run has the lock. From then on the run alone changes it, so that it
-knows without a request what is there, and an image that is new takes no more requests than it has files.
+Objects are uploaded as a whole: overlays and maps first, the sidecar last. The objects below the prefix are listed
+once, after the run has taken the lock. From then on, only this run changes them, so it knows without a request which
+objects exist. A new image needs one request for each of its files.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,10 +43,10 @@ class StoredFolder:
     def __init__(
         self, root: Url, shard: Shard | None = None, stores: Stores | None = None, packing: Packing | None = None
     ) -> None:
-        """Name the prefix, and how its results are packed; no request is made before it is held or read.
+        """Store the prefix, and the format of its part files; no request is made yet.
 
         Raises:
-            UsageError: it is no place of an object store, or the library of the store is not installed.
+            UsageError: the URL is not a place in an object store, or the library of the store is not installed.
         """
         self.root = root
         self.shard = shard
@@ -57,22 +58,22 @@ class StoredFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether anything is below the prefix."""
+        """Whether there is an object below the prefix."""
         return next(iter(self._sizes), None) is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say where the store has no exclusive lock."""
+        """A note if the store cannot guarantee an exclusive lock."""
         return () if self._lock.is_exclusive else (f"{self.root}: {BEST_EFFORT}.",)
 
     @property
     def has_run_record(self) -> bool:
-        """Whether a run, or that of the shard, came to its end here."""
+        """Whether an earlier run of all images, or of this shard, has written its record here."""
         return self.run_record in self._sizes
 
     @contextmanager
     def held(self, record: str | None = None, rows: str | None = None) -> Iterator["StoredFolder"]:
-        """Take the lock, list what is there, and have it until the block ends; see `OutputFolder.held`."""
+        """Take the lock, list the objects, and release the lock when the block ends; see `OutputFolder.held`."""
         try:
             try:
                 self._lock.take()
@@ -92,7 +93,7 @@ class StoredFolder:
             self._lock.release()
 
     def close(self) -> None:
-        """See `RunFolder`: no file stays open."""
+        """Do nothing: no file stays open."""
 
     def where(self, source: Source) -> str:
         """Give the URL of a source's sidecar."""
@@ -103,7 +104,7 @@ class StoredFolder:
         return filter(is_sidecar_name, self._sizes)
 
     def has_sidecar(self, source: Source) -> bool:
-        """Whether there is an object in the place of a source's sidecar."""
+        """Whether an object exists in the place of a source's sidecar."""
         return _sidecar(source) in self._sizes
 
     def read_sidecar(self, source: Source) -> Record | None:
@@ -115,7 +116,7 @@ class StoredFolder:
         return self.read_sidecar(source)
 
     def settle(self, record: Record) -> None:
-        """Do nothing: the image was put before."""
+        """Do nothing: the image is already uploaded."""
 
     def read_record(self, name: str) -> Record | None:
         """Read the record of a run."""
@@ -123,11 +124,11 @@ class StoredFolder:
         return record if record is not None and isinstance(record.get("options"), dict) else None
 
     def size_beside(self, source: Source, name: str) -> int | None:
-        """Give the size of an object beside a source's sidecar."""
+        """Give the size in bytes of an object next to a source's sidecar."""
         return self._sizes.get(_beside(source, name))
 
     def read_beside(self, source: Source, name: str, size: int) -> bytes:
-        """Read an object beside a source's sidecar."""
+        """Read an object next to a source's sidecar."""
         del size
         try:
             return self._store.read((self.root / _beside(source, name)).text)
@@ -135,15 +136,15 @@ class StoredFolder:
             raise ImageError(error.reason, str(error)) from None
 
     def write_image(self, names: Names, files: Mapping[str, bytes], record: Record) -> None:
-        """Put one image's overlays and maps, then its sidecar; what an earlier run left of the image is removed."""
+        """Upload one image's overlays and maps, then its sidecar; its objects from an earlier run are removed."""
         source = names.source
         sidecar = _beside(source, names.sidecar)
         before = files_of(self._refuse_foreign(sidecar))
         if sidecar in self._sizes:
-            # From here on the image is not done: no overlay may be beside the sidecar of another run.
+            # The sidecar is removed first, so that no overlay is ever next to the sidecar of another run.
             self._remove(sidecar)
         for name in before:
-            # Only names that the program itself would put are removed, whatever the old sidecar says.
+            # The old sidecar may name any object: only objects with names that this program writes are removed.
             if name not in files and belongs_to(name, names.sidecar.removesuffix(SIDECAR_SUFFIX)):
                 self._remove(_beside(source, name))
         for name, data in files.items():
@@ -151,15 +152,15 @@ class StoredFolder:
         self._put(sidecar, to_json(record).encode("ascii"))
 
     def write_run(self, record: Mapping[str, Any]) -> None:
-        """Put the run's own record at the top."""
+        """Upload the run's own record to the top."""
         self.write_json(self.run_record, record)
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> None:
-        """Put a JSON file at the top."""
+        """Upload a JSON file to the top."""
         self.write(name, to_json(record).encode("ascii"))
 
     def write(self, name: str, data: bytes) -> None:
-        """Put one object at the top.
+        """Upload one object to the top.
 
         Raises:
             EnvironmentStop: nothing can be written any more.
@@ -171,10 +172,10 @@ class StoredFolder:
 
     @contextmanager
     def rows(self, name: str) -> Iterator[TextIO]:
-        """Write lines that are put as one object at the top when the block ends, as far as the run came.
+        """Open a JSON Lines file, which is uploaded as one object when the block ends, even if it ends early.
 
         Raises:
-            EnvironmentStop: they cannot be written.
+            EnvironmentStop: the lines cannot be written.
         """
         with spooled(lambda path: self._put_file(name, path)) as lines:
             yield lines
@@ -184,7 +185,7 @@ class StoredFolder:
         self._store.put_file((self.root / name).text, path)
 
     def parts_place(self) -> StoredParts:
-        """Give the place of part files below the prefix; before each change the lock is checked."""
+        """Give the place of part files below the prefix; the lock is checked before each change."""
         return StoredParts(self._store, self.root, self._lock.check)
 
     def _refuse_foreign_manifest(self) -> None:
@@ -194,7 +195,7 @@ class StoredFolder:
 
     @property
     def _sizes(self) -> "Sizes":
-        """The bytes of each object below the prefix, by its relative name."""
+        """The size in bytes of each object below the prefix, by its relative name."""
         if self._listed is None:
             listed = self._store.list(self.root.text)
             self._listed = Sizes(
@@ -218,7 +219,7 @@ class StoredFolder:
         return record if is_record(record) else None
 
     def _refuse_foreign(self, place: str, ours: Callable[[bytes], bool] = is_ours) -> bytes:
-        """Give the bytes of an object of this program, none if there is not an object, and refuse every other one."""
+        """Give the bytes of an object of this program; no bytes if it does not exist or is empty; refuse all others."""
         size = self._sizes.get(place) or 0
         name = place.rsplit("/", 1)[-1]
         if not size:
@@ -246,15 +247,18 @@ class StoredFolder:
 
 
 class Sizes:
-    """Names of objects in their order, and the bytes of each, on a disk: there may be millions. For any thread."""
+    """The names of objects in order, and the size of each in bytes, in a table on disk: there may be millions.
+
+    Threads may share the object.
+    """
 
     def __init__(self, sizes: Iterable[tuple[str, int]]) -> None:
-        """Take what is there."""
+        """Store the names and sizes."""
         self._table = DiskTable()
         self._table.put((key_of(place), b"", size) for place, size in sizes)
 
     def __iter__(self) -> Iterator[str]:
-        """Give the names."""
+        """Give the names in order."""
         return (text_of(key) for key, _, _ in self._table.rows())
 
     def __contains__(self, place: str) -> bool:
@@ -262,12 +266,12 @@ class Sizes:
         return self.get(place) is not None
 
     def get(self, place: str) -> int | None:
-        """Give the bytes of an object; None if there is none."""
+        """Give the size of an object in bytes; None if it does not exist."""
         size = self._table.get(key_of(place))
         return size if isinstance(size, int) else None
 
     def put(self, place: str, size: int) -> None:
-        """Add an object, or give it another size."""
+        """Add an object, or change its size."""
         self._table.put([(key_of(place), b"", size)])
 
     def remove(self, place: str) -> None:
@@ -280,7 +284,7 @@ def _sidecar(source: Source) -> str:
 
 
 def _beside(source: Source, name: str) -> str:
-    """Give the place of a file beside a source's sidecar; names of objects are Unicode, so others are escaped."""
+    """Give the place of a file next to a source's sidecar, escaped if needed: names of objects must be Unicode."""
     folder, slash, _ = source.relative.rpartition("/")
     return as_text(f"{folder}{slash}{name}")
 

@@ -1,4 +1,4 @@
-"""Which objects are below the inputs of a run that were given by URLs: each URL is listed once."""
+"""The objects of the inputs of a run that were given as URLs: each URL is listed once."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -13,7 +13,10 @@ from gradcam_cli.urls import is_url, shown
 
 
 def opened(paths: Iterable[str]) -> tuple[list["StoredInputs"], list[str]]:
-    """Give the inputs among these that are URLs and are there, and say of each other one why it cannot be looked at.
+    """Open those of the inputs that are URLs.
+
+    Returns:
+        The inputs that exist, and one message for each URL that does not exist or cannot be opened.
 
     Raises:
         StorageError: a store fails again and again.
@@ -37,20 +40,20 @@ class StoredInputs:
     """The objects of one URL that was given as an input, by their places in the output tree."""
 
     def __init__(self, url: str, stores: Stores | None = None) -> None:
-        """Ask for nothing yet.
+        """Store the URL; no request is made yet.
 
         Raises:
-            UsageError: it is not a URL of an object store, or the library of the store is not installed.
+            UsageError: the URL is not one of an object store, or the library of the store is not installed.
         """
         self.url = url
         self._store = (stores or Stores()).of(url)
 
     def find(self, place: str) -> Stored | None:
-        """Find the object of an image."""
+        """Give the object of an image; None if there is none."""
         return self._objects.get(place)
 
     def has(self, place: str) -> bool:
-        """Whether the input of an image is there: an object, or a tar that may have its photograph."""
+        """Whether the input of an image exists: an object, or a tar that may contain it."""
         names = place.split("/")
         above = ("/".join(names[:i]) for i in range(1, len(names)))
         tars = (name for name in above if name.lower().endswith(TAR_SUFFIXES))
@@ -58,7 +61,7 @@ class StoredInputs:
 
     @property
     def exists(self) -> bool:
-        """Whether there is an object of this URL, or one below it.
+        """Whether there is an object with this URL, or an object below it.
 
         Raises:
             UsageError: the store refuses access.

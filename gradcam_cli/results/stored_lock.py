@@ -1,8 +1,8 @@
-"""Who may write below a prefix of an object store: one run alone, or several shards of one run, each of them once.
+"""The lock of a prefix of an object store: either one run writes there, or several shards of one run, each once.
 
-A lock is an object that is put only if there is none of its name. It names its run and the time at which it expires.
-A thread renews the lock while the run goes on. A lock that has expired is not replaced: the next run takes the next
-number. Of several runs that find an expired lock, only one succeeds.
+A lock is an object that is created only if no object has its name. It contains the identifier of its run and the time
+at which it expires. A thread renews the lock during the run. An expired lock is not replaced: the next run creates a
+lock with the next number. If several runs find an expired lock at the same time, only one of them succeeds.
 """
 
 import json
@@ -24,7 +24,8 @@ from gradcam_cli.urls import Url
 FOLDER: Final = ".gradcam-locks"
 ALL: Final = "all"
 NAME: Final = re.compile(r"(all|\d+-of-\d+)\.(\d+)\.json")
-# Seconds after which a lock expires, and after which it is renewed. Clocks must agree within the difference.
+# Seconds after which a lock expires, and after which it is renewed. The clocks of two machines must not differ by more
+# than the difference.
 EXPIRY: Final = 60.0
 RENEWAL: Final = 15.0
 
@@ -43,10 +44,10 @@ class _Lock:
 
 
 class StoredLock:
-    """The lock of a prefix, held by one run; `is_exclusive` is False where the store puts objects in any case."""
+    """The lock of a prefix; `is_exclusive` is False if the store cannot create an object conditionally."""
 
     def __init__(self, store: Store, root: Url, shard: Shard | None = None) -> None:
-        """Take nothing yet."""
+        """Store the arguments; no request is made yet."""
         self.is_exclusive = True
         self._store = store
         self._root = root
@@ -60,11 +61,11 @@ class StoredLock:
         self._renewing: Thread | None = None
 
     def take(self) -> None:
-        """Take the lock, and keep it until `release`.
+        """Take the lock, and renew it until `release`.
 
         Raises:
-            UsageError: another run has it.
-            StorageError: the store refuses access, or does not answer.
+            UsageError: another run has the lock.
+            StorageError: the store refuses access or does not answer.
         """
         before = list(self._others())
         self._refuse_held(before)
@@ -72,7 +73,7 @@ class StoredLock:
         url = (self._root / FOLDER / f"{self._owner}.{number}.json").text
         self._put_new(url)
         self._url = url
-        # Another run may have listed the locks before this one was put: then both see each other here.
+        # Another run may have listed the locks before this lock was created. In this case both runs see it here.
         self._refuse_held(list(self._others()))
         self.is_exclusive = not self._store.put_if_absent(url, self._content())
         for lock in before:
@@ -84,7 +85,7 @@ class StoredLock:
         """Check that the lock is still held.
 
         Raises:
-            EnvironmentStop: another run has taken it, or it could not be renewed in time.
+            EnvironmentStop: another run has taken the lock, or it could not be renewed in time.
         """
         if self._lost or time.time() > self._expires:
             raise EnvironmentStop(
@@ -92,12 +93,12 @@ class StoredLock:
             )
 
     def release(self) -> None:
-        """Let another run write there."""
+        """Release the lock, so that another run can take it."""
         self._ending.set()
         if self._renewing is not None:
             self._renewing.join()
         if self._url and not self._lost:
-            # It expires in any case.
+            # If it cannot be removed, it expires.
             with suppress(StorageError):
                 self._store.remove(self._url)
         self._url = ""
@@ -105,7 +106,8 @@ class StoredLock:
     def _put_new(self, url: str) -> None:
         content = self._content()
         put = self._store.put_if_absent(url, content)
-        # A store without the condition may have let two runs put it, and a call that was repeated may be our own.
+        # The content decides: a store without conditions lets two runs create the object, and after a repeated request
+        # the existing object may be the own one.
         if self._store.read(url) == content:
             return
         why = "the other run took the lock at the same time" if put else "the other run took the lock first"
@@ -130,7 +132,7 @@ class StoredLock:
         return json.dumps({"run": self._run, "expires": self._expires}).encode("ascii")
 
     def _others(self) -> Iterator[_Lock]:
-        """Give the locks of other runs that exclude this one: of a run of all, every lock."""
+        """Give the locks of other runs that exclude this run; every lock excludes a run of all images."""
         for name, stored in self._store.list((self._root / FOLDER).text):
             found = NAME.fullmatch(name)
             if found is None or (self._shard and found[1] not in {ALL, self._owner}):
@@ -146,15 +148,15 @@ class StoredLock:
         except StorageError as error:
             if error.is_transient:
                 raise
-            # It was released after it was listed.
+            # The lock was released after it was listed.
             return None
         except (ValueError, KeyError, TypeError):
-            # An object that is no lock excludes no run.
+            # An object that is not a lock does not exclude a run.
             return _Lock(owner, number, url, "", 0.0)
 
     def _renew(self) -> None:
         while not self._ending.wait(RENEWAL):
-            # Where the store does not answer, the next try may come before the lock expires.
+            # If the store does not answer, the next attempt may still be before the lock expires.
             with suppress(StorageError):
                 if any(lock.is_held for lock in self._others()) or time.time() > self._expires:
                     self._lost = True

@@ -1,4 +1,4 @@
-"""Results as tar files of WebDataset: each image has its overlays and its sidecar under one key, the sidecar last."""
+"""Results as WebDataset tar files: the overlays and the sidecar of an image have the same key; the sidecar is last."""
 
 import io
 import tarfile
@@ -15,14 +15,14 @@ from gradcam_cli.results.sidecar import Record, name_on_disk, to_json
 
 
 class TarWriter:
-    """Writes one tar; nothing in its headers depends on the machine or the time."""
+    """Writes one tar; its headers do not depend on the machine or the time."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Begin an empty tar."""
+        """Start an empty tar."""
         self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - finish closes it
 
     def add(self, place: str, files: Mapping[str, bytes], record: Record) -> PartEntry:
-        """Add one image: its files as `member_of` names them, then its sidecar."""
+        """Add one image: its files, with the names of `member_of`, then its sidecar."""
         entries = [FileEntry(name, self._add(member_of(place, name), data), len(data)) for name, data in files.items()]
         data = to_json(record, indent=None).encode("ascii")
         return entry_of(record, self._add(sidecar_member(place), data), len(data), entries)
@@ -39,14 +39,14 @@ class TarWriter:
 
 
 class TarPart:
-    """Reads one tar that `TarWriter` has written."""
+    """Reads a tar of `TarWriter`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Read nothing yet."""
+        """Store the file; nothing is read yet."""
         self._file = file
 
     def entries(self) -> Iterator[PartEntry]:
-        """Find every image by the headers of its members.
+        """Give the entry of every image, from the headers of its members.
 
         Raises:
             ImageError: the tar is damaged, or has members that this program does not write.
@@ -80,7 +80,7 @@ class TarPart:
         """Read the sidecar of one image.
 
         Raises:
-            ImageError: there is none where its entry says.
+            ImageError: there is no sidecar at the position of the entry.
         """
         try:
             return self._sidecar(entry.at, entry.size)
@@ -96,6 +96,6 @@ class TarPart:
         return dict(record)
 
     def bytes_at(self, at: int, size: int) -> bytes:
-        """Read bytes of the tar."""
+        """Read `size` bytes of the tar from position `at`."""
         self._file.seek(at)
         return self._file.read(size)

@@ -1,6 +1,6 @@
-"""Files below a place, whatever it is: a folder of this machine, or a prefix of an object store.
+"""Files below a place: a local folder, or a prefix of an object store.
 
-What reads a run back, or writes what is made of runs, does it here: the rest of the program does not ask where it is.
+Code that reads runs, or writes files made from runs, uses this interface, so it is the same for both places.
 """
 
 import os
@@ -27,16 +27,18 @@ from gradcam_cli.urls import Url
 CALLS_AT_ONCE = 16
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Takes the relative name of a folder that cannot be listed, and why.
+# Is called with the relative name of a folder that cannot be listed, and the reason.
 Unlistable = Callable[[str, str], None]
 
 
 class Tree(Protocol):
     """Lists, reads, writes and removes files below a place. Names are relative, with `/`.
 
-    `calls_at_once` is how many calls are worth to be made at the same time: more than one where each waits for a
-    network. Where a store refuses access, or there is no such bucket, each call raises UsageError; where the store
-    fails again and again, StorageError.
+    `calls_at_once` is the useful number of simultaneous calls: more than one if each call waits for the network.
+
+    Raises:
+        UsageError: in each method, if the store refuses access or the bucket does not exist.
+        StorageError: in each method, if the store fails again and again.
     """
 
     calls_at_once: int
@@ -47,32 +49,32 @@ class Tree(Protocol):
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder, or an object below such a prefix."""
+        """Whether the folder exists, or an object below the prefix."""
 
     def names(self, unlistable: Unlistable | None = None) -> Iterator[str]:
-        """Give every file in any order; links to folders are not followed."""
+        """Give the name of every file, in any order; links to folders are not followed."""
 
     def top_names(self) -> list[str]:
-        """Give the files right at the top, sorted."""
+        """Give the names of the files directly at the top, sorted."""
 
     def own_name(self, name: str) -> str:
-        """Give a name as the place has it: stores have no names that are not UTF-8."""
+        """Give the form of a name at this place: a store escapes names that are not UTF-8."""
 
     def size(self, name: str) -> int | None:
-        """Give the size of a file; None if there is none. A link is none."""
+        """Give the size of a file in bytes; None if it does not exist or is a link."""
 
     def read(self, name: str, limits: Limits) -> bytes:
         """Read a file.
 
         Raises:
-            ImageError: there is none, it is empty, or it cannot be read.
+            ImageError: the file does not exist, is empty or too large, or cannot be read.
         """
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all; its folder is made.
+        """Write a file atomically, and create its folder if needed.
 
         Raises:
-            EnvironmentStop: it cannot be written.
+            EnvironmentStop: the file cannot be written.
         """
 
     def remove(self, name: str) -> None:
@@ -89,7 +91,7 @@ class Tree(Protocol):
         """
 
     def end(self) -> None:
-        """Stop retries: a call that fails raises at once."""
+        """Stop retries: from now on, a failing call raises its error at once."""
 
 
 class LocalTree:
@@ -98,12 +100,12 @@ class LocalTree:
     calls_at_once = 1
 
     def __init__(self, root: Path) -> None:
-        """Name the folder."""
+        """Store the folder."""
         self.root = root
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         return self.root.is_dir()
 
     def names(self, unlistable: Unlistable | None = None) -> Iterator[str]:
@@ -124,11 +126,11 @@ class LocalTree:
         return sorted(LocalParts(self.root).sizes())
 
     def own_name(self, name: str) -> str:
-        """Give the name."""
+        """Give the name unchanged."""
         return name
 
     def size(self, name: str) -> int | None:
-        """Look at the file."""
+        """Give the size of the file, without following a link."""
         try:
             found = os.lstat(self.root / name)
         except OSError:
@@ -159,7 +161,7 @@ class LocalTree:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Lock the folder itself; nothing is written there."""
+        """Lock the folder."""
         lock = FolderLock(self.root)
         lock.take()
         try:
@@ -168,22 +170,22 @@ class LocalTree:
             lock.release()
 
     def end(self) -> None:
-        """Do nothing: files have no retries."""
+        """Do nothing: calls on local files are not retried."""
 
     def _relative(self, path: str) -> str:
         return os.path.relpath(path, self.root).replace(os.sep, "/")
 
 
 class StoredTree:
-    """See `Tree`. What is below the prefix is listed once; what this tree itself changes is known."""
+    """See `Tree`. The prefix is listed once; later changes through this object are added to the list."""
 
     calls_at_once = CALLS_AT_ONCE
 
     def __init__(self, root: Url, stores: Stores | None = None) -> None:
-        """Name the prefix; no request is made.
+        """Store the prefix; no request is made yet.
 
         Raises:
-            UsageError: it is no place of an object store, or the library of the store is not installed.
+            UsageError: the URL is not a place in an object store, or the library of the store is not installed.
         """
         self.root = root
         self._store = (stores or Stores()).of(root.text)
@@ -192,7 +194,7 @@ class StoredTree:
 
     @property
     def exists(self) -> bool:
-        """Whether anything is below the prefix."""
+        """Whether there is an object below the prefix."""
         return bool(self._sizes)
 
     def names(self, unlistable: Unlistable | None = None) -> Iterator[str]:
@@ -201,15 +203,15 @@ class StoredTree:
         yield from list(self._sizes)
 
     def top_names(self) -> list[str]:
-        """Give the objects right below the prefix."""
+        """Give the names of the objects directly below the prefix."""
         return sorted(name for name in self._sizes if "/" not in name)
 
     def own_name(self, name: str) -> str:
-        """Write a name as Unicode."""
+        """Give a name as Unicode."""
         return as_text(name)
 
     def size(self, name: str) -> int | None:
-        """Give the size from the listing; where there was none yet, ask for this object alone."""
+        """Give the size from the list; if the prefix is not listed yet, request this object only."""
         if self._listed is not None:
             return self._listed.get(as_text(name))
         try:
@@ -235,7 +237,7 @@ class StoredTree:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Put an object."""
+        """Upload an object."""
         self._check()
         try:
             self._store.put(self._url(name), data)
@@ -259,7 +261,7 @@ class StoredTree:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Put a lock below the prefix, and list the prefix again."""
+        """Create a lock below the prefix, and list the prefix again."""
         self._lock = StoredLock(self._store, self.root)
         try:
             try:
@@ -300,16 +302,16 @@ def tree_of(place: Path | Url, stores: Stores | None = None) -> Tree:
     """Give the files below a folder or a prefix; `stores` opens its object store.
 
     Raises:
-        UsageError: the URL is no place of an object store, or the library of the store is not installed.
+        UsageError: the URL is not a place in an object store, or the library of the store is not installed.
     """
     return StoredTree(place, stores) if isinstance(place, Url) else LocalTree(place)
 
 
 def existing(place: Path | Url) -> Tree:
-    """Give the files below a folder or a prefix that is there.
+    """Give the files below an existing folder or prefix.
 
     Raises:
-        UsageError: there is none, or the store refuses access.
+        UsageError: the place does not exist, or the store refuses access.
         StorageError: the store fails again and again.
     """
     tree = tree_of(place)
@@ -320,7 +322,7 @@ def existing(place: Path | Url) -> Tree:
 
 
 def in_order(call: Callable[[Item], Result], items: Iterable[Item], tree: Tree) -> Iterator[Result]:
-    """Give the results of a call in the order of its items, as `map` does; several calls at once where they wait."""
+    """Give the results of a call in the order of the items, like `map`; in a store, several calls run at once."""
     if tree.calls_at_once == 1:
         yield from map(call, items)
         return
@@ -334,7 +336,7 @@ def in_order(call: Callable[[Item], Result], items: Iterable[Item], tree: Tree) 
             while waiting:
                 yield waiting.popleft().result()
         except BaseException:
-            # The calls that are still waiting for their next try must not hold up the end.
+            # Calls that wait for their next attempt must not delay the end.
             tree.end()
             for each in waiting:
                 each.cancel()

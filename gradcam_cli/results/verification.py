@@ -1,4 +1,4 @@
-"""Whether an output folder is whole: sidecars valid, files as their sidecars say, and nothing that nobody names."""
+"""Verify an output folder: sidecars are valid, files agree with their sidecars, and no file is an orphan."""
 
 import io
 import json
@@ -30,31 +30,38 @@ from gradcam_cli.settings import Limits
 from gradcam_cli.text import counted, printable
 from gradcam_cli.urls import Url, place
 
-# The first error of a record, None if there is none.
+# Gives the first error of a record, or None if the record is valid.
 Validation = Callable[[Record], str | None]
-# Overlays are as large as their photographs, which had limits of their own.
+# Overlays are as large as their images, which were limited when they were explained.
 LIMITS = Limits(max_file_bytes=2**31, max_pixels=2**32)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file, named relative to the folder."""
+    """A problem of one file; the name of the file is relative to the folder."""
 
     file: str
     problem: str
 
     def line(self) -> str:
-        """The file, a tab, and what is wrong, in one line; control characters as escapes."""
+        """The file, a tab and the problem, in one line; control characters are escaped."""
         return f"{json.dumps(self.file)[1:-1]}\t{printable(self.problem)}"
 
 
 @dataclass
 class Findings:
-    """What was looked at, and what is wrong with it.
+    """The result of a verification: the numbers of verified files, and the problems.
 
-    `images` are the sidecars, relative to the folder and without their suffix; `gone` are the sidecars, relative to the
-    folder, whose input is gone; `gone_in_parts` are those in part files, by the names of the parts: the place of each
-    image; `pruned` is how many of both were removed; `unchecked` are remarks on what could not be verified.
+    Attributes:
+        sidecars: the number of sidecars.
+        files: the number of other files of the run: overlays, maps and part files.
+        foreign: the number of JSON files of other programs.
+        problems: all problems.
+        images: the sidecars, relative to the folder and without their suffix.
+        gone: the sidecars, relative to the folder, whose input no longer exists.
+        gone_in_parts: the same for sidecars in part files: for each folder, the places of the images.
+        unchecked: remarks on checks that were not possible.
+        pruned: the number of removed sidecars.
     """
 
     sidecars: int = 0
@@ -68,7 +75,7 @@ class Findings:
     pruned: int = 0
 
     def add(self, other: "Findings") -> None:
-        """Add what was found in another file."""
+        """Add the result of another file."""
         self.sidecars += other.sidecars
         self.files += other.files
         self.foreign += other.foreign
@@ -78,17 +85,17 @@ class Findings:
 
     @property
     def exit_status(self) -> int:
-        """1 where something is wrong, else 0."""
+        """1 if there is a problem, else 0."""
         return 1 if self.problems else 0
 
     def as_record(self) -> Record:
-        """The findings as JSON."""
+        """Give the result as a JSON object."""
         problems = [{"file": problem.file, "problem": problem.problem} for problem in self.problems]
         counts = {"sidecars": self.sidecars, "files": self.files, "foreign": self.foreign}
         return {**counts, "problems": problems, "unchecked": self.unchecked, "pruned": self.pruned}
 
     def verdict(self) -> str:
-        """The findings in one line."""
+        """Summarise the result in one line."""
         others = f", {counted(self.foreign, 'JSON file')} of other programs" if self.foreign else ""
         problems = counted(len(self.problems), "problem") if self.problems else "no problems"
         pruned = f"; {counted(self.pruned, 'sidecar')} removed" if self.pruned else ""
@@ -96,23 +103,29 @@ class Findings:
 
 
 def verify_folder(root: str | os.PathLike[str] | Url, inputs: tuple[str, ...] = (), *, prune: bool = False) -> Findings:
-    """Look at every file below a folder, or a prefix of an object store, that a run has written to.
+    """Verify every file below the output folder of a run, or below a prefix of an object store.
 
-    Sidecars have to be valid by the schema of their version and to lie where their input's path says; the files they
-    name have to have the size and the hash that they say, overlays have to decode and maps to be arrays; overlays, maps
-    and temporaries that no sidecar names are orphans. JSON of other people is counted and left alone. A folder with a
-    `run.json` of its own is a run of its own, whose sidecars lie where their inputs' paths say below that folder. A
-    sidecar has to have the options of its `run.json`, and its input has to be there still.
+    The checks are:
+
+    - A sidecar is valid by the schema of its version, and its place agrees with the path of its input.
+    - The files that it names have the recorded hash; overlays can be decoded, and maps are arrays.
+    - A sidecar has the options of its `run.json`, and its input still exists.
+    - A part file is listed in a manifest with its hash.
+    - Every overlay and map is named by a sidecar, and there are no temporary files of killed runs.
+
+    JSON files of other programs are counted and not changed. A subfolder with its own `run.json` is a run of its own:
+    the places of its sidecars are relative to that subfolder.
 
     Args:
         root: the output folder, or its URL.
-        inputs: the inputs of the run, where they are not where they were when it began.
-        prune: remove the outputs whose input is gone, and look at what is left.
+        inputs: the inputs of the run, if they were moved since the run.
+        prune: remove the outputs of inputs that no longer exist, then verify the remaining files.
 
     Raises:
-        UsageError: there is no such folder, or no object below the prefix; the store refuses access; with `prune`, a
-            run writes there.
-        EnvironmentStop: the store fails again and again, or what is pruned cannot be removed.
+        UsageError: the folder does not exist, or no object is below the prefix; the store refuses access; with
+            `prune`, a run is writing to the folder.
+        StorageError: the store fails again and again.
+        EnvironmentStop: with `prune`, an output cannot be removed.
     """
     where = place(root)
     if not prune:
@@ -151,7 +164,7 @@ def _verified(tree: Tree, inputs: tuple[str, ...]) -> Findings:
 
 
 def _prune(tree: Tree, findings: Findings) -> int:
-    """Remove the outputs whose input is gone, and give how many sidecars were removed."""
+    """Remove the outputs of inputs that no longer exist, and give the number of removed sidecars."""
     try:
         removed = prune_files(tree, findings.gone)
         return removed + sum(prune_parts(tree, top, places) for top, places in findings.gone_in_parts.items())
@@ -160,7 +173,7 @@ def _prune(tree: Tree, findings: Findings) -> int:
 
 
 def _validation(findings: Findings) -> Validation:
-    """Give what finds the first error of a record by its schema; without jsonschema, only its main fields count."""
+    """Give the function that validates a record by its schema; without jsonschema, it checks only the main fields."""
     if find_spec("jsonschema") is None:
         findings.unchecked.append("jsonschema is not installed, so only the main fields of the sidecars were checked")
         return _main_fields
@@ -172,7 +185,7 @@ def _validation(findings: Findings) -> Validation:
     }
 
     def first_error(record: Record) -> str | None:
-        # True is 1 to Python, and no version.
+        # In Python, True equals 1, but it is not a version.
         version = record["schema_version"] if type(record["schema_version"]) is int else SCHEMA_VERSION
         validator = validators.get(version, validators[SCHEMA_VERSION])
         invalid = jsonschema.exceptions.best_match(validator.iter_errors(record))
@@ -197,7 +210,7 @@ def _blame(findings: Findings, relative: str, problem: str) -> None:
 
 
 def _verify_json(tree: Tree, relative: str, runs: Runs, first_error: Validation, findings: Findings) -> set[str]:
-    """Verify one JSON file, and name the files it names, relative to the root."""
+    """Verify one JSON file, and give the files that it names, relative to the root."""
     try:
         data = tree.read(relative, SIDECAR_LIMITS)
     except ImageError as error:
@@ -216,7 +229,7 @@ def _verify_json(tree: Tree, relative: str, runs: Runs, first_error: Validation,
 
 
 def _parts_in(found: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Give the part files among all files, with their names alone."""
+    """Give the relative path and the name of each part file among all files."""
     for relative in found:
         name = relative.rsplit("/", 1)[-1]
         if part_name(name):
@@ -249,7 +262,7 @@ def _verify_parts(
                     own = Findings()
                     _verify_entry(relative, parts, name, entry, runs, first_error, own)
                     if own.gone and is_listed:
-                        # A part that was changed by others is not written again: its manifest would then list it.
+                        # A changed part is not rewritten, because the new manifest would hide the change.
                         findings.gone_in_parts.setdefault(top, []).append(entry.place)
                     findings.add(replace(own, gone=[]))
             except (ImageError, UsageError) as error:
@@ -281,10 +294,10 @@ def _verify_entry(
 
 
 def _verify_bytes(path: str, data: bytes, file: Record, findings: Findings) -> None:
-    """Verify the contents of an overlay or a map.
+    """Verify the content of an overlay or a map.
 
     Raises:
-        ImageError, ValueError, EOFError: they cannot be decoded.
+        ImageError, ValueError, EOFError: the content cannot be decoded.
     """
     if sha256(data) != file["sha256"]:
         _blame(findings, path, "its content is different from the hash in its sidecar")
@@ -295,7 +308,7 @@ def _verify_bytes(path: str, data: bytes, file: Record, findings: Findings) -> N
 
 
 def _verify_sidecar(relative: str, record: Record, runs: Runs, first_error: Validation, findings: Findings) -> bool:
-    """Verify a sidecar apart from its files, and say whether it is valid by its schema."""
+    """Verify a sidecar without its files; True if it is valid by its schema."""
     findings.sidecars += 1
     findings.images.append(as_text(relative).removesuffix(SIDECAR_SUFFIX))
     invalid = first_error(record)
@@ -319,12 +332,12 @@ def _verify_run(relative: str, record: Record, runs: Runs, findings: Findings) -
         findings.gone.append(relative)
         _blame(findings, relative, "its input no longer exists")
     elif presence is Presence.UNKNOWN:
-        # Nothing is removed because of a folder without permission.
+        # The input may still exist, so its outputs are not removed.
         _blame(findings, relative, "its input cannot be checked: the folder of the input cannot be read")
 
 
 def _sums_up(record: Record) -> bool:
-    """Whether a record is a `run.json` or an `evaluation.json`, which are of many images."""
+    """Whether a record is a `run.json` or an `evaluation.json`, which describe many images."""
     return "input" not in record and not record.keys().isdisjoint({"counts", "conventions"})
 
 

@@ -1,4 +1,4 @@
-"""What `verify` reports to a CI system."""
+"""The report of `verify` for a CI system."""
 
 from collections.abc import Container
 
@@ -8,10 +8,10 @@ from gradcam_cli.results.verification import Findings
 
 
 def verify_report(findings: Findings | None) -> CiReport:
-    """Make the report of a verification; an empty one where it did not come to its end.
+    """Make the report of a verification; `findings` is None if the verification stopped early.
 
-    Each sidecar is the test case of its image; what is wrong with it or with one of its files is one failure. A file
-    of no image is a case of its own.
+    Each sidecar is a test case with the name of its image. All problems of a sidecar and its files are one failure. A
+    problem of any other file is a separate test case.
     """
     cases = CaseList()
     if findings is None:
@@ -29,7 +29,7 @@ def verify_report(findings: Findings | None) -> CiReport:
 
 
 def _image_of(file: str, images: Container[str]) -> str:
-    """Name the image that a file belongs to: its name without its last suffixes; the file itself if there is none.
+    """Give the image that a file belongs to, by removing suffixes from its name; the file itself if there is none.
 
     `a.jpg.json` and `a.jpg.281.overlay.jpg` belong to `a.jpg`.
     """
