@@ -1,4 +1,4 @@
-"""Places behind operations that rearrange, cut, repeat or reduce axes."""
+"""Positions of cells after operations that rearrange, cut, repeat or reduce axes."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -126,7 +126,7 @@ def _gather(walk: "PlaceWalk", node: Any, _index: int) -> Placement | None:
 
 
 def _rolled(place: Placement, at: int, found: list[int]) -> Placement | None:
-    """Roll an axis where the indices are those of a roll; any other order cannot be followed."""
+    """Roll an axis if the indices are those of a roll; after any other order, the positions are unknown."""
     count = size_of(place.axes[at])
     turned = [(found[0] + i) % count for i in range(count)] == found
     return rolled(place, at, -found[0]) if turned else place.with_axis(at, unknown(len(found)))

@@ -1,4 +1,4 @@
-"""From a model in an exchange format to a plan: the network up to the logits, as this program runs it."""
+"""Compile a model in an exchange format to a plan: the network up to the logits, in the form that this program runs."""
 
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from gradcam_cli.models.request import ModelRequest
 op = openvino.opset15
 OPEN = -1
 SEED = 0
-# The tolerance for numbers that differ only by the order of sums.
+# The relative tolerance for values that differ only by the order of summation.
 SAME = 1e-3
 TINY = 1e-12
 
@@ -35,8 +35,8 @@ def compile_exchange(request: ModelRequest, *, differentiated: bool = True) -> P
 
     Args:
         request: the model.
-        differentiated: whether its gradient is built and checked. A plan without a gradient serves only methods
-            that take none, and cannot be kept.
+        differentiated: whether the gradient is built and checked. A plan without a gradient is only for methods that
+            use no gradient, and must not be stored in the cache.
 
     Raises:
         ModelError: the model cannot be read or explained, has no such layer, or its gradient is missing or wrong.
@@ -101,7 +101,7 @@ def _compared(plan: Plan) -> SelfCheck:
     """Compare the gradient that OpenVINO computes with central differences of the logits.
 
     Raises:
-        ModelError: it cannot be built, or they differ.
+        ModelError: the gradient cannot be built, or the two results differ.
     """
     at = f"{plan.name}, layer '{plan.layer.path}'"
     remedy = "Choose another layer with `layer`, or a method without gradients: `method=eigencam` or scorecam."
@@ -112,14 +112,14 @@ def _compared(plan: Plan) -> SelfCheck:
     except WrongGradientError as error:
         raise ModelError(f"{at}: with OpenVINO {openvino.__version__} {error}. {remedy}") from error
     except RuntimeError as error:
-        # OpenVINO's own, for a network that it cannot compile.
+        # OpenVINO raises this for a network that it cannot compile.
         raise ModelError(f"{at}: OpenVINO cannot compile the gradient ({first_line(error)}). {remedy}") from error
 
 
 def _one_or_many_pictures(network: Network, target: Target) -> Any:
-    """Build the network of a plan: for batches of any size where it can take them, else for those of the file.
+    """Build the network of a plan: for any batch size if the network accepts that, else for the batch size of the file.
 
-    A network that was exported for one picture often has that number in its reshapes.
+    A network that was exported for one image often contains this number in its reshapes.
     """
     own = network.picture.batch
     try:
@@ -134,14 +134,18 @@ def _one_or_many_pictures(network: Network, target: Target) -> Any:
 
 
 def _of_batch(model: Any, count: int, network: Network) -> Any:
-    """Fix the number of pictures of a copy; a RuntimeError where the network cannot take so many."""
+    """Copy the network with a fixed batch size.
+
+    Raises:
+        RuntimeError: the network does not accept this batch size.
+    """
     copy = model.clone()
     copy.reshape([count, *network.picture.shape])
     return copy
 
 
 def _keeps_pictures_apart(model: Any, shape: tuple[int, int, int]) -> bool:
-    """Whether the result for a picture of a batch depends neither on its position nor on the other pictures."""
+    """Whether the result for an image of a batch depends neither on its position nor on the other images."""
     count = int(model.input(0).get_shape()[0])
     first, *others = np.random.default_rng(SEED).random((2 * count - 1, *shape), np.float32)
     try:
@@ -170,7 +174,7 @@ def _planned(network: Network, target: Target, batch: int) -> Any:
     raw, logits = (_again(numbered, tensor) for tensor in (target.tensor, network.scores.logits))
     activations = _folded(raw, target.layout)
     scores = op.reshape(_float(logits), np.asarray([0, network.scores.units]), special_zero=True)
-    # Each result replaces the names of its tensor: with a further name, the tensor would have two.
+    # The names of each output tensor are replaced, so that it has exactly one name.
     outputs = [op.result(each, name=name) for each, name in ((activations, "activations"), (scores, "logits"))]
     for result, name in zip(outputs, ("activations", "logits"), strict=True):
         result.input_value(0).get_tensor().set_names({name})
@@ -183,7 +187,7 @@ def _is_numbered(node: Any) -> bool:
 
 
 def _again(numbered: Mapping[int, Any], tensor: Any) -> Any:
-    """Find a tensor of the analysed network in another copy of it."""
+    """Find a tensor of the analysed network in another copy of the network."""
     number = tensor.get_node().get_rt_info()[NUMBER].value
     return numbered[number].output(tensor.get_index())
 
@@ -194,7 +198,7 @@ def _float(tensor: Any) -> Any:
 
 
 def _folded(raw: Any, layout: Layout) -> Any:
-    """Turn a raw output into a map (N, h, w, K); only tokens of the picture are kept, see `models.layout.fold`."""
+    """Convert a raw output to a map (N, h, w, K); only tokens of the image are kept, see `models.layout.fold`."""
     laid = op.transpose(_float(raw), np.asarray([0, *layout.axes]))
     if layout.kind != "tokens":
         return laid

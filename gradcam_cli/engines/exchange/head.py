@@ -1,7 +1,8 @@
-"""What follows the target: whether it is linear, and the weights of global average pooling and one dense layer.
+"""Analyse the head of a network, from the target to the logits: its linearity, and the weights of GAP -> Dense.
 
-Where every operation between the target and the logits is linear, the head is `S = sum_ijk V_ijk A_ijk + b`. Whether it
-uses only the means, `V_ijk = W_k / Z`, is tested: it is run on the unit vectors, which gives W, and on random maps.
+If every operation between the target and the logits is linear, the head computes `S = sum_ijk V_ijk A_ijk + b`. A test
+shows whether the head uses only the means of the channels, so that `V_ijk = W_k / Z` with Z = h w cells: the head is
+run on unit vectors, which gives W, and the result is compared on random maps.
 """
 
 from typing import Any
@@ -19,18 +20,18 @@ LINEAR = frozenset(
     """
     Add AvgPool Convert Convolution Divide Identity MatMul Multiply ReduceMean ReduceSum Reshape Squeeze Subtract
     Transpose Unsqueeze
-    """.split()  # noqa: SIM905 - as in places
+    """.split()  # noqa: SIM905 - see places.py
 )
 FIRST_ONLY = frozenset({"BatchNormInference", "Convolution", "Divide", "GroupConvolution"})
-# Piecewise linear in all of their inputs together.
+# Operations that are piecewise linear in all inputs together.
 PIECEWISE = frozenset(
     """
     Abs Add AvgPool Broadcast Clamp Concat Convert DepthToSpace Identity Maximum MaxPool Minimum Negative Pad PRelu
     ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Slice SpaceToDepth Split Squeeze StridedSlice Subtract Tile
     Transpose Unsqueeze VariadicSplit
-    """.split()  # noqa: SIM905 - as in places
+    """.split()  # noqa: SIM905 - see places.py
 )
-# Linear in one input, while the others do not depend on the target.
+# Operations that are linear in one input if the other inputs do not depend on the target.
 LINEAR_IN_ONE = frozenset(
     {"BatchNormInference", "Convolution", "Divide", "Gather", "GroupConvolution", "Interpolate", "MatMul", "Multiply"}
 )
@@ -39,9 +40,9 @@ SEED = 0
 
 
 def dense_weights(model: Any, target: Target, scores: Scores) -> Floats | None:
-    """Give W (K, C) where the logits are `mean_ij(A_ijk) W + b` of the target A; None for any other head.
+    """Give W (K, C) if the logits are `mean_ij(A_ijk) W + b`, with A the target; None for any other head.
 
-    The network is changed: it ends as the head alone.
+    The network is changed: the head is separated from the layers before it.
     """
     if target.layout.kind == "tokens":
         return None
@@ -64,7 +65,7 @@ def dense_weights(model: Any, target: Target, scores: Scores) -> Floats | None:
 
 
 def linearity(model: Any, target: Target, scores: Scores) -> Linearity:
-    """Tell how the scores depend on the target's output, see `models.linearity`: by its operations alone."""
+    """Find how the scores depend on the target's output, from the types of the operations; see `models.linearity`."""
     between = _between(model, target.tensor, scores.logits)
     nodes = _nodes(model, between, target.tensor)
     return "piecewise" if all(_is_piecewise(node, between) for node in nodes) else "smooth"
@@ -89,14 +90,14 @@ def _nodes(model: Any, between: set[Key], target: Any) -> list[Any]:
 
 
 def _is_linear(node: Any, between: set[Key]) -> bool:
-    """Whether a node is linear in what comes from the target, of which it has one input."""
+    """Whether a node has exactly one input that depends on the target, and is linear in it."""
     inside = [i for i, source in enumerate(node.input_values()) if key(source) in between]
     name = node.get_type_name()
     return name in LINEAR and len(inside) == 1 and (inside == [0] or name not in FIRST_ONLY)
 
 
 def _head(model: Any, target: Any, logits: Any) -> Any:
-    """Cut the head off, and give a function from maps (N, ...) to logits (N, C); None if it has further inputs."""
+    """Separate the head, and give a function from maps (N, ...) to logits (N, C); None if it has other inputs."""
     given = openvino.opset15.parameter(shape_of(target), np.float32)
     for reader in list(target.get_target_inputs()):
         if reader.get_node().get_type_name() != "Result":

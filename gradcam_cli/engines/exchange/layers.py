@@ -1,8 +1,8 @@
-"""The tensors of a network that can be explained: their names, their maps, and the one that `auto` takes.
+"""The tensors of a network that can be explained: their names, their maps, and the choice of `auto`.
 
-The rule of `auto` is that of `models.layers`: the last map of the picture on the way to the logits; where attention
-over tokens comes later, the tokens that the last attention layer reads. A layer is a tensor that has a name in the
-file; in what PyTorch exported, the name of a module means the last tensor that was made inside of it.
+The rule of `auto` is the same as in `models.layers`: the last map of the image that the logits depend on; if a later
+layer has attention over tokens, the tokens that the last attention layer reads. A layer is a tensor with a name in the
+file. In a file that PyTorch exported, the name of a module means the last tensor that was computed in the module.
 """
 
 import difflib
@@ -25,28 +25,28 @@ from gradcam_cli.models.request import ModelRequest
 
 AUTO = "auto"
 SUGGESTIONS = 3
-# These move, repeat or interpolate numbers: they make no features.
+# Operations that move, repeat or interpolate values: they do not compute features.
 MOVING = frozenset(
     """
     Broadcast Concat Convert DepthToSpace Gather Identity Interpolate Pad Parameter Reshape Roll Slice SpaceToDepth
     Split Squeeze StridedSlice Tile Transpose Unsqueeze VariadicSplit
-    """.split()  # noqa: SIM905 - as in places
+    """.split()  # noqa: SIM905 - see places.py
 )
-# A concatenation holds the features of several branches.
+# A concatenation has the features of several branches.
 JOINING = "Concat"
 QUERY_KEY_VALUE = 3
 SMALL = 3
-# OpenVINO names the tensor to which a fused operation adds its bias.
+# The end of OpenVINO's name for the tensor to which a fused operation adds its bias.
 INNER = "/WithoutBiases"
-# Names that OpenVINO gives to nodes made from ONNX's shape operations or from parts of an operation.
+# Names that OpenVINO gives to nodes that it makes from ONNX's shape operations, or from parts of an operation.
 UNNAMED = re.compile(r"[A-Z][A-Za-z]*_\d+")
-# PyTorch's older exporter calls a tensor by its node, and this.
+# PyTorch's older exporter names a tensor after its node, with this suffix.
 OUTPUT = re.compile(r"_output_\d+$")
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A tensor, its map, its name in the file, and the modules of PyTorch around its node, the outermost first."""
+    """A tensor, its map, its name in the file, and the PyTorch modules that contain its node, the outermost first."""
 
     tensor: Any
     layout: Layout
@@ -57,7 +57,7 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """Type of the operation that made it."""
+        """The type of the operation that computes the tensor."""
         return str(self.tensor.get_node().get_type_name())
 
     @property
@@ -67,13 +67,13 @@ class Candidate:
 
     @property
     def makes_features(self) -> bool:
-        """Whether its operation computes anything: padding, cropping and resizing do not."""
+        """Whether its operation computes features: padding, cropping and resizing do not."""
         return self.kind not in MOVING or (self.kind == JOINING and self.layout.kind != "tokens")
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The tensor to explain, how it is a map, and what records say of it."""
+    """The tensor to explain, its layout as a map, and its description for records."""
 
     tensor: Any
     layout: Layout
@@ -84,16 +84,16 @@ class Layers:
     """The explainable tensors of a network whose shapes are static."""
 
     def __init__(self, model: Any, picture: PictureInput, scores: Scores, request: ModelRequest) -> None:
-        """Walk through the network.
+        """Find the explainable tensors of the network.
 
         Args:
             model: the network.
             picture: the shape of its input.
             scores: the logits.
-            request: the model's file, with the modules of PyTorch that are written in it, and the grid of tokens that
-                was asked for.
+            request: the request of the model, with the PyTorch modules that are named in its file, and the requested
+                grid of tokens.
         """
-        # A file in OpenVINO's format has the names of all nodes: none was made up when it was read.
+        # A file in OpenVINO's format contains the names of all nodes, so OpenVINO generates no names.
         self._all_named = request.exchange == "openvino"
         self._walk = PlaceWalk(model, picture_tensor(model), picture)
         self._grid = request.settings.token_grid
@@ -119,24 +119,24 @@ class Layers:
         if not names and (own.endswith(INNER) or (made_up and not self._all_named)):
             return None
         if names and made_up:
-            # A fusion of OpenVINO has made the node again, and its tensor has the name that it had in the file.
+            # A fusion in OpenVINO has replaced the node. Its tensor has the name from the file.
             own = OUTPUT.sub("", names[0])
         modules = next((scopes[name] for name in names if name in scopes), None)
         return Candidate(tensor, layout, place, own, _modules(own) if modules is None else modules, order)
 
     def path(self, candidate: Candidate) -> str:
-        """Call a tensor by the innermost module whose result it is, else by its node."""
+        """Give the path of a tensor: the innermost module whose result it is, else the name of its node."""
         modules = [module for module in candidate.modules if self._own_last.get(module) is candidate]
         return modules[-1] if modules and "/" not in modules[-1] else candidate.name
 
     @cached_property
     def pictures(self) -> list[Candidate]:
-        """Maps with features of their own that are no tokens, and that are not rolled for the next windows."""
+        """Maps that are not tokens, with features of their own, and without the cyclic shift of shifted windows."""
         return [each for each in self.all if each.layout.kind != "tokens" and self._shows(each)]
 
     @cached_property
     def attended(self) -> Candidate | None:
-        """The tokens that the last attention layer reads: all that reaches queries, keys and values."""
+        """The tokens that the last attention layer reads: queries, keys and values are all computed from them."""
         known = [op for op in self._walk.attentions if self._leads(op.node)]
         if not known:
             return None
@@ -149,7 +149,7 @@ class Layers:
 
     @cached_property
     def mixed(self) -> Candidate | None:
-        """The last tokens of a network that mixes them without attention, as MLP-Mixer does."""
+        """The last tokens, if an operation before them mixes tokens, with or without attention (MLP-Mixer)."""
         tokens = [each for each in self.all if each.layout.kind == "tokens" and self._shows(each)]
         mixing = [*self._walk.mixtures, *(op.node for op in self._walk.attentions)]
         if not tokens or not mixing:
@@ -158,10 +158,10 @@ class Layers:
         return tokens[-1] if any(key(node.output(0)) in before for node in mixing) else None
 
     def auto(self) -> tuple[Candidate, str]:
-        """Choose a tensor, and say why.
+        """Choose a tensor, and give the reason.
 
         Raises:
-            ModelError: no tensor is a map on the way to the logits.
+            ModelError: the logits depend on no tensor that is a map.
         """
         picture = self.pictures[-1] if self.pictures else None
         after = picture.order if picture else -1
@@ -177,10 +177,10 @@ class Layers:
         return picture, f"auto: the last {picture.layout.size} output before the logits"
 
     def choose(self, wanted: str) -> Target:
-        """Resolve the `layer` that was asked for.
+        """Find the requested `layer`.
 
         Raises:
-            ModelError: no such layer, or its output is not a map that the logits depend on.
+            ModelError: there is no such layer, or its output is not a map that the logits depend on.
         """
         found, reason = self.auto() if wanted == AUTO else self._named(wanted)
         layout = found.layout
@@ -221,7 +221,7 @@ class Layers:
         return candidate.makes_features and not any(candidate.place.turned)
 
     def _projects_all(self, last: Candidate, before: list[Candidate]) -> bool:
-        """Whether a tensor is queries, keys and values at once, made from tokens before it."""
+        """Whether a tensor contains the queries, keys and values that are computed from earlier tokens."""
         own = leading_to(last.tensor)
         wide = [each for each in before if each.layout.channels * QUERY_KEY_VALUE == last.layout.channels]
         return any(key(each.tensor) in own for each in wide)
@@ -260,7 +260,7 @@ class Layers:
 
 
 def _note(candidate: Candidate, chosen: Candidate | None) -> str:
-    """Say where a layer lies relative to the one that `auto` chooses."""
+    """Give the position of a layer relative to the layer that `auto` chooses."""
     if candidate is chosen:
         return "chosen"
     if candidate.layout.kind == "tokens":
@@ -270,7 +270,7 @@ def _note(candidate: Candidate, chosen: Candidate | None) -> str:
 
 
 def _modules(name: str) -> tuple[str, ...]:
-    """Read the modules from a node's name, as PyTorch's older exporter writes it: `/layer4/layer4.1/relu/Relu`."""
+    """Read the modules from a node's name in the form of PyTorch's older exporter: `/layer4/layer4.1/relu/Relu`."""
     if not name.startswith("/"):
         return ()
     found: list[str] = []
@@ -279,7 +279,7 @@ def _modules(name: str) -> tuple[str, ...]:
         if not found:
             found.append(part)
         else:
-            # A child of a container repeats the container's name: `features.3` inside of `features`.
+            # The name of a child repeats the name of its container: `features.3` in `features`.
             child = part[len(last) :] if part.startswith(f"{last}.") else f".{part}"
             found.append(found[-1] + child)
         last = part
@@ -287,5 +287,5 @@ def _modules(name: str) -> tuple[str, ...]:
 
 
 def _within(name: str, wanted: str) -> bool:
-    """Whether a name written with slashes has another one as a part."""
+    """Whether `wanted` is a sequence of whole parts of a name with slashes."""
     return f"/{wanted.strip('/')}/" in f"/{name.strip('/')}/"

@@ -1,4 +1,4 @@
-"""A model in an exchange format, read and understood: what all its layers share."""
+"""Read and analyse a model in an exchange format: everything that does not depend on the layer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +14,15 @@ from gradcam_cli.labels.class_labels import Labels, imagenet_labels
 from gradcam_cli.labels.files import choose_beside
 from gradcam_cli.models.request import ModelRequest
 
-# Nodes are numbered before anything is folded, so that they are found in copies of the network.
+# The attribute with the number of a node, set before constants are folded: a node has the same number in all copies.
 NUMBER = "gradcam_number"
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network as its file has it (`model`), and a copy whose shapes are static (`analysed`).
+    """The network of the file (`model`), and a copy with static shapes (`analysed`).
 
-    Its layers, scores and numbers are those of the copy.
+    `layers`, `scores` and `numbers` refer to the copy.
     """
 
     request: ModelRequest
@@ -43,10 +43,10 @@ class Network:
 
 
 def open_network(request: ModelRequest) -> Network:
-    """Read a model and find out what surrounds it: its input, output, layers, preprocessing and labels.
+    """Read a model, and find its input, output, layers, preprocessing and labels.
 
     Raises:
-        ModelError: it cannot be read, or is not an image classifier.
+        ModelError: the model cannot be read, or is not an image classifier.
     """
     try:
         return _opened(request)
@@ -83,7 +83,7 @@ def _opened(request: ModelRequest) -> Network:
 
 
 def _labels(request: ModelRequest, classes: int) -> tuple[Labels, tuple[str, ...]]:
-    """Take the labels that were asked for, those beside the model, or ImageNet's where it has as many classes."""
+    """Give the requested labels, else the labels next to the model, else ImageNet's if the number of classes agrees."""
     if request.labels:
         return request.labels, ()
     found, notes = choose_beside(request.labels_beside, classes)

@@ -1,4 +1,4 @@
-"""How pixels become a network's input: what the file shows of it, and what is guessed."""
+"""The preprocessing of a network: found in its first operations, or guessed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from gradcam_cli.imaging.preprocessing import ASKED_FOR, PREPROCESSINGS, Preproc
 
 IMAGENET_CLASSES = 1000
 CLOSE = 0.02
-# What stands between the picture and the first operation that scales it.
+# Operations that may come before the first operation that scales the image.
 HANDING_ON = frozenset({"Convert", "Transpose", "Identity"})
 SCALING = frozenset({"Subtract", "Add", "Multiply", "Divide"})
 COLOURS = 3
@@ -20,7 +20,7 @@ COLOURS = 3
 
 @dataclass(frozen=True)
 class Numbers:
-    """A preprocessing, whether it is a guess, and why."""
+    """A preprocessing, whether it is a guess, and the reason for it."""
 
     preprocessing: Preprocessing
     guessed: bool
@@ -32,13 +32,13 @@ def choose_numbers(tensor: Any, picture: PictureInput, classes: int, wanted: str
 
     Args:
         tensor: the network's input.
-        picture: its shape.
-        classes: how many there are.
+        picture: the shape of the input.
+        classes: the number of classes.
         wanted: the name of a preprocessing, or `auto`.
-        name: of the model, for messages.
+        name: the name of the model, for messages.
 
     Raises:
-        ModelError: what was asked for has no meaning for so many channels.
+        ModelError: the requested preprocessing is not possible for this number of channels.
     """
     if wanted != "auto":
         if not PREPROCESSINGS[wanted].takes(picture.channels):
@@ -62,7 +62,10 @@ def choose_numbers(tensor: Any, picture: PictureInput, classes: int, wanted: str
 
 
 def _scaled_inside(tensor: Any, picture: PictureInput) -> Numbers | None:
-    """Recognise a normalisation at the beginning of a network, which takes numbers from 0 to 255 or from 0 to 1."""
+    """Recognise a normalisation of values in [0, 255] or [0, 1] at the beginning of the network; None if there is none.
+
+    The first operations must be `x * slope + offset`, with the mean and the scale of a known preprocessing.
+    """
     slope, offset = np.ones(picture.channels), np.zeros(picture.channels)
     node = _only_reader(tensor)
     scaled = False

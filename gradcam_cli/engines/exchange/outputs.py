@@ -1,4 +1,4 @@
-"""The output of a network: which tensor holds the logits, and how probabilities follow from them."""
+"""The output of a network: the tensor of the logits, and how probabilities are computed from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,14 @@ from gradcam_cli.settings import OutputKind
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The tensor of the logits, (N, C) but for axes of size 1, what they are, and why.
+    """The tensor of the logits, (N, C) with possible additional axes of size 1.
 
-    `units` is C; one unit is two classes. `assumed`: nothing in the file tells what the output is.
+    Attributes:
+        logits: the tensor.
+        kind: how probabilities are computed from the logits.
+        units: C; one unit means two classes.
+        reason: the reason for `kind`.
+        assumed: whether `kind` is an assumption, because the file does not show it.
     """
 
     logits: Any
@@ -24,7 +29,7 @@ class Scores:
 
     @property
     def class_count(self) -> int:
-        """Number of classes."""
+        """The number of classes."""
         return 2 if self.kind == "binary" else self.units
 
 
@@ -33,12 +38,13 @@ def read_scores(model: Any, name: str, output: str | None, said: OutputKind) -> 
 
     Args:
         model: the network.
-        name: of the model, for messages.
-        output: the name of the output to explain; None: the only one that has a number for each class.
-        said: what the user says that the output is.
+        name: the name of the model, for messages.
+        output: the name of the output to explain; None for the only output with one number for each class.
+        said: the kind of the output that the user has given.
 
     Raises:
-        ModelError: there is no such output, or no output has one score for each class, or several have.
+        ModelError: there is no such output, no output has one number for each class, several outputs have, or the
+            output is not computed by a softmax or sigmoids although the user has given `probabilities`.
     """
     tensor = _chosen(model, name, output)
     units = max(shape_of(tensor)[1:])
@@ -66,7 +72,7 @@ def _one_or_many(units: int, many: HeadKind) -> HeadKind:
 
 
 def _activated(tensor: Any, units: int) -> Scores | None:
-    """Step back over a softmax, its logarithm, or sigmoids; None if there are none."""
+    """Give the input of a softmax, its logarithm, or sigmoids as logits; None if the output is none of them."""
     name, before = kind(tensor), tensor.get_node().input_values()
     if name == "Log" and kind(_origin(before[0])) in {"Softmax", "Sigmoid"}:
         return _activated(_origin(before[0]), units)
@@ -80,7 +86,7 @@ def _activated(tensor: Any, units: int) -> Scores | None:
 
 
 def _softmax_by_hand(tensor: Any, units: int) -> Scores | None:
-    """Read `exp(S) / sum(exp(S))`."""
+    """Recognise `exp(S) / sum(exp(S))`, a softmax that is written as single operations."""
     if kind(tensor) != "Divide":
         return None
     top, total = (_origin(each) for each in tensor.get_node().input_values())
@@ -91,7 +97,7 @@ def _softmax_by_hand(tensor: Any, units: int) -> Scores | None:
 
 
 def _origin(tensor: Any) -> Any:
-    """Step back over operations that give the numbers of their input in the same order."""
+    """Go back before operations that only copy the values of their input in the same order."""
     while kind(tensor) in SAME_NUMBERS:
         tensor = tensor.get_node().input_value(0)
     return tensor
@@ -118,7 +124,7 @@ def _name(result: Any) -> str:
 
 
 def _is_scores(tensor: Any) -> bool:
-    """Whether an output is (N, C), but for further axes of size 1."""
+    """Whether an output has the shape (N, C), with possible additional axes of size 1."""
     if tensor.get_partial_shape().is_dynamic or not is_float(tensor) or constant(tensor) is not None:
         return False
     shape = shape_of(tensor)

@@ -1,4 +1,4 @@
-"""The input of a network: the shape of the picture, and the order of its axes."""
+"""The input of a network: the shape of the image, and the order of its axes."""
 
 import math
 from dataclasses import dataclass
@@ -16,9 +16,14 @@ LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class PictureInput:
-    """The shape of a network's input. `batch` is None if it takes any number of pictures at once.
+    """The shape of a network's input.
 
-    `whole_numbers` where it takes integers. `open_size` where its height or width is not fixed.
+    Attributes:
+        batch: the batch size; None if the network accepts any batch size.
+        height, width, channels: the size of one image.
+        channels_first: whether the axes are (N, channels, height, width).
+        whole_numbers: whether the values are integers.
+        open_size: whether the file does not fix the height or the width.
     """
 
     batch: int | None
@@ -35,16 +40,16 @@ class PictureInput:
         return self.height, self.width, self.channels
 
     def sizes(self, batch: int) -> list[int]:
-        """Give the shape of a batch as the network takes it."""
+        """Give the shape of the network's input for a batch."""
         own = (self.channels, self.height, self.width) if self.channels_first else self.shape
         return [batch, *own]
 
 
 def picture_input(model: Any, name: str, wanted: tuple[int, int] | None) -> PictureInput:
-    """Find the input for the picture; its height and width are as `wanted` where the network leaves them open.
+    """Find the input for the image. `wanted` (height, width) is used if the network does not fix its size.
 
     Raises:
-        ModelError: the network has several inputs, or its input is not a picture, or has another size.
+        ModelError: the network has several inputs, its input is not an image, or it has another size than `wanted`.
     """
     used = [parameter for parameter in model.get_parameters() if parameter.output(0).get_target_inputs()]
     if len(used) != 1:
@@ -68,10 +73,10 @@ def picture_input(model: Any, name: str, wanted: tuple[int, int] | None) -> Pict
 
 
 def set_shape(model: Any, picture: PictureInput, batch: int, name: str) -> None:
-    """Fix the shape of a network's input, and with it those of all tensors.
+    """Fix the shape of a network's input, and so the shapes of all tensors.
 
     Raises:
-        ModelError: the network cannot take such pictures.
+        ModelError: the network cannot be run on images of this shape.
     """
     try:
         model.reshape({_parameter(model).output(0): picture.sizes(batch)})
@@ -85,10 +90,11 @@ def set_shape(model: Any, picture: PictureInput, batch: int, name: str) -> None:
 
 
 def static_copy(model: Any, picture: PictureInput, name: str) -> Any:
-    """Copy a network, with the static shapes of one picture, or of as many as it takes, and with constants folded.
+    """Copy a network with static shapes and folded constants. The batch size is that of the file, else 1.
 
     Raises:
-        ModelError: the network cannot take such pictures, or makes too much of them.
+        ModelError: the network cannot be run on images of this shape, a tensor is too large, or the constants cannot
+            be computed.
     """
     copy = model.clone()
     set_shape(copy, picture, picture.batch or 1, name)
@@ -101,7 +107,7 @@ def static_copy(model: Any, picture: PictureInput, name: str) -> Any:
 
 
 def _refuse_huge(model: Any, name: str) -> None:
-    """Refuse a network with a tensor that no machine has memory for: its size may stand in the file alone."""
+    """Refuse a network with a tensor that is too large for any machine: a small file can declare any size."""
     for node in model.get_ordered_ops():
         for output in node.outputs():
             shape = output.get_partial_shape()
@@ -122,9 +128,9 @@ def picture_tensor(model: Any) -> Any:
 
 
 def _channels_first(tensor: Any, known: list[int | None]) -> bool:
-    """Whether axis 1 holds the channels: by the sizes of the axes, else by the way to the first convolution.
+    """Whether axis 1 is the channels: by the sizes of the axes, else by the operations before the first convolution.
 
-    OpenVINO's convolutions take only (N, channels, H, W): where the input is transposed before, its channels are last.
+    OpenVINO's convolutions accept only (N, channels, H, W). If the input is transposed first, its channels are last.
     """
     first, last = known[1] in CHANNELS, known[3] in CHANNELS
     if first != last:
@@ -144,7 +150,7 @@ def _channels_first(tensor: Any, known: list[int | None]) -> bool:
 
 
 def _kernel_channels(tensor: Any) -> int | None:
-    """Give the channels that the first convolution behind an input takes."""
+    """Give the number of input channels of the first convolution after an input; None if it is not found."""
     waiting = [tensor]
     for _ in range(LOOKED_AT):
         if not waiting:

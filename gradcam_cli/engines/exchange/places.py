@@ -1,8 +1,8 @@
-"""Where the cells of every tensor lie in the picture: a walk through a network of OpenVINO whose shapes are static.
+"""The positions in the image of the cells of every tensor, for an OpenVINO network with static shapes.
 
-The arithmetic is that of `models.placement`, `models.sliding` and `models.token_ops`; this module applies it to
-the operations of OpenVINO (https://docs.openvino.ai, operation sets). Here are the walk and the operations that compute
-from several tensors; `axis_places` and `sliding_places` have those that change where cells lie.
+The arithmetic is in `models.placement`, `models.sliding` and `models.token_ops`; this module applies it to the
+operations of OpenVINO (https://docs.openvino.ai, operation sets). It contains the walk through the network, and the
+operations with several input tensors. `axis_places` and `sliding_places` contain the operations that change positions.
 """
 
 from collections.abc import Callable
@@ -18,33 +18,34 @@ from gradcam_cli.models.sliding import lost
 from gradcam_cli.models.token_ops import concatenated, contracted
 
 LETTERS = "abcdefgh"
-# Operations on each number alone, or together with those of the same place.
+# Element-wise operations on one or several tensors.
 ELEMENTWISE = frozenset(
     """
     Abs Add BatchNormInference Ceiling Clamp Convert Cos Divide Elu Equal Erf Exp FakeQuantize Floor FloorMod Gelu
     Greater GreaterEqual GRN HardSigmoid HSigmoid HSwish Identity IsFinite IsInf IsNaN Less LessEqual Log LogicalAnd
     LogicalNot LogicalOr LogSoftmax LRN Maximum Minimum Mish Mod Multiply MVN Negative NormalizeL2 NotEqual Power PRelu
     Relu Round Select Selu Sigmoid Sign Sin Softmax SoftPlus SoftSign Sqrt SquaredDifference Subtract Swish Tan Tanh
-    """.split()  # noqa: SIM905 - a list of strings would be four times as long
+    """.split()  # noqa: SIM905 - a list of strings would need four times as many lines
 )
-# Only the first input comes from the picture; the others are parameters.
+# Only the first input is computed from the image; the other inputs are parameters.
 UNARY = frozenset({"BatchNormInference", "Clamp", "FakeQuantize", "HardSigmoid", "LRN", "MVN", "NormalizeL2", "PRelu"})
 SHAPES = frozenset({"ShapeOf"})
 
 
 @dataclass(frozen=True)
 class Operands:
-    """The inputs of a node, as `models.token_ops` asks for them."""
+    """The inputs of a node, in the form that `models.token_ops` needs."""
 
     inputs: tuple[Any, ...]
     node: Any
 
 
 class PlaceWalk:
-    """Places of all tensors of a network; a tensor that is not computed from the picture has none.
+    """The placements of all tensors of a network; a tensor that is not computed from the image has none.
 
-    `attentions` are the products that mix a picture's tokens by each other (operands: weights, values), `mixtures` the
-    nodes that add to a picture's tokens what was computed from all of them.
+    Attributes:
+        attentions: the products of attention weights and values, which mix the tokens of an image.
+        mixtures: the nodes that add to the tokens of an image a result that is computed from all of its tokens.
     """
 
     def __init__(self, model: Any, picture: Any, described: PictureInput) -> None:
@@ -57,7 +58,7 @@ class PlaceWalk:
             self._visit(node)
 
     def place(self, tensor: Any) -> Placement | None:
-        """Give the place of a tensor."""
+        """Give the placement of a tensor; None if it is not computed from the image."""
         return self._known.get(key(tensor))
 
     def sizes(self, tensor: Any) -> list[int]:
@@ -77,7 +78,7 @@ class PlaceWalk:
             self._known[key(output)] = found
 
     def _unfollowed(self, node: Any, output: Any) -> Placement:
-        """Place the output of an unknown operation: the axes of an input of the same shape are kept."""
+        """Give the placement of the output of an unknown operation: the axes of an input of the same shape are kept."""
         places = [place for place in map(self.place, node.input_values()) if place]
         wanted = shape_of(output)
         same = next((place for place in places if [size_of(axis) for axis in place.axes] == wanted), None)

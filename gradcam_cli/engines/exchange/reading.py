@@ -1,4 +1,4 @@
-"""A model's files as a network of OpenVINO: of the bytes that were hashed and checked, and of no others."""
+"""Read the files of a model as a network of OpenVINO: exactly the bytes that were hashed and checked."""
 
 import os
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from gradcam_cli.models.safety.held_file import HashedFile, held
 
 
 def read_network(request: ModelRequest) -> Any:
-    """Read a model in an exchange format, whose numbers become float32.
+    """Read a model in an exchange format, and convert it to float32.
 
-    A process of its own reads it first: of a file that passes the preflight, OpenVINO's readers may crash.
+    A subprocess reads it first, because OpenVINO may crash on a file that has passed the preflight.
 
     Raises:
-        ModelError: OpenVINO cannot read it, or a file was changed in the meantime.
+        ModelError: OpenVINO cannot read the model, or a file has changed since it was hashed.
     """
     assert request.source is not None  # noqa: S101 - a model in an exchange format is a file
     with ExitStack() as opened:
@@ -28,7 +28,7 @@ def read_network(request: ModelRequest) -> Any:
         before = [_stamp(file) for file in request.beside]
         names = [file.link for file in files]
         if request.exchange == "onnx":
-            # OpenVINO follows no link from an ONNX file to its weights.
+            # OpenVINO looks for the weights of an ONNX file next to its path, so a link cannot be used.
             names = [request.source.path if request.beside else names[0]]
         descriptors = tuple(file.descriptor for file in files if file.link != file.path)
         total = sum(file.identity.size for file in (request.source, *request.beside))
@@ -40,18 +40,18 @@ def read_network(request: ModelRequest) -> Any:
 
 
 def read_files(files: Sequence[Path]) -> Any:
-    """Read an ONNX file, or the two files of OpenVINO's format; all numbers become float32.
+    """Read an ONNX file, or the two files of OpenVINO's format, and convert the network to float32.
 
     Raises:
-        ModelError: OpenVINO cannot read it.
+        ModelError: OpenVINO cannot read the files.
     """
     core = openvino.Core()
-    # Weights that are mapped from the file would change when the file changes.
+    # Memory-mapped weights would change if the file changes.
     core.set_property({"ENABLE_MMAP": False})
     try:
         return widened(core.read_model(*files))
     except Exception as error:
-        # Its frontends raise their own types of errors for what they do not know.
+        # The frontends of OpenVINO raise their own types of errors.
         raise ModelError(f"{files[0]}: OpenVINO cannot read this network ({_reason(error)}).") from error
 
 
@@ -61,7 +61,7 @@ def _stamp(file: HashedFile) -> tuple[int, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """Keep the lines that name an operation, without those that name OpenVINO's source files."""
+    """Shorten OpenVINO's message: keep the lines that name an operation, and drop those that name its source files."""
     lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines() if line.strip()]
     unknown = [line for line in lines if line.startswith("No conversion rule")]
     told = unknown or [line for line in lines if not line.startswith(("Exception from", "Check '", "Loading input"))]

@@ -1,9 +1,10 @@
-"""The first reading of a network, in a process of its own: OpenVINO's readers may crash on a damaged file.
+"""Read a network in a subprocess first, because OpenVINO may crash on a damaged file.
 
     python -m gradcam_cli.engines.exchange.reading_subprocess BYTES SIZE FILE [WEIGHTS]
 
-with BYTES of all files, and SIZE as `HxW` or empty, ends with 0 where OpenVINO can read the file and compute the shapes
-of all tensors, or with 3 and the reason on stdout. Any other end is a crash.
+BYTES is the size of all files together, SIZE is `HxW` or empty. The exit code is 0 if OpenVINO can read the file and
+compute the shapes of all tensors. It is 3, with the reason on stdout, if the network is refused. Any other exit code
+means a crash.
 """
 
 import os
@@ -16,7 +17,7 @@ from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.subprogram import subprogram
 from gradcam_cli.system import inherited, limit_resources
 
-# Usual models take a second. A large file has more time and memory: constants are folded in copies of their own.
+# Reading a usual model takes one second. A large file gets more time and memory, because folding constants copies them.
 SECONDS = 60
 BYTES_A_SECOND = 20 * 2**20
 MEMORY = 4 * 2**30
@@ -26,16 +27,16 @@ COPIES = 8
 def check_reading(
     files: Sequence[Path], descriptors: tuple[int, ...], total: int, size: tuple[int, int] | None
 ) -> None:
-    """Let OpenVINO read a model that has passed the preflight, in a process with limits of time and memory.
+    """Read a model that has passed the preflight with OpenVINO, in a subprocess with limits of time and memory.
 
     Args:
-        files: the model, and where it is in OpenVINO's format its weights.
-        descriptors: open ones that the paths may lead to.
-        total: bytes of the model and of all its weights.
-        size: height and width of the picture, where the network leaves them open.
+        files: the model, and its weights if it is in OpenVINO's format.
+        descriptors: open file descriptors that the paths may refer to.
+        total: the size of the model and of all its weights in bytes.
+        size: the height and width of the image, if the user has given them.
 
     Raises:
-        ModelError: OpenVINO refuses the file, or did not survive it.
+        ModelError: OpenVINO refuses the file, crashes, or does not finish in time.
     """
     wanted = f"{size[0]}x{size[1]}" if size else ""
     program = subprogram(__name__, (str(total), wanted, *map(os.fspath, files)))
@@ -62,7 +63,7 @@ def _seconds(total: int) -> int:
 
 
 def _main(total: str, size: str, *names: str) -> int:
-    # One second more than the parent waits for, in case that it is gone.
+    # One second more than the timeout of the parent process: this limit is needed if the parent was killed.
     limit_resources(MEMORY + COPIES * int(total), _seconds(int(total)) + 1)
     from gradcam_cli.engines.exchange.picture import picture_input, static_copy
     from gradcam_cli.engines.exchange.reading import read_files

@@ -1,4 +1,4 @@
-"""Places behind operations that slide a window over the picture, pad it, or give it another size."""
+"""Positions of cells after operations that slide a window over the image, pad it, or resize it."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ PICTURE_RANK = 4
 
 
 def _with_channels(place: Placement, node: Any) -> Placement:
-    """Place an output whose channels are computed from all channels of the input."""
+    """Give the placement of an output whose channels are computed from all channels of the input."""
     return absorbed(place, place.axes[1]).with_axis(1, other(shape_of(node.output(0))[1]))
 
 
@@ -47,7 +47,7 @@ def _slid(place: Placement, node: Any, kernel: list[int]) -> Placement:
 
 
 def _before(attributes: dict[str, Any], i: int, size: int, kernel: int, stride: int, dilation: int) -> int:
-    """Count the cells that are put before the first one."""
+    """Count the cells of padding before the first cell."""
     padding = str(attributes.get("auto_pad", "explicit")).lower()
     if padding == "valid":
         return 0

@@ -1,6 +1,7 @@
-"""A network in float16, bfloat16 or float64 as one in float32: gradients are built in float32 alone.
+"""Convert a network in float16, bfloat16 or float64 to float32, because gradients are built only in float32.
 
-The weights keep their values. On a CPU float32 is as fast as float16, and its sums are exact enough for maps.
+Weights in float16 and bfloat16 keep their values. On a CPU, float32 is as fast as float16, and its sums are exact
+enough for maps.
 """
 
 from typing import Any
@@ -11,15 +12,15 @@ from gradcam_cli.engines.graph import is_float
 from gradcam_cli.engines.runtime import openvino
 
 OTHER = frozenset({"f16", "bf16", "f64"})
-# Attributes that name the type of an operation's output.
+# The attributes with the type of an operation's output.
 TYPES = ("destination_type", "output_type", "element_type")
 
 
 def widened(model: Any) -> Any:
-    """Let a network compute in float32, in place; one that only stores its weights in another type stays as it is.
+    """Convert a network to float32, in place. A network that only stores its weights in another type is not changed.
 
     Raises:
-        RuntimeError: an operation keeps its type.
+        RuntimeError: an operation does not accept float32.
     """
     nodes = model.get_ordered_ops()
     if not any(_is_other(output) for node in nodes if node.get_type_name() != "Constant" for output in node.outputs()):

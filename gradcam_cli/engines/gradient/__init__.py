@@ -1,15 +1,18 @@
-"""Gradients of a network's scores as one more part of the network, made of OpenVINO's ordinary operations.
+"""Append the gradients of a network's scores to the network, with ordinary operations of OpenVINO.
 
-OpenVINO runs networks forward only. The walk goes from the logits back to the target layer, and appends for each node
-the operations that compute the gradient of its inputs: one rule for each type of operation, in `convolution`,
-`pointwise`, `products` and `shapes`. The result is an ordinary network, which OpenVINO compiles as any other.
+OpenVINO has no backward pass. This package walks from the logits back to the target layer (reverse-mode
+differentiation), and appends for each node the operations that compute the gradients of its inputs. The modules
+`convolution`, `pointwise`, `products` and `shapes` contain one rule for each type of operation. The result is an
+ordinary network, which OpenVINO compiles like any other.
 
     with_gradients(model, batch, count, marked="activations", logits="logits", score="logit", kind="softmax")
 
 gives an `openvino.Model` with the outputs `activations` (N, h, w, K), `logits` (N, C), `targets` (N, T) and
-`gradients` (N, T, h, w, K), and with the further input `classes` (N, T) int32, -1 for the best classes. It serves every
-network with one input that OpenVINO has read: of TensorFlow, of ONNX, or of its own format. `NoRuleError` says which
-operation has no gradient.
+`gradients` (N, T, h, w, K), and with the additional input `classes` (N, T) int32, -1 for the best classes. It accepts
+every network with one input that OpenVINO can read: from TensorFlow, from ONNX, or in its own format. If an operation
+has no gradient, `NoRuleError` names it.
+
+In the rules, x is the input and y the output of a node, g = dL/dy, and dx = dL/dx, with L the score.
 """
 
 from gradcam_cli.engines.gradient.step import NoRuleError

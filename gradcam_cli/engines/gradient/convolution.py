@@ -26,13 +26,13 @@ from gradcam_cli.engines.gradient.nodes import (
 from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
 from gradcam_cli.engines.graph import shape_of
 
-# Below every number that a network computes, and within float32.
+# A float32 number that is smaller than every value that a network computes.
 LOWEST = -3e38
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows of a convolution or a pooling lie: one number for each spatial axis.
+    """The windows of a convolution or a pooling: each field has one number for each spatial axis.
 
     Window j of an axis covers the cells `stride * j - begin + dilation * i` for i from 0 to `kernel - 1`.
     """
@@ -45,12 +45,12 @@ class Windows:
 
     @property
     def reach(self) -> list[int]:
-        """Cells between the first and the last one of a window."""
+        """The distance between the first and the last cell of a window, in cells."""
         return [d * (k - 1) for d, k in zip(self.dilations, self.kernel, strict=True)]
 
 
 def _windows(step: Step, kernel: Sequence[int]) -> Windows:
-    """Read the windows of a node; padding `same` is resolved to cells."""
+    """Read the windows of a node; the padding `same` is converted to numbers of cells."""
     x, y = step.x_shape[2:], step.y_shape[2:]
     strides, dilations = _listed(step, "strides", len(x)), _listed(step, "dilations", len(x))
     padding = str(step.attribute("auto_pad", "explicit")).lower()
@@ -73,13 +73,20 @@ def _listed(step: Step, name: str, count: int, default: int = 1) -> list[int]:
 def _transposed_convolution(
     g: Tensor, kernel: Array, size: Sequence[int], windows: Windows, *, grouped: bool
 ) -> Tensor:
-    """The gradient (N, in, size) of a convolution's input, from g (N, out, ...) and the kernel ((groups,) out, in, k).
+    """Give the gradient (N, in, size) of a convolution's input.
 
-    `dx_i = sum_j w_(i - stride j + begin) g_j`: a convolution with stride 1 of g, with zeros between its cells, and the
-    flipped kernel.
+    `dx_i = sum_j w_(i - stride j + begin) g_j`: g with zeros between its cells is convolved with the flipped kernel,
+    with stride 1.
 
-    ConvolutionBackpropData is avoided: OpenVINO runs it in float32 whatever the hint, treats a square kernel that a
-    GroupConvolution reads too as the same operand, and refuses some groups.
+    OpenVINO's ConvolutionBackpropData is not used, for three reasons. It runs in float32 for any precision hint. If a
+    GroupConvolution reads the same square kernel, OpenVINO uses the same operand for both. It refuses some groups.
+
+    Args:
+        g: the gradient (N, out, ...) of the convolution's output.
+        kernel: ((groups,) out, in, k).
+        size: the spatial size of the convolution's input.
+        windows: the windows of the convolution.
+        grouped: whether the kernel has a first axis of groups.
     """
     count = len(windows.kernel)
     axes = (0, 2, 1) if grouped else (1, 0)
@@ -88,7 +95,7 @@ def _transposed_convolution(
     make = op.group_convolution if grouped else op.convolution
     reach, begin, strides = windows.reach, windows.begin, windows.strides
     if not any(reach) and not any(begin):
-        # A pointwise convolution on the small grid first.
+        # A pointwise convolution is faster before the zeros are inserted.
         small = make(g, constant(turned), [1] * count, [0] * count, [0] * count, [1] * count, "explicit")
         return reduce(lambda t, i: spaced(t, 2 + i, strides[i], size[i]), range(count), output(small))
     before = [max(reach[i] - begin[i], 0) for i in range(count)]
@@ -96,7 +103,7 @@ def _transposed_convolution(
     for i in range(count):
         cells = shape_of(g)[2 + i]
         g = spaced(g, 2 + i, strides[i], (cells - 1) * strides[i] + 1)
-        # Where padding is wider than the reach, the first and last windows see no cell at all.
+        # If the padding is wider than the reach, the first and last windows contain only padding.
         g = part(g, 2 + i, max(begin[i] - reach[i], 0), shape_of(g)[2 + i])
         missing = size[i] + reach[i] - before[i] - shape_of(g)[2 + i]
         g = part(g, 2 + i, 0, shape_of(g)[2 + i] + min(missing, 0))
@@ -113,7 +120,7 @@ def _convolution(step: Step) -> Gradients:
 
 
 def _average(step: Step) -> Gradients:
-    """Gradient of the mean of each window: g over the number of its cells, spread over them."""
+    """Gradient of the mean of each window: each of its n cells gets g / n."""
     x, y = step.x_shape, step.y_shape
     windows = _windows(step, _listed(step, "kernel", len(x) - 2))
     excluded = bool(step.attribute("exclude-pad", step.attribute("exclude_pad", default=False)))
@@ -125,7 +132,7 @@ def _average(step: Step) -> Gradients:
 
 
 def _cells_in_windows(windows: Windows, x: Sequence[int], y: Sequence[int], *, excluded: bool) -> Array:
-    """Count the cells that each window's mean is taken over; with `excluded`, those of the padding do not count."""
+    """Count the cells of each window's mean; with `excluded`, cells of the padding do not count."""
     counts = np.ones(tuple(y), np.float32)
     for i, windows_count in enumerate(y):
         starts = np.arange(windows_count) * windows.strides[i] - windows.begin[i]
@@ -136,7 +143,7 @@ def _cells_in_windows(windows: Windows, x: Sequence[int], y: Sequence[int], *, e
 
 
 def _maximum(step: Step) -> Gradients:
-    """Gradient of the largest cell of each window: g goes to it; of equal cells to the first, as in TensorFlow."""
+    """Gradient of the maximum of each window: the largest cell gets g; of equal cells the first, as in TensorFlow."""
     x, y = step.x_shape, step.y_shape
     windows = _windows(step, _listed(step, "kernel", len(x) - 2))
     if any(d != 1 for d in windows.dilations):
@@ -153,7 +160,10 @@ def _maximum(step: Step) -> Gradients:
 
 
 def _won(step: Step, windows: Windows, over: list[int]) -> list[Tensor]:
-    """For each cell of a window, in row order: g where it is the first largest one, (N, channels, 1, windows)."""
+    """Give one tensor (N, channels, 1, windows) for each cell of a window, in row order.
+
+    Its value is g if the cell is the first largest cell of its window, else 0.
+    """
     x, y, count = step.x, step.y_shape, len(windows.kernel)
     if any(windows.begin) or max(over) > 0:
         before, after = [0, 0, *windows.begin], [0, 0, *[max(v, 0) for v in over]]
@@ -171,7 +181,7 @@ def _won(step: Step, windows: Windows, over: list[int]) -> list[Tensor]:
 
 
 def _cell(x: Tensor, at: tuple[int, ...], windows: Windows, y: list[int]) -> Tensor:
-    """One cell of all windows: (N, channels, windows)."""
+    """Give the cell at the position `at` of all windows: (N, channels, windows)."""
     axes = range(len(at))
     stop = [at[i] + windows.strides[i] * (y[2 + i] - 1) + 1 for i in axes]
     spatial = integers([2 + i for i in axes])
@@ -179,7 +189,7 @@ def _cell(x: Tensor, at: tuple[int, ...], windows: Windows, y: list[int]) -> Ten
 
 
 def _side_by_side(parts: Tensor, windows: Windows, x: list[int], y: list[int]) -> Tensor:
-    """Lay out the cells of windows that neither overlap nor leave a gap."""
+    """Arrange the cells of adjacent windows without overlap in the shape of x."""
     count = len(windows.kernel)
     order = [0, 1, *[axis for i in range(count) for axis in (2 + count + i, 2 + i)]]
     whole = transposed(reshaped(parts, [*y[:2], *windows.kernel, *y[2:]]), order)

@@ -1,7 +1,7 @@
-"""A network that is cut at its target layer, so that its head can be run alone on kept tensors.
+"""Split a network at its target layer, so that its head can be run alone on stored tensors.
 
-The front gives the target layer's tensor and all other tensors that the head reads, such as those of a shortcut around
-the layer. The head takes them in the same order.
+The outputs of the front are the target layer's tensor and all other tensors that the head reads, for example those of a
+skip connection around the layer. The head has inputs in the same order.
 """
 
 from collections.abc import Iterable
@@ -19,10 +19,10 @@ from gradcam_cli.settings import Score
 
 
 def front_of(model: Any, batch: int) -> Any:
-    """Give the network up to the target layer, which is changed: its batch size is fixed.
+    """Give the network up to the target layer. The batch size of `model` is fixed in place.
 
     Returns:
-        An `openvino.Model` that gives the tensors which the head reads, that of the target layer first.
+        An `openvino.Model` whose outputs are the tensors that the head reads, with the target layer's tensor first.
 
     Raises:
         NoRuleError: the logits do not depend on the output `activations`.
@@ -32,7 +32,7 @@ def front_of(model: Any, batch: int) -> Any:
 
 
 def gradient_head(model: Any, batch: int, kind: HeadKind, score: Score = "logit") -> Any:
-    """Give the head with the gradient of one class's score for each image.
+    """Give the head with the gradient of the score of one class for each image.
 
     Returns:
         An `openvino.Model` whose inputs are the tensors of `front_of` and classes (N, 1) int32, and whose output is the
@@ -48,11 +48,11 @@ def gradient_head(model: Any, batch: int, kind: HeadKind, score: Score = "logit"
 
 
 def shifted_head(model: Any, batch: int, kind: HeadKind) -> Any:
-    """Give the head with something added to the target layer's map.
+    """Give the head with a change that is added to the target layer's activations.
 
     Returns:
-        An `openvino.Model` whose inputs are the tensors of `front_of` and what is added to the activations
-        (N, h, w, K), and whose output is the logits (N, C).
+        An `openvino.Model` whose inputs are the tensors of `front_of` and the change (N, h, w, K), and whose output is
+        the logits (N, C).
 
     Raises:
         NoRuleError: the logits do not depend on the output `activations`.
@@ -65,7 +65,7 @@ def shifted_head(model: Any, batch: int, kind: HeadKind) -> Any:
 
 
 def _detached(model: Any) -> tuple[Passage, list[Node]]:
-    """Replace all tensors that the head reads by inputs, and give its passage and these inputs."""
+    """Replace all tensors that the head reads by inputs; give the passage of the head, and these inputs."""
     way = passage(model)
     tensors = _read_by_head(model, way)
     given = [op.parameter(shape_of(tensor), tensor.get_element_type()) for tensor in tensors]
@@ -80,7 +80,7 @@ def _detached(model: Any) -> tuple[Passage, list[Node]]:
 
 
 def _read_instead(nodes: Iterable[Node], tensor: Tensor, instead: Tensor) -> None:
-    """Let nodes read one tensor in the place of another."""
+    """Replace an input tensor of nodes by another tensor."""
     own = key(tensor)
     for node in nodes:
         for place in node.inputs():
@@ -89,7 +89,7 @@ def _read_instead(nodes: Iterable[Node], tensor: Tensor, instead: Tensor) -> Non
 
 
 def _read_by_head(model: Any, way: Passage) -> list[Tensor]:
-    """The target layer's tensor, and all others that the head reads and that depend on the picture."""
+    """Give the target layer's tensor, and all other tensors that the head reads and that depend on the image."""
     varying = depending_on(model.get_ordered_ops(), [parameter.output(0) for parameter in model.get_parameters()])
     found = {key(way.target): way.target}
     for node in way.nodes:

@@ -1,4 +1,4 @@
-"""Builders of OpenVINO nodes. Every tensor here is an output of a node, float32 and of a static shape."""
+"""Functions that make OpenVINO nodes. Every tensor here is an output of a node, float32, with a static shape."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 op = openvino.opset15
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
-# Constant folding leaves these on some constants, such as those stored in float16.
+# Operations that constant folding does not remove after some constants, such as those stored in float16.
 HANDING_ON = frozenset({"Convert", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Broadcast", "Concat"})
 
 
@@ -86,7 +86,7 @@ def plus(tensor: Tensor, number: float) -> Tensor:
 
 
 def where(condition: Tensor, tensor: Tensor) -> Tensor:
-    """`x` where a condition holds, 0 elsewhere."""
+    """`x` if the condition is true, else 0, for each element."""
     return output(op.select(condition, tensor, constant(0.0)))
 
 
@@ -102,14 +102,14 @@ def between(tensor: Tensor, low: float, high: float) -> Tensor:
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Give a tensor another shape."""
+    """Reshape a tensor."""
     return (
         tensor if shape_of(tensor) == list(shape) else output(op.reshape(tensor, integers(shape), special_zero=False))
     )
 
 
 def expanded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Repeat a tensor by NumPy's rules of broadcasting."""
+    """Broadcast a tensor to a shape by NumPy's rules."""
     return tensor if shape_of(tensor) == list(shape) else output(op.broadcast(tensor, integers(shape)))
 
 
@@ -124,17 +124,17 @@ def joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
 
 
 def zeros(shape: Sequence[int]) -> Tensor:
-    """Make zeros of a shape; the constant itself is a single number."""
+    """Make a tensor of zeros; the stored constant is a single number."""
     return output(op.broadcast(constant(0.0), integers(shape)))
 
 
 def sum_over(tensor: Tensor, axes: Sequence[int], *, keep: bool = True) -> Tensor:
-    """Sum over axes, which are kept with size 1 or removed."""
+    """Sum over axes; the axes are kept with size 1, or removed if `keep` is False."""
     return output(op.reduce_sum(tensor, integers(axes), keep)) if len(axes) else tensor
 
 
 def summed_to(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Sum a gradient over everything that broadcasting from a shape has repeated."""
+    """Sum a gradient over all elements that were repeated by broadcasting from a shape."""
     found = shape_of(tensor)
     extra = len(found) - len(shape)
     repeated = [i + extra for i, size in enumerate(shape) if size == 1 and found[i + extra] != 1]
@@ -149,9 +149,9 @@ def part(tensor: Tensor, axis: int, start: int, stop: int) -> Tensor:
 
 
 def spaced(tensor: Tensor, axis: int, step: int, length: int) -> Tensor:
-    """Put `step - 1` zeros behind each cell of an axis, then cut or fill the axis to a length.
+    """Insert `step - 1` zeros after each cell of an axis, then crop or zero-pad the axis to a length.
 
-    Cells are spaced by a product with (1, 0, ..., 0) along a new axis: OpenVINO's Pad is many times slower.
+    The zeros are made by a product with (1, 0, ..., 0) along a new axis, because OpenVINO's Pad is many times slower.
     """
     shape = shape_of(tensor)
     if step > 1:
@@ -174,7 +174,7 @@ def times_matrix(tensor: Tensor, matrix: Array, axis: int) -> Tensor:
 
 
 def known_value(tensor: Tensor) -> Array | None:
-    """Give the value of a constant, or of operations that pass a constant on; None of anything else."""
+    """Give the value of a constant, or of operations that only convert or rearrange constants; else None."""
     node = tensor.get_node()
     name = node.get_type_name()
     if name == "Constant":
@@ -185,16 +185,16 @@ def known_value(tensor: Tensor) -> Array | None:
 
 
 def evaluated(tensor: Tensor) -> Array:
-    """Compute a tensor that depends on constants alone, in float32 whatever the machine prefers."""
+    """Compute a tensor that depends only on constants. It is always computed in float32."""
     compiled = core().compile_model(openvino.Model([tensor], []), "CPU", FLOAT32)
     return np.array(compiled([])[0])
 
 
 def own_copy(tensor: Tensor, *, always: bool = False) -> Tensor:
-    """Copy a square constant, or `always` any constant, for a product of the gradient.
+    """Copy a square constant, or with `always` any constant, for a product in the gradient.
 
-    OpenVINO (2025.2 to 2026.4, float32) treats a square constant that two products read, one of them transposed, as
-    the same operand in both, and gives wrong results. Other constants are shared: copies of all cost time and memory.
+    If two products read a square constant, and one of them transposes it, OpenVINO (2025.2 to 2026.4, float32) uses the
+    same operand in both and gives wrong results. Other constants are not copied, to save time and memory.
     """
     shape = shape_of(tensor)
     if not always and (len(shape) < 2 or shape[-1] != shape[-2]):

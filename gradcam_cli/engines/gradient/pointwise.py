@@ -1,4 +1,4 @@
-"""Rules of operations that work element by element: with y = f(x), dL/dx = g f'(x), g = dL/dy."""
+"""Rules of element-wise operations: for y = f(x) and g = dL/dy, the gradient is dL/dx = g f'(x)."""
 
 import math
 from collections.abc import Callable
@@ -28,13 +28,13 @@ from gradcam_cli.engines.gradient.nodes import (
 from gradcam_cli.engines.gradient.step import Gradients, Rule, Step
 from gradcam_cli.engines.graph import shape_of
 
-# From (g, a, b, y) of y = f(a, b) to dL/da or dL/db, in the shape of y or one that is broadcast to it.
+# Computes dL/da or dL/db of y = f(a, b) from (g, a, b, y), in the shape of y or in a shape that is broadcast to it.
 Side = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Slope = Callable[[Step], Tensor]
 
 
 def _binary(of_a: Side, of_b: Side) -> Rule:
-    """A rule for y = f(a, b) with NumPy's broadcasting, whose gradient sums over all that was repeated."""
+    """Make a rule for y = f(a, b) with NumPy's broadcasting: gradients are summed over all repeated elements."""
 
     def rule(step: Step) -> Gradients:
         a, b = step.inputs
@@ -48,7 +48,7 @@ def _binary(of_a: Side, of_b: Side) -> Rule:
 
 
 def _sloped(slope: Slope) -> Rule:
-    """A rule for y = f(x) from f'(x)."""
+    """Make a rule for y = f(x) from f'(x)."""
     return lambda step: step.only(multiply(step.g, slope(step)))
 
 
@@ -83,7 +83,7 @@ def _power(step: Step) -> Gradients:
 
 
 def _select(step: Step) -> Gradients:
-    """`y = a where c, else b`: the gradient goes where the value came from."""
+    """Gradient of `y = a if c else b`: the selected operand gets g, the other one 0."""
     condition, a, b = step.inputs
     sides = ((a, condition), (b, output(op.logical_not(condition))))
     found: Gradients = [None]
@@ -93,30 +93,30 @@ def _select(step: Step) -> Gradients:
 
 
 def _relu(step: Step) -> Gradients:
-    """`dx = g [y > 0]`, as in TensorFlow."""
+    """Gradient of `y = max(x, 0)`: `dx = g [y > 0]`, so 0 at x = 0, as in TensorFlow."""
     return [where(positive(step.y), step.g)]
 
 
 def _clamp(step: Step) -> Gradients:
-    """`dx = g [min < x < max]`, as TensorFlow's relu6."""
+    """Gradient of clamping x to [min, max]: `dx = g [min < x < max]`, as for TensorFlow's relu6."""
     low, high = (float(str(step.attribute(name))) for name in ("min", "max"))
     return [where(between(step.x, low, high), step.g)]
 
 
 def _elu(step: Step) -> Tensor:
-    """`1 where x > 0, else alpha exp(x) = y + alpha`."""
+    """Derivative of ELU: 1 if x > 0, else `alpha exp(x) = y + alpha`."""
     alpha = float(str(step.attribute("alpha")))
     return output(op.select(positive(step.x), constant(1.0), plus(step.y, alpha)))
 
 
 def _selu(step: Step) -> Tensor:
-    """`lambda where x > 0, else lambda alpha exp(x) = y + lambda alpha`."""
+    """Derivative of SELU: lambda if x > 0, else `lambda alpha exp(x) = y + lambda alpha`."""
     alpha, scale = step.inputs[1:]
     return output(op.select(positive(step.x), scale, add(step.y, multiply(alpha, scale))))
 
 
 def _prelu(step: Step) -> Tensor:
-    """`1 where x > 0, else the slope`; a vector of slopes is one for each channel, axis 1."""
+    """Derivative of PReLU: 1 if x > 0, else the slope; a vector has one slope for each channel (axis 1)."""
     slope = step.inputs[1]
     sizes = shape_of(slope)
     if len(sizes) == 1 and sizes[0] > 1:
@@ -125,14 +125,14 @@ def _prelu(step: Step) -> Tensor:
 
 
 def _swish(step: Step) -> Tensor:
-    """Derivative of `x s(b x)`: `s + b x s (1 - s)`, s the sigmoid."""
+    """Derivative of `x s(b x)`: `s + b x s (1 - s)`, with s the sigmoid."""
     bx = step.x if len(step.inputs) == 1 else multiply(step.x, step.inputs[1])
     s = sigmoid(bx)
     return add(s, multiply(multiply(bx, s), one_minus(s)))
 
 
 def _gelu(step: Step) -> Tensor:
-    """Derivative of `x P(x)`, P the normal distribution: `P + x p`; or of its approximation by tanh."""
+    """Derivative of `x P(x)`: `P + x p`, with P the normal distribution and p its density; or of the tanh version."""
     x = step.x
     if str(step.attribute("approximation_mode", "ERF")).upper() != "ERF":
         return _gelu_by_tanh(x)
@@ -144,7 +144,7 @@ def _gelu(step: Step) -> Tensor:
 def _gelu_by_tanh(x: Tensor) -> Tensor:
     """Derivative of `x (1 + t) / 2` with `t = tanh(c (x + 0.044715 x^3))`, `c = sqrt(2 / pi)`.
 
-    `(1 + t) / 2 + x (1 - t^2) c (1 + 3 0.044715 x^2) / 2`.
+    It is `(1 + t) / 2 + x (1 - t^2) c (1 + 3 * 0.044715 x^2) / 2`.
     """
     c, square = math.sqrt(2 / math.pi), multiply(x, x)
     t = output(op.tanh(multiply(multiply(x, plus(multiply(square, 0.044715), 1.0)), c)))
@@ -154,25 +154,25 @@ def _gelu_by_tanh(x: Tensor) -> Tensor:
 
 
 def _mish(step: Step) -> Tensor:
-    """Derivative of `x t` with `t = tanh(ln(1 + exp(x)))`: `t + x s (1 - t^2)`, s the sigmoid."""
+    """Derivative of `x t` with `t = tanh(ln(1 + exp(x)))`: `t + x s (1 - t^2)`, with s the sigmoid."""
     t = output(op.tanh(op.softplus(step.x)))
     return add(t, multiply(multiply(step.x, sigmoid(step.x)), one_minus(multiply(t, t))))
 
 
 def _hard_swish(step: Step) -> Tensor:
-    """Derivative of `x h` with `h = min(max(x / 6 + 1/2, 0), 1)`: `h + x / 6 where -3 < x < 3`."""
+    """Derivative of `x h` with `h = min(max(x / 6 + 1/2, 0), 1)`: `h + x / 6` if -3 < x < 3, else h."""
     sixth = multiply(step.x, 1 / 6)
     h = output(op.clamp(plus(sixth, 0.5), 0.0, 1.0))
     return add(h, where(between(step.x, -3.0, 3.0), sixth))
 
 
 def _hard_sigmoid(step: Step) -> Tensor:
-    """Derivative of `min(max(a x + b, 0), 1)`: a where the value is inside."""
+    """Derivative of `y = min(max(a x + b, 0), 1)`: a if 0 < y < 1, else 0."""
     return where(between(step.y, 0.0, 1.0), step.inputs[1])
 
 
 def _erf(step: Step) -> Tensor:
-    """`2 exp(-x^2) / sqrt(pi)`."""
+    """Derivative of `erf(x)`: `2 exp(-x^2) / sqrt(pi)`."""
     return multiply(exponential(negative(multiply(step.x, step.x))), 2 / math.sqrt(math.pi))
 
 
@@ -187,7 +187,7 @@ RULES: dict[str, Rule] = {
     "Multiply": _binary(lambda g, _a, b, _y: multiply(g, b), lambda g, a, _b, _y: multiply(g, a)),
     "Divide": _binary(lambda g, _a, b, _y: divide(g, b), _divided_by),
     "SquaredDifference": _binary(_squared_difference, lambda g, a, b, y: negative(_squared_difference(g, a, b, y))),
-    # Where both are equal the first one gets the gradient, as in TensorFlow.
+    # If both operands are equal, the first one gets the gradient, as in TensorFlow.
     "Maximum": _binary(lambda g, a, b, _y: where(_greater_equal(a, b), g), lambda g, a, b, _y: where(_less(a, b), g)),
     "Minimum": _binary(lambda g, a, b, _y: where(_greater_equal(b, a), g), lambda g, a, b, _y: where(_less(b, a), g)),
     "Power": _power,

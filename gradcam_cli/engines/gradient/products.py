@@ -1,4 +1,4 @@
-"""Rules of products, and of what sums along axes: reductions, softmax, normalisations."""
+"""Rules of products, and of operations that sum along axes: reductions, softmax, normalisations."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,10 @@ def _product(a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> T
 
 
 def _matmul(step: Step) -> Gradients:
-    """Gradient of `Y = A B`: `dA = G B^T`, `dB = A^T G`, transposed where the operand was; batch axes are broadcast."""
+    """Gradient of `Y = A B`: `dA = G B^T`, `dB = A^T G`; the gradient of a transposed operand is transposed too.
+
+    Batch axes are broadcast.
+    """
     a, b = (own_copy(value) for value in step.inputs)
     if min(len(shape_of(a)), len(shape_of(b))) < 2:
         raise step.refused("it multiplies a vector")
@@ -49,9 +52,9 @@ def _matmul(step: Step) -> Gradients:
 
 
 def _einsum(step: Step) -> Gradients:
-    """Gradient of a sum of products of terms: the gradient of one term is the sum of products of g and the other terms.
+    """Gradient of an Einsum: the gradient of one operand is the Einsum of g and the other operands.
 
-    A letter that only one term has is summed over, so that its gradient is the same along that axis.
+    If only one operand has a letter, y is a sum over this axis, so the gradient is constant along it.
     """
     equation = str(step.attribute("equation")).replace(" ", "")
     left, _, right = equation.partition("->")
@@ -78,24 +81,24 @@ def _reduced_axes(step: Step) -> list[int]:
 
 
 def _with_axes(step: Step, reduced: Tensor) -> Tensor:
-    """Restore the axes that a reduction has removed, with size 1."""
+    """Restore the axes that a reduction has removed, each with size 1."""
     axes = _reduced_axes(step)
     return reshaped(reduced, [1 if i in axes else size for i, size in enumerate(step.x_shape)])
 
 
 def _sum(step: Step) -> Gradients:
-    """`dx = g` in every cell of the sum."""
+    """Gradient of a sum: `dx = g` for each of its elements."""
     return step.only(expanded(_with_axes(step, step.g), step.x_shape))
 
 
 def _mean(step: Step) -> Gradients:
-    """`dx = g / n` in each of the n cells of the mean."""
+    """Gradient of a mean: `dx = g / n` for each of its n elements."""
     count = math.prod(step.x_shape[axis] for axis in _reduced_axes(step))
     return step.only(expanded(multiply(_with_axes(step, step.g), 1 / count), step.x_shape))
 
 
 def _extreme(step: Step) -> Gradients:
-    """Gradient of the largest or smallest cell: g goes to it; equal cells share it, as in TensorFlow."""
+    """Gradient of a maximum or minimum: the element with it gets g; equal elements share g, as in TensorFlow."""
     equal = output(op.convert(op.equal(step.x, _with_axes(step, step.y)), "f32"))
     share = divide(_with_axes(step, step.g), sum_over(equal, _reduced_axes(step)))
     return step.only(multiply(equal, share))
@@ -111,20 +114,20 @@ def _axis(step: Step) -> list[int]:
 
 
 def _softmax(step: Step) -> Gradients:
-    """`dx = y (g - sum(g y))`, summed along the softmax's axis."""
+    """Gradient of a softmax: `dx = y (g - sum(g y))`, summed along its axis."""
     return [multiply(step.y, subtract(step.g, sum_over(multiply(step.g, step.y), _axis(step))))]
 
 
 def _log_softmax(step: Step) -> Gradients:
-    """`dx = g - exp(y) sum(g)`."""
+    """Gradient of the logarithm of a softmax: `dx = g - exp(y) sum(g)`, summed along its axis."""
     return [subtract(step.g, multiply(exponential(step.y), sum_over(step.g, _axis(step))))]
 
 
 def _attention(step: Step) -> Gradients:
-    """Gradient of `Y = P V`, `P = softmax(s Q K^T + M)`, with a scale s and a mask M that the picture does not change.
+    """Gradient of `Y = P V`, `P = softmax(s Q K^T + M)`, for a scale s and a mask M that do not depend on the image.
 
-    `dV = P^T G`; with `H = s P (G V^T - sum(P G V^T))`, summed along rows, `dQ = H K` and `dK = H^T Q`. Where no scale
-    is given, `s = 1 / sqrt(E)` for queries of E numbers.
+    `dV = P^T G`, `dQ = H K` and `dK = H^T Q`, with `H = s P (G V^T - sum(P G V^T))`, element-wise products, and sums
+    along rows. If no scale is given, `s = 1 / sqrt(E)`, with E the length of a query.
     """
     q, k, v, *more = step.inputs
     if step.attribute("causal") or any(step.needed[3:]):
@@ -148,7 +151,7 @@ def _attention(step: Step) -> Gradients:
 
 
 def _normalised(step: Step) -> Gradients:
-    """Gradient of `y = (x - mean x) / s`, s = sqrt(var x + eps): `dx = (g - mean g - y mean(g y)) / s`."""
+    """Gradient of `y = (x - mean x) / s`, `s = sqrt(var x + eps)`: `dx = (g - mean g - y mean(g y)) / s`."""
     axes = step.numbers(1)
     if not step.attribute("normalize_variance"):
         return step.only(subtract(step.g, _mean_of(step.g, axes)))
@@ -166,7 +169,7 @@ def _mean_of(tensor: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def _batch_norm(step: Step) -> Gradients:
-    """Gradient of `y = gamma (x - mean) / sqrt(var + eps) + beta`, all constant: `dx = g gamma / sqrt(var + eps)`."""
+    """Gradient of `y = gamma (x - mean) / sqrt(var + eps) + beta` with constants: `dx = g gamma / sqrt(var + eps)`."""
     gamma, variance = step.inputs[1], step.inputs[4]
     epsilon = constant(float(str(step.attribute("epsilon"))))
     scale = multiply(gamma, power(add(variance, epsilon), -0.5))

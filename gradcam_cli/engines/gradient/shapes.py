@@ -1,4 +1,4 @@
-"""Rules of operations that move cells, and of those that pick or repeat some: y holds cells of x."""
+"""Rules of operations that rearrange, select, repeat or interpolate the elements of x."""
 
 from functools import reduce
 from typing import Any
@@ -32,13 +32,13 @@ def _reshape(step: Step) -> Gradients:
 
 
 def _transpose(step: Step) -> Gradients:
-    """`dx` is g with the axes put back."""
+    """`dx` is g with the inverse permutation of the axes."""
     order = step.numbers(1) or list(range(len(step.x_shape)))[::-1]
     return step.only(transposed(step.g, np.argsort(order).tolist()))
 
 
 def _broadcast(step: Step) -> Gradients:
-    """`dx` is the sum of g over all that was repeated."""
+    """`dx` is the sum of g over all repetitions of an element."""
     if len(step.inputs) > 2:
         raise step.refused("it broadcasts along named axes")
     return step.only(summed_to(step.g, step.x_shape))
@@ -54,7 +54,7 @@ def _tile(step: Step) -> Gradients:
 
 
 def _concat(step: Step) -> Gradients:
-    """Each input gets its own part of g."""
+    """The gradient of each input is its part of g."""
     axis = int(str(step.attribute("axis"))) % len(step.y_shape)
     ends = np.cumsum([shape_of(value)[axis] for value in step.inputs]).tolist()
     starts = [0, *ends[:-1]]
@@ -65,7 +65,7 @@ def _concat(step: Step) -> Gradients:
 
 
 def _split(step: Step) -> Gradients:
-    """`dx` is the concatenation of the parts' gradients, 0 for a part that the score does not depend on."""
+    """`dx` is the concatenation of the gradients of the parts; it is 0 for a part without effect on the score."""
     parts = [
         zeros(shape_of(out)) if g is None else g for g, out in zip(step.gradients, step.node.outputs(), strict=True)
     ]
@@ -73,7 +73,7 @@ def _split(step: Step) -> Gradients:
 
 
 def _slice(step: Step) -> Gradients:
-    """`dx` is g at the cells that were taken, 0 elsewhere."""
+    """`dx` is g at the selected elements, and 0 at all others."""
     x = step.x_shape
     taken = _slices(step, x) if step.type == "Slice" else _strided_slices(step, x)
     ranges = [range(*each.indices(size)) for each, size in zip(taken, x, strict=True)]
@@ -89,7 +89,7 @@ def _slice(step: Step) -> Gradients:
 
 
 def _slices(step: Step, x: list[int]) -> list[slice]:
-    """The axes of a Slice as Python's slices."""
+    """Give a Python slice for each axis of a Slice."""
     start, stop, by = (step.numbers(place) for place in (1, 2, 3))
     axes = step.numbers(4) if len(step.inputs) > 4 else range(len(start))
     found = [slice(None)] * len(x)
@@ -99,7 +99,7 @@ def _slices(step: Step, x: list[int]) -> list[slice]:
 
 
 def _strided_slices(step: Step, x: list[int]) -> list[slice]:
-    """The axes of a StridedSlice as Python's slices, by its masks."""
+    """Give a Python slice for each axis of a StridedSlice, from its masks."""
     start, stop = step.numbers(1), step.numbers(2)
     by = step.numbers(3) if len(step.inputs) > 3 else [1] * len(start)
     masks: Any = step.node.get_attributes()
@@ -122,7 +122,7 @@ def _strided_slices(step: Step, x: list[int]) -> list[slice]:
 
 
 def _gather(step: Step) -> Gradients:
-    """`dx` sums g over the places that took each cell: a product with a matrix of ones and zeros along the axis."""
+    """`dx` of an element is the sum of g over its copies: a product with a matrix of ones and zeros along the axis."""
     x, picked = step.x_shape, step.value(1)
     if step.attribute("batch_dims", 0):
         raise step.refused("it has batch axes")
@@ -133,7 +133,7 @@ def _gather(step: Step) -> Gradients:
 
 
 def _pad(step: Step) -> Gradients:
-    """`dx` is g without the margin."""
+    """`dx` is g without the padding."""
     x, begin = step.x_shape, step.numbers(1)
     constant_margin = str(step.attribute("pad_mode")).lower().endswith("constant")
     if not constant_margin or min(begin) < 0:
@@ -142,13 +142,13 @@ def _pad(step: Step) -> Gradients:
 
 
 def _depth_space(step: Step) -> Gradients:
-    """`dx` is g moved back: SpaceToDepth and DepthToSpace are inverses of each other."""
+    """`dx` is g after the inverse operation: SpaceToDepth and DepthToSpace are inverses of each other."""
     back = op.space_to_depth if step.type == "DepthToSpace" else op.depth_to_space
     return [output(back(step.g, str(step.attribute("mode")), int(str(step.attribute("block_size")))))]
 
 
 def _interpolate(step: Step) -> Gradients:
-    """`dx = M^T g` along each axis whose size changes; row i of M^T is what the operation makes of unit vector i."""
+    """`dx = M^T g` along each axis whose size changes. Row i of M^T is the operation's result for unit vector i."""
     g = step.g
     for axis, (before, after) in enumerate(zip(step.x_shape, step.y_shape, strict=True)):
         if before != after:
@@ -157,7 +157,10 @@ def _interpolate(step: Step) -> Gradients:
 
 
 def _resizing(step: Step, before: int, after: int) -> Any:
-    """The matrix (before, after) of an interpolation along one axis; `linear_onnx` wants two spatial axes."""
+    """Give the matrix M^T (before, after) of an interpolation along one axis.
+
+    The interpolation has two spatial axes, because the mode `linear_onnx` needs them.
+    """
     a: Any = step.node.get_attributes()
     units = constant(np.eye(before, dtype=np.float32).reshape(1, before, before, 1))
     resized = op.interpolate(
@@ -168,7 +171,7 @@ def _resizing(step: Step, before: int, after: int) -> Any:
 
 
 def _convert(step: Step) -> Gradients:
-    """`dx` is g: the input and the output are float32."""
+    """`dx` is g, because the input and the output are float32."""
     return step.only(step.g)
 
 
@@ -194,7 +197,7 @@ RULES: dict[str, Rule] = {
 
 
 def laid_again(node: Any, tensor: Tensor) -> Tensor:
-    """Lay a tensor out as one of the operations of `RELAYING` lays its input out: they are linear."""
+    """Apply an operation of `RELAYING` to another tensor; it is linear, so it rearranges a gradient in the same way."""
     name, more = node.get_type_name(), list(node.input_values())[1:]
     if name in {"Reshape", "Squeeze", "Unsqueeze"}:
         return reshaped(tensor, shape_of(node.output(0)))
@@ -208,5 +211,5 @@ def laid_again(node: Any, tensor: Tensor) -> Tensor:
     return tensor
 
 
-# Operations that only rearrange or select cells of a tensor.
+# Operations that only rearrange or select elements of a tensor.
 RELAYING = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Convert", "StridedSlice", "Slice"})

@@ -1,4 +1,4 @@
-"""What a rule is given: one node on the way from the logits back to the target layer."""
+"""The argument of a rule: one node on the walk from the logits back to the target layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class NoRuleError(ModelError):
     """
 
     def __init__(self, operation: str, node: str, reason: str) -> None:
-        """Make the message, and keep the operation and the node."""
+        """Make the message, and store the operation and the node."""
         super().__init__(f"There is no gradient for the operation {operation} ('{node}'): {reason}.")
         self.operation = operation
         self.node = node
 
 
 def no_rule(node: Node, reason: str) -> NoRuleError:
-    """Make the error of a node."""
+    """Make the error for a node."""
     return NoRuleError(node.get_type_name(), node.get_friendly_name(), reason)
 
 
@@ -35,7 +35,7 @@ class Step:
     Attributes:
         node: the node.
         gradients: one for each output; None if the score does not depend on that output.
-        needed: for each input, whether the target layer's output goes into it.
+        needed: for each input, whether it depends on the target layer's output.
     """
 
     node: Node
@@ -44,12 +44,12 @@ class Step:
 
     @property
     def type(self) -> str:
-        """Type of the operation."""
+        """The type of the operation."""
         return str(self.node.get_type_name())
 
     @property
     def g(self) -> Tensor:
-        """Gradient of the first output."""
+        """The gradient of the first output."""
         return self.gradients[0]
 
     @property
@@ -69,12 +69,12 @@ class Step:
 
     @property
     def x_shape(self) -> list[int]:
-        """Shape of the first input."""
+        """The shape of the first input."""
         return shape_of(self.x)
 
     @property
     def y_shape(self) -> list[int]:
-        """Shape of the first output."""
+        """The shape of the first output."""
         return shape_of(self.y)
 
     def attribute(self, name: str, default: object = None) -> object:
@@ -82,10 +82,10 @@ class Step:
         return self.node.get_attributes().get(name, default)
 
     def value(self, place: int) -> Array:
-        """Give the value of an input that has to be constant.
+        """Give the value of an input that must be constant.
 
         Raises:
-            NoRuleError: it is computed from the picture.
+            NoRuleError: the input is computed from the image.
         """
         found = known_value(self.node.input_value(place))
         if found is None:
@@ -93,19 +93,19 @@ class Step:
         return found
 
     def numbers(self, place: int) -> list[int]:
-        """Give the integers of an input that has to be constant.
+        """Give the integers of an input that must be constant.
 
         Raises:
-            NoRuleError: it is computed from the picture.
+            NoRuleError: the input is computed from the image.
         """
         return [int(number) for number in self.value(place).ravel()]
 
     def refused(self, reason: str) -> NoRuleError:
-        """Make the error that says why this node has no gradient here."""
+        """Make the error with the reason why this node has no gradient."""
         return no_rule(self.node, reason)
 
     def only(self, gradient: Tensor) -> "Gradients":
-        """Give the gradient of the first input, the only one that needs a gradient."""
+        """Give the gradients of all inputs if only the first input needs one."""
         return [gradient, *[None] * (len(self.needed) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""The walk from the logits back to the target layer, which appends the gradient to a network."""
+"""Walk from the logits back to the target layer, and append the gradient to the network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,12 +38,12 @@ class Passage:
     """The part of a network between the target layer and the logits.
 
     Attributes:
-        target: the tensor on the way to the logits that the target layer gives.
-        layout: the operations that lay it out as `activations`, in their order.
+        target: the tensor of the target layer that the logits are computed from.
+        layout: the operations that rearrange `target` to `activations`, in order.
         activations: (N, h, w, K).
         logits: (N, C).
-        inside: the outputs that depend on `target`.
-        nodes: the nodes on the way, in the order of a forward pass.
+        inside: the tensors that depend on `target`.
+        nodes: the nodes between `target` and the logits, in the order of a forward pass.
     """
 
     target: Tensor
@@ -54,13 +54,13 @@ class Passage:
     nodes: tuple[Node, ...]
 
     def laid_out(self, gradient: Tensor) -> Tensor:
-        """Lay a gradient with respect to `target` out as the activations are: (N, h, w, K)."""
+        """Rearrange a gradient with respect to `target` to the layout of the activations: (N, h, w, K)."""
         for node in self.layout:
             gradient = laid_again(node, gradient)
         return gradient
 
     def laid_back(self, change: Tensor) -> Tensor:
-        """Lay a change (N, h, w, K) of the activations out as `target` is, with 0 in what is no part of the map."""
+        """Rearrange a change (N, h, w, K) of the activations to the layout of `target`; it is 0 outside the map."""
         for node in reversed(self.layout):
             more = [False] * (len(node.input_values()) - 1)
             (change, *_) = RULES[node.get_type_name()](Step(node, (change,), (True, *more)))
@@ -69,7 +69,7 @@ class Passage:
 
 @dataclass(frozen=True, eq=False)
 class Differentiated:
-    """What `differentiated` has appended: logits (N, C) and targets (N, T), and gradients (N, T, h, w, K)."""
+    """The result of `differentiated`: logits (N, C), targets (N, T), and gradients (N, T, h, w, K)."""
 
     logits: Tensor
     targets: Tensor
@@ -77,18 +77,19 @@ class Differentiated:
 
 
 def fixed(model: Any, batch: int) -> Any:
-    """Fix the batch size of a network with one input, and fold its constants, in place; all shapes are static then."""
+    """Fix the batch size of a network with one input, and fold its constants, in place. Then all shapes are static."""
     model.reshape([batch, *[size.get_length() for size in list(model.input(0).get_partial_shape())[1:]]])
     fold_constants(model)
     return model
 
 
 def passage(model: Any, marked: str = "activations", logits: str = "logits") -> Passage:
-    """Find the way from the target layer to the logits in a network whose shapes are static.
+    """Find the part between the target layer and the logits, in a network with static shapes.
 
-    The output `marked` is often computed beside that way, by operations that only lay the tensor out: it is followed
-    back to the tensor that the logits depend on. OpenVINO also shares such an operation between the output and one of
-    several branches behind the layer: it is followed back to where all of them start.
+    The output `marked` is often computed from the layer by operations that only rearrange the tensor, and the logits do
+    not depend on them. In this case the function goes back to the tensor that the logits depend on. OpenVINO may also
+    share such an operation between the output and one of several branches after the layer. In this case the function
+    goes back to the tensor at which all branches start.
 
     Raises:
         NoRuleError: the logits do not depend on the output.
@@ -105,14 +106,14 @@ def passage(model: Any, marked: str = "activations", logits: str = "logits") -> 
             starts[-1].get_node(), "the logits do not depend on its output, which is the map of the target layer"
         )
     first = reaching[0]
-    # Of those further back, only one with a branch of its own has another gradient.
+    # A tensor further back has another gradient only if several nodes on the way to the logits read it.
     back = max((i for i in reaching[1:] if _branches(starts[i], ways[i]) > 1), default=first)
     target, layout = starts[back], tuple(reversed(relays[:back]))
     return Passage(target, layout, activations, scores, frozenset(insides[back]), ways[back])
 
 
 def _relays_before(tensor: Tensor) -> list[Node]:
-    """The operations before a tensor that only rearrange or select cells, the last one first."""
+    """Give the operations before a tensor that only rearrange or select elements, the last one first."""
     found: list[Node] = []
     while tensor.get_node().get_type_name() in RELAYING:
         found.append(tensor.get_node())
@@ -121,12 +122,12 @@ def _relays_before(tensor: Tensor) -> list[Node]:
 
 
 def _branches(tensor: Tensor, nodes: tuple[Node, ...]) -> int:
-    """How many of the nodes read a tensor."""
+    """Count the nodes that read a tensor."""
     return sum(key(tensor) in [key(value) for value in node.input_values()] for node in nodes)
 
 
 def _leading(ordered: list[Node], inside: set[Key], logits: Tensor) -> tuple[Node, ...]:
-    """The nodes behind the target that the logits depend on."""
+    """Give the nodes that depend on the target and that the logits depend on."""
     wanted, found = {key(logits)}, []
     for node in reversed(ordered):
         keys = {key(out) for out in node.outputs()}
@@ -141,7 +142,7 @@ def gradient(way: Passage, seed: Tensor) -> Tensor:
     """Append `d sum(logits * seed) / d target` to a network, in the shape of `target`.
 
     Raises:
-        NoRuleError: an operation on the way has no rule, or is not in float32.
+        NoRuleError: an operation between the target and the logits has no rule, or is not in float32.
     """
     gradients: dict[Key, Tensor] = {key(way.logits): seed}
     for node in reversed(way.nodes):
@@ -153,7 +154,7 @@ def gradient(way: Passage, seed: Tensor) -> Tensor:
 
 
 def _step_back(node: Node, way: Passage, gradients: dict[Key, Tensor]) -> None:
-    """Take the gradient of a node's inputs, and add each to what other consumers of the same tensor gave."""
+    """Compute the gradients of a node's inputs, and add each to the gradient from other readers of the same tensor."""
     arrived = tuple(gradients.get(key(out)) for out in node.outputs())
     if all(each is None for each in arrived):
         return
@@ -180,25 +181,25 @@ def with_gradients(
     *,
     kind: HeadKind = "softmax",
 ) -> Any:
-    """Give a network that computes the gradients of its scores with respect to one of its outputs too.
+    """Append to a network the gradients of its scores with respect to one of its outputs.
 
-    `g_t = d S^(c_t) / d A`, with S^c the logit of class c, or with the score `probability` its probability Y^c.
+    `g_t = d S^(c_t) / d A`, with S^c the logit of class c; for the score `probability`, its probability Y^c instead.
 
     Args:
         model: an `openvino.Model` with one input (N, ...) and the outputs `marked` A (N, h, w, K) and `logits` (N, C),
-            float32. It is changed: its batch size is fixed.
+            float32. Its batch size is fixed in place.
         batch: N.
-        count: T, the classes of each image.
-        marked: name of the output with respect to which the gradient is taken.
-        logits: name of the output with the logits.
-        score: what is differentiated.
-        kind: how probabilities follow from the logits. A `binary` network gives one logit S, and is seen as one of two
-            classes with logits -S and S.
+        count: T, the number of classes for each image.
+        marked: the name of the output A of the derivative.
+        logits: the name of the output with the logits.
+        score: the score that is differentiated: the logit or the probability.
+        kind: how probabilities are computed from the logits. A `binary` network has one logit S, which is converted to
+            two classes with the logits -S and S.
 
     Returns:
-        An `openvino.Model` with one more input, `classes` (N, T) int32: the class of each target, or -1 in column t for
-        the class with the t-th largest logit. Its outputs are `activations` (N, h, w, K), `logits` (N, C), `targets`
-        (N, T) int32 and `gradients` (N, T, h, w, K).
+        An `openvino.Model` with the additional input `classes` (N, T) int32: the class of each target, or -1 in column
+        t for the class with the t-th largest logit. Its outputs are `activations` (N, h, w, K), `logits` (N, C),
+        `targets` (N, T) int32 and `gradients` (N, T, h, w, K).
 
     Raises:
         NoRuleError: the gradient of this network cannot be built.
@@ -219,7 +220,7 @@ def with_gradients(
 
 
 def differentiated(way: Passage, batch: int, classes: Node, score: Score, kind: HeadKind) -> Differentiated:
-    """Append the gradients of the scores of classes (N, T) to a network, see `with_gradients`.
+    """Append the gradients of the scores of classes (N, T) to a network; see `with_gradients`.
 
     Raises:
         NoRuleError: the gradient of this network cannot be built.
@@ -237,42 +238,43 @@ def differentiated(way: Passage, batch: int, classes: Node, score: Score, kind: 
 
 
 def both_sides(logits: Tensor, kind: HeadKind) -> Tensor:
-    """One sigmoid unit is two classes: class 1 has the logit S, class 0 has -S."""
+    """Give the logits of two classes for one sigmoid unit: -S for class 0, S for class 1; other logits unchanged."""
     return joined([negative(logits), logits], 1) if kind == "binary" else logits
 
 
 def _one_side(seed: Tensor, kind: HeadKind) -> Tensor:
-    """Give the slopes (N, 1) of what the network computes, from those of both classes of `both_sides`."""
+    """Convert the derivatives by the two logits of `both_sides` to the derivative (N, 1) by the network's logit."""
     return subtract(_columns(seed, 1), _columns(seed, 0)) if kind == "binary" else seed
 
 
 def _columns(tensor: Tensor, place: int) -> Tensor:
-    """Column `place` of (N, M), as (N, 1)."""
+    """Give column `place` of (N, M) as (N, 1)."""
     return output(op.slice(tensor, integers(place), integers(place + 1), integers(1), integers(1)))
 
 
 def named(tensor: Tensor, name: str) -> Tensor:
-    """Give a tensor one name."""
+    """Set the only name of a tensor."""
     tensor.get_tensor().set_names({name})
     return tensor
 
 
 def _chosen(scores: Tensor, classes: Tensor, count: int) -> Tensor:
-    """The classes (N, T): those given, and where -1 is given in column t the one with the t-th largest logit."""
+    """Give the classes (N, T); a -1 in column t is replaced by the class with the t-th largest logit."""
     most = min(count, shape_of(scores)[1])
     best = op.topk(scores, constant(most, np.int64), 1, "max", "value", "i32", stable=True).output(1)
     if most < count:
-        # More columns than classes: the further ones are classes that were asked for.
+        # If there are more columns than classes, the additional columns are always named classes, never -1.
         rest = op.broadcast(constant(0, np.int32), integers([shape_of(scores)[0], count - most]))
         best = joined([best, output(rest)], 1)
     return output(op.select(op.less(classes, constant(0, np.int32)), best, classes))
 
 
 def _logit_slopes(scores: Tensor, classes: Tensor, score: Score, kind: HeadKind) -> Tensor:
-    """The derivatives (N, C) of the score of one class (N,) by all logits.
+    """Give the derivatives (N, C) of the score of one class (N,) by all logits.
 
-    Those of probabilities are as in `Head.probability_slopes`, for its reasons: Softmax `Y^c ([m = c] - Y^m)`, where
-    `1 - Y^c` is the sum of the others; sigmoids `Y^c (1 - Y^c)`, where `1 - Y^c` is the sigmoid of `-S^c`.
+    The derivative of a probability is `Y^c ([m = c] - Y^m)` for a softmax, and `Y^c (1 - Y^c)` for sigmoids. As in
+    `Head.probability_slopes`, `1 - Y^c` is not computed as a difference, for precision: for a softmax it is the sum of
+    the other probabilities, for sigmoids it is the sigmoid of `-S^c`.
     """
     depth = constant(shape_of(scores)[1], np.int64)
     own = output(op.one_hot(classes, depth, constant(1.0), constant(0.0), 1))
