@@ -1,1 +1,1 @@
-"""Programs that measure; they are not part of what is installed."""
+"""Benchmarks; they are not installed with the package."""

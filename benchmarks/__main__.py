@@ -1,8 +1,9 @@
-"""`make bench`: files to files against what the machine could do at best, both measured in the same run.
+"""`make bench`: compare the speed of the program, from files to files, with an upper bound for this machine.
 
-The bound is `1 / (t_forward + (t_decode + t_fit + t_overlay + t_encode + t_write) / cores)`, each term measured alone,
-on one core (the forward pass on all). The program runs three times, around the measurement of the terms; the best run
-and the best of three forward passes count. Prints a table and writes JSON.
+The upper bound in images per second is `1 / (t_forward + (t_decode + t_fit + t_overlay + t_encode + t_write) / cores)`.
+Each term is the time in seconds for one image. It is measured alone, on one core; the forward pass is measured on all
+cores. The program runs three times, once before and twice after the measurement of the terms. The best run and the best
+of three forward passes are used. The results are printed as a table and written as JSON.
 """
 
 import json
@@ -34,16 +35,16 @@ ENGINES: tuple[tuple[str, Precision], ...] = (
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
 )
-# Photographs of each run. Short runs have fewer batches to keep the cores busy with.
+# The numbers of images in each run. In a short run with few batches, the cores are less busy.
 FOLDERS = (("resnet50", (200,)), ("efficientnetlite0", (1000, 100)))
-# Photographs of a run at a middle layer, which takes a gradient pass for each.
+# The number of images in a run at a middle layer, which needs a gradient pass for each image.
 MIDDLE_COUNT = 100
 VERSIONED = ("gradcam-cli", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row: images a second of the program, of a bare forward pass, and of the bound."""
+    """One row: images per second of the program, of a forward pass alone, and of the upper bound."""
 
     model: str
     engine: str
@@ -55,7 +56,7 @@ class Result:
     terms_ms: dict[str, float]
 
     def row(self) -> str:
-        """The row for people."""
+        """Give the row as text."""
         engine = f"{self.engine} {self.precision}"
         rates = f"{self.program:>9.1f} {self.bare_forward:>9.1f} {self.bound:>9.1f}"
         ratios = f"{self.program / self.bare_forward:>8.2f} {self.program / self.bound:>9.2f}"
@@ -67,7 +68,7 @@ HEADER = f"{'model':<18} {'engine':<20} {'images':>6} " + " ".join(f"{name:>{wid
 
 
 def seconds(function: Callable[[], Any], repeats: int) -> float:
-    """Mean wall time of one call, after one that does not count."""
+    """Give the mean wall time of one call in seconds, after one call that is not measured."""
     function()
     started = time.perf_counter()
     for _ in range(repeats):
@@ -76,7 +77,7 @@ def seconds(function: Callable[[], Any], repeats: int) -> float:
 
 
 def tensorflow_forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
-    """One image's share of a bare forward pass on a batch held in memory, on all cores."""
+    """Give the seconds for one image of a forward pass in TensorFlow, for a batch in memory, on all cores."""
     import numpy as np
     import tensorflow as tf
 
@@ -87,7 +88,7 @@ def tensorflow_forward_seconds(network: Any, shape: tuple[int, ...]) -> float:
 
 
 def openvino_forward_seconds(plan: Any, precision: Precision) -> float:
-    """The same for a plan under OpenVINO, as many passes side by side as there are cores."""
+    """Give the seconds for one image of a forward pass in OpenVINO, with one simultaneous pass for each core."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
@@ -109,7 +110,7 @@ def openvino_forward_seconds(plan: Any, precision: Precision) -> float:
 
 
 def terms(photos: Path, side: int) -> dict[str, float]:
-    """Seconds an image costs in each room but the network, measured alone on one core."""
+    """Give the seconds for one image in each stage except the network, measured alone on one core."""
     import numpy as np
 
     from gradcam_cli.imaging.geometry import Size, apply_fit, map_to_source, plan_fit, seen_box
@@ -157,7 +158,7 @@ def _each(work: Callable[[int], Any], count: int) -> float:
 def measure(
     model: str, counts: tuple[int, ...], folder: Path, engines: tuple[tuple[str, Precision], ...] = ENGINES
 ) -> Iterator[Result]:
-    """Measure one model under every engine, its weights random where none are at hand, for each number of images."""
+    """Measure one model with every engine, for each number of images; weights that would be downloaded are random."""
     from gradcam_cli.engines.compiling import compile_plan
     from gradcam_cli.models.loading import load_classifier
     from gradcam_cli.models.request import locate_model
@@ -185,9 +186,9 @@ def measure(
 
 
 def whole_process() -> dict[str, dict[str, float]]:
-    """Wall time and peak memory of whole processes: one photograph, first without and then with its plan; --help.
+    """Measure the wall time and peak memory of processes: one image without a plan, one image with a plan, and --help.
 
-    The first use is measured against a process that imports TensorFlow, builds the same network and traces it.
+    The first use is compared with a process that imports TensorFlow, builds the same network and traces it.
     """
     photo = ROOT / "sample_images" / "chelsea.jpg"
     program = ["-m", "gradcam_cli"]
@@ -223,7 +224,7 @@ def _keep_best(found: dict[str, dict[str, float]], name: str, args: list[str], e
 
 
 def several_classes(model: str, engine: str, folder: Path, count: int) -> dict[str, float]:
-    """Images a second with one overlay an image, and with five; the runs take turns."""
+    """Measure images per second with one overlay for each image, and with five; the runs alternate."""
     with photographs(folder, count) as photos, weights_of(model) as weights:
         base = [*named(model, weights), "--engine", engine, "--top-k"]
         rounds = [[program_rate(photos, [*base, k]) for k in ("1", "5")] for _ in range(2)]
@@ -232,13 +233,13 @@ def several_classes(model: str, engine: str, folder: Path, count: int) -> dict[s
 
 
 def middle_layers(folder: Path, count: int) -> dict[str, dict[str, float]]:
-    """Images a second at a middle layer under both engines."""
+    """Measure images per second at a middle layer with both engines."""
     with photographs(folder, count) as photos:
         return {f"{model} at {layer}": folder_rates(model, layer, photos, 2) for model, layer in MIDDLE_LAYERS}
 
 
 def memory(folder: Path, count: int) -> dict[str, float]:
-    """Peak memory in MB at so many photographs, and at ten times as many."""
+    """Measure the peak memory in MB with `count` images, and with ten times as many."""
     found = {}
     for images in (count, 10 * count):
         with photographs(folder, images) as photos, scratch() as out:

@@ -1,7 +1,7 @@
-"""What heads and layers without a closed form cost: `python -m benchmarks.gradients`.
+"""Measure heads and layers without a closed-form gradient: `python -m benchmarks.gradients`.
 
-One photograph with the plan in the cache, as a whole process, and a folder of photographs at a middle layer under both
-engines, in turns. The weights are random. Prints what it measured, and the load of the machine.
+It measures a process that explains one image with its plan in the cache, and runs over a folder of images at a middle
+layer, alternately with both engines. The weights are random. The results and the load of the machine are printed.
 """
 
 import os
@@ -23,7 +23,7 @@ ENGINES = ("tensorflow", "openvino")
 
 
 def network(head: str) -> Any:
-    """Make a MobileNetV2 with one of the heads."""
+    """Make a MobileNetV2 with one of the heads in `HEADS`."""
     import keras
     from keras import layers
 
@@ -38,7 +38,7 @@ def network(head: str) -> Any:
 
 
 def one_photograph(head: str, repeats: int) -> dict[str, float]:
-    """Wall time and peak memory of a whole process that finds its plan: the best of several."""
+    """Measure the wall time and peak memory of a process with a cached plan: the fastest of several runs."""
     with scratch() as folder:
         model = Path(folder) / "model.keras"
         network(head).save(model)
@@ -51,7 +51,7 @@ def one_photograph(head: str, repeats: int) -> dict[str, float]:
 
 
 def folder_rates(model: str, layer: str, photos: Path, repeats: int) -> dict[str, float]:
-    """Images a second of both engines, which run in turns: the best of each."""
+    """Measure images per second of both engines, which run alternately; the best run of each is used."""
     with weights_of(model) as weights:
         options = [*named(model, weights), "--layer", layer, "--engine"]
         rounds = [{engine: program_rate(photos, [*options, engine]) for engine in ENGINES} for _ in range(repeats)]

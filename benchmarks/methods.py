@@ -17,13 +17,13 @@ from gradcam_cli.methods import METHODS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "choosing-a-method.md"
 MODEL = "efficientnetlite0"
-# The last layer with every method, and one in the middle, in fewer steps, with those that are not too slow there.
+# The last layer is measured with every method; a middle layer with fewer steps, and only with methods that are fast.
 FEW = ("gradcam", "gradcam++", "gradcam++-paper", "layercam", "hirescam", "xgradcam", "eigencam")
 STUDIES = {"top_activation": (tuple(METHODS), 20), "block5c_add": (FEW, 10)}
 
 
 def main() -> None:
-    """Measure, and put each table between its marks."""
+    """Measure the methods, and write each table between its marks in the document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", help="folder of photographs of ImageNet's classes")
     photos = parser.parse_args().photos
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def evaluated(photos: str, layer: str, methods: tuple[str, ...], steps: int) -> dict[str, Any]:
-    """Run the program, as a stranger does, and read what it wrote."""
+    """Run the command `evaluate`, and read its `evaluation.json`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "gradcam_cli", "evaluate", photos, "-o", folder]
         command += ["--model", MODEL, "--layer", layer, "--metrics", "all", "--steps", str(steps), "--grid", "2x2"]
@@ -44,13 +44,13 @@ def evaluated(photos: str, layer: str, methods: tuple[str, ...], steps: int) -> 
 
 
 def with_table(text: str, layer: str, record: dict[str, Any]) -> str:
-    """Replace what stands between the marks of one layer."""
+    """Replace the text between the marks of one layer by its table."""
     marks = re.compile(rf"(<!-- {re.escape(layer)} -->\n).*?(<!-- end -->)", re.DOTALL)
     return marks.sub(lambda found: found[1] + table(record) + found[2], text)
 
 
 def table(record: dict[str, Any]) -> str:
-    """A line for each method: means, with standard errors, of what was measured."""
+    """Make a Markdown table with one line for each method: the mean and the standard error of each measure."""
     results = record["results"]
     measures = [measure for measure in MEASURES.values() if measure.name in results[0]["metrics"]]
     lines = [["method", *(f"{m.column} ({m.better})" for m in measures)], ["---"] * (len(measures) + 1)]

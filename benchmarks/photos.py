@@ -1,4 +1,4 @@
-"""The photographs that benchmarks run on."""
+"""The images that the benchmarks use."""
 
 import shutil
 import tempfile
@@ -8,13 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_images"
-# Git ignores it: what a benchmark that was killed leaves there is never committed.
+# Git ignores this folder, so the files of a killed benchmark are never committed.
 SCRATCH = ROOT / "build"
 
 
 @contextmanager
 def scratch() -> Iterator[str]:
-    """Give a folder on the file system of the project, which is removed at the end."""
+    """Give a temporary folder on the file system of the project; it is removed at the end."""
     SCRATCH.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         yield folder
@@ -22,7 +22,7 @@ def scratch() -> Iterator[str]:
 
 @contextmanager
 def photographs(folder: Path, count: int) -> Iterator[Path]:
-    """So many photographs: those of a folder (the samples unless told), hard-linked again and again."""
+    """Give a folder with `count` images: hard links to copies of the JPEG files of `folder`, repeated as needed."""
     originals = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg"})
     with scratch() as root:
         copies = [Path(root) / p.name for p in originals]

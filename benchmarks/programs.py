@@ -1,4 +1,4 @@
-"""Runs of the program as it is used: whole processes, and folders of photographs."""
+"""Run the program for measurements: whole processes, and folders of images."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ BATCH = 16
 
 
 def program_rate(photos: Path, options: list[str]) -> float:
-    """Images a second of the program, files to files, start-up not counted, as its own run.json has it."""
+    """Give the images per second of the program, from files to files, without start-up, from its `run.json`."""
     with scratch() as out:
         command = [sys.executable, "-m", "gradcam_cli", "explain", str(photos), "-o", out, "-q", *options]
         subprocess.run([*command, "--batch-size", str(BATCH)], check=True)
@@ -22,7 +22,7 @@ def program_rate(photos: Path, options: list[str]) -> float:
 
 @contextmanager
 def weights_of(model: str) -> Iterator[Path | None]:
-    """Random weights for a model whose own are not at hand; None where they are."""
+    """Give a file of random weights for a model; None if a Python package contains its weights."""
     from gradcam_cli.models.named import NAMED_MODELS
 
     if NAMED_MODELS[model].weights is None:
@@ -38,11 +38,11 @@ def weights_of(model: str) -> Iterator[Path | None]:
 
 
 def named(model: str, weights: Path | None) -> list[str]:
-    """The options that name a model."""
+    """Give the options that select a model."""
     return ["--model", model] + (["--weights", str(weights)] if weights else [])
 
 
-# A process's peak counts what its parent held when it was forked: so a small one stands between.
+# The peak memory of a process includes the memory of its parent at the fork, so a small process starts it.
 MEASURED = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -54,7 +54,7 @@ print(json.dumps({"seconds": round(seconds, 3), "peak_mb": round(peak, 1)}))
 
 
 def process(args: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """Wall time and peak memory of a whole process that runs Python with these arguments."""
+    """Measure the wall time (`seconds`) and peak memory (`peak_mb`) of a process that runs Python with arguments."""
     command = [sys.executable, "-c", MEASURED, sys.executable, *args]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     return dict(json.loads(done.stdout))

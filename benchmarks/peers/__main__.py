@@ -1,7 +1,8 @@
-"""`make peers`: this program and the libraries people would use instead, on the same photographs in one run.
+"""`make peers`: compare this program with other libraries on the same images in one run.
 
-Peers get environments of their own. All programs take turns, round after round, and of each the best round counts: so
-the plan that openvino's first round leaves in the cache is there for the next. Prints a table and writes JSON.
+The other libraries (peers) have their own virtual environments. In each round, every program runs once. The best round
+of each program is used, so the engine openvino uses the plan that its first round has stored in the cache. The results
+are printed as a table and written as JSON.
 """
 
 import json
@@ -27,7 +28,7 @@ OURS = (("tensorflow", "float32"), ("openvino", "float32"), ("openvino", "bfloat
 
 @dataclass(frozen=True)
 class Round:
-    """One run of one program: images a second from first to last file, and seconds of the whole process."""
+    """One run of one program: images per second from the first to the last file, and seconds of the whole process."""
 
     images_per_second: float
     process_seconds: float
@@ -35,7 +36,7 @@ class Round:
 
 
 def environment(folder: Path, name: str) -> Path:
-    """Give the Python of an environment, which is made where there is none yet."""
+    """Give the Python interpreter of a virtual environment; the environment is created if it does not exist."""
     home = folder / name
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
@@ -46,7 +47,7 @@ def environment(folder: Path, name: str) -> Path:
 
 
 def peer(python: Path, script: str, photos: Path) -> Round:
-    """Run a peer's script; the batch that goes through before the clock starts is not charged to its process."""
+    """Run the script of a peer; the time of its first batch, which is not measured, is subtracted from its process."""
     with scratch() as out:
         started = time.perf_counter()
         told = json.loads(_run([str(python), "-m", f"benchmarks.peers.{script}", str(photos), out]).splitlines()[-1])
@@ -56,7 +57,7 @@ def peer(python: Path, script: str, photos: Path) -> Round:
 
 
 def ours(engine: str, precision: str, weights: Path, photos: Path) -> Round:
-    """Run this program."""
+    """Run this program with one engine and precision."""
     choice = ["--weights", str(weights), "--engine", engine, "--precision", precision, "--batch-size", str(BATCH)]
     with scratch() as out:
         started = time.perf_counter()
@@ -68,14 +69,14 @@ def ours(engine: str, precision: str, weights: Path, photos: Path) -> Round:
 
 
 def random_weights(target: Path) -> None:
-    """Write a ResNet50's weights as they are before any training, in a process of its own."""
+    """Write the initial random weights of a ResNet50, in a subprocess."""
     make = "import keras, sys; keras.utils.set_random_seed(0); "
     make += "keras.applications.ResNet50(weights=None).save_weights(sys.argv[1])"
     _run([sys.executable, "-c", make, str(target)])
 
 
 def _run(command: list[str], **environment: str) -> str:
-    """Run a program for its stdout; what it says on stderr is shown only where it fails."""
+    """Run a program and give its stdout; its stderr is shown only if it fails."""
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -85,7 +86,7 @@ def _run(command: list[str], **environment: str) -> str:
 
 
 def measure(photos: Path, pythons: dict[str, Path], rounds: int) -> dict[str, list[Round]]:
-    """Let all programs take turns; gives the rounds of each by its name."""
+    """Run all programs in each round; give the results of each program by its name."""
     with scratch() as folder:
         weights = Path(folder) / "random.weights.h5"
         random_weights(weights)
@@ -100,7 +101,7 @@ def measure(photos: Path, pythons: dict[str, Path], rounds: int) -> dict[str, li
 
 
 def table(results: dict[str, list[Round]]) -> str:
-    """The table for people: rates, whole processes, and how many times as fast each of ours is."""
+    """Make the table: rates, times of whole processes, and the speed of each engine of this program as a ratio."""
     rates = {name: max(r.images_per_second for r in rounds) for name, rounds in results.items()}
     yardsticks = {name: rate for name, rate in rates.items() if name.startswith("gradcam-cli")}
     lines = [f"{'':<32} {'images/s':>9} {'process':>9}    each gradcam-cli is so many times as fast"]

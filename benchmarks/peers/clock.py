@@ -1,4 +1,4 @@
-"""What the peers' scripts share: arguments, the clock, the records. Nothing but the standard library."""
+"""The common part of the peers' scripts: arguments, measurement and records. It needs only the standard library."""
 
 import json
 import sys
@@ -9,20 +9,20 @@ from pathlib import Path
 
 BATCH = 16
 
-# Explains a batch of photographs, writes `NAME.overlay.jpg` for each, and gives their classes and scores.
+# Explains a batch of images, writes `NAME.overlay.jpg` for each, and gives their classes and scores.
 Explain = Callable[[list[Path], Path], list[tuple[int, float]]]
 
 
 def overlay_path(photo: Path, out: Path) -> Path:
-    """Where the overlay of a photograph goes."""
+    """Give the path of the overlay of an image."""
     return out / f"{photo.name}.overlay.jpg"
 
 
 def run(explain: Explain, distributions: tuple[str, ...]) -> None:
-    """Explain the photographs of the folder argv[1] into the folder argv[2], and print seconds and versions as JSON.
+    """Explain the images of the folder argv[1], write to the folder argv[2], and print seconds and versions as JSON.
 
-    The clock runs from the first file to the last. Start-up is not counted: imports and the network's building are
-    over, and one batch has gone through, so that traces and allocations of a first time are over too.
+    The time is measured from the first file to the last. Start-up is not included: the imports and the construction of
+    the network are complete, and one batch was explained before, so tracing and first allocations are complete too.
     """
     photos, out = sorted(Path(sys.argv[1]).iterdir()), Path(sys.argv[2])
     explain(photos[:BATCH], out)

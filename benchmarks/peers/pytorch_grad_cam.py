@@ -1,8 +1,9 @@
-"""pytorch-grad-cam, as its README and its example program `cam.py` use it.
+"""pytorch-grad-cam, used as in its README and its example program `cam.py`.
 
-One `GradCAMPlusPlus` for all batches ("construct the CAM object once"), `model.layer4[-1]` of a ResNet50,
-`targets=None` (each image's first class), the scores from `cam.outputs`. Pictures are read by cv2 and resized to
-224 x 224; `preprocess_image` and `show_cam_on_image` make the input and the overlay, which is as large as the input.
+One `GradCAMPlusPlus` is used for all batches ("construct the CAM object once"), with `model.layer4[-1]` of a ResNet50
+and `targets=None` (the most probable class of each image). The scores are those of `cam.outputs`. cv2 reads the images
+and resizes them to 224 x 224. `preprocess_image` makes the input, and `show_cam_on_image` makes the overlay, which has
+the size of the input.
 """
 
 from pathlib import Path
@@ -25,13 +26,13 @@ cam = GradCAMPlusPlus(model=model, target_layers=[model.layer4[-1]])
 
 
 def read(photo: Path) -> Any:
-    """Read a picture as (224, 224, 3) float32 RGB in [0, 1]."""
+    """Read an image as (224, 224, 3) float32 RGB in [0, 1]."""
     bgr: Any = cv2.imread(str(photo), 1)
     return np.float32(cv2.resize(bgr[:, :, ::-1], (224, 224))) / 255
 
 
 def explain(photos: list[Path], out: Path) -> list[tuple[int, float]]:
-    """Explain a batch."""
+    """Explain a batch of images."""
     images = [read(p) for p in photos]
     inputs = torch.cat([preprocess_image(image, mean=MEAN, std=STD) for image in images])
     maps = cam(input_tensor=inputs, targets=None)

@@ -1,10 +1,11 @@
-"""tf-keras-vis, as its notebook "Attentions" uses it.
+"""tf-keras-vis, used as in its notebook "Attentions".
 
-`GradcamPlusPlus` with `ReplaceToLinear` at `penultimate_layer=-1`, which finds `conv5_block3_3_conv`, the last
-convolution of Keras's ResNet50. Pictures are read by Keras's `load_img` at 224 x 224. Scores are functions of the
-outputs: this one takes each image's first class, and saves the pass that `CategoricalScore` would cost to know it.
-The library paints nothing: heat becomes colours by matplotlib's `cm.jet` as in the notebook, and Pillow blends them
-half and half as the notebook's two `imshow` do, without a figure.
+`GradcamPlusPlus` is used with `ReplaceToLinear` and `penultimate_layer=-1`, which finds `conv5_block3_3_conv`, the last
+convolution of Keras's ResNet50. Keras's `load_img` reads the images at 224 x 224. In this library, a score is a
+function of the outputs. The score here selects the most probable class of each image. With `CategoricalScore`, another
+pass would be needed to find this class. The library does not paint overlays. As in the notebook, matplotlib's `cm.jet`
+converts heat to colours. Pillow blends image and colours with equal weights, without a figure; the notebook uses two
+calls of `imshow`.
 """
 
 import os
@@ -26,10 +27,10 @@ from benchmarks.peers.clock import overlay_path, run
 
 
 class FirstClass(Score):  # type: ignore[misc]
-    """Each image's highest logit; keeps the classes and their scores."""
+    """The highest logit of each image; it stores the classes and their scores."""
 
     def __call__(self, output: Any) -> Any:
-        """Give the highest of each row of logits."""
+        """Give the highest logit of each row."""
         self.classes = tf.argmax(output, axis=1).numpy()
         highest = tf.reduce_max(output, axis=1)
         self.scores = highest.numpy()
@@ -42,7 +43,7 @@ gradcam = GradcamPlusPlus(model, model_modifier=ReplaceToLinear(), clone=True)
 
 
 def explain(photos: list[Path], out: Path) -> list[tuple[int, float]]:
-    """Explain a batch."""
+    """Explain a batch of images."""
     images = np.asarray([np.array(keras.utils.load_img(p, target_size=(224, 224))) for p in photos])
     inputs = keras.applications.resnet50.preprocess_input(images)
     score = FirstClass()

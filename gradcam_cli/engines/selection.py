@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from gradcam_cli.models.request import ModelRequest
 
 
-# A function that shows a download: it takes the file's name and size, and gives a context whose value is called with
-# the size of each chunk.
+# A function that shows a download. Its arguments are the file's name and its size in bytes, its result is a context.
+# The value of the context is called with the size of each chunk.
 Downloading = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
-# From this number of images on, passes that are 8 % faster save more than the two seconds of preparation.
+# For at least this number of images, passes that are 8 % faster save more than the two seconds of preparation.
 LONG_RUN = 1000
 
 
 class Engines:
-    """Finds models and opens engines for them. A test passes a subclass with its own networks."""
+    """Finds models and opens engines for them. Tests use a subclass with their own networks."""
 
     def locate(
         self, settings: ModelSettings, downloading: Downloading, *, cache: bool = True, need_weights: bool = True
     ) -> "ModelRequest":
-        """Find the files of a model. With `cache`, the preflight is postponed if there is a plan in the cache.
+        """Find the files of a model. With `cache`, the preflight is postponed if the cache has a plan.
 
         Raises:
             ModelError: there is no such model, or its weights are not available.
@@ -55,7 +55,7 @@ class Engines:
         return locate_model(settings, downloading, need_weights=need_weights, may_wait=has_plan)
 
     def has_plan(self, request: "ModelRequest", choice: EngineSettings) -> bool:
-        """Whether an engine is likely to open without TensorFlow and Keras: nothing is read yet."""
+        """Whether an engine will probably open without TensorFlow and Keras. No plan is read."""
         if choice.engine == "tensorflow":
             return False
         if request.plan or request.exchange or not choice.cache:
@@ -65,7 +65,7 @@ class Engines:
         return has_plan(request)
 
     def open(self, request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
-        """Make the engine, and give it with the model.
+        """Make the engine, and give the engine and the model.
 
         Raises:
             ModelError: the requested engine cannot explain this model.
@@ -73,18 +73,18 @@ class Engines:
         return self.of_model(request, choice).open(work)
 
     def of_model(self, request: "ModelRequest", choice: EngineSettings) -> "ModelEngines":
-        """Give an object that opens any number of engines of one model, which is loaded only once."""
+        """Give an object that opens any number of engines of one model; the model is loaded only once."""
         return ModelEngines(request, choice)
 
 
 def loading_text(request: "ModelRequest", choice: EngineSettings) -> str:
-    """Say what is loaded before the first image: the library, whose import takes most of the time, and the model."""
+    """Make the message about loading: it names the library, whose import takes most of the time, and the model."""
     library = "OpenVINO" if _is_without_tensorflow(request, choice) else "TensorFlow"
     return f"loading {library} and the model {request.name}"
 
 
 def _is_without_tensorflow(request: "ModelRequest", choice: EngineSettings) -> bool:
-    """Whether a plan will probably explain the model; a plan in the cache is not read for it."""
+    """Whether a plan will probably explain the model. No plan is read."""
     if request.plan or request.exchange:
         return True
     if choice.engine == "tensorflow" or not choice.cache or request.inputs_vary or not openvino_installed():
@@ -100,7 +100,7 @@ def load_model(request: "ModelRequest") -> "Classifier":
     """Load a model with its weights, and check that its additional inputs have values.
 
     Raises:
-        ModelError: the model is refused or cannot be loaded, or an input has no value.
+        ModelError: the model is refused or cannot be loaded, or an additional input has no value.
     """
     from gradcam_cli import models
 
@@ -127,7 +127,7 @@ class ModelEngines:
         has_gpu: HasGpu = gpu_usable,
         load: "Callable[[ModelRequest], Classifier]" = load_model,
     ) -> None:
-        """Load nothing yet."""
+        """Store the arguments; nothing is loaded yet."""
         self._request = request
         self._choice = choice
         self._has_gpu = has_gpu
@@ -135,7 +135,7 @@ class ModelEngines:
         self._loaded: Classifier | None = None
 
     def open(self, work: Work, layer: str | None = None) -> "tuple[Engine, Classifier | Plan]":
-        """Make an engine for the layer or layers of the request, or for another `layer`, and give it with the model.
+        """Make an engine for the layer or layers of the request, or for another `layer`; give the engine and the model.
 
         Raises:
             ModelError: the requested engine cannot explain this model, or the hash of its weights is wrong.
@@ -143,7 +143,7 @@ class ModelEngines:
         request = self._at(layer)
         engine, model = self._open(request, work, lambda: self._classifier(request))
         wanted = request.settings.sha256
-        # The hash of a file was checked before loading; that of weights in a package could not be.
+        # The hash of a file was checked before loading. The hash of weights in a package is known only now.
         if wanted and request.sha256 is None and wanted.lower() != model.sha256:
             raise ModelError(f"{model.name}: the SHA-256 hash of its weights is {model.sha256}, not the requested one.")
         return engine, model
@@ -167,7 +167,7 @@ class ModelEngines:
         return self._open(larger, work, resized)[0]
 
     def open_randomised(self, work: Work, layer: str, batch_size: int) -> "Iterator[RandomisedEngine]":
-        """Make engines with an increasing share of permuted weights; the loaded model is not changed.
+        """Make engines with more and more permuted weights, for the sanity check; the loaded model is not changed.
 
         Raises:
             ModelError: the model is a plan, or has no weights.
@@ -195,7 +195,7 @@ class ModelEngines:
         try:
             return self._open_layers(request, layers, work, classifier_of)
         except DamagedPlanError:
-            # The weights of a plan in the cache are read last. Without the plan, it is made again.
+            # The weights of a plan in the cache are read last, so damage is found late. The removed plan is made again.
             forget_plans(layers)
             return self._open_layers(request, layers, work, classifier_of)
 
@@ -225,7 +225,7 @@ class ModelEngines:
         return _openvino(ready.plans, layers, choice, work), ready.plans[0]
 
     def _prepare(self, work: Work) -> int:
-        """Put the model through the preflight, and give the number of streams of TensorFlow."""
+        """Run the preflight of the model, and give the number of streams of TensorFlow."""
         from gradcam_cli.models.request import checked
 
         # The preflight was postponed if there was a plan. Libraries are imported only after the preflight.
@@ -291,7 +291,7 @@ def _openvino(
             check_again(plan)
             return OpenVinoEngine(plan, work.targets, replace(options, kept=kept), others=others)
         except RuntimeError as error:
-            # OpenVINO raises this if the hashes are valid, but the network is not, or does not fit its description.
+            # OpenVINO raises this if the hashes are valid, but the network is invalid or differs from its description.
             reason = f"OpenVINO cannot use the network of this plan ({first_line(error)})"
             raise ModelError(f"{plan.name}: {reason}. Compile the model again.") from error
 
@@ -300,7 +300,7 @@ def _openvino(
 
 
 def _kept_networks(request: "ModelRequest", choice: EngineSettings, work: Work) -> "NetworkCache | None":
-    """Give the store of compiled networks for a run of one image, where compiling takes most of the time."""
+    """Give the cache of compiled networks if the run has one image: compiling would take most of its time."""
     if not choice.cache or work.image_count > 1:
         return None
     from gradcam_cli.engines.cache import cached_path

@@ -1,6 +1,6 @@
-"""A check of the gradient that a plan's network computes: a compiler fault would not raise an error.
+"""Check the gradient that a plan's network computes, because a fault of the compiler does not raise an error.
 
-A plan is checked when it is compiled, and again with another version of OpenVINO.
+A plan is checked when it is compiled, and again if it is used with another version of OpenVINO.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,12 +20,11 @@ from gradcam_cli.settings import TargetSettings
 LEAST_CORRELATION = 0.999
 MOST_STRETCHED = 0.05
 PICTURES = 2
-# For each image.
+# The number of directions for each image.
 DIRECTIONS = 8
-# The lengths of the steps, as shares of the activations' root mean square; for each picture one of them has to agree.
-# The rounding of float32 is small beside the effect of a long step, and a short one crosses fewer kinks of the ReLUs
-# behind the layer: how many there are differs from network to network and from picture to picture. A wrong gradient
-# agrees with none.
+# The step lengths, relative to the root mean square of the activations. For each image, the results must agree at one
+# of them. With a long step, the rounding of float32 is small relative to the effect. A short step crosses fewer kinks
+# of the ReLUs after the layer; their number depends on the network and the image. A wrong gradient agrees at no step.
 STEPS = (0.001, 0.0001, 0.03)
 SEED = 7
 
@@ -35,8 +34,8 @@ class WrongGradientError(ModelError):
 
 
 def check_pictures(plan: Plan) -> Floats:
-    """Make the test inputs for a gradient: one image like a photograph, and one of noise, both preprocessed."""
-    # Most plans need no second check, so this is imported here.
+    """Make two preprocessed test inputs (2, height, width, channels): one similar to a photograph, and one of noise."""
+    # Most runs need no check, so this is imported here.
     from gradcam_cli.models.sample_pictures import sample_pictures
 
     height, width, channels = plan.input_shape
@@ -46,7 +45,7 @@ def check_pictures(plan: Plan) -> Floats:
 
 
 def explained(plan: Plan, targets: NDArray[np.intp] | None = None) -> tuple[OpenVinoEngine, list[Forward]]:
-    """Explain the test images one by one, because some networks accept only one image, and give the engine too."""
+    """Explain the test images one by one, because some networks accept only one image; give the engine too."""
     engine = OpenVinoEngine(plan, TargetSettings(), PassOptions(1))
     pictures = check_pictures(plan)
     given = [None] * len(pictures) if targets is None else [classes[None] for classes in targets]
@@ -62,8 +61,11 @@ def slopes_of(passes: Iterable[Forward]) -> Floats:
 def checked(found: Floats, reference: Floats) -> SelfCheck:
     """Compare two computations of the same gradients (N, ...), for each of N images.
 
+    They agree if the correlation is at least `LEAST_CORRELATION`, and the ratio of the norms differs from 1 by at most
+    `MOST_STRETCHED`.
+
     Raises:
-        WrongGradientError: they do not agree, or all gradients are 0.
+        WrongGradientError: they do not agree, or a gradient is 0 or not finite.
     """
     pairs = [
         (a.ravel().astype(np.float64), b.ravel().astype(np.float64)) for a, b in zip(found, reference, strict=True)
@@ -88,17 +90,17 @@ def checked(found: Floats, reference: Floats) -> SelfCheck:
 
 
 def _correlation(a: Floats, b: Floats) -> float:
-    """Give the cosine of two gradients. The mean is not subtracted, because the mean of a gradient has a meaning."""
+    """Give the cosine of two gradients: unlike in a correlation coefficient, the mean is not subtracted."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def checked_by_differences(plan: Plan) -> SelfCheck:
-    """Compare a plan's gradient with central differences of its logits along random directions, through the head.
+    """Compare a plan's gradient g with central differences of its logits S along random directions.
 
-    For a direction D of the activations: `(S(A + D) - S(A - D)) / 2` is `sum(g D)` up to terms of third order.
+    For a change D of the activations A: `(S(A + D) - S(A - D)) / 2 = sum(g D)`, up to terms of third order in D.
 
     Raises:
-        WrongGradientError: they do not agree.
+        WrongGradientError: the two results do not agree.
         ModelError: the gradient cannot be built.
     """
     engine, passes = explained(plan)
@@ -109,7 +111,7 @@ def checked_by_differences(plan: Plan) -> SelfCheck:
 
 
 def _best_differences(engine: OpenVinoEngine, forward: Forward, slopes: Floats) -> tuple[Floats, Floats]:
-    """Give the differences of one picture by the first length of a step at which both computations agree."""
+    """Give the predicted and measured changes of one image, at the first step length at which they agree."""
     *others, last = STEPS
     for step in others:
         pair = _differences(engine, forward, slopes, step)
@@ -120,7 +122,7 @@ def _best_differences(engine: OpenVinoEngine, forward: Forward, slopes: Floats) 
 
 
 def _differences(engine: OpenVinoEngine, forward: Forward, slopes: Floats, step: float) -> tuple[Floats, Floats]:
-    """Give the changes of a logit by steps of one length, as its gradient (h, w, K) predicts and as they are."""
+    """Give the changes of a logit for steps of one length: predicted by its gradient (h, w, K), and measured."""
     changes = list(_changes(forward.activations, step))
     moved = [[_logit(engine, forward, each) for each in (change, -change)] for change in changes]
     predicted = [float((slopes * change[0]).sum()) for change in changes]
@@ -128,15 +130,15 @@ def _differences(engine: OpenVinoEngine, forward: Forward, slopes: Floats, step:
 
 
 def _logit(engine: OpenVinoEngine, forward: Forward, change: Floats) -> float:
-    """The target's logit with something added to the activations."""
+    """Give the target's logit after a change (1, h, w, K) of the activations."""
     return float(engine.shifted_logits(forward, change)[0, forward.targets[0, 0]])
 
 
 def _changes(activations: Floats, step: float) -> Iterator[Floats]:
-    """Make directions (N, h, w, K) in which the score has a slope in both senses.
+    """Make changes (N, h, w, K) along which the score is differentiable in both directions.
 
-    All cells of a channel are moved alike, or each in proportion to its value: cells that are 0 behind a ReLU stay
-    equal, so that a max pooling behind them finds its maximum where it was.
+    Either all cells of a channel are changed by the same value, or each cell in proportion to its own value. So cells
+    that a ReLU has set to 0 stay equal to each other, and a later max pooling keeps the position of its maximum.
     """
     rng = np.random.default_rng(SEED)
     size = np.sqrt((activations.astype(np.float64) ** 2).mean(axis=(1, 2, 3), keepdims=True))
@@ -147,10 +149,10 @@ def _changes(activations: Floats, step: float) -> Iterator[Floats]:
 
 
 def check_again(plan: Plan) -> None:
-    """Check a plan's gradient once more where it was checked with another version of OpenVINO.
+    """Check a plan's gradient again if it was checked with another version of OpenVINO.
 
     Raises:
-        ModelError: it is wrong with this version.
+        ModelError: the gradient is wrong with the installed version.
     """
     if plan.check is None or plan.check.openvino == openvino.__version__:
         return

@@ -59,9 +59,9 @@ def run_explain(
         request: all options of the run.
         observer: receives progress and records; see `RunObserver`.
         engines: finds the model and opens its engine.
-        sink: takes the files of each image where the request has no output folder.
-        isolated: opens so many processes that decode, where the request asks for them; the package's own unless told.
-        methods: those that the request may name: the package's own, or one of the user's.
+        sink: receives the files of each image if the request has no output folder.
+        isolated: opens the decoder processes if the request has `isolate_decoder`; None for the package's own.
+        methods: the methods that the request may name: those of the package, or one of the user.
 
     Raises:
         UsageError: there are no images, or the output folder is in use or cannot be written.
@@ -106,7 +106,7 @@ def run_explain(
 
 
 def _explaining(factory: EngineFactory, images: int, calls_at_once: int) -> Explaining:
-    """Explain in this process, or in other processes if this is requested and there are several images."""
+    """Explain in other processes if the request has `ray`, or several workers and images; else in this process."""
     settings = factory.request.pool
     if settings.ray is None and min(settings.workers or 1, images) < 2:
         return InProcess(factory, calls_at_once)
@@ -178,7 +178,7 @@ class WrittenSink:
     """
 
     def __init__(self, sink: Sink) -> None:
-        """Wrap the sink that writes."""
+        """Store the sink that writes the files."""
         self._sink = sink
         self._written: dict[str, Record] = {}
 
@@ -201,7 +201,7 @@ class WrittenSink:
 
 @dataclass(frozen=True)
 class _Execution:
-    """The loop of a run: counts and reports the records in order, and writes `run.json` at the end."""
+    """The loop of a run: it counts and reports the records in order, and writes `run.json` at the end."""
 
     request: ExplainRequest
     observer: RunObserver
@@ -313,7 +313,7 @@ def _folder(request: ExplainRequest, output: Path | Url, stores: Stores | None =
 
 
 def _is_known(folder: RunFolder, card: RunCard) -> bool:
-    """Whether an earlier run is complete, and its record describes the model of this run."""
+    """Whether the folder has the record of an earlier run; for a shard, of one with the same options and model."""
     if folder.shard is None:
         return folder.has_run_record
     before = record_before(folder)

@@ -1,4 +1,4 @@
-"""From sources to records: the work of a run or a worker after its queue is known."""
+"""Explain the sources of a run or of a worker, and give their records."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -20,20 +20,20 @@ from gradcam_cli.runs.threads import available_threads
 if TYPE_CHECKING:
     from gradcam_cli.inputs.subprocess_decoder import Decoders
 
-# Opens so many processes that decode.
+# Opens a given number of decoder processes.
 OpenDecoders = Callable[[int], "AbstractContextManager[Decoders]"]
-# What decodes, paints and writes. With OpenCV and Pillow it takes about as long to import as a plan takes to open.
+# The module that decodes, paints and writes. Its import, with OpenCV and Pillow, takes about as long as opening a plan.
 PIPELINE = "gradcam_cli.runs.pipeline"
 
 
 class Explaining(Protocol):
-    """Explains sources: in this process, or in several others."""
+    """Explains sources, in this process or in several other processes."""
 
     def open(self) -> Record:
-        """Load the model, and give the origin of the results, see `origin_of_job`.
+        """Load the model, and give the origin of the results; see `origin_of_job`.
 
         Raises:
-            ModelError: the model cannot be explained so.
+            ModelError: the model cannot be explained with these options.
         """
 
     def records(self, left: SourceList, sink: Sink) -> Generator[Record]:
@@ -45,10 +45,10 @@ class Explaining(Protocol):
 
 
 class InProcess:
-    """Explains in the threads of this process; `calls_at_once` threads write."""
+    """Explains in threads of this process; for a folder in the network, `calls_at_once` threads paint and write."""
 
     def __init__(self, factory: EngineFactory, calls_at_once: int = 1) -> None:
-        """Load nothing yet."""
+        """Store the arguments; nothing is loaded yet."""
         self._factory = factory
         self._calls_at_once = calls_at_once
         self._opened: tuple[Engine, Job] | None = None
@@ -59,9 +59,9 @@ class InProcess:
         return self._engine_and_job()[1]
 
     def open(self) -> Record:
-        """Load the model; where memory does not suffice, for half the batch."""
+        """Load the model; if there is not enough memory, use half the batch size."""
         factory = self._factory
-        # TensorFlow takes so long that nothing is gained beside it, and it imports much of the same.
+        # With TensorFlow, this saves no time: its import takes much longer, and includes many of the same modules.
         quick = factory.engines.has_plan(factory.model, factory.request.engine)
         with imported_meanwhile(PIPELINE) if quick else nullcontext():
             return origin_of_job(factory.request, self.job)
@@ -124,14 +124,14 @@ def imported_meanwhile(name: str) -> Iterator[None]:
 
 
 def _import(name: str) -> None:
-    # What prevents it is raised again where the module is needed.
+    # An error is raised again by the import statement that needs the module.
     with suppress(Exception):
         import_module(name)
 
 
 @contextmanager
 def decoder(*, isolated: bool, decoders: OpenDecoders | None = None) -> Iterator[Decode]:
-    """Give what decodes: this process, or where it is `isolated`, processes that `decoders` opens."""
+    """Give the function that decodes: in this process, or if `isolated`, in processes that `decoders` opens."""
     if not isolated:
         yield decode_here
         return
