@@ -81,7 +81,7 @@ def replacement(
 
 
 def _older(folder: RunFolder, left: SourceList, options_sha256: str) -> int:
-    """Count the sidecars with other options that a run replaces, if `run.json` has the options of this run."""
+    """Count the sidecars with other options that a run replaces, if `run.json` does not record other options."""
     if folder.calls_at_once > 1 or next(folder.sidecars(), None) is None:
         # In an object store, this would need one more request for each sidecar.
         return 0

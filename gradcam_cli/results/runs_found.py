@@ -100,7 +100,7 @@ class Runs:
             self._unverified(top, why)
         if missing or unreachable:
             return None
-        folders = tuple(name for name in local if os.path.isdir(name))  # noqa: PTH112 - names that are not UTF-8 stay str
+        folders = tuple(name for name in local if os.path.isdir(name))  # noqa: PTH112 - a str can be a name in other bytes
         files = frozenset(os.path.basename(name) for name in local if name not in folders)  # noqa: PTH119 - as above
         return Places(folders, files, tuple(stored))
 

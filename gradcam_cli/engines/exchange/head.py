@@ -90,7 +90,7 @@ def _nodes(model: Any, between: set[Key], target: Any) -> list[Any]:
 
 
 def _is_linear(node: Any, between: set[Key]) -> bool:
-    """Whether a node has exactly one input that depends on the target, and is linear in it."""
+    """Whether a node has exactly one input that depends on the target, and its output is linear in this input."""
     inside = [i for i, source in enumerate(node.input_values()) if key(source) in between]
     name = node.get_type_name()
     return name in LINEAR and len(inside) == 1 and (inside == [0] or name not in FIRST_ONLY)

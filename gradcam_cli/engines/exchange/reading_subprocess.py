@@ -76,7 +76,7 @@ def _main(total: str, size: str, *names: str) -> int:
         static_copy(model, picture, files[0].name)
     except ModelError as error:
         return _refused(str(error))
-    except Exception as error:  # noqa: BLE001 - OpenVINO raises types of its own; whatever it is, the file is the cause
+    except Exception as error:  # noqa: BLE001 - OpenVINO raises many types of errors; the file is always the cause
         return _refused(f"{files[0]}: OpenVINO cannot read this network ({first_line(error)}).")
     return 0
 
