@@ -131,6 +131,7 @@ def write_plan(plan: Plan, path: Path) -> None:
 
     Raises:
         OSError: the file cannot be written.
+        DamagedPlanError: the weights are still in another file, and cannot be read.
     """
     members = dict(zip(NETWORK, (plan.network, plan.weight_bytes()), strict=True))
     if plan.head_weights is not None:

@@ -25,7 +25,8 @@ def lines_to(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
 
     Raises:
         EnvironmentStop: the file cannot be opened, or there is no space for a temporary file.
-        UsageError, StorageError: the store refuses access, or fails again and again.
+        UsageError: the library of the store is not installed, or the store refuses access.
+        StorageError: the store fails again and again.
     """
     if name is None:
         yield None

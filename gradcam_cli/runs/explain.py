@@ -1,4 +1,4 @@
-"""One run of `explain`: check inputs, model and output folder in this order, then explain the remaining images.
+"""One run of `explain`: check the inputs, the output folder and the model, in this order, then explain the images.
 
 The command line and the Python API call it.
 """

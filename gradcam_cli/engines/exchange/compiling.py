@@ -81,7 +81,7 @@ def _refuse_one_of_several_ways(network: Network, target: Target) -> None:
     layer and its readers, these branches cannot be distinguished from those that start before the layer.
 
     Raises:
-        ModelError: the layer is of that kind.
+        ModelError: the layer is such a layer.
     """
     leading = leading_to(network.scores.logits)
     tensor = target.tensor
@@ -159,7 +159,7 @@ def _keeps_pictures_apart(model: Any, shape: tuple[int, int, int]) -> bool:
 
 
 def _planned(network: Network, target: Target, batch: int) -> Any:
-    """Build a network (N, H, W, channels) -> `activations` (N, h, w, K) and `logits` (N, C)."""
+    """Build the network: input (N, H, W, channels), outputs `activations` (N, h, w, K) and `logits` (N, C)."""
     model = network.model.clone()
     set_shape(model, network.picture, batch, network.name)
     numbered = {node.get_rt_info()[NUMBER].value: node for node in model.get_ordered_ops() if _is_numbered(node)}

@@ -81,7 +81,7 @@ class Target:
 
 
 class Layers:
-    """The explainable tensors of a network whose shapes are static."""
+    """The explainable tensors of a network with static shapes."""
 
     def __init__(self, model: Any, picture: PictureInput, scores: Scores, request: ModelRequest) -> None:
         """Find the explainable tensors of the network.

@@ -34,7 +34,7 @@ class Scores:
 
 
 def read_scores(model: Any, name: str, output: str | None, said: OutputKind) -> Scores:
-    """Find the logits of a network whose shapes are static.
+    """Find the logits of a network with static shapes.
 
     Args:
         model: the network.

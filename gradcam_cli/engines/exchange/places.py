@@ -124,7 +124,7 @@ def _einsum(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
 
 
 def _attention(walk: PlaceWalk, node: Any, _index: int) -> Placement | None:
-    """Scaled dot-product attention in one operation: queries, keys, values."""
+    """Give the placement after scaled dot-product attention in one operation: that of the queries."""
     query, keys, values = node.input_values()[:3]
     place = walk.place(query)
     if place is None or walk.place(values) is None:
