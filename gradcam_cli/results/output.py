@@ -68,10 +68,7 @@ class Names:
 
 
 class OutputFolder:
-    """The folder that a run writes to. At one time, either one run uses it, or several shards of a run.
-
-    Only this class creates files in the folder.
-    """
+    """The folder that a run writes to; only this class creates files there. One run, or several shards, lock it."""
 
     def __init__(self, root: Path, shard: Shard | None = None) -> None:
         """Store the folder and the shard that writes to it; nothing is created before `prepare`."""
@@ -95,8 +92,7 @@ class OutputFolder:
             rows: the JSON Lines file that will be written at the top, if there is one.
 
         Raises:
-            UsageError: the folder cannot be written, another run uses it, or another program has written one of these
-                files.
+            UsageError: the folder cannot be written, another run uses it, or one of these files is not of this program.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
