@@ -323,7 +323,8 @@ def test_a_cv2_that_cannot_be_imported_says_what_to_install(run: Runner, tmp_pat
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     search = os.pathsep.join([str(tmp_path / "broken"), str(Path(__file__).parents[1])])
-    done = run("explain", SAMPLES, "-o", "x", env={"PYTHONPATH": search}).expect(4)
+    model = DATA / "onnx" / "pooled.onnx"
+    done = run("explain", SAMPLES, "-o", "x", "--model", model, env={"PYTHONPATH": search}).expect(4)
     assert "libGL.so.1" in done.err
     assert "opencv-python-headless" in done.err
     assert "Traceback" not in done.err

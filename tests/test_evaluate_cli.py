@@ -222,7 +222,7 @@ def test_gates(invoke: Invoke, tmp_path: Path) -> None:
         (("photos", "--fail-under", "deletion=0.5"), "Select it with --metrics deletion"),
         (("photos", "--fail-under", "grid=0.5"), "Select it with --grid"),
         (("photos", "--fail-under", "layercam:adcc=0.5"), "there is no --method layercam"),
-        (("photos", "--method", "gradcam", "--fail-under", "win-rate=50"), "needs a second --method"),
+        (("photos", "--method", "gradcam", "--fail-under", "win-rate=50"), "Give a second --method"),
         (("photos", "--boxes-csv", "none.csv"), "cannot be read"),
         (("missing",), "no such file"),
     ],

@@ -58,9 +58,9 @@ def test_what_is_too_large_or_not_there_is_refused(bucket: str, monkeypatch: pyt
     monkeypatch.setattr(fetched_model, "MOST_BYTES", 9)
     store = Stores().of(bucket)
     store.put(f"{bucket}/m.keras", bytes(10))
-    for name, told in (("m.keras", "its 10 bytes are more than 9"), ("none.keras", "there is no such object")):
+    for name, told in (("m.keras", "more than the limit of 9"), ("none.keras", "there is no such object")):
         with (
-            pytest.raises(ModelError, match=f"{bucket}/{name}: {told}"),
+            pytest.raises(ModelError, match=f"{bucket}/{name}: .*{told}"),
             fetched(ModelSettings(model=f"{bucket}/{name}"), Stores(), silent),
         ):
             pytest.fail("it was fetched")

@@ -89,7 +89,7 @@ def test_all_dense_heads(units: int, activation: str | None) -> None:
 
 def test_a_picture_the_network_cannot_take_is_told_as_such() -> None:
     made = replace(classifier(flatten_dense()), input_shape=(20, 20, 3))
-    with pytest.raises(ModelError, match="cannot be run on a 20x20x3 picture"):
+    with pytest.raises(ModelError, match="cannot be run on a 20x20x3 image"):
         compile_plan(made, "auto")
 
 

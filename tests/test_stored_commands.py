@@ -129,7 +129,7 @@ def test_report(out: str, inside: str, invoke: Invoke) -> None:
     # A second page, which stands alone, is made on this machine.
     invoke("report", out, "-o", "page.html", "--self-contained")
     assert "data:image/jpeg" in Path("page.html").read_text()
-    assert "say --self-contained" in invoke("report", out, "-o", "page.html", code=2).stderr
+    assert "Use --self-contained" in invoke("report", out, "-o", "page.html", code=2).stderr
     assert {name for name in contents(out) if name.startswith("report/")} == set(there)
 
 
@@ -293,7 +293,8 @@ def test_a_store_that_fails(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_empty_prefix(command: str, bucket: str, invoke: Invoke) -> None:
     result = invoke(*(part.format(bucket) for part in COMMANDS[command]), code=2)
-    assert f"{bucket}/out: there is no" in result.stderr
+    told = "there is no object" if command in {"verify", "merge"} else "this folder has no run.json"
+    assert f"{bucket}/out: {told}" in result.stderr
 
 
 def test_the_python_api_takes_urls(inside: str, bucket: str, invoke: Invoke) -> None:

@@ -75,7 +75,7 @@ def test_a_layer_behind_the_target_is_no_branch_beside_it() -> None:
     early = conv("early", strides=1)(inputs)
     joined = conv("joined", strides=1)(layers.Add()([conv(name, strides=2)(early) for name in ("left", "right")]))
     (note,) = chosen(inputs, layers.GlobalAveragePooling2D()(joined), "left").notes
-    assert "ends at left, and not right (8x8)." in note
+    assert "ends at left, not right (8x8)" in note
 
 
 def attention(x: Any, tokens: int) -> Any:

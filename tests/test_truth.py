@@ -26,8 +26,8 @@ def test_several_boxes_a_file_in_any_order_of_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column file, x0"),
-        ("file,x0,y0,x1\n", "no column y1"),
+        ("", "the column file, x0, y0, x1, y1 is missing"),
+        ("file,x0,y0,x1\n", "the column y1 is missing"),
         ("file,x0,y0,x1,y1\na,1,2,x,4\n", "line 2: x0, y0, x1 and y1 must be numbers"),
         ("file,x0,y0,x1,y1\na,0,0,1,1\na,1,2,3\n", "line 3"),
         ("file,x0,y0,x1,y1\na,3,2,3,4\n", "x0 < x1"),
