@@ -1,1 +1,1 @@
-"""Where pictures come from: folders, lists, containers, codecs."""
+"""Where images come from: folders, lists, containers, codecs."""

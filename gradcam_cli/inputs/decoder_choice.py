@@ -86,7 +86,7 @@ def jpeg2000_decoder(frame: Jpeg2000Frame) -> Decoder:
     if frame.precision < 8 and not frame.luminance and frame.components <= 4:
         # Pillow gives the numbers unscaled or refuses them, OpenCV refuses them.
         return "imagecodecs"
-    # OpenCV refuses a picture that does not begin at the origin.
+    # OpenCV refuses an image that does not begin at the origin.
     by_opencv: Decoder = "imagecodecs" if frame.shifted else "opencv"
     if frame.components == 3 and not frame.luminance:
         return by_opencv

@@ -50,7 +50,7 @@ def decode(
 
 
 def _reduction(size: Size, needed: Needed) -> int:
-    """The largest of the scales a JPEG decoder has that leaves enough of a picture."""
+    """The largest of the scales a JPEG decoder has that leaves enough of an image."""
     for reduction in REDUCTIONS:
         if needed.allows(Size(-(-size.width // reduction), -(-size.height // reduction))):
             return reduction

@@ -11,7 +11,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.settings import Limits
 from gradcam_cli.system import open_to_read
 
-# Names of files that are taken for pictures.
+# Names of files that are taken for images.
 SUFFIXES: Final = frozenset(
     {
         ".jpg",
@@ -74,7 +74,7 @@ def read_file(path: str, limits: Limits) -> bytes:
 
 
 def _read(descriptor: int, size: int) -> bytes:
-    """Read so many bytes, or as many as there are; one call of the system gives all of a usual picture."""
+    """Read so many bytes, or as many as there are; one call of the system gives all of a usual image."""
     parts = []
     while size > 0 and (part := os.read(descriptor, size)):
         parts.append(part)
@@ -115,7 +115,7 @@ def file_size(path: str) -> int:
 
 
 def read_stdin(limits: Limits) -> bytes:
-    """Read a whole picture from a pipe.
+    """Read a whole image from a pipe.
 
     Raises:
         ImageError: it is empty or larger than the limit.

@@ -33,18 +33,18 @@ def find_inputs(
     shard: Shard | None = None,
     stores: Stores | None = None,
 ) -> Found:
-    """Find the pictures that are asked for.
+    """Find the images that are asked for.
 
     Args:
         settings: paths, a list of paths, and how folders are walked.
-        report: receives what was found and what was left out, also if there are no pictures.
+        report: receives what was found and what was left out, also if there are no images.
         output: the folder that the run writes to; nothing in it is an input.
         keep_omissions: keep the path of each file that was left out, and not only their counts.
         stores: opens the object stores of inputs that are URLs.
-        shard: take only the pictures of this shard, which may have none; of the first ones, where there is a limit.
+        shard: take only the images of this shard, which may have none; of the first ones, where there is a limit.
 
     Raises:
-        UsageError: there are none, a path does not exist, the list cannot be read, or two pictures would be written to
+        UsageError: there are none, a path does not exist, the list cannot be read, or two images would be written to
             the same place.
         StorageError: an object store does not answer.
     """
@@ -71,7 +71,7 @@ def find_inputs(
 def find_pictures(
     settings: InputSettings, write: Callable[[str], None], *, keep_omissions: bool = False
 ) -> list[Source]:
-    """Find the pictures that are asked for, for work that has no observer.
+    """Find the images that are asked for, for work that has no observer.
 
     Args:
         settings: see `find_inputs`.
@@ -79,7 +79,7 @@ def find_pictures(
         keep_omissions: write the path of each file that was left out.
 
     Raises:
-        UsageError: there are no pictures; see `find_inputs`.
+        UsageError: there are no images; see `find_inputs`.
     """
 
     def report(found: Found) -> None:

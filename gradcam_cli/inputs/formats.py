@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names of formats for messages, and which of them are pictures.
+"""What a file is, by its first bytes: names of formats for messages, and which of them are images.
 
 No decoder is asked and nothing is decoded, so a name says what a file claims to be, not that the file is whole.
 """
@@ -21,7 +21,7 @@ ANNEX_POINTER: Final = "git-annex pointer"
 
 # The end is looked for in one way only, so that many comments cost no more than their bytes.
 _COMMENT: Final = rb"<!--(?:(?!-->).)*-->"
-# A Targa file has no mark at its beginning: kind of palette, kind of picture, place, size and depth agree.
+# A Targa file has no mark at its beginning: kind of palette, kind of image, place, size and depth agree.
 _TARGA: Final = (
     rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{4}"
     rb"(?:[^\0].|\0[^\0])(?:[^\0].|\0[^\0])[\x08\x0f\x10\x18\x20][\0-\x3f]"
@@ -130,7 +130,7 @@ _RAW_MAKES: Final = MappingProxyType({b"NIKON": "NEF", b"SONY": "ARW", b"PENTAX"
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do with a file of a format that is not decoded; `picture` is whether it holds a picture at all."""
+    """What to do with a file of a format that is not decoded; `picture` is whether it holds an image at all."""
 
     picture: bool
     text: str
@@ -191,7 +191,7 @@ def format_of(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         return _by_brand(head)
     for name, pattern in _BYTES:
-        # Most pictures are of the first formats: the module `re` keeps the patterns that it has compiled.
+        # Most images are of the first formats: the module `re` keeps the patterns that it has compiled.
         if re.match(pattern, head, re.DOTALL):
             return _by_directory(head) or name if name == "TIFF" else name
     if head and not head.strip(b"\0"):
@@ -200,19 +200,19 @@ def format_of(head: bytes) -> str | None:
 
 
 def is_picture(name: str | None) -> bool:
-    """Whether a format that `format_of` names holds a picture, decoded or not."""
+    """Whether a format that `format_of` names holds an image, decoded or not."""
     return name is not None and (name in PICTURES or name in _PICTURE_ADVICE or name.startswith("raw image"))
 
 
 def advice(name: str) -> str:
-    """Say what to do with a picture in a format that is not decoded."""
+    """Say what to do with an image in a format that is not decoded."""
     return _PICTURE_ADVICE.get(name, _CONVERT).text
 
 
 def refusal(head: bytes) -> ImageError:
     """Say what a file is that no decoder takes, and what to do about it.
 
-    The reason is `unsupported` for a picture in a format that is not decoded, `truncated_or_corrupt` for one that
+    The reason is `unsupported` for an image in a format that is not decoded, `truncated_or_corrupt` for one that
     begins like a format that is, and `not_an_image` otherwise.
     """
     name = format_of(head[:HEAD_BYTES])

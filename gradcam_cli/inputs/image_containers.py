@@ -41,7 +41,7 @@ def check_parts(data: bytes) -> None:
     """Walk a JPEG, PNG or GIF; other formats pass.
 
     Raises:
-        ImageError: `unsupported` with far more parts than a picture has, `truncated_or_corrupt` if its end is missing.
+        ImageError: `unsupported` with far more parts than an image has, `truncated_or_corrupt` if its end is missing.
     """
     if data.startswith(JPEG_MAGIC):
         _check_jpeg(data)
@@ -135,7 +135,7 @@ def png_content(data: bytes, kind: bytes) -> bytes | None:
 
 
 def png_still(data: bytes) -> bytes:
-    """Leave the animation out of a PNG: what remains is its still picture."""
+    """Leave the animation out of a PNG: what remains is its still image."""
     return PNG_MAGIC + b"".join(chunk for kind, chunk in png_chunks(data) if kind not in _PNG_ANIMATION)
 
 
@@ -188,7 +188,7 @@ def iso_size(data: bytes) -> tuple[int, int]:
 class Jpeg2000Frame:
     """What a JPEG 2000 says of its components; `boxed` in a JP2, `luminance` and two colours instead of RGB.
 
-    `shifted` where the picture does not begin at the origin of its grid. Where there is a palette, `precision` is that
+    `shifted` where the image does not begin at the origin of its grid. Where there is a palette, `precision` is that
     of the numbers of its colours.
     """
 

@@ -25,7 +25,7 @@ from gradcam_cli.inputs.tiff_header import TiffLayout, read_tiff
 from gradcam_cli.settings import Limits
 
 TIFFS: Final = frozenset({"TIFF", "BigTIFF"})
-# Still pictures of these are read truly by OpenCV, in all their depths.
+# Still images of these are read truly by OpenCV, in all their depths.
 BY_OPENCV: Final = frozenset({"PNG", "PPM", "WEBP"})
 # Run lengths of 8 bits in a BMP. OpenCV does not read those of 4 bits where lines are missing.
 RLE8: Final = 1
@@ -99,7 +99,7 @@ def _tiff(data: bytes, limits: Limits) -> Inspected:
     _refuse_too_large(*layout.segment, limits)
     orientation = layout.orientation if 1 <= layout.orientation <= 8 else 1
     stored = Size(layout.width, layout.height)
-    # A TIFF's size is that of the upright picture, for its decoders turn it.
+    # A TIFF's size is that of the upright image, for its decoders turn it.
     size = stored if orientation < TURNED else Size(stored.height, stored.width)
     header = Header("TIFF", size, orientation, pages, layout.alpha is not None)
     channels = layout.samples if layout.depth > 1 else 1
@@ -169,7 +169,7 @@ def _described(image: Image.Image, data: bytes, header: Header) -> Inspected:
         return _of_jpeg2000(frame2000, header)
     decoder: Decoder = "pillow"
     if header.format == "BMP" and image.info.get("compression") == RLE8:
-        # Pillow refuses a picture that ends before its last line; the rest has the first colour.
+        # Pillow refuses an image that ends before its last line; the rest has the first colour.
         decoder = "opencv"
     if header.format in BY_OPENCV and not (header.format == "WEBP" and header.frames > 1):
         decoder = "opencv"

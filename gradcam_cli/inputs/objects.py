@@ -45,7 +45,7 @@ def find_objects(
 
     A `*` in the last part of a URL stands for any characters but a slash, unless there is an object of that very name.
     After the last input, `tars` has the tars that are inputs: one that the URL names, those that a pattern fits, and
-    those of a prefix that has no pictures.
+    those of a prefix that has no images.
 
     Raises:
         UsageError: there is neither, or the store refuses access.
@@ -136,7 +136,7 @@ class _Walk:
     def run(self, url: str) -> Iterator[MetObject]:
         """Give the inputs.
 
-        Where a name does not show whether the object is a picture, it comes later, when its first bytes were read.
+        Where a name does not show whether the object is an image, it comes later, when its first bytes were read.
         """
         looks: deque[tuple[MetObject, Future[str | None]]] = deque()
         with ThreadPoolExecutor(LOOKS) as pool:

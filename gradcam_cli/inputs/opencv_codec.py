@@ -17,7 +17,7 @@ from gradcam_cli.inputs.samples import Samples
 JPEG_LONGEST_SIDE: Final = 65_500
 REDUCTIONS: Final = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 PNM_TEXT: Final = frozenset({b"P1", b"P2", b"P3"})
-# Channels are swapped in strips of so many rows, so that no second copy of a large picture is made.
+# Channels are swapped in strips of so many rows, so that no second copy of a large image is made.
 ROWS: Final = 512
 
 
@@ -34,7 +34,7 @@ def decode_by_opencv(
     """
     flags = cv2.IMREAD_UNCHANGED if alpha else REDUCTIONS.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if format_ == "PNG" and b"acTL" in data:
-        # Of a damaged animation cv2 gives whatever was in memory; of a damaged picture it gives nothing.
+        # Of a damaged animation cv2 gives whatever was in memory; of a damaged image it gives nothing.
         data = png_still(data)
     if format_ == "PPM" and data[:2] in PNM_TEXT:
         # cv2 reads one character behind the last number.
@@ -69,7 +69,7 @@ def _without_key(grey: NDArray[Any], data: bytes) -> NDArray[Any]:
 
 
 def _to_rgb(values: NDArray[Any]) -> NDArray[Any]:
-    """Swap blue and red (H, W, 3 or 4); a large picture in its own memory."""
+    """Swap blue and red (H, W, 3 or 4); a large image in its own memory."""
     code = cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     if values.shape[0] <= 4 * ROWS:
         return np.asarray(cv2.cvtColor(values, code))

@@ -1,7 +1,7 @@
-"""Values for the inputs that a network has besides the picture: constants, rows of a table, or a second picture.
+"""Values for the inputs that a network has besides the image: constants, rows of a table, or a second image.
 
-A table is a CSV file with one row for each picture. Its column `file`, `path` or `image` has the picture's place in the
-tree, its path or its name; other columns have numbers, or the name of the partner picture.
+A table is a CSV file with one row for each image. Its column `file`, `path` or `image` has the image's place in the
+tree, its path or its name; other columns have numbers, or the name of the partner image.
 """
 
 import csv
@@ -37,7 +37,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class GivenInput:
-    """What was given for one input: a `constant`, or for each picture a row of `numbers`, or a partner picture.
+    """What was given for one input: a `constant`, or for each image a row of `numbers`, or a partner image.
 
     `name` is empty if the input is to be found by its shape. `origin` is the text for people, `digest` the sha256 of
     the values. Paths of `partners` are relative to `folder`.
@@ -59,9 +59,9 @@ class GivenInput:
 
 @dataclass(frozen=True, eq=False)
 class OtherInput:
-    """One input of a network besides the picture: its `place` among the inputs, its shape without the batch, its dtype.
+    """One input of a network besides the image: its `place` among the inputs, its shape without the batch, its dtype.
 
-    `same` inputs get the explained picture too. `given` is None if nobody said what goes in.
+    `same` inputs get the explained image too. `given` is None if nobody said what goes in.
     """
 
     name: str
@@ -73,7 +73,7 @@ class OtherInput:
 
     @property
     def constant(self) -> NDArray[Any] | None:
-        """The value (shape) that all images get; None if it differs, or is the picture."""
+        """The value (shape) that all images get; None if it differs, or is the image."""
         if self.given is None or self.given.constant is None:
             return None
         return as_input(self, self.given.constant, self.given.origin)
@@ -85,7 +85,7 @@ class OtherInput:
 
 
 def read_inputs(settings: ModelSettings) -> tuple[GivenInput, ...]:
-    """Read everything that was given for inputs besides the picture.
+    """Read everything that was given for inputs besides the image.
 
     Raises:
         UsageError: a file cannot be read, or a value is not a number.
@@ -203,7 +203,7 @@ def _pairs(path: Path) -> GivenInput:
 
 
 def _content(path: Path) -> bytes:
-    """The sha256 of a partner picture, so that another picture under its name is another run."""
+    """The sha256 of a partner image, so that another image under its name is another run."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -248,7 +248,7 @@ def _told(other: OtherInput) -> str:
 class ExtrasReader:
     """Gives each image its values for the inputs that vary.
 
-    A partner picture is decoded and fitted as the explained picture is, at the size of its own input, and within the
+    A partner image is decoded and fitted as the explained image is, at the size of its own input, and within the
     same limits of pixels, bytes and memory.
     """
 
@@ -292,7 +292,7 @@ class ExtrasReader:
 
 
 def _row_of(rows: Mapping[str, Row], source: Source, origin: str) -> Row:
-    """Find a picture's row by its place in the tree, its path, its name, or its name without the suffix."""
+    """Find an image's row by its place in the tree, its path, its name, or its name without the suffix."""
     name = source.relative.rsplit("/", 1)[-1]
     for key in (source.relative, _posix(source.path), name, name.rsplit(".", 1)[0]):
         if key in rows:
@@ -301,10 +301,10 @@ def _row_of(rows: Mapping[str, Row], source: Source, origin: str) -> Row:
 
 
 def with_values(others: Sequence[OtherInput], given: Sequence[GivenInput]) -> tuple[OtherInput, ...]:
-    """Match what was given with a network's inputs besides the picture.
+    """Match what was given with a network's inputs besides the image.
 
     Raises:
-        UsageError: a name that is none of them, a partner for no picture, or a value of another shape.
+        UsageError: a name that is none of them, a partner for no image, or a value of another shape.
     """
     matched = {other.name: other for other in others}
     for value in given:
@@ -332,7 +332,7 @@ def _only_picture(others: Sequence[OtherInput], value: GivenInput) -> str:
 
 
 def is_picture(shape: Sequence[int | None]) -> bool:
-    """Whether an input of this shape (height, width, channels) can take a picture."""
+    """Whether an input of this shape (height, width, channels) can take an image."""
     return len(shape) == 3 and shape[-1] in {1, 3, 4}
 
 

@@ -23,7 +23,7 @@ def read_list(file: BinaryIO, *, null_separated: bool) -> Iterator[str]:
     dropped where only the path without them exists. Carriage returns alone end lines where the paths between exist.
 
     Raises:
-        UsageError: it is separated the other way, or both ways, or is a picture.
+        UsageError: it is separated the other way, or both ways, or is an image.
     """
     pieces = _split(_utf8(file), b"\0" if null_separated else b"\n")
     return _between_nuls(pieces) if null_separated else _lines(pieces)

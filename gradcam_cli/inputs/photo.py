@@ -27,23 +27,23 @@ class Header:
 
 @dataclass(frozen=True)
 class Needed:
-    """What is needed of a picture that may be decoded smaller than it is: its longest side, and each of its sides."""
+    """What is needed of an image that may be decoded smaller than it is: its longest side, and each of its sides."""
 
     longest: int
     width: int
     height: int
 
     def allows(self, size: Size) -> bool:
-        """Whether a picture of this size is large enough."""
+        """Whether an image of this size is large enough."""
         large = max(size.width, size.height) >= self.longest
         return large and size.width >= self.width and size.height >= self.height
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One decoded picture: upright RGB (H, W, 3) uint8, transparency already laid on white.
+    """One decoded image: upright RGB (H, W, 3) uint8, transparency already laid on white.
 
-    `rgba` (H, W, 4) has it as it was, where there is any. `size` is that of the whole upright picture; where it was
+    `rgba` (H, W, 4) has it as it was, where there is any. `size` is that of the whole upright image; where it was
     decoded at a reduced scale, 1 / `reduction`, its pixels are fewer. `levels` are the samples that became 0 and 255
     where a range was asked for and used.
     """
@@ -56,7 +56,7 @@ class Photo:
     levels: Levels | None = None
 
     def with_channels(self, channels: int) -> NDArray[np.uint8]:
-        """The picture as grey (H, W, 1, by ITU-R BT.601), RGB (H, W, 3) or RGBA (H, W, 4)."""
+        """The image as grey (H, W, 1, by ITU-R BT.601), RGB (H, W, 3) or RGBA (H, W, 4)."""
         if channels == 1:
             # A run knows this type before the decoders are imported.
             from gradcam_cli.inputs.opencv_codec import grey_of
@@ -74,4 +74,4 @@ Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Pho
 
 
 def at_once(_: int) -> None:
-    """Admit every picture."""
+    """Admit every image."""

@@ -1,6 +1,6 @@
-"""Pictures that are not files: bytes, arrays and PIL images become sources, as files do.
+"""Images that are not files: bytes, arrays and PIL images become sources, as files do.
 
-An array becomes the bytes of a lossless picture, so that everything after it is the same for all pictures: limits,
+An array becomes the bytes of a lossless image, so that everything after it is the same for all images: limits,
 decoding, hashes.
 """
 
@@ -32,12 +32,12 @@ TAKEN = "a path, bytes, a PIL image, or a uint8 array (H, W, 3) RGB, (H, W) grey
 
 
 def source_of(picture: Any, number: int) -> Source:
-    """Make a source of a picture in any of the forms that the library takes.
+    """Make a source of an image in any of the forms that the library takes.
 
     Args:
-        picture: a path, the bytes of a picture file, a PIL image, or a uint8 array: (H, W, 3) RGB, (H, W) grey, or
+        picture: a path, the bytes of an image file, a PIL image, or a uint8 array: (H, W, 3) RGB, (H, W) grey, or
             (H, W, 4) RGBA.
-        number: its place among the pictures; one without a name is called `picture-0` and so on.
+        number: its place among the images; one without a name is called `picture-0` and so on.
 
     Raises:
         UsageError: it is something else, such as an array of another dtype or shape. The message says how to

@@ -19,7 +19,7 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"
 JPEG: Final = b"\xff\xd8\xff"
 HEIF: Final = frozenset({"HEIC", "HEIF"})
 ORIENTATION_TAG: Final = 0x0112
-# Larger pictures are converted in strips of so many pixels.
+# Larger images are converted in strips of so many pixels.
 STRIP: Final = 4 * 2**20
 _LIMIT = threading.Lock()
 
@@ -84,7 +84,7 @@ def orientation_of(image: Image.Image, data: bytes) -> int:
             image.info["exif"] = exif
     try:
         orientation = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 - damaged notes on a picture do not damage the picture
+    except Exception:  # noqa: BLE001 - damaged notes on an image do not damage the image
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 

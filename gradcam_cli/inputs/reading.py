@@ -10,7 +10,7 @@ from gradcam_cli.storage import Stat
 
 
 def read_source(source: Source, limits: Limits) -> bytes:
-    """Read the bytes of a picture.
+    """Read the bytes of an image.
 
     Raises:
         ImageError: they cannot be read, are none, or are more than the limit.

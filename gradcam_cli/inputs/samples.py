@@ -113,7 +113,7 @@ def _levels(values: NDArray[Any], sample_range: SampleRange) -> Levels:
         return sample_range
     colour = values[:, :, : values.shape[2] - (values.shape[2] in {2, 4})]
     if sample_range == "percentile":
-        # An even step, so that the same picture gives the same levels.
+        # An even step, so that the same image gives the same levels.
         colour = colour.reshape(-1)[:: max(1, colour.size // MOST_SAMPLED)]
     finite = colour if colour.dtype.kind != "f" else colour[np.isfinite(colour)]
     if finite.size == 0:

@@ -1,4 +1,4 @@
-"""Shards: parts of the inputs for several machines, chosen by the hash of each picture's place in the output tree."""
+"""Shards: parts of the inputs for several machines, chosen by the hash of each image's place in the output tree."""
 
 import re
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ SHARD_RECORD: Final = re.compile(r"run\.([1-9]\d*)-of-([1-9]\d*)\.json")
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """Shard `index` of `count`: of all pictures, those whose place in the output tree has this index.
+    """Shard `index` of `count`: of all images, those whose place in the output tree has this index.
 
     The index is SHA-256(place) mod count + 1, where the place is the path with `/`, as UTF-8 bytes, and the hash is an
-    integer, its first byte the most significant. Each picture is in one shard, and other pictures that are added
+    integer, its first byte the most significant. Each image is in one shard, and other images that are added
     or removed do not change which.
 
     Raises:
@@ -50,7 +50,7 @@ class Shard:
         return f"run.{self.name}.json"
 
     def has(self, place: str) -> bool:
-        """Whether the picture with this place in the output tree is in the shard."""
+        """Whether the image with this place in the output tree is in the shard."""
         return index_of(place, self.count) == self.index
 
     def as_record(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ class Source:
     """One input: where it is, and its place in the output tree (relative, POSIX).
 
     With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files. `content`
-    is that of a picture in memory: then `path` is empty. `stored` is an object of a store: then `path` is its URL.
+    is that of an image in memory: then `path` is empty. `stored` is an object of a store: then `path` is its URL.
     """
 
     relative: str
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def is_stdin(self) -> bool:
-        """Whether the picture comes through a pipe."""
+        """Whether the image comes through a pipe."""
         return self.path == STDIN
 
     @property

@@ -1,8 +1,8 @@
-"""Decoding in processes of their own: a picture that crashes a native decoder fails only that image.
+"""Decoding in processes of their own: an image that crashes a native decoder fails only that image.
 
 A child reads requests from stdin and answers on stdout: a length, JSON, and raw bytes. Nothing that it says is executed
-(no pickle), for a picture that crashes a decoder may also take it over. It ends when its parent is gone, and when one
-picture takes too long.
+(no pickle), for an image that crashes a decoder may also take it over. It ends when its parent is gone, and when one
+image takes too long.
 """
 
 import json
@@ -54,7 +54,7 @@ class Decoders:
 
         Raises:
             ImageError: what that raises, or `decoder_crashed`.
-            MemoryError: there is not enough memory for the picture here.
+            MemoryError: there is not enough memory for the image here.
         """
         child = self._idle.get()
         try:
@@ -68,7 +68,7 @@ class Decoders:
             child = None
             raise ImageError(Reason.DECODER_CRASHED, f"the decoder crashed on this image ({ended})") from error
         except BaseException:
-            # What it has not read, or not been asked, would be taken for the next picture's.
+            # What it has not read, or not been asked, would be taken for the next image's.
             if child:
                 child.close()
             child = None

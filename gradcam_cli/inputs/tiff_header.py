@@ -134,7 +134,7 @@ def read_tiff(data: bytes) -> tuple[TiffLayout, int]:
     """Read the first page's layout, and count the pages; the pixels of every page have to be in the file.
 
     Raises:
-        ImageError: `truncated_or_corrupt`, or `unsupported` with more pages than a picture has.
+        ImageError: `truncated_or_corrupt`, or `unsupported` with more pages than an image has.
     """
     try:
         directories = _directories(data)
@@ -250,7 +250,7 @@ def _for_each(values: tuple[int, ...], samples: int) -> tuple[int, ...]:
 
 
 def _check_segments(tags: _Tags, layout: TiffLayout) -> None:
-    """See that there are as many strips or tiles as the picture has, none of them empty or shorter than its pixels."""
+    """See that there are as many strips or tiles as the image has, none of them empty or shorter than its pixels."""
     if layout.compression == OLD_JPEG:
         return
     across = -(-layout.width // layout.segment[0])

@@ -23,7 +23,7 @@ from gradcam_cli.system import open_to_read
 
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
-# Small pictures that a report makes: like overlays, they are never inputs.
+# Small images that a report makes: like overlays, they are never inputs.
 THUMBNAIL_SUFFIX: Final = ".gradcam-thumbnail.jpg"
 # Files and folders that systems and devices make for themselves; compared in lower case.
 SYSTEM_NAMES: Final = frozenset(
@@ -41,7 +41,7 @@ SYSTEM_NAMES: Final = frozenset(
         "found.000",
     }
 )
-# Suffixes that say plainly that a file is not a picture, or no whole one yet: nothing is opened for them.
+# Suffixes that say plainly that a file is not an image, or no whole one yet: nothing is opened for them.
 _NEVER: Final = frozenset(
     {".json", ".jsonl", ".txt", ".xml", ".csv", ".npy", ".part", ".crdownload", ".download", ".tmp"}
 )
@@ -64,7 +64,7 @@ SORTED_IN_MEMORY: Final = 20_000
 class Rules:
     """Which files of a folder are inputs.
 
-    `suffixes` are those of pictures; `formats` are the names (of `formats.format_of`) of what is decoded. `excluded`
+    `suffixes` are those of images; `formats` are the names (of `formats.format_of`) of what is decoded. `excluded`
     and `included` say of a path relative to the folder, with a `/` at the end of a folder's, whether a pattern fits.
     """
 
@@ -220,14 +220,14 @@ class _Walk:
         return Met(prefix + entry.name, entry.path)
 
     def _meet_odd(self, entry: Entry, prefix: str, others: Others) -> Iterator[Met]:
-        """Look into a file whose name does not say that it is a picture, where the name leaves it open."""
+        """Look into a file whose name does not say that it is an image, where the name leaves it open."""
         if not may_be_picture(entry.name):
             others.add(entry.name, entry.path)
             return
         try:
             identity, format_name = _first_bytes(entry.path)
         except OSError:
-            # A name that speaks of a picture gets a record that says why it cannot be read.
+            # A name that speaks of an image gets a record that says why it cannot be read.
             if says_picture(entry.name):
                 yield self._taken(entry, prefix)
             else:
@@ -255,13 +255,13 @@ def why_not(rules: Rules, prefix: str, name: str) -> Why | None:
 
 
 def may_be_picture(name: str) -> bool:
-    """Whether a file without the suffix of a picture may hold one, so that it is worth a look."""
+    """Whether a file without the suffix of an image may hold one, so that it is worth a look."""
     lower = name.lower()
     return suffix_of(lower) not in _NEVER and (says_picture(lower) or _leaves_it_open(lower))
 
 
 def says_picture(name: str) -> bool:
-    """Whether a name contains a suffix that pictures may have, as in `cat.jpg.1`."""
+    """Whether a name contains a suffix that images may have, as in `cat.jpg.1`."""
     return _PICTURE_WORD.search(name.lower()) is not None
 
 

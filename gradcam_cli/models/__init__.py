@@ -1,4 +1,4 @@
-"""The only room with Keras: named models, loading, layer paths, the trace, the classifier."""
+"""The only package that uses Keras: named models, loading, layer paths, the trace, the classifier."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ def load_model(request: "ModelRequest", *, need_weights: bool = True) -> "Classi
     """Import Keras on TensorFlow, and load a model; see `models.loading.load_classifier`.
 
     Raises:
-        ModelError: weights that do not fit, or a file that is refused or is not an image classifier.
+        ModelError: the weights do not fit, or the file is refused or is not an image classifier.
     """
     with keras_on_tensorflow():
         from gradcam_cli.models.loading import load_classifier
@@ -27,9 +27,9 @@ def load_model(request: "ModelRequest", *, need_weights: bool = True) -> "Classi
 
 @contextmanager
 def keras_on_tensorflow() -> Iterator[None]:
-    """Let a first import of Keras inside the block take TensorFlow, whatever ~/.keras/keras.json says.
+    """Make the first import of Keras inside the block use TensorFlow, whatever ~/.keras/keras.json says.
 
-    The trace is made of TensorFlow's graphs. Where Keras was imported before, its backend stays as it is.
+    The trace needs graphs of TensorFlow. If Keras was imported before, its backend does not change.
     """
     if "keras" in sys.modules:
         yield

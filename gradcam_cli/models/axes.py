@@ -1,7 +1,7 @@
-"""Where the channels of a picture are: the axis after the batch, or the last one.
+"""The axis of the channels of an image: the one after the batch, or the last one.
 
-A layer's `data_format` is a setting of that layer alone. A pooling layer with another format than the rest of the
-network does not move the channels of the tensor, so it says nothing about the network.
+The `data_format` of a layer is a setting of that layer only. A pooling layer with another format than the rest of the
+network does not move the channels of the tensor, so its format says nothing about the network.
 """
 
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ PICTURE_AXES = 4
 
 
 def input_is_channels_first(shape: Any, layers: Iterable[Any]) -> bool:
-    """Decide by the axis of the input that has the channels of a picture, then by the first convolution.
+    """Decide by which axis of the input has a number of channels, then by the first convolution.
 
     Args:
-        shape: of the model's input, with the batch; None if the model does not know it.
-        layers: of the model, in its order.
+        shape: the shape of the model's input, with the batch; None if it is unknown.
+        layers: the layers of the model, in its order.
     """
     if shape is not None and len(shape) == PICTURE_AXES:
         first, last = shape[1] in PICTURE_CHANNELS, shape[3] in PICTURE_CHANNELS
@@ -31,7 +31,8 @@ def input_is_channels_first(shape: Any, layers: Iterable[Any]) -> bool:
 def channels_first_outputs(calls: Iterable[Any], *, input_first: bool) -> frozenset[Any]:
     """Follow the channels through the network, and give the outputs that are (N, channels, height, width).
 
-    A convolution has its own format, a transposition moves the axes, and every other layer keeps those of its input.
+    A convolution has its own format, a transposition moves the axes, and every other layer keeps the order of its
+    input.
     """
     known: dict[Any, bool] = {}
     for call in calls:
@@ -48,12 +49,12 @@ def _after(call: Any, before: bool) -> bool:
 
 
 def _mixes_channels(layer: Any) -> bool:
-    """Whether this is a convolution: it has a kernel and a format."""
+    """Whether a layer is a convolution: it has a kernel and a format."""
     return hasattr(layer, "data_format") and hasattr(layer, "kernel_size")
 
 
 def _order(layer: Any) -> tuple[int, ...] | None:
-    """The axes of the input in the order of the output, where a layer permutes those of a batch of pictures."""
+    """Give the input axes in the order of the output if a layer permutes a batch of images; else None."""
     kind = type(layer).__name__
     axes: Any = (0, *layer.dims) if kind == "Permute" else getattr(layer, "axes", None) if kind == "Transpose" else None
     return tuple(axes) if axes is not None and sorted(axes) == list(range(PICTURE_AXES)) else None

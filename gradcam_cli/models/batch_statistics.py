@@ -1,4 +1,4 @@
-"""What batch normalisation remembers of the training data, compared with what it meets under each preprocessing."""
+"""Compare the stored statistics of a batch normalisation with the statistics of its input under each preprocessing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,38 +14,38 @@ from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met, moments_m
 from gradcam_cli.models.sample_pictures import sample_pictures
 from gradcam_cli.models.unlisted_scalings import UNLISTED
 
-# Moving averages start at mean 0 and variance 1; after a short training a share of the start is still in them.
+# Moving averages start at mean 0 and variance 1. After a short training they still contain a share of these values.
 SETTLED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-# Smaller distances say nothing of the order of the channels.
+# Smaller distances do not show the order of the channels.
 LEAST = 0.05
-# A channel whose variance is so far below the largest is one that does nothing.
+# A channel is inactive if its variance is so much smaller than the largest one.
 LIVE = 1e-4
-# Training data may be much darker (X-rays) or brighter (objects on white) than photographs: such pictures are tried,
-# too. Without them, models trained on objects on white were taken for ones of another range.
+# Training data may be much darker (X-rays) or brighter (objects on white) than photographs, so such images are tried
+# too. Without them, the wrong range was found for models trained on objects on white.
 DARK, WHITE = 0.4, 250
-# Dark pictures from 0 to 255 give the numbers of brighter ones in such a range.
+# Dark images with the range 0 to 255 have the same values as brighter images in this smaller range.
 SMALLER_RANGE = f"brighter images in a range {DARK} times as wide"
-# The share of height and width that objects on white take: a half, a quarter.
+# The object takes 1/2 or 1/4 of the height and width of the white image.
 ON_WHITE = (2, 4)
-# These give numbers that differ by 0.4 %: nothing can tell them apart, and nothing has to.
+# The values of these differ by 0.4 %, so they cannot be told apart, and the difference does not matter.
 ALIKE = frozenset({"tf", "lite"})
-# Measured on models trained with each preprocessing: see docs/your-own-model.md. Ranges that differ by a factor of two
-# only are imitated by other light in the training data.
+# Measured on models trained with each preprocessing: see docs/your-own-model.md. If ranges differ only by a factor of
+# two, other brightness in the training data gives the same statistics.
 CLEAR_RATIO = 2.0
 POOR = 0.6
-# So many times the smallest distance, a scaling that is no preprocessing fits about as well.
+# An unlisted scaling fits about as well if its distance is at most so many times the smallest distance.
 UNLISTED_RATIO = 1.5
-# One preprocessing of each range; BGR is tried besides.
+# One preprocessing of each range; BGR is tried in addition.
 RANGES = tuple(each.name for each in PREPROCESSINGS.values() if not (each.bgr and each.alike))
 
 
 @dataclass(frozen=True)
 class Testimony:
-    """Distances for each preprocessing, the best first, and the layer whose memory was compared.
+    """Distances for each preprocessing, the smallest first, and the layer whose statistics were compared.
 
-    `clear` where the smallest is small and all others are much larger; `frozen` where the layer was not trained;
-    `rival` names a scaling that is none of the preprocessings and fits about as well, or better. `order_ratio` is how
-    many times as far the pictures in BGR are as those in RGB; 1 if BGR was not tried.
+    `clear` is True if the smallest distance is small and all others are much larger. `frozen` is True if the layer is
+    not trainable. `rival` names an unlisted scaling that fits about as well or better. `order_ratio` is the distance of
+    images in BGR divided by that of images in RGB; it is 1 if BGR was not tried.
     """
 
     layer: str
@@ -57,7 +57,7 @@ class Testimony:
 
     @property
     def best(self) -> str:
-        """The preprocessing with the smallest distance, among those of the likelier order of the channels."""
+        """The preprocessing with the smallest distance, in the more probable order of the channels."""
         return next(iter(self.scores))
 
 
@@ -67,10 +67,10 @@ def batch_testimony(
     candidates: tuple[str, ...] = RANGES,
     feeder: Feeder = ONLY_PICTURES,
 ) -> Testimony | None:
-    """Compare the first experienced BatchNormalization with sample pictures; None if there is none.
+    """Compare the first trained BatchNormalization with sample images; None if there is none.
 
-    The candidates that treat all channels alike are tried in both orders. The range is chosen among those in RGB,
-    unless those in BGR are CLEAR_RATIO times nearer.
+    Candidates that treat all channels alike are tried in RGB and BGR. The range is chosen by the RGB images, unless the
+    distance of the RGB images is at least CLEAR_RATIO times that of the BGR images.
     """
     pictures = sample_pictures(*shape)
     met = first_met(network, np.asarray(pictures[:2], np.float32), _remembers, feeder)
@@ -108,7 +108,7 @@ def batch_testimony(
 
 
 def _order_ratio(scores: Mapping[str, float], rgb: Sequence[str], bgr: Sequence[str]) -> float:
-    """How many times as far the nearest preprocessing in BGR is as the nearest of the others."""
+    """Give the smallest distance in BGR divided by the smallest distance in RGB."""
     if not bgr:
         return 1.0
     return max(min(scores[name] for name in bgr), LEAST) / max(min(scores[name] for name in rgb), LEAST)
@@ -119,7 +119,7 @@ def _rising(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, floa
 
 
 def _is_of_dark(distances: list[float]) -> bool:
-    """Whether the dark pictures, the second of the kinds, are nearer than all others."""
+    """Whether the dark images, which are the second variant, have the smallest distance."""
     return distances.index(min(distances)) == 1
 
 
@@ -130,10 +130,11 @@ def _each(preprocessing: Preprocessing, pictures: NDArray[np.uint8]) -> NDArray[
 def distance(
     mean: NDArray[Any], variance: NDArray[Any], moving_mean: NDArray[Any], moving_variance: NDArray[Any]
 ) -> float:
-    """Compare what a layer meets with what it remembers, each (K,) for K channels.
+    """Compare the statistics of a layer's input with its stored statistics, each (K,) for K channels.
 
-    `min_s median_k(|s mu - mm| / sqrt(mv) + 0.5 |log((s va + 1 - s) / mv)|)` over the live channels k, where s is the
-    share of the moving averages that is no longer their start (mean 0, variance 1).
+    `min_s median_k(|s mu - mm| / sqrt(mv) + 0.5 |log((s va + 1 - s) / mv)|)` over the active channels k. Mean mu and
+    variance va are those of the input, mm and mv the moving averages. s is the share of the moving averages that does
+    not come from their start (mean 0, variance 1).
     """
     live = moving_variance > LIVE * moving_variance.max()
     mu, va, mm, mv = (np.asarray(v, np.float64)[live] for v in (mean, variance, moving_mean, moving_variance))
@@ -145,14 +146,14 @@ def distance(
 
 
 def is_clear(ordered: Mapping[str, float]) -> bool:
-    """Whether the first of the scores, in rising order, is good, and all that give other numbers are much worse."""
+    """Whether the first of the ascending distances is small, and those of all different ranges are much larger."""
     best, *others = ordered
     rivals = [ordered[name] for name in others if {best, name} != ALIKE]
     return bool(rivals) and ordered[best] < POOR and min(rivals) > CLEAR_RATIO * ordered[best]
 
 
 def _on_white(pictures: NDArray[np.uint8], part: int) -> NDArray[np.uint8]:
-    """The middle of pictures, a part of their height and width, white around."""
+    """Keep the centre of the images, 1 / `part` of their height and width, and make the rest white."""
     height, width = pictures.shape[1:3]
     rows, columns = (slice((size - size // part) // 2, (size + size // part + 1) // 2) for size in (height, width))
     laid = np.full_like(pictures, WHITE)

@@ -1,4 +1,4 @@
-"""Which calls of a network could be explained: maps of the picture, tokens that attention reads, parallel branches."""
+"""Calls of a network that can be explained: maps of the image, tokens that attention reads, parallel branches."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,7 @@ from gradcam_cli.models.layer_paths import ATTENTION
 from gradcam_cli.models.layout import Grid, Layout, are_unclear_tokens, layout_of
 from gradcam_cli.models.trace import Call, Trace
 
-# These move numbers, or repeat and blend neighbours: they make no features.
+# These operations move, repeat or blend values. They do not compute features.
 SHIFTING = frozenset(
     """
     Pad PadV2 MirrorPad StridedSlice Slice Split SplitV ResizeBilinear ResizeNearestNeighbor ResizeBicubic
@@ -18,7 +18,7 @@ SHIFTING = frozenset(
 )
 HANDING_ON = frozenset({"Identity", "IdentityN", "StopGradient", "Cast", "CheckNumerics"})
 REGROUPING = frozenset({"Reshape", "ExpandDims", "Squeeze", "Transpose"})
-# A projection to queries, keys and values at once has so many times the channels of what it reads.
+# One projection to queries, keys and values together has so many times the channels of its input.
 QUERY_KEY_VALUE = 3
 
 Found = tuple[Call, Layout]
@@ -26,13 +26,13 @@ Found = tuple[Call, Layout]
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The calls of one trace, and what they could be explained as; `token_grid` as a person said."""
+    """The calls of one trace and how they can be explained; `token_grid` is the user's setting."""
 
     trace: Trace
     token_grid: Grid | None = None
 
     def layout(self, call: Call) -> Layout | None:
-        """Read a call's output as a map of the picture."""
+        """Read a call's output as a map of the image."""
         tensor, trace = call.output, self.trace
         first = trace.is_channels_first(tensor)
         return layout_of(tensor, trace.place(tensor), channels_first=first, token_grid=self.token_grid)
@@ -43,7 +43,7 @@ class Candidates:
 
     @cached_property
     def maps(self) -> list[Found]:
-        """Calls whose output is a map on the way to the logits; where several hand on one tensor, the first made it."""
+        """Calls whose output is a map on the path to the logits; of several calls with one output, only the first."""
         by_tensor: dict[object, Found] = {}
         for call in self.trace.calls:
             if self.leads(call) and (layout := self.layout(call)):
@@ -52,12 +52,12 @@ class Candidates:
 
     @cached_property
     def pictures(self) -> list[Found]:
-        """Maps with features of their own that are no tokens, and that are not rolled for the next windows."""
+        """Maps that compute features, are not tokens, and are not rolled for shifted windows."""
         found = [(call, layout) for call, layout in self.maps if layout.kind != "tokens" and self.makes_features(call)]
         return [(call, layout) for call, layout in found if not self._is_rolled(call)]
 
     def makes_features(self, call: Call) -> bool:
-        """Whether a call computes anything: padding, cropping, resizing and handing on do not."""
+        """Whether a call computes features. Padding, cropping, resizing and passing a tensor on do not."""
         given = {tensor.ref() for tensor in call.inputs}
         waiting, seen, types = [call.output], set(), set()
         while waiting:
@@ -73,7 +73,7 @@ class Candidates:
 
     @cached_property
     def attended(self) -> "Attended | None":
-        """What the last attention over a picture's tokens reads: they are all that reaches queries, keys and values."""
+        """The tokens that the last attention over the image reads: queries, keys and values depend only on them."""
         self.trace.place(self.trace.logits)
         walk = self.trace.walk
         order = {op: i for i, op in enumerate(self.trace.logits.graph.get_operations())}
@@ -93,12 +93,12 @@ class Candidates:
         return self.trace.place(call.output)
 
     def _is_rolled(self, call: Call) -> bool:
-        """Whether the cells of a call's output are known to lie elsewhere than those of the picture."""
+        """Whether the cells of a call's output are rolled, so that they lie elsewhere than those of the image."""
         place = self._place(call)
         return place is not None and any(place.turned)
 
     def _unclear_attention(self) -> "Attended | None":
-        """The tokens that Keras's own attention reads, where nothing is known of their order."""
+        """The tokens that a Keras attention layer reads, if nothing is known about their order."""
         made_by = {call.output.ref(): call for call in reversed(self.trace.calls)}
         for attention in reversed(self.trace.calls):
             if type(attention.layer).__name__ not in ATTENTION or not self.leads(attention):
@@ -112,7 +112,7 @@ class Candidates:
 
     @cached_property
     def mixed(self) -> Found | None:
-        """The last tokens of a network that mixes them without attention, as MLP-Mixer does, or inside windows."""
+        """The last tokens of a network that mixes them without attention, like MLP-Mixer, or inside windows."""
         self.trace.place(self.trace.logits)
         tokens = [(call, layout) for call, layout in self.maps if layout.kind == "tokens" and self.makes_features(call)]
         mixing = [*self.trace.walk.mixtures, *self.trace.walk.attentions]
@@ -122,7 +122,7 @@ class Candidates:
         return tokens[-1] if any(op.outputs[0].ref() in before for op in mixing) else None
 
     def branches_beside(self, target: Call) -> list[Found]:
-        """Find the last map of every other branch: of each that neither leads to the target nor comes from it."""
+        """Find the last map of every other branch: of each that neither leads to the target nor depends on it."""
         found: list[Found] = []
         covered: set[Any] = set(ancestors(target.output) | descendants(target.output))
         known = [*self.pictures]
@@ -136,13 +136,13 @@ class Candidates:
         return found
 
     def stands_beside(self, attended: "Attended", picture: Found | None) -> bool:
-        """Whether tokens are in a branch of their own beside a picture, and of a grid that is no coarser."""
+        """Whether tokens are in a branch parallel to a map of the image, and their grid has at least as many cells."""
         if picture is None or attended.layout is None or attended.layout.cells < picture[1].cells:
             return False
         return attended.call.output.ref() not in ancestors(picture[0].output)
 
     def finer_than(self, layout: Layout, target: Call, least: int) -> Found | None:
-        """Find the last map before the target with at least so many cells each way, or else the last finer one."""
+        """Find the last finer map before the target with `least` or more cells per side, or else the last finer one."""
         before = ancestors(target.output)
         earlier = [each for each in self.pictures if each[0].output.ref() in before and each[1].cells > layout.cells]
         wide = [each for each in earlier if min(each[1].height, each[1].width) >= least]
@@ -151,14 +151,14 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """Tokens that attention reads, and their grid where it is known."""
+    """Tokens that attention reads, and their grid if it is known."""
 
     call: Call
     layout: Layout | None
 
 
 def _projects_all(call: Call) -> bool:
-    """Whether a call makes queries, keys and values from the same tokens at once."""
+    """Whether a call computes queries, keys and values together from the same tokens."""
     if not call.inputs or call.inputs[0].shape.rank != call.output.shape.rank:
         return False
     before, after = call.inputs[0].shape[-1], call.output.shape[-1]

@@ -1,4 +1,4 @@
-"""A classifier: the network, what its input is, and what its classes are called."""
+"""A classifier: the network, its input, and the names of its classes."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,27 +20,26 @@ from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.trace import Feed, Substitute, Trace, trace
 from gradcam_cli.settings import FitMode
 
-# Protobuf ends at 2 GB.
+# A file in the Protobuf format has at most 2 GB.
 LARGEST_GRAPH = 3 * 2**29
-# Keras writes what a layer said in bold, between the layer and its arguments.
+# In its error, Keras puts the message of the layer in bold, between the layer's name and its arguments.
 CALLED = re.compile(r"Exception encountered when calling .*?\x1b\[1m(.*)\x1b\[0m\s*Arguments received by", re.DOTALL)
 
 Found = TypeVar("Found")
-# Makes a scope in which the network is traced with other weights, or with its own in another form.
+# Makes a scope in which the network is traced with other weights, or with its own weights in another form.
 WeightScope = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A network and what surrounds it.
+    """A network with its input, preprocessing and labels.
 
-    `input_shape` is (height, width, channels), whichever way round the network has it. `output` names the one to
-    explain where there are several. `warnings` are for people: what about its input looks wrong; so are `notes`: what
-    was found out about it. `preprocess_scores` are distances between what the network remembers of its training data
-    and what it meets under each preprocessing; `fit` is how its training pictures were laid into the input.
-    `picture_input` is the place and the name of the explained picture among several inputs, the rest of which are
-    `other_inputs`. `tracing` is held while the network is traced: a trace replaces methods of its layers for a while,
-    so that two traces at once would disturb each other.
+    `input_shape` is (height, width, channels), also for a channels-first network. `output` names the explained output
+    if there are several. `warnings` and `notes` are for the user: possible errors in the input, and facts that were
+    found. `preprocess_scores` are the distances between the stored statistics of the training data and those of each
+    preprocessing. `fit` is how the training images were fitted to the input. `picture_input` is the index and the name
+    of the explained image's input; `other_inputs` are the remaining inputs. `tracing` is locked while the network is
+    traced: a trace replaces methods of the layers, so two traces must not run at the same time.
     """
 
     name: str
@@ -65,23 +64,24 @@ class Classifier:
 
     @property
     def varying(self) -> tuple[OtherInput, ...]:
-        """Inputs whose value differs from image to image."""
+        """Inputs whose value differs between images."""
         return tuple(other for other in self.other_inputs if other.varies)
 
     def check_inputs(self) -> None:
-        """Refuse to go on while an input has no value.
+        """Check that every input has a value.
 
         Raises:
-            ModelError: with the names and shapes of such inputs.
+            ModelError: an input has no value. The message has the names and shapes of such inputs.
         """
         missing = missing_values(self.other_inputs)
         if missing:
             raise ModelError(f"{self.name}: {missing}.")
 
     def arranged(self, inputs: Any, extras: Sequence[Any] = ()) -> Any:
-        """Lay a batch (N, H, W, channels) out as the network wants it, with the batches of what varies besides.
+        """Arrange a batch (N, H, W, channels) for the network, together with the batches of varying inputs.
 
-        Without `extras`, inputs that vary or have no value yet are zeros: good for the shape of the network only.
+        Without `extras`, inputs that vary or have no value are zeros. This is valid only to read the network's
+        structure.
         """
         picture = tf.transpose(inputs, (0, 3, 1, 2)) if self.channels_first else inputs
         if not self.other_inputs:
@@ -96,7 +96,7 @@ class Classifier:
     def run(self, inputs: Any, extras: Sequence[Any] = (), substitute: Substitute | None = None) -> Trace:
         """Run the network on a batch (N, H, W, channels) inside a function that is being traced.
 
-        `extras` are those of `arranged`, `substitute` that of `trace`.
+        For `extras` see `arranged`, for `substitute` see `trace`.
 
         Raises:
             ModelError: the network's output is not one score for each class.
@@ -104,11 +104,12 @@ class Classifier:
         return trace(self.network, self.arranged(inputs, extras), self.output, substitute, self.output_hints)
 
     def constants(self) -> WeightScope:
-        """Read the weights, and give what makes them constants wherever the network is traced inside of it.
+        """Read the weights, and give a scope in which a traced network has them as constants.
 
-        A graph without variables is folded: batch normalisation goes into the convolution before it, and what can be
-        computed beforehand is. Measured, that makes a pass of ResNet50 1.08 times as fast, of EfficientNet-Lite0 1.24
-        times, and costs 1.8 and 0.2 s before the first one. Networks too large for one graph keep their variables.
+        A graph without variables can be folded: batch normalisation is merged into the convolution before it, and
+        constant parts are computed in advance. Measured: a pass of ResNet50 is 1.08 times as fast, and one of
+        EfficientNet-Lite0 1.24 times. The first pass starts 1.8 s and 0.2 s later. Networks too large for one graph
+        keep their variables.
         """
         values = [(variable, variable.numpy()) for variable in self.network.variables]
         if sum(value.nbytes for _, value in values) > LARGEST_GRAPH:
@@ -126,11 +127,11 @@ class Classifier:
     ) -> tuple[Any, Found]:
         """Trace a function of a batch (N, H, W, channels) float32, and of `more` tensors, with one fixed signature.
 
-        `function` gives the tensors that the traced function gives, and what it found out while it was traced. Returns
-        the traced function and what was found out.
+        `function` gives the output tensors, and information that it found during the trace. This method gives the
+        traced function and the information.
 
         Raises:
-            ModelError: the network cannot be run on such pictures.
+            ModelError: the network cannot be run on such images.
         """
         signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.float32), *more]
         found: list[Found] = []
@@ -147,7 +148,8 @@ class Classifier:
         except GradcamError:
             raise
         except Exception as error:
-            # A network may refuse its input in any way: a size that does not suit it, an operation the platform lacks.
+            # A network may fail for many reasons: an unsuitable input size, an operation that the platform does not
+            # support.
             height, width, channels = self.input_shape
             raise ModelError(
                 f"{self.name}: the network cannot be run on a {height}x{width}x{channels} image: {_reason(error)}"
@@ -156,13 +158,13 @@ class Classifier:
 
 
 def _reason(error: Exception) -> str:
-    """Give what a layer said in one line, without what Keras says around it: which layer was called, and with what."""
+    """Give the message of the layer in one line, without the text of Keras about the called layer and its arguments."""
     found = CALLED.search(str(error))
     return first_line(Exception(" ".join(found[1].split()))) if found else first_line(error)
 
 
 def _filled(other: OtherInput, picture: Any) -> Any:
-    """A batch for an input that is the picture once more, or that has one value for all images."""
+    """Make a batch for an input that is the same image again, or that has one value for all images."""
     if other.same:
         return picture
     value = other.constant

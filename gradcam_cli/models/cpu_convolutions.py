@@ -1,4 +1,4 @@
-"""Run convolutions of channels-first networks where TensorFlow has none for that arrangement: on most CPUs."""
+"""Run convolutions of channels-first networks if TensorFlow does not support this order, as on most CPUs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,15 +12,15 @@ from gradcam_cli.models.layer_paths import layer_paths
 
 @contextmanager
 def channels_last_convolutions(network: keras.Model) -> Iterator[None]:
-    """Let each channels-first convolution layer compute in channels-last order; without effect on a GPU.
+    """Make each channels-first convolution layer compute in channels-last order; this has no effect on a GPU.
 
-    Inputs are transposed before the convolution and its result is transposed back, so that the layer's own output and
-    the gradient that arrives there are arranged as before. Afterwards the layers are as they were.
+    The input is transposed before the convolution, and the result is transposed back. So the layer's output and its
+    gradient keep their order of axes. The layers are restored when the block ends.
     """
     replaced = [] if tf.config.list_physical_devices("GPU") else list(_channels_first(network))
     try:
         for layer in replaced:
-            # Past Keras's own __setattr__, which would try to track what it is given.
+            # This avoids __setattr__ of Keras, which would try to track the value.
             object.__setattr__(layer, "convolution_op", _transposed(layer))
         yield
     finally:
@@ -33,7 +33,7 @@ def _channels_first(network: keras.Model) -> Iterator[Any]:
     for _, layer in layer_paths(network):
         if not isinstance(layer, keras.layers.Conv2D) or layer.data_format != "channels_first":
             continue
-        # A class that the user defined may convolve in another way.
+        # A user's class may compute its convolution in another way.
         if type(layer).convolution_op is own and "convolution_op" not in layer.__dict__:
             yield layer
 

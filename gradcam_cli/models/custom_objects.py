@@ -1,6 +1,6 @@
-"""Layers that the user defined: classes and functions of a Python file that was named together with a model.
+"""Layers of the user: classes and functions of a Python file that is given together with a model.
 
-The file is read as text for its names before the preflight, and run only after the model has passed.
+Before the preflight, only the names are read from the text of the file. The file is run after the model has passed.
 """
 
 import ast
@@ -20,7 +20,7 @@ MODULE = "gradcam_cli_custom_objects"
 
 @dataclass(frozen=True)
 class CustomObjects:
-    """A Python file, its text, its sha256, and the names that it defines."""
+    """A Python file: its path, its text, its sha256, and the names that it defines."""
 
     path: Path
     text: str
@@ -28,10 +28,10 @@ class CustomObjects:
     names: frozenset[str]
 
     def run(self, config: Any) -> dict[str, Any]:
-        """Run the file, and give its objects by every name that the config knows them by.
+        """Run the file, and give its objects by every name that the config uses for them.
 
         Raises:
-            ModelError: the file raises an error; with its line.
+            ModelError: the file raises an error. The message has the line.
         """
         module = ModuleType(MODULE)
         try:
@@ -51,7 +51,7 @@ def read_custom_objects(path: Path) -> CustomObjects:
     """Read a Python file without running it.
 
     Raises:
-        ModelError: it cannot be read, or is no Python.
+        ModelError: the file cannot be read, or is not Python.
     """
     try:
         data = path.read_bytes()

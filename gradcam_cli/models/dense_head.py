@@ -12,16 +12,16 @@ from gradcam_cli.models.layout import Layout
 from gradcam_cli.models.linearity import is_spatial_mean
 
 Weights = NDArray[np.float32]
-# What hands on numbers and gradients.
+# Operations that pass on numbers and gradients unchanged.
 HANDED_ON = PASSING - {"StopGradient"}
 
 
 def dense_weights(logits: Any, target: Any, layout: Layout) -> Weights | None:
-    """Give W (K, C) where the logits are `mean_ij(A_ijk) W + b` of the target's output A; None for any other head.
+    """Give W (K, C) if the logits are `mean_ij(A_ijk) W + b` of the target's output A; None for any other head.
 
-    Every operation between the logits and the target is looked at: a bias, one matrix product or 1x1 convolution (or
-    several, whose logits are concatenated), the mean over both spatial axes, and what hands numbers on in their order.
-    One operation of any other kind, and nothing is claimed.
+    Every operation between the logits and the target is checked. Allowed are a bias, one matrix product or 1x1
+    convolution (or several, if their logits are concatenated), the mean over both spatial axes, and operations that
+    keep the numbers and their order. For any other operation the result is None.
     """
     if layout.kind == "tokens":
         return None
@@ -36,7 +36,7 @@ class _Walk:
     key: Any
 
     def weights(self, tensor: Any) -> Weights | None:
-        """From logits back to the kernel."""
+        """Follow the operations from the logits back to the kernel."""
         op = tensor.op
         inputs = list(op.inputs)
         if op.type in HANDED_ON:
@@ -90,7 +90,7 @@ class _Walk:
 
 
 def _keeps_rows(tensor: Any, source: Any) -> bool:
-    """Whether each image keeps its numbers, in their order and in a floating-point format."""
+    """Whether each image keeps its numbers in the same order and in a floating-point format."""
     same = size_of_one(tensor) is not None and size_of_one(tensor) == size_of_one(source)
     rows = tensor.shape[:1].as_list() == source.shape[:1].as_list() or None in {tensor.shape[0], source.shape[0]}
     return same and rows and tensor.dtype.is_floating and source.dtype.is_floating

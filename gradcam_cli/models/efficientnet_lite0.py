@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 with real ImageNet weights from a Python package: the model that needs no download.
+"""EfficientNet-Lite0 with ImageNet weights from a Python package, so that no download is needed.
 
-EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6 instead of swish,
-as its authors published it for small devices. Layers are named as Keras's EfficientNet names them.
+It is EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6 instead of
+swish, as its authors published it for small devices. Layers have the names of Keras's EfficientNet.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ State = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Stage:
-    """Inverted residual blocks of one kind: how many, their kernel, first stride, expansion and channels."""
+    """Inverted residual blocks of one kind: their number, kernel, first stride, expansion and channels."""
 
     repeats: int
     kernel: int
@@ -53,7 +53,7 @@ STAGES = (
 
 
 def build_efficientnet_lite0(size: tuple[int, int] = (SIZE, SIZE)) -> keras.Model:
-    """Build the network, its weights not loaded: input (N, *size, 3), output softmax (N, 1000)."""
+    """Build the network without loading its weights: input (N, *size, 3), output softmax (N, 1000)."""
     inputs = layers.Input((*size, 3), name="input")
     x = layers.Conv2D(STEM_CHANNELS, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
     x = _norm_relu6(x, "stem_bn", "stem_activation")
@@ -90,13 +90,13 @@ def _norm_relu6(x: Any, norm_name: str, activation_name: str) -> Any:
 
 
 def load_packaged_weights(model: keras.Model) -> str:
-    """Fill the network with the weights that the package ships.
+    """Load the weights that the package contains into the network.
 
     Returns:
-        The sha256 of the file they came from.
+        The sha256 of the file of weights.
 
     Raises:
-        ModelError: the package is missing, or its file is not what it should be.
+        ModelError: the package is missing, or its file does not have the expected content.
     """
     data = _packaged_bytes()
     try:
@@ -120,7 +120,7 @@ def _packaged_bytes() -> bytes:
 
 
 def _assign(model: keras.Model, state: State) -> None:
-    """Give each layer its tensors, in the order in which both frameworks build the network."""
+    """Give each layer its tensors, in the order of both networks."""
     _set_conv(model, "stem_conv", state["_conv_stem.weight"])
     _set_norm(model, "stem_bn", state, "_bn0")
     names = [
@@ -133,7 +133,7 @@ def _assign(model: keras.Model, state: State) -> None:
         if expands:
             _set_conv(model, f"{name}expand_conv", state[f"{theirs}_expand_conv.weight"])
             _set_norm(model, f"{name}expand_bn", state, f"{theirs}_bn0")
-        # A depthwise kernel is (channels, 1, h, w) there and (h, w, channels, 1) here.
+        # A depthwise kernel is (channels, 1, h, w) in PyTorch and (h, w, channels, 1) in Keras.
         depthwise = state[f"{theirs}_depthwise_conv.weight"].transpose(2, 3, 0, 1)
         model.get_layer(f"{name}dwconv").set_weights([depthwise])
         _set_norm(model, f"{name}bn", state, f"{theirs}_bn1")
@@ -145,7 +145,7 @@ def _assign(model: keras.Model, state: State) -> None:
 
 
 def _set_conv(model: keras.Model, name: str, kernel: NDArray[Any]) -> None:
-    # (out, in, h, w) there, (h, w, in, out) here.
+    # A kernel is (out, in, h, w) in PyTorch and (h, w, in, out) in Keras.
     model.get_layer(name).set_weights([kernel.transpose(2, 3, 1, 0).astype(np.float32)])
 
 

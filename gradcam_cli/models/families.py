@@ -1,4 +1,4 @@
-"""Which architecture of keras.applications a network is built on."""
+"""The architecture of keras.applications that a network is built on."""
 
 import re
 
@@ -9,9 +9,9 @@ from gradcam_cli.models.named import NAMED_MODELS, NamedModel
 
 IMAGENET_CLASSES = 1000
 CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D"})
-# ResNet18 has 20 and VGG16 13; networks that people make themselves have fewer.
+# ResNet18 has 20 and VGG16 has 13. Self-made networks have fewer.
 DEEP = 13
-# A layer that only this family has, for networks in which the backbone was laid flat.
+# A layer that only this family has, for networks whose backbone is not a nested model.
 FINGERPRINTS = {
     "conv2_block1_preact_bn": "resnet50v2",
     "conv5_block3_out": "resnet50",
@@ -26,7 +26,7 @@ FINGERPRINTS = {
 
 
 def family_of(network: keras.Model) -> NamedModel | None:
-    """Recognise a backbone by its name, or a flat one by the names of its layers."""
+    """Recognise a backbone by its name, or by the names of its layers if it is not a nested model."""
     layers = list(layer_paths(network))
     names = [network.name, *(layer.name for _, layer in layers if isinstance(layer, keras.Model))]
     for name in names:
@@ -37,7 +37,7 @@ def family_of(network: keras.Model) -> NamedModel | None:
 
 
 def is_as_it_came(network: keras.Model) -> bool:
-    """Whether a network has the name of an architecture and a head for ImageNet's classes."""
+    """Whether a network has the name of an architecture and a head for the classes of ImageNet."""
     return has_imagenet_classes(network) and named_like(str(network.name)) is not None
 
 
@@ -48,12 +48,12 @@ def has_imagenet_classes(network: keras.Model) -> bool:
 
 
 def is_deep(network: keras.Model) -> bool:
-    """Whether a network has as many convolutions as backbones for ImageNet have, and few others."""
+    """Whether a network has as many convolutions as a backbone for ImageNet."""
     return sum(type(layer).__name__ in CONVOLUTIONS for _, layer in layer_paths(network)) >= DEEP
 
 
 def named_like(name: str) -> NamedModel | None:
-    """The architecture whose name begins this one, as Keras calls its models: `mobilenetv2_1.00_96`."""
+    """Give the architecture whose name is the beginning of this one. Keras names models like `mobilenetv2_1.00_96`."""
     key = re.sub(r"[^a-z0-9]", "", name.lower())
     if key == "nasnet":
         return NAMED_MODELS["nasnetmobile"]

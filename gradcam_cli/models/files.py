@@ -1,4 +1,4 @@
-"""From a model file to a classifier: loaded safely, its input, preprocessing and labels found out."""
+"""Make a classifier of a model file: load it safely, and find its input, preprocessing and labels."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +31,7 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
     """Load a .keras, .h5 or .hdf5 file that has passed the preflight.
 
     Raises:
-        ModelError: the file is refused, cannot be loaded, or its input is not a picture.
+        ModelError: the file is refused, cannot be loaded, or its input is not an image.
     """
     network, own_notes = _network(path, request)
     return describe(network, path, request, own_notes, _loss(path, network, request))
@@ -40,10 +40,10 @@ def classifier_from_file(path: Path, request: ModelRequest) -> Classifier:
 def describe(
     network: keras.Model, path: Path, request: ModelRequest, own_notes: tuple[str, ...], loss: Loss | None
 ) -> Classifier:
-    """Find out what surrounds a network: its input, preprocessing and labels. `path` names it in messages.
+    """Find the input, the preprocessing and the labels of a network. `path` names it in messages.
 
     Raises:
-        ModelError: its input is not a picture.
+        ModelError: its input is not an image.
     """
     settings = request.settings
     channels_first = is_channels_first(network)
@@ -93,7 +93,7 @@ def _loss(path: Path, network: keras.Model, request: ModelRequest) -> Loss | Non
 
 
 def _network(path: Path, request: ModelRequest) -> tuple[keras.Model, tuple[str, ...]]:
-    """Load the network; and say which classes were left out, and which files were put together."""
+    """Load the network; also give notes about custom code, replaced classes, and files that were combined."""
     notes = [request.note] if request.note else []
     if request.architecture is None:
         with open_source(path, request) as file:
@@ -117,7 +117,7 @@ def _network(path: Path, request: ModelRequest) -> tuple[keras.Model, tuple[str,
 def _input_shape(
     path: Path, shape: Shape, wanted: tuple[int, int] | None, *, channels_first: bool
 ) -> tuple[int, int, int]:
-    """Find height, width and channels of the one picture that goes in."""
+    """Find height, width and channels of the image input."""
     if len(shape) != 4:
         raise ModelError(f"{path}: its input is {shape}; it must be images (N, height, width, channels).")
     own = (shape[2], shape[3], shape[1]) if channels_first else tuple(shape[1:])
@@ -130,7 +130,7 @@ def _input_shape(
 
 
 def _labels(network: keras.Model, request: ModelRequest) -> tuple[Labels, tuple[str, ...]]:
-    """Take the labels that were asked for, those beside the model, or ImageNet's; and what is to be said of them."""
+    """Choose the requested labels, those in the model's folder, or those of ImageNet; also give notes about them."""
     if request.labels:
         return request.labels, ()
     found, notes = choose_beside(request.labels_beside, _class_count(network, request.settings.output_name))
@@ -138,7 +138,7 @@ def _labels(network: keras.Model, request: ModelRequest) -> tuple[Labels, tuple[
 
 
 def _class_count(network: keras.Model, output: str | None) -> int | None:
-    """Count the classes as far as the output's shape shows them: one unit is two classes."""
+    """Count the classes if the output's shape shows them. One unit means two classes."""
     outputs = list(getattr(network, "outputs", None) or [])
     names = list(getattr(network, "output_names", None) or [])
     index = names.index(output) if output in names else 0
@@ -147,7 +147,7 @@ def _class_count(network: keras.Model, output: str | None) -> int | None:
 
 
 def _known_labels(network: keras.Model) -> Labels:
-    """ImageNet's labels where the model is an application as it came."""
+    """Give the labels of ImageNet if the model is an unchanged application of Keras."""
     return imagenet_labels() if is_as_it_came(network) else Labels()
 
 

@@ -1,4 +1,4 @@
-"""Walk a traced graph from the picture on, with all operations that are known."""
+"""Walk a traced graph from the image, with the rules for all known operations."""
 
 from typing import Any
 
@@ -8,5 +8,5 @@ from gradcam_cli.models.token_ops import TOKEN_OPS
 
 
 def walk_graph(picture: Any, *, channels_first: bool) -> GraphWalk:
-    """Begin a walk at the picture, (N, H, W, channels) or (N, channels, H, W)."""
+    """Start a walk at the image, (N, H, W, channels) or (N, channels, H, W)."""
     return GraphWalk(picture, PICTURE_OPS | TOKEN_OPS, channels_first=channels_first)

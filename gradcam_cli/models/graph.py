@@ -1,4 +1,4 @@
-"""Questions to a traced graph: what a tensor depends on, what it merely hands on, and what its constants are."""
+"""Questions to a traced graph: what a tensor depends on, what it only passes on, and the values of its constants."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-# Graph operations that hand a tensor on as it is, in another shape or another float format.
+# Operations that pass a tensor on unchanged, in another shape or in another float format.
 PASSING = frozenset(
     {"Identity", "IdentityN", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "Cast", "CheckNumerics"}
 )
@@ -15,7 +15,7 @@ BEYOND = 60
 
 
 def ancestors(tensor: Any) -> frozenset[Any]:
-    """All tensors of the graph that this one is computed from, itself included."""
+    """Give all tensors of the graph that this one is computed from, and itself."""
     found: set[Any] = set()
     waiting = [tensor]
     while waiting:
@@ -27,7 +27,7 @@ def ancestors(tensor: Any) -> frozenset[Any]:
 
 
 def descendants(tensor: Any) -> frozenset[Any]:
-    """All tensors of the graph that are computed from this one, itself included."""
+    """Give all tensors of the graph that are computed from this one, and itself."""
     found = {tensor.ref()}
     waiting = [tensor]
     while waiting:
@@ -38,7 +38,7 @@ def descendants(tensor: Any) -> frozenset[Any]:
 
 
 def passed_on(tensor: Any) -> list[Any]:
-    """The tensor and those it was before it was merely reshaped, cast or handed on, newest first."""
+    """Give the tensor and its earlier forms before it was only reshaped, cast or passed on, the newest first."""
     chain = [tensor]
     while _hands_on(chain[-1]):
         chain.append(chain[-1].op.inputs[0])
@@ -46,7 +46,7 @@ def passed_on(tensor: Any) -> list[Any]:
 
 
 def origin(tensor: Any) -> Any:
-    """What a tensor was before it was merely reshaped, cast or handed on."""
+    """Give the first form of a tensor, before it was only reshaped, cast or passed on."""
     return passed_on(tensor)[-1]
 
 
@@ -55,7 +55,7 @@ def _hands_on(tensor: Any) -> bool:
 
 
 def _moves_nothing(tensor: Any) -> bool:
-    """Whether a transposition leaves all numbers in their order, because it only moves axes of one."""
+    """Whether a transposition keeps the order of all values, because it moves only axes of size 1."""
     if tensor.op.type != "Transpose" or tensor.shape.rank is None:
         return False
     order = constant(tensor.op.inputs[1])
@@ -67,13 +67,13 @@ def _moves_nothing(tensor: Any) -> bool:
 
 
 def size_of_one(tensor: Any) -> int | None:
-    """How many numbers a tensor has for each image; None if that is not known."""
+    """Give the number of values of a tensor for each image; None if it is unknown."""
     sizes = tensor.shape.as_list()[1:] if tensor.shape.rank else [None]
     return None if None in sizes else math.prod(sizes)
 
 
 def number(tensor: Any) -> float | None:
-    """The value of a constant of one element; None if it is anything else."""
+    """Give the value of a constant with one element; None for any other tensor."""
     if tensor.shape.num_elements() != 1:
         return None
     value = tf.get_static_value(tensor)
@@ -81,7 +81,7 @@ def number(tensor: Any) -> float | None:
 
 
 def constant(tensor: Any, depth: int = 0) -> NDArray[np.float32] | None:
-    """Compute what depends on weights and constants alone; None if something else is in it."""
+    """Compute a tensor that depends only on weights and constants; None if it depends on anything else."""
     if depth > BEYOND:
         return None
     op = tensor.op
@@ -99,7 +99,7 @@ def _variable(op: Any) -> NDArray[np.float32] | None:
     outside = next((outer for outer, inner in op.graph.captures if inner is op.inputs[0]), None)
     if outside is None or not hasattr(outside, "numpy"):
         return None
-    # The graph is still being traced: values are read outside of it.
+    # The graph is still being traced, so values are read outside it.
     with tf.init_scope():
         value = tf.raw_ops.ReadVariableOp(resource=outside, dtype=op.get_attr("dtype"))
         return np.asarray(value)
@@ -110,7 +110,7 @@ def _product(op: Any, a: Any, b: Any) -> Any:
     return left @ (b.T if op.get_attr("transpose_b") else b)
 
 
-# What Keras computes from a kernel before it is used (casts, the sum with a low-rank adapter), and orders of axes.
+# Operations of Keras on a kernel before it is used (casts, the sum with a low-rank adapter), and on orders of axes.
 FOLDED: dict[str, Any] = {
     "Sub": lambda _, a, b: a - b,
     "Pack": lambda op, *parts: np.stack(parts, axis=op.get_attr("axis")),

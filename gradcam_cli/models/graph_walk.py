@@ -1,4 +1,4 @@
-"""Walk a traced graph from the picture on: which tensors are maps of the picture, and where their cells lie."""
+"""Walk a traced graph from the image: which tensors are maps of the image, and where their cells lie."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,27 +10,27 @@ from gradcam_cli.models.placement import Placement, picture_place, size_of, unkn
 from gradcam_cli.models.sliding import lost
 from gradcam_cli.models.static_values import StaticValues
 
-# What these give depends on the shape of what they are given alone.
+# The results of these operations depend only on the shapes of their inputs.
 SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 CONDITIONS = frozenset({"If", "StatelessIf"})
-# What is filled with a constant goes through these before it is put beside a picture.
+# A tensor filled with a constant passes through these operations before it is joined to the image.
 SAME_SIZES = frozenset({"Mul", "Cast", "Identity", "ZerosLike", "OnesLike"})
-# These move cells in ways that are not followed here.
+# These operations move cells in ways that are not followed here.
 WARPS = frozenset({"CropAndResize", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3", "ExtractGlimpse"})
 
 Handler = Callable[["GraphWalk", Any, int], Placement | None]
 
 
 class GraphWalk:
-    """Places of the tensors of one graph; a tensor that is not computed from the picture has none.
+    """Places of the tensors of one graph. A tensor that is not computed from the image has no place.
 
-    `attentions` are the operations that mix a picture's tokens by each other (operands: weights, values), `mixtures`
-    those that add to a picture's tokens what was computed from all of them.
+    `attentions` are the operations that multiply attention weights by the values of the image's tokens (inputs:
+    weights, values). `mixtures` are the operations that add to the image's tokens values computed from all tokens.
     """
 
     def __init__(self, picture: Any, handlers: Mapping[str, Handler], *, channels_first: bool) -> None:
-        """Begin at the picture, (N, H, W, channels) or (N, channels, H, W); `handlers` know operations by type."""
+        """Start at the image, (N, H, W, channels) or (N, channels, H, W). `handlers` maps operation types to rules."""
         self._handlers = handlers
         self.attentions: list[Any] = []
         self.mixtures: list[Any] = []
@@ -39,7 +39,7 @@ class GraphWalk:
         self._known: dict[Any, Placement | None] = {picture.ref(): _picture(picture.shape.as_list(), channels_first)}
 
     def of(self, tensor: Any) -> Placement | None:
-        """Give the place of a tensor; None if it is not computed from the picture."""
+        """Give the place of a tensor; None if it is not computed from the image."""
         waiting = [tensor]
         while waiting:
             current = waiting[-1]
@@ -54,7 +54,7 @@ class GraphWalk:
         return self._known[tensor.ref()]
 
     def sizes(self, tensor: Any) -> list[int] | None:
-        """Give the sizes of a tensor, where a batch of unknown size counts as one image; None: they are unknown."""
+        """Give the sizes of a tensor, or None if they are unknown. A batch of unknown size counts as one image."""
         place = self.of(tensor)
         if place is not None:
             return [size_of(axis) for axis in place.axes]
@@ -70,11 +70,11 @@ class GraphWalk:
         return None
 
     def inputs(self, op: Any) -> list[Placement]:
-        """Give the places of an operation's inputs, of those that have one."""
+        """Give the places of those inputs of an operation that have one."""
         return [place for place in map(self.place, op.inputs) if place is not None]
 
     def place(self, tensor: Any) -> Placement | None:
-        """Give a place that is known already."""
+        """Give a place that is already known."""
         return self._known[tensor.ref()]
 
     def _sources(self, tensor: Any) -> list[Any]:
@@ -102,7 +102,7 @@ class GraphWalk:
         return self.unfollowed(tensor) if place is None else place
 
     def unfollowed(self, tensor: Any) -> Placement:
-        """Place what an operation that is not known here has made: axes of its first input's sizes are kept."""
+        """Place the result of an unknown operation: if an input has the same sizes, its axes are kept."""
         places = self.inputs(tensor.op)
         altered = tensor.op.type in WARPS or any(place.altered for place in places)
         sizes = [size or 1 for size in tensor.shape.as_list()] if tensor.shape.rank is not None else []
@@ -112,7 +112,7 @@ class GraphWalk:
         return Placement(tuple(unknown(size) for size in sizes), None, None, altered=True)
 
     def _inner_result(self, tensor: Any) -> Any:
-        """Give the tensor inside a called function that the call hands out; its arguments are noted."""
+        """Give the output tensor inside a called function, and record the arguments of the call."""
         op = tensor.op
         graph = self._called(op)
         if graph is None:
@@ -138,7 +138,7 @@ def _function_graph(op: Any, attribute: Any) -> Any:
     name = attribute.name if hasattr(attribute, "name") else attribute
     if isinstance(name, bytes):
         name = name.decode()
-    # There is no public way from a call to the graph of what it calls.
+    # There is no public way from a call to the graph of the called function.
     function = op.graph._get_function(name)  # noqa: SLF001 - see above
     return getattr(function, "graph", None)
 

@@ -1,4 +1,4 @@
-"""Which preprocessing to guess where neither a scaling nor batch statistics show one: by how sure the model gets."""
+"""Guess the preprocessing by how certain the predictions are, if neither a scaling nor batch statistics show it."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from gradcam_cli.models.probe import Feeder
 from gradcam_cli.models.sample_pictures import sample_pictures
 
 SHOWN = 3
-# Without normalisation a network's logits grow with the range of its input. A range that is 255 times too wide makes
-# every picture certain; one that is 255 times too narrow makes all classes equally probable.
+# Without normalisation, the logits of a network grow with the range of its input. If the range is 255 times too wide,
+# every prediction is certain. If it is 255 times too narrow, all classes are equally probable.
 SATURATED = 1e-4
-# Classes stay within so much of equal.
+# Probabilities that differ from equal ones by at most this count as equal.
 LEVEL = 0.03
 
 
 def likelier_guess(
     network: keras.Model, shape: tuple[int, int, int], guesses: Sequence[str], feeder: Feeder
 ) -> tuple[str, str]:
-    """Take the first of the guesses under which sample pictures are neither all certain nor all undecided.
+    """Take the first guess for which the predictions of sample images are neither all certain nor all undecided.
 
-    Give it with what was wrong about the earlier ones, for people; the first one where all are wrong.
+    Also give a text about what was wrong with the earlier guesses. If all guesses are wrong, take the first one.
     """
     pictures = sample_pictures(*shape)[:SHOWN]
     wrong: list[tuple[str, str]] = []
@@ -40,7 +40,7 @@ def likelier_guess(
 
 
 def _flaw(outputs: NDArray[np.float64]) -> str:
-    """What is unlikely about probabilities (N, classes); empty if nothing is, or they are no probabilities."""
+    """Say what is unlikely about probabilities (N, classes); empty if nothing is, or if they are not probabilities."""
     if outputs.ndim != 2 or not ((outputs >= 0) & (outputs <= 1)).all():
         return ""
     if outputs.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""A `keras.Model` in memory: described as one from a file is, and never changed."""
+"""A `keras.Model` in memory: described like a model from a file, and never changed."""
 
 import hashlib
 import zlib
@@ -18,10 +18,10 @@ from gradcam_cli.settings import ModelSettings
 
 
 def request_for(network: Any, settings: ModelSettings) -> ModelRequest:
-    """Ask for a network in memory. Its `sha256` is that of its weights, in their order.
+    """Make a request for a network in memory. Its `sha256` is the hash of its weights, in their order.
 
     Raises:
-        ModelError: it is no built Keras model.
+        ModelError: it is not a built Keras model.
     """
     if not isinstance(network, keras.Model):
         raise ModelError(f"`model` is a {type(network).__name__}. Give a name, a path, or a built keras.Model.")
@@ -44,7 +44,7 @@ def request_for(network: Any, settings: ModelSettings) -> ModelRequest:
 
 
 def fingerprint(network: keras.Model) -> int:
-    """Give a number that changes with the weights: quicker to make than their hash."""
+    """Give a number that changes with the weights. It is faster to compute than their hash."""
     found = 0
     for weight in network.weights:
         found = zlib.crc32(_bytes_of(weight), found)
@@ -55,7 +55,7 @@ def classifier_of_network(network: keras.Model, request: ModelRequest) -> Classi
     """Describe a network in memory.
 
     Raises:
-        ModelError: its input is not a picture.
+        ModelError: its input is not an image.
     """
     return describe(network, Path(network.name), request, (), _loss(network, request.settings.output_name))
 

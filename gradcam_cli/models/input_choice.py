@@ -1,4 +1,4 @@
-"""How pictures become the input of a model file: as asked for, or as the model's own evidence shows."""
+"""Choose how images become the input of a model file: by the user's setting, or by the evidence in the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from gradcam_cli.settings import FitMode
 
 @dataclass(frozen=True)
 class InputChoice:
-    """A preprocessing, whether it is a guess, why it was chosen, and what looks wrong about it.
+    """A preprocessing, whether it is a guess, why it was chosen, and warnings about it.
 
-    `notes` are for people: what was assumed of a choice that is no guess.
+    `notes` are for the user: what was assumed although the choice is not a guess.
     """
 
     preprocessing: Preprocessing
@@ -33,7 +33,7 @@ class InputChoice:
 def choose_input(
     network: keras.Model, shape: tuple[int, int, int], path: Path, wanted: str, feeder: Feeder = ONLY_PICTURES
 ) -> InputChoice:
-    """Choose the preprocessing that is `wanted` (auto: the one that the evidence shows), and the fit."""
+    """Choose the preprocessing `wanted` (`auto`: the one that the evidence shows), and how images are fitted."""
     evidence, fit = _evidence(network, shape, path, feeder)
     if wanted == "auto":
         chosen = PREPROCESSINGS[evidence.preprocess]

@@ -1,16 +1,16 @@
-"""What people should know of a target layer: its map is small, another branch is left out, its place is unknown."""
+"""Notes on a target layer: its map is small, another branch is not shown, or its position is unknown."""
 
 from gradcam_cli.models.candidates import Candidates
 from gradcam_cli.models.layout import Layout
 from gradcam_cli.models.trace import Call
 
-# So many cells each way, or fewer, show next to nothing.
+# A map with at most so many cells per side shows only rough positions.
 SMALL = 3
 NAMED_BRANCHES = 3
 
 
 def layer_notes(found: Candidates, call: Call, layout: Layout, *, followed: bool) -> tuple[str, ...]:
-    """Collect what has to be said, once each."""
+    """Collect the notes on a layer, each once."""
     notes = (_small(found, call, layout), _branches(found, call), _place(found, call, followed=followed))
     return tuple(note for note in notes if note)
 

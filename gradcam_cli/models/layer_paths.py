@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-# Sub-layers of these work on (queries, heads): four axes, none of them a picture.
+# Sub-layers of these work on (queries, heads): their outputs have four axes but are not images.
 ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention")
 
 
@@ -27,8 +27,8 @@ def layer_paths(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
 
 def _children(parent: Any) -> list[Any]:
-    # A functional model lists bare operations (ops.relu(x)) beside its layers; everything else has only layers.
-    # A Sequential keeps a functional model inside, whose layers are its own.
+    # A functional model also lists bare operations (ops.relu(x)); all other models have only layers.
+    # A Sequential has a functional model inside, whose layers are the layers of the Sequential.
     if not isinstance(parent, keras.Layer):
         return []
     if isinstance(parent, keras.Sequential):

@@ -1,4 +1,4 @@
-"""Which layer is explained: `auto`, a name, a path or a pattern; and the list of those that can be."""
+"""Choose the explained layer by `auto`, a name, a path or a pattern; list the layers that can be explained."""
 
 import difflib
 import re
@@ -20,7 +20,7 @@ SHOWN_MATCHES = 6
 
 
 def _resnet50_of_2018() -> dict[str, str]:
-    """Names that the ReLUs of ResNet50 had in Keras before 2.3: `activation_1` to `activation_49`."""
+    """Names of the ReLUs of ResNet50 in Keras before 2.3: `activation_1` to `activation_49`."""
     names = ["conv1_relu"]
     for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)):
         for block in range(1, blocks + 1):
@@ -33,7 +33,7 @@ FORMER_NAMES = _resnet50_of_2018()
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The call to explain, how its output is a map, and what the sidecar says of it."""
+    """The explained call of a layer, how its output is a map, and its description for the sidecar."""
 
     call: Call
     layout: Layout
@@ -41,20 +41,20 @@ class Target:
 
 
 def choose_layer(trace: Trace, wanted: str, token_grid: Grid | None = None) -> Target:
-    """Resolve the `layer` that was asked for.
+    """Find the layer for the setting `layer`.
 
-    `auto` is the last 4-D output with height or width above 1 on the way to the logits: after its activation or
-    merge, before anything is pooled away, and never mere padding, cropping or resizing. Where self-attention over
-    tokens comes later than that, it is the tokens which the last attention reads: what follows them is dead but for the
-    class token in most transformers. Where tokens are mixed in another way, it is the last tokens.
+    `auto` is the last 4-D output with height or width above 1 on the path to the logits: after its activation or merge,
+    and before any pooling. Layers that only pad, crop or resize are never chosen. If self-attention over tokens comes
+    later, `auto` is the input tokens of the last attention layer: in most transformers, only the class token after it
+    has an influence. If tokens are mixed in another way, `auto` is the last tokens.
 
     Args:
         trace: the network.
         wanted: a name, a path, a pattern or `auto`.
-        token_grid: height and width of tokens whose grid the network does not show.
+        token_grid: height and width of the grid of tokens, if the network does not show them.
 
     Raises:
-        ModelError: no such layer, or its output is not a map that the logits depend on.
+        ModelError: there is no such layer, or its output is not a map that the logits depend on.
     """
     found = Candidates(trace, token_grid)
     if wanted == AUTO:
@@ -74,7 +74,7 @@ def choose_layer(trace: Trace, wanted: str, token_grid: Grid | None = None) -> T
 
 
 def _checked(target: Target, found: Candidates) -> Target:
-    """Refuse a grid of tokens that was given and is not used."""
+    """Refuse a grid of tokens that was given but is not used."""
     grid = found.token_grid
     if grid and (target.layout.kind != "tokens" or (target.layout.height, target.layout.width) != grid):
         asked = f"{grid[0]}x{grid[1]}"
@@ -85,7 +85,7 @@ def _checked(target: Target, found: Candidates) -> Target:
 
 
 def explainable_layers(trace: Trace, token_grid: Grid | None = None) -> list[LayerInfo]:
-    """List every layer whose output is a map on the way to the logits, in the order of the network."""
+    """List every layer whose output is a map on the path to the logits, in the order of the network."""
     found = Candidates(trace, token_grid)
     chosen = _auto(found).call if found.pictures or found.maps else None
     calls = Counter(call.path for call, _ in found.maps)
@@ -106,7 +106,7 @@ def explainable_layers(trace: Trace, token_grid: Grid | None = None) -> list[Lay
 
 
 def _note(call: Call, layout: Layout, chosen: Call | None, found: Candidates) -> str:
-    """What `auto` thinks of a layer."""
+    """Describe a layer by its relation to the choice of `auto`."""
     if call is chosen:
         return "chosen"
     if not found.makes_features(call):
@@ -143,7 +143,7 @@ def _auto(found: Candidates) -> Target:
 
 
 def _shared(trace: Trace, call: Call) -> str:
-    """Say which call it is where a layer sees several inputs in turn, as in a siamese network."""
+    """Name the input of the call if the layer is also called for other inputs, as in a siamese network."""
     elsewhere = any(c.path == call.path and not trace.sees_picture(c.output) for c in trace.calls)
     return f", called for the input '{trace.picture_name}'" if elsewhere else ""
 
@@ -172,7 +172,7 @@ def _numbered(path: str, number: str, usable: list[tuple[Call, Layout]]) -> list
 
 
 def _resolve(found: Candidates, wanted: str) -> tuple[str, str]:
-    """Find the path a person means, and say how it was found."""
+    """Find the path for a name or pattern, and say how it was found."""
     paths = list(dict.fromkeys(call.path for call in found.trace.calls))
     if wanted in paths:
         return wanted, "asked for"

@@ -1,4 +1,4 @@
-"""How a layer's output is laid out as a map: which axes are rows, columns and channels, or a row of tokens."""
+"""The layout of a layer's output as a map: which axes are rows, columns and channels, or tokens."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gradcam_cli.models.placement import Axis, Placement, Side, finer, is_spatial, sides_in, simplified, size_of
 from gradcam_cli.models.sliding import one_side
 
-# Class token, distillation token, registers: what transformers put beside their picture's tokens.
+# The class token, the distillation token and registers: tokens of transformers that are not cells of the image.
 MOST_PREFIX_TOKENS = 8
 PICTURE, TOKENS = 4, 3
 Grid = tuple[int, int]
@@ -15,10 +15,11 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """The map that a raw output is: its grid, its channels, and the axes they are on.
+    """The map in a raw output: its grid, its channels, and their axes.
 
-    `axes` are those of rows, columns and channels of a picture, or those of tokens and channels. `prefix` and `suffix`
-    tokens stand before and after those of the picture, which go row by row, or with `transposed` column by column.
+    `axes` are those of rows, columns and channels, or those of tokens and channels. `prefix` and `suffix` are the
+    numbers of tokens before and after those of the image. The image's tokens are ordered row by row, or column by
+    column if `transposed` is True.
     """
 
     kind: Literal["channels_last", "channels_first", "tokens"]
@@ -32,16 +33,16 @@ class Layout:
 
     @property
     def size(self) -> str:
-        """The grid for people: `7x7`."""
+        """The grid as text: `7x7`."""
         return f"{self.height}x{self.width}"
 
     @property
     def cells(self) -> int:
-        """Cells of the grid."""
+        """The number of cells of the grid."""
         return self.height * self.width
 
     def without(self, raw: Any, channels: Any) -> Any:
-        """Set one channel (N,) of each image's map to 0, in a raw output; of channel -1, none."""
+        """Set one channel (N,) of each image's map to 0 in a raw output. For channel -1, nothing is changed."""
         import tensorflow as tf
 
         keep = 1 - tf.one_hot(channels, self.channels, dtype=raw.dtype)
@@ -49,7 +50,7 @@ class Layout:
         keep = tf.reshape(keep, shape)
         if self.kind != "tokens":
             return raw * keep
-        # What stands beside the picture's tokens is no part of the map.
+        # Tokens that are not cells of the image are not part of the map.
         inside = tf.reshape(
             [0.0] * self.prefix + [1.0] * self.cells + [0.0] * self.suffix,
             [-1 if axis == self.axes[0] else 1 for axis in range(TOKENS)],
@@ -58,20 +59,20 @@ class Layout:
         return raw * (keep * inside + (1 - inside))
 
     def shifted(self, raw: Any, channels: Any, steps: Any) -> Any:
-        """Add a step (N,) to all cells of one channel (N,) of each image's map, in a raw output of a picture."""
+        """Add a step (N,) to all cells of one channel (N,) of each image's map, in a raw output that is not tokens."""
         import tensorflow as tf
 
         added = tf.cast(tf.one_hot(channels, self.channels) * steps[:, None], raw.dtype)
         return raw + (added[:, :, None, None] if self.kind == "channels_first" else added[:, None, None, :])
 
     def averaged(self, raw: Any) -> Any:
-        """Give the map of one cell that has each channel's mean, of a raw output of a picture."""
+        """Give a map of one cell with the mean of each channel, of a raw output that is not tokens."""
         import tensorflow as tf
 
         return tf.reduce_mean(raw, self.axes[:2], keepdims=True)
 
     def fold(self, raw: Any) -> Any:
-        """Turn a raw output into a map (N, h, w, K): of tokens, those of the picture only."""
+        """Turn a raw output into a map (N, h, w, K). Of tokens, only those of the image are used."""
         import tensorflow as tf
 
         order = (0, *self.axes)
@@ -87,24 +88,24 @@ class Layout:
 def layout_of(
     tensor: Any, place: Placement | None, *, channels_first: bool, token_grid: Grid | None = None
 ) -> Layout | None:
-    """Read an output as a map of the picture; None if it is none, or has a single cell.
+    """Read an output as a map of the image; None if it is not a map, or has only one cell.
 
     Args:
         tensor: the output.
-        place: where its cells lie; None if it is not computed from the picture.
-        channels_first: how a picture is laid out whose way from the input could not be followed.
-        token_grid: height and width of tokens, as a person said; wins over what the graph shows.
+        place: where its cells lie; None if it is not computed from the image.
+        channels_first: the layout of an output whose path from the input could not be followed.
+        token_grid: the user's height and width of the grid of tokens. It is preferred to the grid in the graph.
     """
     if place is None or not tensor.dtype.is_floating or tensor.shape.rank != len(place.axes):
         return None
     if None in tensor.shape[1:] or is_spatial(place.axes[0]):
-        # A batch that holds parts of the picture is made of windows.
+        # A batch axis with parts of the image holds windows.
         return None
     return layout_of_place(place, channels_first=channels_first, token_grid=token_grid)
 
 
 def layout_of_place(place: Placement, *, channels_first: bool, token_grid: Grid | None = None) -> Layout | None:
-    """Read a place as that of a map of the picture; None if it is none, or has a single cell."""
+    """Read a place as a map of the image; None if it is not a map, or has only one cell."""
     found = None
     if len(place.axes) == PICTURE:
         found = _picture(place) or _unfollowed_picture(place, channels_first=channels_first)
@@ -114,14 +115,14 @@ def layout_of_place(place: Placement, *, channels_first: bool, token_grid: Grid 
 
 
 def are_unclear_tokens(tensor: Any, place: Placement | None) -> bool:
-    """Whether these may be tokens of the picture whose grid is unknown."""
+    """Whether these may be tokens of the image with an unknown grid."""
     if place is None or tensor.shape.rank != TOKENS or not tensor.dtype.is_floating or None in tensor.shape[1:]:
         return False
     return tensor.shape[1] > 1 and _tokens(place) is None and any(f.kind != "other" for f in place.axes[1])
 
 
 def refined(place: Placement) -> Placement:
-    """Read the axes of a picture that were repeated as finer ones."""
+    """Read repeated cells of an image as the cells of a finer grid."""
     for index in range(1, len(place.axes)):
         if len(place.axes) == PICTURE:
             place = finer(place, index)
@@ -134,7 +135,7 @@ def _picture(place: Placement) -> Layout | None:
     rows, columns = found.get("row"), found.get("column")
     if rows is None and columns is None:
         return None
-    # One of both may have been pooled away: an axis of size 1 stands for it.
+    # Rows or columns may have been pooled to one: then an axis of size 1 is used for them.
     single = [i for i in (1, 2, 3) if size_of(place.axes[i]) == 1 and i not in found.values()]
     if rows is None or columns is None:
         if not single:
@@ -146,7 +147,7 @@ def _picture(place: Placement) -> Layout | None:
 
 
 def _unfollowed_picture(place: Placement, *, channels_first: bool) -> Layout | None:
-    """Read what an unknown operation has made the way such networks lay pictures out."""
+    """Read the output of an unknown operation in the usual layout of the network."""
     rows, columns, channels = (2, 3, 1) if channels_first else (1, 2, 3)
     if not all(_is_unknown(place.axes[i]) or size_of(place.axes[i]) == 1 for i in (rows, columns)):
         return None
@@ -190,7 +191,7 @@ def _given_tokens(place: Placement, grid: Grid) -> Layout | None:
 
 
 def map_axes(layout: Layout, place: Placement) -> dict[Side, Iterable[Any]]:
-    """Give the factors of the map's own rows and columns; those on other axes are parts of a cell."""
+    """Give the factors of the map's own rows and columns. Factors on other axes are parts of a cell."""
     if layout.kind == "tokens":
         axis = simplified(place.axes[layout.axes[0]])
         cells = axis[0].inner if len(axis) == 1 and axis[0].kind == "tokens" else axis

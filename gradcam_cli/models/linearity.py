@@ -1,4 +1,4 @@
-"""Whether the scores are piecewise linear in the target layer's output: what the closed form of Grad-CAM++ assumes."""
+"""Whether the scores are piecewise linear in the target layer's output, as the closed form of Grad-CAM++ assumes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gradcam_cli.engines.protocol import Linearity
 from gradcam_cli.models.graph import PASSING, ancestors, size_of_one
 from gradcam_cli.models.layout import Layout
 
-# Piecewise linear in all of their inputs together.
+# Piecewise linear in all inputs together.
 PIECEWISE = PASSING | {
     "AddV2", "Add", "AddN", "Sub", "Neg", "BiasAdd", "Relu", "Relu6", "LeakyRelu", "Abs", "Maximum", "Minimum",
     "ClipByValue", "MaxPool", "AvgPool", "Mean", "Sum", "Max", "Min", "ConcatV2", "Pack", "Unpack", "Split", "SplitV",
@@ -16,11 +16,11 @@ PIECEWISE = PASSING | {
     "TopKV2", "ResizeBilinear", "ResizeNearestNeighbor", "DepthToSpace", "SpaceToDepth", "SpaceToBatchND",
     "BatchToSpaceND",
 }  # fmt: skip
-# Linear in one input, while the others do not depend on the target layer.
+# Linear in one input, if the other inputs do not depend on the target layer.
 LINEAR_IN_ONE = frozenset(
     {"Mul", "MatMul", "BatchMatMulV2", "Conv2D", "DepthwiseConv2dNative", "FusedBatchNormV3", "Einsum", "RealDiv"}
 )
-# What has no constant slope, but derivatives of any order.
+# Operations without a constant slope, but with derivatives of any order.
 SMOOTH = frozenset(
     {
         "Sigmoid",
@@ -40,7 +40,7 @@ SMOOTH = frozenset(
     }
     | {"LogSoftmax", "SquaredDifference", "Reciprocal", "Softsign", "Mul", "MatMul", "RealDiv", "Log1p"}
 )
-# Of these only the first input may depend on the target layer.
+# For these, only the first input may depend on the target layer.
 FIRST_ONLY = frozenset({"RealDiv", "FusedBatchNormV3"})
 MEASURING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
@@ -48,8 +48,8 @@ MEASURING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 def linearity(logits: Any, target: Any, layout: Layout) -> Linearity:
     """Read the operations between a layer's output A and the scores.
 
-    `piecewise`: the scores are piecewise linear in A. `pooled`: they are not, but see A through its K spatial means
-    alone, by operations whose derivatives are known. `smooth`: anything else.
+    `piecewise`: the scores are piecewise linear in A. `pooled`: they are not, but they depend on A only through its K
+    spatial means, by operations with known derivatives. `smooth`: anything else.
     """
     between = _between(target, logits)
     operations = list({id(t.op): t.op for t in between.values() if t is not target}.values())
@@ -61,7 +61,7 @@ def linearity(logits: Any, target: Any, layout: Layout) -> Linearity:
 
 
 def _between(target: Any, logits: Any) -> dict[Any, Any]:
-    """All tensors on a way from the target to the logits, by their reference."""
+    """Find all tensors on a path from the target to the logits, by their reference."""
     leading = ancestors(logits)
     found: dict[Any, Any] = {}
     waiting = [target]
@@ -89,7 +89,7 @@ def _is_piecewise(op: Any, between: dict[Any, Any]) -> bool:
 
 
 def _sees_means(target: Any, between: dict[Any, Any], layout: Layout) -> bool:
-    """Whether everything that reads the target's output takes its mean over both spatial axes."""
+    """Whether every operation that reads the target's output takes its mean over both spatial axes."""
     waiting = [target]
     while waiting:
         for op in waiting.pop().consumers():
@@ -104,9 +104,9 @@ def _sees_means(target: Any, between: dict[Any, Any], layout: Layout) -> bool:
 
 
 def is_averaged(target: Any, layout: Layout) -> bool:
-    """Whether all that reads the target's output takes its mean over a map of any size, and so over one cell, too.
+    """Whether every operation that reads the target's output takes its mean over a map of any size, also of one cell.
 
-    A pooling window of a fixed size does not.
+    A pooling window of a fixed size is not such a mean.
     """
     waiting = [target]
     while waiting:
@@ -119,7 +119,7 @@ def is_averaged(target: Any, layout: Layout) -> bool:
 
 
 def is_spatial_mean(op: Any, layout: Layout) -> bool:
-    """Whether an operation takes the mean of a map over all of its cells."""
+    """Whether an operation takes the mean of a map over all cells."""
     if layout.kind == "tokens":
         return False
     if op.type == "Mean":
@@ -131,7 +131,7 @@ def is_spatial_mean(op: Any, layout: Layout) -> bool:
 
 
 def _sees_more(operations: list[Any], between: dict[Any, Any]) -> bool:
-    """Whether the scores see the picture by another way too, which would be computed again for every channel."""
+    """Whether the scores also depend on the image by another path, which would be computed again for every channel."""
     aside = {t.ref(): t for op in operations for t in op.inputs if t.ref() not in between}
     return any(_sees_input(tensor) for tensor in aside.values())
 

@@ -1,4 +1,4 @@
-"""The lists of models and of layers, and their tables."""
+"""The lists of named models and of layers, and their tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From a request to a classifier: a named model is built and given its weights, a file is loaded."""
+"""Make a classifier of a request: build a named model and load its weights, or load a file."""
 
 import warnings
 from pathlib import Path
@@ -17,15 +17,15 @@ from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.request import ModelRequest, checked, open_source
 from gradcam_cli.models.weights import is_imagenet_file
 
-# What keras.applications divides by once more where EfficientNet is built for ImageNet's weights.
+# Variances by which keras.applications also scales in EfficientNet for the weights of ImageNet.
 IMAGENET_VARIANCE = (0.229, 0.224, 0.225)
 
 
 def load_classifier(request: ModelRequest, *, need_weights: bool = True) -> Classifier:
-    """Build or load what was asked for; `need_weights=False` leaves a named model with random ones.
+    """Build or load the requested model. With `need_weights=False`, a named model has random weights.
 
     Raises:
-        ModelError: weights that do not fit, or a file that is refused or is not an image classifier.
+        ModelError: the weights do not fit, or the file is refused or is not an image classifier.
     """
     if request.network is not None:
         return classifier_of_network(request.network, request)
@@ -67,10 +67,10 @@ def _weighted(named: NamedModel, request: ModelRequest, size: tuple[int, int]) -
 
 
 def build_named(named: NamedModel, request: ModelRequest, size: tuple[int, int]) -> keras.Model:
-    """Build a named model, with random weights, as the weights that were asked for want it.
+    """Build a named model with random weights, in the form that the requested weights need.
 
     Raises:
-        ModelError: the model cannot be built for pictures of this size.
+        ModelError: the model cannot be built for images of this size.
     """
     network = _build(named, size)
     scaled = request.weights is not None and _has_imagenet_scaling(named, request.weights)
@@ -91,7 +91,7 @@ def _build(named: NamedModel, size: tuple[int, int]) -> keras.Model:
 def _load_weights(network: keras.Model, named: NamedModel, path: Path) -> None:
     try:
         with warnings.catch_warnings():
-            # Keras warns of layers it found nothing for, and leaves them as they were: random.
+            # Keras only warns about layers without stored weights, and leaves their random weights.
             warnings.filterwarnings("error", message="Skipping", category=UserWarning)
             network.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
@@ -103,15 +103,15 @@ def _load_weights(network: keras.Model, named: NamedModel, path: Path) -> None:
 
 
 def _has_imagenet_scaling(named: NamedModel, weights: Path) -> bool:
-    """Whether a file of weights wants the extra scaling that Keras gives EfficientNet B0 to B7 for ImageNet.
+    """Whether a file of weights needs the extra scaling that Keras adds to EfficientNet B0 to B7 for ImageNet.
 
-    The scaling has no weights of its own, so only the file's hash can tell.
+    The scaling has no weights, so only the hash of the file shows this.
     """
     return named.builder.startswith("EfficientNetB") and is_imagenet_file(weights, named)
 
 
 def _rescaled(network: keras.Model) -> keras.Model:
-    """Clone a network with a Rescaling layer behind its Normalization."""
+    """Clone a network with a Rescaling layer after its Normalization."""
     factors = [1 / variance**0.5 for variance in IMAGENET_VARIANCE]
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:

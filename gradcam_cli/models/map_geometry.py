@@ -1,4 +1,4 @@
-"""Where the cells of a map lie in the picture."""
+"""The positions of a map's cells in the image."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from gradcam_cli.models.placement import SIDES, Line, Placement, absorbed, simpl
 
 
 def map_geometry(layout: Layout, place: Placement | None) -> MapGeometry | None:
-    """Tell where a map's cells lie; None if that could not be followed."""
+    """Find the positions of a map's cells; None if they could not be followed."""
     if place is None or any(place.turned):
         return None
     place = refined(place)
@@ -30,13 +30,13 @@ def map_geometry(layout: Layout, place: Placement | None) -> MapGeometry | None:
 
 
 def _cell_line(line: Line, cells: int, step: float) -> CellLine:
-    """Describe cells along one axis.
+    """Describe the cells along one axis.
 
-    What strides leave out at the border counts as looked at where it is under half a cell. Where each cell can see all
-    that is looked at, and together they cover it, they share it evenly: the uneven padding of strided kernels would put
-    them up to half a cell beside that. Measured with objects at known places: of a trained EfficientNet-Lite0, the even
-    grid has its peak inside the object for 30 of 30 photographs, the padded one for 14. Of a small network, whose cells
-    see a few pixels each, it is 15 of 20 with the even grid and 20 with the padded one.
+    Border pixels that strides leave out count as seen if they are less than half a cell. If each cell can see all seen
+    pixels, and the cells together cover them, the cells are spread evenly: the uneven padding of strided kernels would
+    move them by up to half a cell. Measured with objects at known positions: for a trained EfficientNet-Lite0, the peak
+    is inside the object for 30 of 30 photographs with the even grid, and for 14 with the padded one. For a small
+    network, whose cells see a few pixels each, it is 15 of 20 with the even grid and 20 with the padded one.
     """
     stride = step or line.seen[1] - line.seen[0]
     slack = abs(stride) / 2

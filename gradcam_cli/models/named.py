@@ -1,7 +1,7 @@
-"""The models that have a name: one table of architecture, input size, preprocessing and weights.
+"""The named models: one table of architecture, input size, preprocessing and weights.
 
-It is data/named_models.csv. Nothing here imports Keras, so that `gradcam-cli models` answers at once. Sizes,
-preprocessing and files are those of keras.applications; a test holds the table against the installed Keras.
+The table is data/named_models.csv. This module does not import Keras, so `gradcam-cli models` is fast. Sizes,
+preprocessings and files are those of keras.applications. A test compares the table with the installed Keras.
 """
 
 import csv
@@ -16,7 +16,7 @@ LITE0 = "efficientnetlite0"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """ImageNet weights: the name in Keras's cache folder, where they come from, and their md5 or sha256."""
+    """ImageNet weights: the file name in the cache folder of Keras, the URL, and the md5 or sha256."""
 
     name: str
     url: str
@@ -25,9 +25,9 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """One architecture: its builder in keras.applications, the side of its square input, its preprocessing.
+    """One architecture: its builder in keras.applications, the side of its square input, and its preprocessing.
 
-    `weights` is None if they come inside a Python package.
+    `weights` is None if a Python package contains them.
     """
 
     builder: str
@@ -37,7 +37,7 @@ class NamedModel:
 
     @property
     def name(self) -> str:
-        """The name that `model` knows it by."""
+        """The name that the `model` setting accepts."""
         return self.builder.lower()
 
 
@@ -55,10 +55,10 @@ NAMED_MODELS = _read_table()
 
 
 def find_named(name: str) -> NamedModel:
-    """Look a model up by its name, whatever its case.
+    """Find a model by its name; upper and lower case are the same.
 
     Raises:
-        ModelError: there is none; the nearest names are in the message.
+        ModelError: there is no such model. The message has the most similar names.
     """
     known = NAMED_MODELS.get(name.lower())
     if known:

@@ -1,4 +1,4 @@
-"""Between which numbers a tensor of a graph provably lies, whatever the picture is."""
+"""Find proven bounds for the values of a tensor of a graph, for every possible image."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from gradcam_cli.models.output_mixtures import groups_a_softmax, mixed_source, s
 Bounds = tuple[float, float]
 ANY: Bounds = (-math.inf, math.inf)
 LONGEST = 40
-# Rounding of constants such as 0.7 + 0.3 in float32.
+# The rounding error of constants such as 0.7 + 0.3 in float32.
 ROUNDING = 1e-5
 
 MONOTONE: dict[str, Callable[[float], float]] = {
@@ -31,15 +31,15 @@ FIXED: dict[str, Bounds] = {
     "Square": (0.0, math.inf),
     "Rsqrt": (0.0, math.inf),
 }
-# Of the first input, only its numbers and means of them.
+# The result has only values of the first input, or means of them.
 SELECTING = PASSING | {"Transpose", "StridedSlice", "Slice", "GatherV2", "Mean", "Max", "Min", "AvgPool", "MaxPool"}
 
-# Sums with constant weights, where they are means.
+# Sums with constant weights, which are means if the weights add up to 1.
 MIXING = frozenset({"MatMul", "BatchMatMulV2", "Einsum", "Sum"})
 
 
 def bounds(tensor: Any, depth: int = 0) -> Bounds:
-    """Give the lowest and the highest value that the tensor can have; infinite where nothing is known."""
+    """Give the lowest and the highest possible value of a tensor; infinite if they are unknown."""
     constant = number(tensor)
     if constant is not None:
         return constant, constant
@@ -47,7 +47,7 @@ def bounds(tensor: Any, depth: int = 0) -> Bounds:
     if op.type in FIXED or depth > LONGEST:
         return FIXED.get(op.type, ANY)
     if op.type in {"Const", "ReadVariableOp"}:
-        # Weights are the same whether they are frozen into the graph or not.
+        # Weights give the same bounds as variables and as constants of the graph.
         values = small_constant(tensor)
         return ANY if values is None or values.size == 0 else (float(values.min()), float(values.max()))
     passes_on = op.type in MIXING or op.type in SELECTING or op.type == "RealDiv"
@@ -56,7 +56,7 @@ def bounds(tensor: Any, depth: int = 0) -> Bounds:
 
 
 def _selected(tensor: Any, depth: int) -> Bounds | None:
-    """Bounds of what consists of numbers of another tensor, means of them, or shares; None for another quotient."""
+    """Give the bounds of values or means of another tensor, or of shares of it; None for any other quotient."""
     op = tensor.op
     if op.type == "RealDiv":
         share = is_share(tensor) and bounds(op.inputs[0], depth + 1)[0] >= 0
@@ -70,7 +70,7 @@ def _selected(tensor: Any, depth: int) -> Bounds | None:
 
 
 def _computed(op: Any, depth: int) -> Bounds:
-    # Other operations may give any number: nothing before them is looked into.
+    # Other operations may give any value, so the operations before them are not read.
     if op.type not in MONOTONE and op.type not in COMBINED:
         return ANY
     parts = [bounds(part, depth + 1) for part in op.inputs]
@@ -82,13 +82,13 @@ def _computed(op: Any, depth: int) -> Bounds:
 
 
 def within(found: Bounds, low: float, high: float) -> bool:
-    """Whether bounds lie inside others, up to rounding."""
+    """Whether bounds lie inside the interval [low, high], except for rounding."""
     slack = ROUNDING * (high - low)
     return low - slack <= found[0] and found[1] <= high + slack
 
 
 def is_share(tensor: Any) -> bool:
-    """Whether this is a quotient of a tensor and its own sum over the last axis, or of that and something positive."""
+    """Whether this is a tensor divided by its sum over the last axis, to which a positive constant may be added."""
     numerator, denominator = (origin(part) for part in tensor.op.inputs)
     for _ in range(2):
         if denominator.op.type not in {"AddV2", "Maximum"}:
@@ -107,7 +107,7 @@ def is_share(tensor: Any) -> bool:
 
 
 def _same(a: Any, b: Any, depth: int = 0) -> bool:
-    """Whether two tensors are computed alike from the same tensor."""
+    """Whether two tensors are computed in the same way from the same tensor."""
     a, b = origin(a), origin(b)
     if a is b:
         return True
@@ -118,7 +118,7 @@ def _same(a: Any, b: Any, depth: int = 0) -> bool:
 
 def _times(parts: list[Bounds]) -> Bounds:
     (a, b), (c, d) = parts
-    # A bound of 0 stays 0, also times infinity.
+    # 0 times infinity is 0 here, because a bound of 0 stays 0.
     ends = [0.0 if 0 in {x, y} else x * y for x in (a, b) for y in (c, d)]
     return min(ends), max(ends)
 
@@ -144,7 +144,7 @@ def _power(parts: list[Bounds]) -> Bounds:
 
 COMBINED: dict[str, Callable[[list[Bounds]], Bounds]] = {
     "AddV2": lambda p: (p[0][0] + p[1][0], p[0][1] + p[1][1]),
-    # What Keras makes of a sum in a batch of one.
+    # Keras turns some sums of a batch of one into BiasAdd.
     "BiasAdd": lambda p: (p[0][0] + p[1][0], p[0][1] + p[1][1]),
     "Sub": lambda p: (p[0][0] - p[1][1], p[0][1] - p[1][0]),
     "AddN": lambda p: (sum(low for low, _ in p), sum(high for _, high in p)),

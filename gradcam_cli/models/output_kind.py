@@ -1,7 +1,7 @@
-"""What a model's output is: logits, probabilities, class scores or values; found by following its operations back.
+"""Decide what a model's output is: logits, probabilities, class scores or values.
 
-Four things tell, in this order: what a person says, the operations that the output comes from, the loss that the
-file was saved with, and the range that the operations allow. Where none of them does, logits are assumed.
+Four sources are used, in this order: the user's setting, the operations that compute the output, the loss that is
+stored in the file, and the range that the operations allow. If none of them decides, logits are assumed.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from gradcam_cli.settings import OutputKind
 PER_CENT = 100.0
 SOFTMAX_TWICE = "softmax of a softmax"
 SOFTMAX_OF_ONE = "softmax of one number, which is always 1"
-# The smallest normal float32: below it a probability is 0, and has no logarithm.
+# The smallest normal float32. A smaller probability would become 0, whose logarithm is not finite.
 TINY = float(np.finfo(np.float32).tiny)
-# Increasing functions of one number, which have no weights.
+# Increasing functions of one number, without weights.
 INCREASING = frozenset({"Relu", "Relu6", "Tanh", "Exp", "Log", "Softplus", "Sqrt", "Elu"})
 
 
 @dataclass(frozen=True)
 class OutputHints:
-    """What is known of the output beside the graph: what a person said of it, and the stored loss."""
+    """What is known about the output apart from the graph: the user's setting and the stored loss."""
 
     kind: OutputKind = "auto"
     loss: Loss | None = None
@@ -35,9 +35,10 @@ class OutputHints:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What is explained (N, C), what that is, and why.
+    """The explained scores (N, C), their kind, and the reason for it.
 
-    `probabilities` (N, C) are there where they do not follow from the scores. `assumed`: nothing tells what it is.
+    `probabilities` (N, C) are given if they cannot be computed from the scores. `assumed` is True if no source decides
+    the kind.
     """
 
     kind: HeadKind
@@ -48,7 +49,7 @@ class Output:
 
 
 def read_output(output: Any, classes: int, hints: OutputHints) -> Output:
-    """Find out what an output of so many numbers an image is."""
+    """Decide what an output with `classes` numbers for each image is."""
     tensor = origin(output)
     match hints.kind:
         case "softmax-logits":
@@ -68,7 +69,7 @@ def _one_or_many(classes: int, many: HeadKind) -> HeadKind:
 
 
 def _by_operations(tensor: Any, classes: int, loss: Loss | None) -> Output | None:
-    """Read what the operations prove; None if they prove nothing."""
+    """Read the kind that the operations prove; None if they prove nothing."""
     found = _activated(tensor, classes) or _scaled(tensor, classes, loss)
     if found is None and _sparsemax(tensor) is not None:
         found = _probabilities(tensor, classes, "sparsemax")
@@ -80,7 +81,7 @@ def _by_operations(tensor: Any, classes: int, loss: Loss | None) -> Output | Non
 
 
 def _scaled(tensor: Any, classes: int, loss: Loss | None) -> Output | None:
-    """Read probabilities that are told in another unit, such as per cent; None for anything else."""
+    """Read probabilities in another unit, such as per cent; None for anything else."""
     inner, scale = _unscaled(tensor)
     if scale == 1:
         return None
@@ -97,7 +98,7 @@ def _scaled(tensor: Any, classes: int, loss: Loss | None) -> Output | None:
 
 
 def _activated(tensor: Any, classes: int) -> Output | None:
-    """Step back over a softmax or sigmoids at the end, whose logits are then known."""
+    """Read a final softmax, or final sigmoids, whose inputs are the logits; None for anything else."""
     logits = _softmax_logits(tensor)
     if logits is not None and logits.shape[-1] == classes:
         twice = _softmax_logits(origin(logits)) is not None and origin(logits).op.type != "LogSoftmax"
@@ -114,7 +115,7 @@ def _activated(tensor: Any, classes: int) -> Output | None:
 
 
 def _softmax_logits(tensor: Any) -> Any:
-    """The logits of a softmax, of its logarithm, or of one made by hand; None for anything else."""
+    """Give the logits of a softmax, of a log-softmax, or of a softmax written by hand; None for anything else."""
     op = tensor.op
     if op.type in {"Softmax", "LogSoftmax"}:
         return op.inputs[0]
@@ -122,7 +123,7 @@ def _softmax_logits(tensor: Any) -> Any:
         return origin(op.inputs[0]).op.inputs[0]
     if op.type == "RealDiv" and origin(op.inputs[0]).op.type == "Exp" and is_share(tensor):
         total = origin(op.inputs[1])
-        # Only over the last axis, and only over itself, is it one.
+        # It is a softmax only if the sum is over the last axis.
         if total.op.type == "Sum" and _over_last_axis(total):
             return _unshifted(origin(op.inputs[0]).op.inputs[0])
     return None
@@ -134,7 +135,7 @@ def _over_last_axis(total: Any) -> bool:
 
 
 def _unshifted(exponent: Any) -> Any:
-    """What is raised, without the maximum that is taken off against overflow."""
+    """Give the exponent without the maximum that is subtracted to prevent overflow."""
     tensor = origin(exponent)
     if tensor.op.type == "Sub" and origin(tensor.op.inputs[1]).op.type == "Max":
         return tensor.op.inputs[0]
@@ -142,7 +143,7 @@ def _unshifted(exponent: Any) -> Any:
 
 
 def _sigmoid_logits(tensor: Any) -> Any:
-    """The logits of sigmoids, or of their logarithms; None for anything else."""
+    """Give the logits of sigmoids, or of the logarithms of sigmoids; None for anything else."""
     if tensor.op.type == "Sigmoid":
         return tensor.op.inputs[0]
     if tensor.op.type == "Log" and origin(tensor.op.inputs[0]).op.type == "Sigmoid":
@@ -154,7 +155,7 @@ def _sigmoid_logits(tensor: Any) -> Any:
 
 
 def _along_classes(tensor: Any, classes: int) -> bool:
-    """Whether a concatenation lays its branches beside each other along the only axis that is not 1."""
+    """Whether a concatenation joins its branches along the only axis that is not 1."""
     axis = tf.get_static_value(tensor.op.inputs[-1])
     return axis is not None and size_of_one(tensor) == classes and tensor.shape[int(axis)] == classes
 
@@ -164,7 +165,7 @@ def _beside_each_other(branches: list[Any]) -> Any:
 
 
 def _unscaled(tensor: Any) -> tuple[Any, float]:
-    """Take constant factors off, and 0 that is added: what `Rescaling(100)` leaves in a graph."""
+    """Remove constant factors and added zeros, which `Rescaling(100)` adds to a graph; also give the factor."""
     scale = 1.0
     while tensor.op.type in {"Mul", "RealDiv", "AddV2"}:
         first, second = tensor.op.inputs
@@ -176,12 +177,12 @@ def _unscaled(tensor: Any) -> tuple[Any, float]:
         if tensor.op.type != "AddV2":
             scale = scale * value if tensor.op.type == "Mul" else scale / value
         tensor = origin(first)
-    # 1 / 0.01 is not quite 100.
+    # In floating point, 1 / 0.01 is not exactly 100.
     return tensor, round(scale, 4) or scale
 
 
 def _probabilities(tensor: Any, classes: int, reason: str) -> Output:
-    """Take the output as probabilities, and find the score whose increase the map explains."""
+    """Read the output as probabilities, and choose the scores that the map explains."""
     told = tf.cast(tf.reshape(tensor, (-1, classes)), tf.float32)
     scores = branch_scores(tensor)
     how = "the logits before them" if scores is not None else "their logarithm"
@@ -195,11 +196,11 @@ def _probabilities(tensor: Any, classes: int, reason: str) -> Output:
 
 
 def branch_scores(tensor: Any) -> Any:
-    """Logits for probabilities that come from several softmaxes or sigmoids, or from one that is clipped; else None.
+    """Give logits for probabilities of several softmaxes or sigmoids, or of a clipped one; None for anything else.
 
-    Of a sum or a mean of branches it is the mean of the branches' logits, with the same weights: no single logit
-    exists there, and the logarithm of the mean has no slope left where the network is certain. Of a concatenation, the
-    branches' logits beside each other.
+    For a sum or a mean of branches, these are the mean of the branches' logits with the same weights. No single logit
+    exists there, and the gradient of the logarithm of the mean vanishes if the network is certain. For a concatenation,
+    these are the concatenated logits of the branches.
     """
     tensor = origin(tensor)
     for logits in (_softmax_logits(tensor), _sigmoid_logits(tensor), _sparsemax(tensor)):
@@ -226,7 +227,7 @@ def _all_known(branches: list[Any], make: Any) -> Any:
 
 
 def _mean_scores(tensor: Any) -> Any:
-    """A mean over an axis of stacked branches, or over the cells of a map of probabilities."""
+    """Give the scores of a mean over stacked branches, or over the cells of a map of probabilities."""
     source, axes = tensor.op.inputs
     keep = tensor.op.get_attr("keep_dims")
     packed = origin(source)
@@ -239,7 +240,7 @@ def _mean_scores(tensor: Any) -> Any:
 
 
 def _mixture(parts: list[Any]) -> Any:
-    """The weighted mean of the logits of branches that are added up."""
+    """Give the weighted mean of the logits of branches that are added."""
     terms = [_unscaled(origin(part)) for part in parts]
     branches = [branch_scores(inner) for inner, _ in terms]
     weights = [scale for _, scale in terms]
@@ -250,7 +251,7 @@ def _mixture(parts: list[Any]) -> Any:
 
 
 def _through_increasing(op: Any, inputs: list[Any]) -> Any:
-    """What increasing functions such as a clip or a hard sigmoid were given: it has slopes where they have none."""
+    """Give the input of increasing functions such as a clip or a hard sigmoid: their own gradient is 0 in places."""
     clips = op.type == "ClipByValue" or (op.type in {"Maximum", "Minimum"} and number(inputs[1]) is not None)
     if op.type in INCREASING or clips:
         inner = branch_scores(inputs[0])
@@ -269,7 +270,7 @@ def _through_increasing(op: Any, inputs: list[Any]) -> Any:
 
 
 def _sparsemax(tensor: Any) -> Any:
-    """The logits of a sparsemax, `max(z - tau(z), 0)` where tau comes from z in descending order; else None."""
+    """Give the logits z of a sparsemax, `max(z - tau(z), 0)` with tau from the sorted z; None for anything else."""
     if tensor.op.type != "Maximum" or number(tensor.op.inputs[1]) != 0:
         return None
     shifted = origin(tensor.op.inputs[0])
@@ -287,7 +288,7 @@ def _sparsemax(tensor: Any) -> Any:
 
 
 def _by_loss(output: Any, classes: int, loss: Loss | None) -> Output:
-    """Read an output that has no activation, or one of no known range, by the loss that it was trained with."""
+    """Read an output without an activation, or without a known range, by the loss that it was trained with."""
     low, high = bounds(origin(output))
     limited = np.isfinite(low)
     if loss and loss.family == "value":

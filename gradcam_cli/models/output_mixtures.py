@@ -1,4 +1,4 @@
-"""Products with constant matrices that mix or group probabilities, so that what comes out are probabilities too."""
+"""Products with constant matrices that mix or group probabilities, so that the results are probabilities too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradcam_cli.models.graph import constant, origin
 
-# No larger matrix is read: a mixture has a weight for each branch or pair of classes.
+# Larger matrices are not read: a mixture has one weight for each branch or pair of classes.
 LARGEST_MATRIX = 100_000
 ROUNDING = 1e-4
 
@@ -17,9 +17,9 @@ Weights = NDArray[Any]
 
 
 def mixed_source(tensor: Any) -> Any:
-    """Give the tensor of which this one has weighted means, with constant weights that add up to 1; else None.
+    """Give the tensor whose weighted means this tensor contains, with constant weights that add up to 1; else None.
 
-    By a matrix product, an einsum, or a sum of products: what people write for an ensemble with weights.
+    The mean may be a matrix product, an einsum, or a sum of products, as in an ensemble with weights.
     """
     found = _product(tensor)
     if found is None:
@@ -30,7 +30,7 @@ def mixed_source(tensor: Any) -> Any:
 
 
 def groups_a_softmax(tensor: Any) -> bool:
-    """Whether this adds up the probabilities of groups of classes, by a matrix of zeros and ones."""
+    """Whether this adds the probabilities of groups of classes, by a matrix of zeros and ones."""
     if tensor.op.type not in {"MatMul", "BatchMatMulV2"}:
         return False
     found = _product(tensor)
@@ -38,7 +38,7 @@ def groups_a_softmax(tensor: Any) -> bool:
 
 
 def _product(tensor: Any) -> tuple[Any, Weights, tuple[int, ...]] | None:
-    """The varying factor, the constant one, and the axes of the constant one that are summed over."""
+    """Give the variable factor, the constant factor, and the summed axes of the constant factor."""
     op = tensor.op
     match op.type:
         case "MatMul" | "BatchMatMulV2":
@@ -62,7 +62,7 @@ def _factors(inputs: Any, summed: Sequence[tuple[int, ...]]) -> tuple[Any, Weigh
 
 
 def _summed_labels(equation: str) -> list[tuple[int, ...]]:
-    """Of each operand of `ab,bc->ac`, the axes that are not in the result."""
+    """Give, for each operand of an equation such as `ab,bc->ac`, the axes that are not in the result."""
     given, _, result = equation.partition("->")
     if "." in equation:
         return []
@@ -70,7 +70,7 @@ def _summed_labels(equation: str) -> list[tuple[int, ...]]:
 
 
 def _summed_products(op: Any) -> tuple[Any, Weights, tuple[int, ...]] | None:
-    """A sum over products with constants, such as `sum(stack * weights, axis)`."""
+    """Read a sum over products with constants, such as `sum(stack * weights, axis)`."""
     product, axes = origin(op.inputs[0]), tf.get_static_value(op.inputs[1])
     rank = product.shape.rank
     if product.op.type != "Mul" or axes is None or rank is None:
@@ -86,7 +86,7 @@ def _summed_products(op: Any) -> tuple[Any, Weights, tuple[int, ...]] | None:
 
 
 def small_constant(tensor: Any) -> Weights | None:
-    """Give the numbers of a constant or of weights; None if there are too many, or where it is anything else."""
+    """Give the values of a constant or of weights; None if there are too many, or for any other tensor."""
     size = tensor.shape.num_elements()
     if size is None or size > LARGEST_MATRIX or tensor.shape.rank == 0:
         return None

@@ -1,4 +1,4 @@
-"""The files that a model is made of: one file, or an architecture (JSON) and the weights beside it."""
+"""The files of a model: one file, or an architecture (JSON) and its weights in the same folder."""
 
 import mmap
 import re
@@ -9,16 +9,16 @@ from pathlib import Path
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.recognise import CONFIG, WEIGHTS, Kind, kind_of
 
-# Words in the names of files that say which part they are, and not of which model.
+# Words in file names that name the part, not the model.
 PART_WORDS = r"weights?|models?|config|architecture|arch|structure|json"
-# So many files are looked into, where names do not decide.
+# At most so many files are read if the names do not decide.
 MAX_TRIED = 8
 CONFIG_ATTRIBUTE = b"model_config"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a model's `weights` are, or the whole of it; `architecture` is a JSON file, where it is apart."""
+    """The file of a model or of its `weights`; `architecture` is a JSON file if the architecture is a separate file."""
 
     weights: Path
     kind: Kind
@@ -27,10 +27,10 @@ class Parts:
 
 
 def parts_of(path: Path, weights: Path | None) -> Parts:
-    """Find what belongs to a model file or folder.
+    """Find the files that belong to a model file or folder.
 
     Raises:
-        ModelError: it is not a model, or one part of it is missing.
+        ModelError: it is not a model, or one of its files is missing.
     """
     kind = kind_of(path)
     if kind == "architecture":
@@ -53,7 +53,7 @@ def parts_of(path: Path, weights: Path | None) -> Parts:
 
 
 def _binary_of(path: Path, weights: Path | None) -> Path:
-    """Find the weights of a network in OpenVINO's format: the file of the same name with the suffix .bin."""
+    """Find the weights of a network in the OpenVINO format: the file of the same name with the suffix .bin."""
     found = weights or path.with_suffix(".bin")
     if not found.is_file():
         raise ModelError(f"{path}: its weights, {found.name}, are not in the same folder. Copy both files.")
@@ -61,7 +61,7 @@ def _binary_of(path: Path, weights: Path | None) -> Path:
 
 
 def _has_config(path: Path) -> bool:
-    """Whether an HDF5 file has the attribute of a whole model, without a parser of HDF5."""
+    """Whether an HDF5 file has the attribute of a whole model. HDF5 is not parsed; the bytes are searched."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(CONFIG_ATTRIBUTE) >= 0
 
@@ -85,7 +85,7 @@ def _with_architecture_beside(path: Path) -> Parts:
 
 
 def _weights_beside(path: Path) -> tuple[Path, str]:
-    """Find the weights of an architecture. A file with a model of its own is no candidate: it may be another model."""
+    """Find the weights of an architecture. A file that contains a whole model is ignored: it may be another model."""
     files = [other for other in _neighbours(path) if _is(other, {"hdf5"})]
     whole = [other for other in files if _has_config(other)]
     found = [other for other in files if other not in whole]
@@ -105,7 +105,7 @@ def _weights_beside(path: Path) -> tuple[Path, str]:
 
 
 def _own_of(found: list[Path], path: Path, fits: Callable[[Path], bool]) -> Path | None:
-    """Take the one that is called alike, or the only one, or the only one that fits; None if several do."""
+    """Choose the file of the same name, else the only file, else the only one that fits; None if this is not unique."""
     alike = [other for other in found if _stem(other) == _stem(path)] or found
     if len(alike) > 1:
         alike = [other for other in alike[:MAX_TRIED] if fits(other)]
@@ -138,7 +138,7 @@ def _is(path: Path, kinds: set[str]) -> bool:
 
 
 def _stem(path: Path) -> str:
-    """The name without a suffixes and the words that name the part."""
+    """The name without its suffixes and without the words that name the part."""
     name = path.name.lower()
     name = re.sub(r"\.(h5|hdf5|hdf|he5|json|weights)$", "", name)
     words = re.split(r"[._\- ]+", re.sub(PART_WORDS, " ", name))

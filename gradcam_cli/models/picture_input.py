@@ -1,4 +1,4 @@
-"""Which of a network's inputs is the picture that is explained, and what goes into the others."""
+"""Choose which of a network's inputs is the explained image, and the values of the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Input:
-    """One input as the network declares it; `shape` has the batch."""
+    """One input as the network declares it; `shape` includes the batch."""
 
     name: str
     place: int
@@ -23,13 +23,13 @@ class Input:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it has four axes, the last or the second of them with the channels of a picture."""
+        """Whether it has four axes, and the second or the last one has a size that channels of an image have."""
         return len(self.shape) == 4 and (self.shape[3] in CHANNELS or self.shape[1] in CHANNELS)
 
 
 @dataclass(frozen=True, eq=False)
 class PictureInput:
-    """The picture's input, and the others with their values; `note` is for people."""
+    """The input of the image, and the other inputs with their values; `note` is for the user."""
 
     picture: Input
     others: tuple[OtherInput, ...] = ()
@@ -37,10 +37,10 @@ class PictureInput:
 
 
 def picture_input(path: Path, network: Any, wanted: str | None, given: Sequence[GivenInput]) -> PictureInput:
-    """Choose the picture's input: the only one, the one that is `wanted`, or with `all` every one that takes pictures.
+    """Choose the image's input: the only one, the one named `wanted`, or with `all` every input that takes images.
 
     Raises:
-        ModelError: no input takes a picture, or it is not clear which one is meant.
+        ModelError: no input takes an image, or several do and none is chosen.
     """
     inputs = declared_inputs(network)
     if not inputs:
@@ -50,7 +50,7 @@ def picture_input(path: Path, network: Any, wanted: str | None, given: Sequence[
         )
     pictures = [each for each in inputs if each.is_picture]
     if not pictures or (len(inputs) == 1 and wanted in {None, EVERY_PICTURE, inputs[0].name}):
-        # What is wrong with the shape of a single input is said where its size is found.
+        # A wrong shape of a single input is reported when its size is read.
         return PictureInput(inputs[0], with_values((), given))
     chosen, note = _chosen(path, pictures, wanted, given)
     same = set(pictures) if wanted == EVERY_PICTURE else set()
@@ -59,7 +59,7 @@ def picture_input(path: Path, network: Any, wanted: str | None, given: Sequence[
 
 
 def sized(others: Sequence[OtherInput], size: tuple[int, int]) -> tuple[OtherInput, ...]:
-    """Give further pictures whose size the network leaves open the size of the explained one."""
+    """Set the open sizes of further image inputs to the size of the explained image."""
     return tuple(
         replace(other, shape=(other.shape[0] or size[0], other.shape[1] or size[1], other.shape[2]))
         if is_picture(other.shape)
@@ -69,7 +69,7 @@ def sized(others: Sequence[OtherInput], size: tuple[int, int]) -> tuple[OtherInp
 
 
 def declared_inputs(network: Any) -> list[Input]:
-    """List a network's inputs in its own order; a subclassed one remembers what it was built for."""
+    """List a network's inputs in its own order; for a subclassed model, the input that it was built with."""
     tensors = list(getattr(network, "inputs", None) or [])
     if not tensors:
         built: dict[str, Any] = getattr(network, "get_build_config", dict)() or {}

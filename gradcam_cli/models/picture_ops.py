@@ -1,4 +1,4 @@
-"""Operations on pictures: kernels, padding, resizing, reshapes, and what works on each number by itself."""
+"""Operations on images: kernels, padding, resizing, reshapes, and elementwise operations."""
 
 import math
 from dataclasses import replace
@@ -31,7 +31,7 @@ from gradcam_cli.models.sliding import (
     transposed_slide,
 )
 
-# Each number by itself, or together with those of the same place.
+# Elementwise operations: each number separately, or together with numbers at the same place.
 ELEMENTWISE = frozenset(
     """
     Abs Add AddN AddV2 BiasAdd Cast Ceil CheckNumerics ClipByValue Cos Div DivNoNan Elu Equal Erf Erfc Exp Expm1
@@ -63,7 +63,7 @@ def _elementwise(walk: GraphWalk, op: Any, _index: int) -> Placement:
 
 
 def mixes(axes: list[Any]) -> bool:
-    """Whether cells of the picture meet as many numbers that are not of one cell each."""
+    """Whether an axis of image cells is combined with an axis of the same size that does not count cells."""
     spatial = [axis for axis in axes if is_spatial(axis) and size_of(axis) > 1]
     same = [axis for axis in axes if not is_spatial(axis) and spatial and size_of(axis) == size_of(spatial[0])]
     return bool(spatial and same)
@@ -121,7 +121,7 @@ def _pad(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 
 
 def _format(op: Any) -> tuple[int, int]:
-    """Tell on which axes a kernel slides."""
+    """Give the two axes along which a kernel slides."""
     return (2, 3) if op.get_attr("data_format") in {b"NCHW", "NCHW"} else (1, 2)
 
 
@@ -159,7 +159,7 @@ def _patches(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 
 
 def _slid(place: Placement | None, op: Any, down: int, kernel: list[tuple[int, int]]) -> Placement | None:
-    """Slide a kernel, given by its size and dilation on both axes, over a picture."""
+    """Slide a kernel, given by its size and dilation on both axes, over an image."""
     if place is None or len(place.axes) != PICTURE_RANK:
         return None
     place = resumed(place, down)
@@ -178,7 +178,7 @@ def _slid(place: Placement | None, op: Any, down: int, kernel: list[tuple[int, i
 
 
 def resumed(place: Placement, down: int) -> Placement:
-    """Take two axes that a kernel slides along for rows and columns where nothing is known of either."""
+    """Read the two axes of a kernel as rows and columns if nothing is known about them."""
     for axis, kind in ((down, "row"), (down + 1, "column")):
         (part, *more) = place.axes[axis] or other(1)
         if not more and part.kind == "unknown":
@@ -226,7 +226,7 @@ def _resize(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
         reach = RESIZING[op.type] if op.type != "ResizeArea" else size / outputs / 2
         by = resizing(size, outputs, half_pixel=half or op.type == "ResizeArea", align_corners=aligned, reach=reach)
         if op.type == "ResizeNearestNeighbor" and half:
-            # The cell that is taken is the one that the centre of the output falls into.
+            # The output is the cell that contains the centre of the output cell.
             taken = [math.floor((i + 0.5) * by.scale) - i * by.scale for i in range(outputs)]
             by = replace(by, start=sum(taken) / outputs)
         place = resized(place, axis, by)
@@ -275,7 +275,7 @@ def _depth_to_space(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 
 
 def _with_channels(place: Placement, op: Any, down: int) -> Placement:
-    """Take the channels for what an operation has made of all of them."""
+    """Replace the channels by new ones, each of which is computed from all of them."""
     if len(place.axes) != PICTURE_RANK:
         return place
     axis = _channels(down)
@@ -284,7 +284,7 @@ def _with_channels(place: Placement, op: Any, down: int) -> Placement:
 
 
 def _space_to_batch(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
-    """Dilated kernels work on interleaved parts of the picture, laid out along the batch."""
+    """Place the interleaved parts of the image that a dilated kernel reads, which are along the batch axis."""
     place = walk.inputs(op)[0]
     blocks, paddings = walk.values.integers(op.inputs[1]), walk.values.integers(op.inputs[2])
     if blocks is None or paddings is None:

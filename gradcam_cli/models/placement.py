@@ -1,4 +1,4 @@
-"""Which axes of a tensor come from the picture's rows and columns, and where their cells lie, in input pixels.
+"""Which axes of a tensor come from the image's rows and columns, and where their cells lie, in input pixels.
 
 Every axis is a product of factors, outermost first, as in a mixed-radix number. A row or column factor moves the cell
 by `step` input pixels for each index. The centre of a cell, along rows or along columns, is
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-# `row` and `column` come from the picture, `copy` repeats what stands before it, `tokens` is a row of cells with
-# further tokens beside them, `other` does not come from the picture's rows or columns, of `unknown` nothing is known.
+# `row` and `column` come from the image, `copy` repeats what stands before it, `tokens` is a row of cells with
+# further tokens beside them, `other` does not come from the image's rows or columns, of `unknown` nothing is known.
 Kind = Literal["batch", "row", "column", "copy", "tokens", "other", "unknown"]
 Side = Literal["row", "column"]
 SIDES: tuple[Side, Side] = ("row", "column")
@@ -34,7 +34,7 @@ class Factor:
 
     @property
     def spatial(self) -> bool:
-        """Whether its index moves through the picture."""
+        """Whether its index moves through the image."""
         return self.kind in {"row", "column", "tokens"}
 
 
@@ -43,7 +43,7 @@ Axis = tuple[Factor, ...]
 
 @dataclass(frozen=True)
 class Line:
-    """The picture's rows, or its columns, as one tensor has them, in input pixels.
+    """The image's rows, or its columns, as one tensor has them, in input pixels.
 
     A cell is computed from `before` pixels before its centre to `after` behind it. `seen` is what all cells are
     computed from; `kept` is what slices have left, whatever else strides leave out.
@@ -58,10 +58,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Placement:
-    """A tensor that is computed from the picture. A line is None if it could not be followed.
+    """A tensor that is computed from the image. A line is None if it could not be followed.
 
     `altered`: something on the way crops, pads or resizes. `turned`: by so many pixels rows and columns were rolled;
-    what leaves the picture at one side comes in at the other.
+    what leaves the image at one side comes in at the other.
     """
 
     axes: tuple[Axis, ...]
@@ -85,7 +85,7 @@ class Placement:
 
 
 def other(size: int) -> Axis:
-    """Make an axis that has nothing to do with the picture's rows and columns."""
+    """Make an axis that has nothing to do with the image's rows and columns."""
     return (Factor(size, "other"),)
 
 
@@ -106,7 +106,7 @@ def sides_in(axis: Axis) -> set[Side]:
 
 
 def is_spatial(axis: Axis) -> bool:
-    """Whether an axis comes from the picture's rows or columns."""
+    """Whether an axis comes from the image's rows or columns."""
     return any(factor.spatial for factor in axis)
 
 
@@ -128,7 +128,7 @@ def _continues(outer: Factor, inner: Factor) -> bool:
 
 
 def flat_picture(height: int, width: int) -> tuple[Line, Line]:
-    """Describe the lines of the picture itself: pixel `i` has its centre at `i + 0.5`."""
+    """Describe the lines of the image itself: pixel `i` has its centre at `i + 0.5`."""
     sizes = (float(height), float(width))
     rows, columns = (Line(0.5, 0.5, 0.5, (0.0, size), (0.0, size)) for size in sizes)
     return rows, columns
@@ -193,7 +193,7 @@ def reduced(place: Placement, axes: Iterable[int], *, keep: bool) -> Placement:
 
 
 def picture_place(batch: int, height: int, width: int, channels: int, *, channels_first: bool) -> Placement:
-    """Place the picture itself: (N, H, W, channels) or (N, channels, H, W)."""
+    """Place the image itself: (N, H, W, channels) or (N, channels, H, W)."""
     rows, columns = (Factor(height, "row", 1.0),), (Factor(width, "column", 1.0),)
     first, colours = (Factor(batch, "batch"),), other(channels)
     axes = (first, colours, rows, columns) if channels_first else (first, rows, columns, colours)
@@ -287,7 +287,7 @@ def _equally_fine(places: Sequence[Placement], rank: int) -> Sequence[Placement]
 
 
 def _forms(places: Sequence[Placement], back: int) -> int:
-    """Count the ways in which the picture is on an axis, given by its place from the last one."""
+    """Count the ways in which the image is on an axis, given by its place from the last one."""
     own = [place.axes[-back] for place in places if len(place.axes) >= back]
     return len({_form(axis) for axis in own if is_spatial(axis) and size_of(axis) > 1})
 
@@ -303,7 +303,7 @@ def _steps(place: Placement, side: Side) -> list[tuple[int, float]]:
 
 
 def _common_axis(axes: list[Axis]) -> Axis:
-    """Choose what an axis of the result is: what comes from the picture, of the largest size."""
+    """Choose what an axis of the result is: what comes from the image, of the largest size."""
     largest = max(size_of(axis) for axis in axes)
     full = [simplified(axis) for axis in axes if size_of(axis) == largest]
     spatial = [axis for axis in full if is_spatial(axis)]

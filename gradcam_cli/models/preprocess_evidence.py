@@ -1,9 +1,9 @@
-"""Which numbers a network was trained on: what its scaling, its batch statistics and its backbone show of it.
+"""Find which preprocessing a network was trained with, by its scaling, its batch statistics and its backbone.
 
-A scaling in front of the first weights was there in training, so it decides. Else the first BatchNormalization
-remembers the mean and variance of the training data. A known backbone is a guess only: it brings the statistics of
-ImageNet with it, and its head may have been trained otherwise. The order of the channels is judged after that, see
-`_ordered`.
+A scaling before the first weights was also used in training, so it decides. Otherwise the first BatchNormalization
+decides, because it stores the mean and variance of the training data. A known backbone gives only a guess: it contains
+the statistics of ImageNet, and its head may have been trained with another preprocessing. The order of the channels
+is decided afterwards, see `_ordered`.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,17 @@ from gradcam_cli.models.named import NamedModel
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder
 from gradcam_cli.models.scaling import SCALED_BEFORE, Scaling, read_scaling
 
-# What is taken where nothing in a network shows anything.
+# Used if a network shows nothing about its preprocessing.
 GUESS = "unit"
-# What it may be instead: raw pixels.
+# The alternative guess: raw pixels.
 OTHER_GUESS = "none"
-# What backbones trained on ImageNet take.
+# Preprocessings of backbones that were trained on ImageNet.
 IMAGENETS = frozenset({"tf", "lite", "caffe", "torch"})
-# Batch statistics that are farther do not fit the scaling in a network.
+# Batch statistics with a larger distance do not fit the scaling of a network.
 CONVINCING = 0.5
-# One order of the channels fits the batch statistics better where the other one is so many times as far. Of models that
-# were trained on mixed photographs, at most one of a hundred looked so for the wrong order: see docs/your-own-model.md.
+# An order of the channels fits the batch statistics better if the distance of the other order is so many times as
+# large. Of models trained on mixed photographs, at most one of a hundred gave this result for the wrong order: see
+# docs/your-own-model.md.
 BETTER_ORDER = 1.5
 COLOURS = 3
 
@@ -37,7 +38,7 @@ COLOURS = 3
 class Evidence:
     """A preprocessing, whether it is certain, and why; `scores` are distances, see `batch_statistics`.
 
-    `order_assumed` where nothing shows the order of the channels; the reason says so, too.
+    `order_assumed` is True if nothing shows the order of the channels. The reason says so too.
     """
 
     preprocess: str
@@ -47,7 +48,7 @@ class Evidence:
     order_assumed: bool = False
 
     def contradicts(self, chosen: str) -> bool:
-        """Whether the network was certainly trained on other numbers than those of a preprocessing, in any order."""
+        """Whether the network was certainly trained with other values than those of `chosen`, in any channel order."""
         same = {chosen, other_order(chosen)} & {self.preprocess, *(ALIKE if self.preprocess in ALIKE else ())}
         return self.certain and not same
 
@@ -62,8 +63,8 @@ def find_evidence(
 ) -> Evidence:
     """Choose the preprocessing for a network with inputs of a shape (height, width, channels).
 
-    `family` is the architecture that it is built on, where that is known; `as_it_came` where it is that architecture
-    with its head for ImageNet's classes.
+    `family` is the architecture that the network is built on, if it is known. `as_it_came` is True if the network is
+    this architecture with its head for the classes of ImageNet.
     """
     if _takes_whole_numbers(network, feeder.place):
         return Evidence("none", True, "its input has an integer type")
@@ -77,11 +78,11 @@ def find_evidence(
         tried = ""
     if scaling:
         found = _by_scaling(scaling, testimony)
-        # What it scales is certain, and its order is mentioned only where something speaks against RGB.
+        # The scaling itself is certain. The order is mentioned only if the batch statistics contradict RGB.
         doubtful = testimony is not None and testimony.order_ratio * BETTER_ORDER <= 1
         return _ordered(found, testimony, shape[2]) if doubtful else found
     known = family
-    # A family that scales for itself, without its scaling, shows nothing.
+    # A family that contains its own scaling shows nothing if the network has no scaling.
     if known and (known.preprocess == "none" or not PREPROCESSINGS[known.preprocess].takes(shape[2])):
         known = None
     if known and as_it_came:
@@ -98,10 +99,10 @@ def find_evidence(
 
 
 def _ordered(found: Evidence, testimony: Testimony | None, channels: int) -> Evidence:
-    """Judge the order of the channels of a preprocessing that treats all of them alike.
+    """Decide the order of the channels of a preprocessing that treats all channels alike.
 
-    RGB is shown where pictures in BGR are CLEAR_RATIO times as far from the batch statistics, else it is assumed. BGR
-    is never certain: pictures of sea and sky in RGB look like usual ones in BGR.
+    RGB is certain if the distance of BGR images from the batch statistics is at least CLEAR_RATIO times that of RGB
+    images. Otherwise RGB is assumed. BGR is never certain: RGB images of sea and sky look like usual images in BGR.
     """
     chosen = PREPROCESSINGS[found.preprocess]
     if channels == 1 or not chosen.alike:
@@ -120,7 +121,7 @@ def _ordered(found: Evidence, testimony: Testimony | None, channels: int) -> Evi
 
 
 def _may_be_imagenets(network: keras.Model, preprocess: str) -> bool:
-    """Whether batch statistics may have come with an unknown backbone whose head was trained on other numbers."""
+    """Whether the statistics may be those of an unknown backbone whose head was trained with another preprocessing."""
     return preprocess in IMAGENETS and is_deep(network) and not has_imagenet_classes(network)
 
 
@@ -152,7 +153,7 @@ def _by_scaling(scaling: Scaling, testimony: Testimony | None) -> Evidence:
     best = testimony.best if testimony and testimony.clear else None
     frozen = testimony is not None and testimony.frozen
     if best not in {None, scaling.preprocess} and (frozen or scaling.certain):
-        # Its memory may be of pixels that were scaled once before, which is scaled twice.
+        # The statistics may be those of pixels that were scaled before, so that they are scaled twice.
         return Evidence(str(best), False, f"{made_for}, but its batch statistics fit '{best}'", scores)
     if best is None or best == scaling.preprocess:
         certain = scaling.certain or (best is not None and not frozen)
@@ -195,6 +196,6 @@ def _scores(testimony: Testimony | None) -> dict[str, float] | None:
 
 
 def range_text(preprocess: str) -> str:
-    """The range of a preprocessing's numbers, for people."""
+    """The range of a preprocessing's values, for messages."""
     low, high = (end + 0.0 for end in PREPROCESSINGS[preprocess].range)  # no -0
     return f"{low:.4g} to {high:.4g}"

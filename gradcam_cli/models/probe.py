@@ -1,4 +1,4 @@
-"""Run the front of a network on pictures, and look at what its layers meet there."""
+"""Run the first part of a network on images, and read the inputs of its layers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +14,19 @@ from gradcam_cli.models.layer_paths import layer_paths
 from gradcam_cli.models.trace import Feed, as_declared, is_channels_first
 
 Array = NDArray[np.float32]
-# So many pixels are run at a time.
+# The number of pixels that are run at a time.
 PIXELS_AT_ONCE = 8 * 224 * 224
 
 
 @dataclass(frozen=True)
 class Feeder:
-    """How pictures (N, H, W, channels) go into a network: the place of their input, and the other inputs' values."""
+    """How images (N, H, W, channels) become a network's inputs: the index of their input, and the other inputs."""
 
     place: int = 0
     arranged: Callable[[Any], Any] | None = None
 
     def __call__(self, network: keras.Model, pictures: Array) -> Any:
-        """Give what the network is to be called on."""
+        """Give the value that the network is called with."""
         if self.arranged is None:
             tensor = keras.ops.convert_to_tensor(
                 np.moveaxis(pictures, -1, 1) if is_channels_first(network) else pictures
@@ -38,7 +38,7 @@ class Feeder:
 
 @dataclass(frozen=True, eq=False)
 class Met:
-    """A layer that has weights, and what it was given: (N, ...) in the network's own arrangement."""
+    """A layer with weights, and its input (N, ...) in the network's own layout."""
 
     path: str
     layer: Any
@@ -49,15 +49,15 @@ ONLY_PICTURES = Feeder()
 
 
 class _Reached(BaseException):
-    """The run has come far enough. No Exception: Keras would rewrite it."""
+    """The run can stop. This is not an Exception, because Keras would change its message."""
 
 
 def first_met(
     network: keras.Model, pictures: Array, wanted: Callable[[Any], bool], feeder: Feeder = ONLY_PICTURES
 ) -> Met | None:
-    """Run pictures (N, H, W, channels) as far as the first layer that is wanted; None if there is none on the way.
+    """Run images (N, H, W, channels) up to the first wanted layer; None if no such layer is reached.
 
-    A layer whose input is the same for all pictures is passed over: it computes with something else.
+    A layer whose input is the same for all images is skipped, because its input does not depend on the images.
     """
     found: list[Met] = []
 
@@ -77,7 +77,7 @@ def first_met(
 def moments_met(
     network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the mean of what a layer meets, and of its square, for each picture and channel: (N, K) both."""
+    """Give the mean of a layer's input, and of its square, for each image and channel: (N, K) both."""
     axis = channel_axis(layer)
     each = max(1, PIXELS_AT_ONCE // (pictures.shape[1] * pictures.shape[2]))
     means, squares = [], []
@@ -95,26 +95,26 @@ def moments_met(
 def statistics_met(
     network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
 ) -> tuple[Array, Array]:
-    """Give mean and variance, for each channel, of what a layer meets for pictures (N, H, W, channels)."""
+    """Give mean and variance (K,) of a layer's input for each channel, for images (N, H, W, channels)."""
     means, squares = moments_met(network, pictures, layer, feeder)
     mean = means.mean(axis=0)
     return np.asarray(mean, np.float32), np.asarray(np.maximum(squares.mean(axis=0) - mean**2, 0), np.float32)
 
 
 def channel_axis(layer: Any) -> int:
-    """The axis of the channels of a normalisation layer."""
+    """Give the channel axis of a normalisation layer."""
     axis = layer.axis
     return int(axis if isinstance(axis, int) else next(iter(axis)))
 
 
 def is_leaf(layer: Any) -> bool:
-    """Whether a layer holds no other layers."""
+    """Whether a layer contains no other layers."""
     return isinstance(layer, keras.Layer) and not list(layer._flatten_layers(include_self=False))  # noqa: SLF001 - no public walk
 
 
 @contextmanager
 def _watched(network: keras.Model, seen: Callable[[str, Any, Array], None]) -> Iterator[None]:
-    """Call `seen` with the first tensor that each layer with weights is given, before the layer is run."""
+    """Call `seen` with the first input tensor of each layer with weights, before the layer is run."""
     hooked: list[Any] = []
 
     def hook(path: str, layer: Any) -> None:
@@ -127,7 +127,7 @@ def _watched(network: keras.Model, seen: Callable[[str, Any, Array], None]) -> I
             return original(*args, **kwargs)
 
         hooked.append(layer)
-        # Past Keras's own __setattr__, which would try to track what it is given.
+        # This avoids __setattr__ of Keras, which would try to track the value.
         object.__setattr__(layer, "call", call)
 
     try:

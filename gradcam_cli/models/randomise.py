@@ -1,4 +1,4 @@
-"""Randomise the weights of a network, from its last layer backwards, without changing the network."""
+"""Randomise the weights of a network, from its last layer to its first, without changing the network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class WeightedLayer:
-    """A layer that the logits depend on, and the weights that are its own and no inner layer's."""
+    """A layer that the logits depend on, and its own weights without those of inner layers."""
 
     path: str
     weights: tuple[Any, ...]
@@ -26,18 +26,18 @@ def weighted_layers(classifier: Classifier) -> list[WeightedLayer]:
     """List the layers that have weights, from the logits back to the input.
 
     Raises:
-        ModelError: no layer has.
+        ModelError: no layer has weights.
     """
 
     def survey(inputs: Any) -> tuple[Any, list[tuple[str, Any]]]:
         run = classifier.run(inputs)
-        # The last layer's output is often a softmax, which comes after the logits.
+        # The output of the last layer is often a softmax, which comes after the logits.
         ends = {tensor.ref() for tensor in passed_on(run.output)}
         leading = (c for c in run.calls if c.output.ref() in ends or run.leads_to_logits(c.output))
         return inputs, [(call.path, call.layer) for call in leading]
 
     _, calls = classifier.traced(survey, 1)
-    # A nested model lists its layers' weights too: each belongs to the innermost layer that has it.
+    # A nested model also lists the weights of its layers. Each weight belongs to the innermost layer that has it.
     owner = {id(w): path for path, layer in sorted(calls, key=lambda c: c[0].count("/")) for w in _weights(layer)}
     found: dict[str, WeightedLayer] = {}
     for path, layer in reversed(calls):
@@ -53,15 +53,15 @@ def _weights(layer: Any) -> list[Any]:
     return list(getattr(layer, "weights", []))
 
 
-# A variable of a network, and the one that stands in for it.
+# A variable of a network, and the variable that replaces it.
 StandIn = tuple[Any, Any]
 
 
 def permuted(layer: WeightedLayer, rng: np.random.Generator) -> list[StandIn]:
-    """Shuffle the numbers within each weight tensor of floats, in variables that stand in for the layer's own.
+    """Shuffle the values within each floating-point weight tensor, in variables that replace those of the layer.
 
-    Mean, deviation and sign of the whole stay what they were, so that a normalisation's variances stay positive.
-    Differs from Adebayo et al. 2018, who draw new weights from the initialiser, in just that.
+    Mean, deviation and signs of the whole tensor stay the same, so the variances of a normalisation stay positive.
+    This differs from Adebayo et al. 2018, who draw new weights from the initialiser.
     """
     stand_ins = []
     for weight in layer.weights:
@@ -73,7 +73,7 @@ def permuted(layer: WeightedLayer, rng: np.random.Generator) -> list[StandIn]:
 
 
 def standing_in(stand_ins: list[StandIn]) -> WeightScope:
-    """Give a scope in which a network is traced with other variables in the place of its own."""
+    """Give a scope in which a network is traced with other variables instead of its own."""
     pairs = list(stand_ins)
 
     def scope() -> keras.StatelessScope:

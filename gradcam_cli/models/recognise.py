@@ -1,4 +1,4 @@
-"""What a model file is, by its content: names are often wrong, and many files are models of other programs."""
+"""Recognise a model file by its content: names are often wrong, and many files are models of other programs."""
 
 import json
 import re
@@ -45,10 +45,10 @@ SAVED_MODEL_GRAPH = f"a TensorFlow SavedModel without Keras layers, as model.exp
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell what a file is.
+    """Recognise the kind of a model file or folder.
 
     Raises:
-        ModelError: it is nothing that can be loaded; with what it is, and how it is converted.
+        ModelError: it cannot be loaded. The message says what it is and how to convert it.
     """
     if path.is_dir():
         return _folder_kind(path)
@@ -76,7 +76,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def _is_onnx(path: Path, head: bytes) -> bool:
-    """Whether a protobuf message begins as an ONNX model does: with its version, then who wrote it."""
+    """Whether a protobuf message begins like an ONNX model: with its version and the name of the producer."""
     named = path.suffix.lower() == ".onnx" and not head.lstrip().startswith((b"<", b"version https://git-lfs"))
     return named or (head[:1] == b"\x08" and (b"onnx" in head[:256] or b"pytorch" in head[:64]))
 
@@ -130,14 +130,14 @@ def _zip_kind(path: Path) -> Kind:
         raise ModelError(f"{path}: this is a zip archive. Unpack it and give the model in it: {inside[0]}")
     if names and all(name.endswith(".npy") for name in names):
         raise ModelError(f"{path}: this file has only arrays of weights (.npz), without an architecture. {REBUILD}.")
-    # What is wrong with it is for the preflight to say, which reads it with care.
+    # The preflight reads the file carefully and reports what is wrong with it.
     return "keras"
 
 
 def _json_kind(path: Path) -> Kind:
     content = read_json(path)
     if isinstance(content, str):
-        # What to_json gave was written by json.dump once more.
+        # The text of to_json was written a second time by json.dump.
         content = _parsed(path, content)
     if isinstance(content, dict):
         if "modelTopology" in content or "weightsManifest" in content:
@@ -151,7 +151,7 @@ def read_json(path: Path) -> Any:
     """Parse a JSON file of moderate size.
 
     Raises:
-        ModelError: it is too large, or no JSON.
+        ModelError: the file is too large or is not JSON.
     """
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ModelError(f"{path}: a JSON file of more than {MAX_JSON_BYTES:,} bytes. Refused.")
@@ -182,7 +182,7 @@ def _checkpoint() -> str:
     )
 
 
-# Other programs' files by their first bytes.
+# Files of other programs, by their first bytes.
 BEGINNINGS: Final = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the model itself. Run: git lfs pull"),
     (b"\x1f\x8b", "compressed by gzip. Unpack it first: tar xzf, or gunzip"),
@@ -201,7 +201,7 @@ PICKLE_VERSIONS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def _other(path: Path, head: bytes, tail: bytes) -> str:
-    """Say what a file is that is no Keras model."""
+    """Describe a file that is not a Keras model, and what to do."""
     name = path.name.lower()
     start = head.lstrip()[:64].lower()
     torch = name.endswith((".pt", ".pth", ".ckpt", ".bin"))

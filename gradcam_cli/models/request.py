@@ -1,4 +1,4 @@
-"""What the `model` setting asks for, checked as far as it can be without importing Keras."""
+"""The model that the `model` setting names, checked as far as possible without importing Keras."""
 
 import os
 import re
@@ -29,17 +29,17 @@ EXCHANGES = ("onnx", "openvino")
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A model that is there: `named` with its `weights` (None: in a package, or not needed), or a whole `file`.
+    """A model that exists: `named` with its `weights` (None: in a package, or not needed), or a whole `file`.
 
-    `sha256` is that of the file or of the weights. `plan` is a compiled model.
-    `source` is the file, or the weights, as they were hashed: what is checked and loaded must be the same bytes.
-    `is_checked` is False while a file has not passed the preflight: see `checked`.
-    Labels that were asked for are `labels`; `labels_beside` were found in the model's folder under a usual name, and
-    count only if they are one for each class. `inputs` are the values of a network's inputs besides the picture.
-    `architecture` is a JSON file where the `source` has weights alone; `note` says how the two were found.
-    `network` is a `keras.Model` in memory: then there is not a file, and nothing to check.
-    `exchange` is the format of a file that another framework wrote. `beside` are the files of its weights, and `scopes`
-    the modules of PyTorch around the nodes that made its tensors: see `models.safety.onnx_file`.
+    `sha256` is the hash of the file or of the weights. `plan` is a compiled model.
+    `source` is the hashed file or weights: the checked and loaded bytes must be the same.
+    `is_checked` is False until a file has passed the preflight: see `checked`.
+    `labels` are the requested labels. `labels_beside` were found in the model's folder under a usual name, and are used
+    only if there is one for each class. `inputs` are the values of a network's inputs other than the image.
+    `architecture` is a JSON file if the `source` has only weights; `note` says how the two files were found.
+    `network` is a `keras.Model` in memory: then there is no file, and nothing is checked.
+    `exchange` is the format of a file that another framework wrote. `beside` are the files of its weights. `scopes` are
+    the modules of PyTorch that contain the nodes of its tensors: see `models.safety.onnx_file`.
     """
 
     settings: ModelSettings
@@ -63,18 +63,18 @@ class ModelRequest:
 
     @property
     def name(self) -> str:
-        """What the model is called in records."""
+        """The name of the model in records."""
         if self.network is not None:
             return str(self.network.name)
         return self.named.name if self.named else (self.file or self.plan or Path()).name
 
     @property
     def inputs_vary(self) -> bool:
-        """Whether some input besides the picture differs from image to image."""
+        """Whether an input other than the image has different values for different images."""
         return any(given.constant is None for given in self.inputs)
 
     def depends(self) -> dict[str, Any]:
-        """Tell what the model depends on, as far as it can be told before it is loaded."""
+        """Give everything that the results depend on and that is known before the model is loaded."""
         settings = self.settings
         return {
             "model": self.name,
@@ -103,17 +103,17 @@ def locate_model(
     need_weights: bool = True,
     may_wait: Callable[[ModelRequest], bool] = lambda _: False,
 ) -> ModelRequest:
-    """Find the files a model is made of, downloading ImageNet weights where they are wanted and missing.
+    """Find the files of a model, and download ImageNet weights if they are needed and missing.
 
     Args:
-        settings: the model's part of the options.
-        show: progress of a download, see `ensure_weights`.
-        need_weights: False where only the network's shape matters.
-        may_wait: whether the preflight of this model may wait until Keras is to load it, because a kept plan may make
-            that unnecessary.
+        settings: the model's part of the options. show: shows the progress of a download, see `ensure_weights`.
+        need_weights: False if only the shape of the network is needed. may_wait: whether the preflight of this model
+        may be done later, when Keras loads it. A cached plan may make both
+            unnecessary.
 
     Raises:
-        ModelError: there is no such model, file of weights or labels, or the weights cannot be had.
+        ModelError: the model or a file of weights or labels does not exist, or the weights cannot be downloaded.
+        UsageError: settings contradict each other, or a value for an input cannot be read.
     """
     labels = asked_labels(settings)
     if not _is_file(settings.model) and (settings.inputs or settings.pairs or settings.image_input):
@@ -152,7 +152,7 @@ def locate_model(
 
 
 def _exchanged(settings: ModelSettings, path: Path, parts: Parts, labels: Labels | None) -> ModelRequest:
-    """Check a model that another framework wrote, and hash its files. Nothing of it is executed."""
+    """Check a model that another framework wrote, and hash its files. Nothing in it is executed."""
     if settings.inputs or settings.pairs or settings.image_input or settings.custom_objects:
         raise UsageError(
             f"{path}: `inputs`, `pairs`, `image_input` and `custom_objects` are for Keras models. A model in this "
@@ -180,10 +180,10 @@ def _exchanged(settings: ModelSettings, path: Path, parts: Parts, labels: Labels
 
 
 def checked(request: ModelRequest) -> ModelRequest:
-    """Put a model file through the preflight, unless it has passed: before Keras loads it.
+    """Run the preflight on a model file unless it has passed. This must be done before Keras loads the file.
 
     Raises:
-        ModelError: the file is refused, or is not the one that was hashed.
+        ModelError: the file is refused, or has changed since it was hashed.
     """
     if request.file is None or request.source is None or request.is_checked:
         return request
@@ -196,10 +196,10 @@ def checked(request: ModelRequest) -> ModelRequest:
 
 @contextmanager
 def open_source(path: Path, request: ModelRequest) -> Iterator[Path]:
-    """Give a name of the file at `path` under which Keras reads the bytes that were hashed and checked.
+    """Give a path under which Keras reads the hashed and checked bytes of the file at `path`.
 
     Raises:
-        ModelError: the file is another one now, or was changed while it was read.
+        ModelError: the file has changed since it was hashed, or changes while it is read.
     """
     if request.source is None:
         yield path
@@ -234,11 +234,11 @@ def _check(
 
 
 def asked_labels(settings: ModelSettings) -> Labels | None:
-    """Read the labels that were asked for; None if none were.
+    """Read the requested labels; None if none were requested.
 
     Raises:
-        UsageError: two places were named.
-        ModelError: they cannot be read.
+        UsageError: both `labels` and `labels_from` were given.
+        ModelError: the labels cannot be read.
     """
     if settings.labels and settings.labels_from:
         raise UsageError("`labels` and `labels_from` both give the class names. Use only one of them.")
@@ -251,7 +251,7 @@ def asked_labels(settings: ModelSettings) -> Labels | None:
 
 
 def _local(given: Path | Url | None) -> Path | None:
-    """Give a path of this machine: the runs that take URLs have fetched them before."""
+    """Give a local path. Runs that accept URLs have already downloaded them."""
     if isinstance(given, Url):
         refuse_url(given.text)
         return None

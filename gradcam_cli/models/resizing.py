@@ -1,4 +1,4 @@
-"""The same network, with the weights that are loaded already, at another input size."""
+"""The same network, with its loaded weights, at another input size."""
 
 from dataclasses import replace
 
@@ -15,12 +15,12 @@ Size = tuple[int, int]
 
 
 def at_size(classifier: Classifier, request: ModelRequest, size: Size) -> Classifier:
-    """Give a classifier for pictures of another size (height, width); no file is read again.
+    """Give a classifier for images of another size (height, width). No file is read again.
 
-    A network whose input size is open takes any. A named model is built once more and given the loaded weights.
+    A network with an open input size takes any size. A named model is built again and gets the loaded weights.
 
     Raises:
-        ModelError: the network takes pictures of one size only.
+        ModelError: the network takes images of one size only.
     """
     own = _declared(classifier)
     sized = replace(classifier, input_shape=(*size, classifier.input_shape[2]))
@@ -35,14 +35,14 @@ def at_size(classifier: Classifier, request: ModelRequest, size: Size) -> Classi
 
 
 def _declared(classifier: Classifier) -> tuple[int | None, int | None]:
-    """Height and width of the picture's input, None if the network leaves them open."""
+    """Give height and width of the image's input; None for each that the network leaves open."""
     inputs = declared_inputs(classifier.network)
     shape = inputs[classifier.picture_input[0]].shape
     return (shape[2], shape[3]) if classifier.channels_first else (shape[1], shape[2])
 
 
 def _refuse_further_pictures(classifier: Classifier) -> None:
-    """Refuse to guess the size of further pictures that do not change with the explained one."""
+    """Refuse another size if there are further image inputs, whose size would be unknown."""
     for other in classifier.other_inputs:
         if is_picture(other.shape) and not other.same:
             raise ModelError(

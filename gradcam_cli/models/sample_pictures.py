@@ -1,4 +1,4 @@
-"""Pictures with the statistics of photographs, made from a fixed seed: what a network is tried on."""
+"""Images with the statistics of photographs, made from a fixed seed, for tests of a network."""
 
 from functools import cache
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 SEED = 20180317
 COUNT = 8
-# Fewer pictures are made where they are large.
+# Fewer images are made if they are large.
 MOST_PIXELS = 8 * 512 * 512
-# Mean and deviation of ImageNet's pixels, as shares of 255, and how much of the deviation all channels share.
+# Mean and deviation of the pixels of ImageNet, divided by 255, and the share of the deviation that all channels share.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = 0.27
 SHARED = 0.93
@@ -20,9 +20,9 @@ LEVELS = (-0.16, -0.08, 0.0, 0.0, 0.06, 0.12)
 
 @cache
 def sample_pictures(height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Make (N, height, width, channels) uint8 pictures whose power spectrum, colours and contrast are natural.
+    """Make (N, height, width, channels) uint8 images whose power spectrum, colours and contrast are natural.
 
-    Every call and every machine gives the same pictures.
+    Every call and every machine gives the same images.
     """
     rng = np.random.default_rng(SEED)
     count = min(COUNT, max(1, MOST_PIXELS // (height * width)))
@@ -36,7 +36,7 @@ def sample_pictures(height: int, width: int, channels: int) -> NDArray[np.uint8]
 
 
 def _picture(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """One picture of coloured noise (height, width, 3), in shares of 255."""
+    """Make one image of coloured noise (height, width, 3), with values divided by 255."""
     luminance = _noise(rng, height, width)
     colours = [SHARED * luminance + (1 - SHARED**2) ** 0.5 * _noise(rng, height, width) for _ in MEAN]
     level = rng.choice(LEVELS)
@@ -45,7 +45,7 @@ def _picture(rng: np.random.Generator, height: int, width: int) -> NDArray[np.fl
 
 
 def _noise(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """Noise whose amplitude falls with the frequency, of mean 0 and deviation 1."""
+    """Make noise whose amplitude falls with the frequency, with mean 0 and deviation 1."""
     rows, columns = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width
     radius = np.hypot(rows, columns)
     radius[0, 0] = np.inf

@@ -1,4 +1,4 @@
-"""Read the scaling in front of a network's first weights, and the range of numbers that it was made for."""
+"""Read the scaling before a network's first weights, and the range of values that it was made for."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,22 +9,21 @@ import numpy as np
 from gradcam_cli.imaging.preprocessing import PREPROCESSINGS
 from gradcam_cli.models.probe import ONLY_PICTURES, Feeder, first_met
 
-# What a network with a scaling of its own may be given: raw pixels, or pixels that were scaled once before.
+# The input of a network with its own scaling: raw pixels, or pixels that were already scaled.
 SCALED_BEFORE = ("none", "unit", "tf")
-# Ranges that the first weights of networks are trained on: [0, 1], [-1, 1], [-0.5, 0.5], torchvision's, [0, 3] of a
-# deviation alone.
+# Usual input ranges of first weights: [0, 1], [-1, 1], [-0.5, 0.5], and that of torchvision.
 RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (-2.1, 2.6))
-# Caffe's, by a mere subtraction, or by a scaling back from [0, 1].
+# The ranges of Caffe: by a subtraction only, or by a scaling back from [0, 1].
 WIDE_RANGES = ((-124.0, 131.0), (-127.5, 127.5))
 RAW_RANGE = (0.0, 255.0)
 SAME = 1e-3
-# A range is certain where all others are so much farther from what networks are trained on.
+# A range is certain if the distances of all others from the usual ranges are so much larger.
 CLEAR_RATIO, CLEAR_DIFFERENCE = 1.5, 0.2
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The preprocessing whose numbers the scaling turns into a usual range; `certain` where no other one does."""
+    """The preprocessing whose values the scaling turns into a usual range; `certain` if only this one fits."""
 
     preprocess: str
     certain: bool
@@ -32,11 +31,11 @@ class Scaling:
 
 
 def read_scaling(network: keras.Model, shape: tuple[int, int, int], feeder: Feeder = ONLY_PICTURES) -> Scaling | None:
-    """Find out which numbers a network's own scaling was made for; None if it scales nothing.
+    """Find the preprocessing that a network's own scaling was made for; None if it scales nothing.
 
-    Pictures of one constant value are sent through everything in front of the first weights (Rescaling, Normalization,
-    arithmetic with constants, changes of the channels' order, also in nested models). Each preprocessing's smallest and
-    largest number become a range there, whose distance from the nearest usual range (lo*, hi*) is
+    Images of one constant value pass through everything before the first weights (Rescaling, Normalization, arithmetic
+    with constants, changes of the channels' order, also in nested models). So the smallest and the largest value of
+    each preprocessing become a range [lo, hi]. Its distance from the nearest usual range [lo*, hi*] is
     `(|lo - lo*| + |hi - hi*|) / min(hi - lo, hi* - lo*)`.
     """
     ends = {name: PREPROCESSINGS[name].range for name in SCALED_BEFORE}
@@ -45,7 +44,7 @@ def read_scaling(network: keras.Model, shape: tuple[int, int, int], feeder: Feed
     met = first_met(network, pictures, has_learned_weights, feeder)
     if met is None:
         return None
-    # Padding puts zeros at the border, so the middle value is taken.
+    # Padding adds zeros at the border, so the median is used.
     given = np.median(met.inputs.reshape(len(values), -1, met.inputs.shape[-1]), axis=1)
     if np.allclose(given, np.asarray(values)[:, None], rtol=SAME, atol=SAME):
         return None
@@ -57,7 +56,7 @@ def read_scaling(network: keras.Model, shape: tuple[int, int, int], feeder: Feed
 
 
 def has_learned_weights(layer: Any) -> bool:
-    """Whether a layer's weights were trained: all but those of a Normalization, which is a scaling."""
+    """Whether a layer's weights were trained. This is false only for Normalization, which is a scaling."""
     return not isinstance(layer, keras.layers.Normalization)
 
 
@@ -67,14 +66,14 @@ def _distance(low: float, high: float, span: float) -> float:
         return float("inf")
     usual = list(RANGES)
     gain = width / span
-    # Raw numbers that are shifted are Caffe's; raw numbers out of scaled ones are a scaling back.
+    # A shifted raw range is that of Caffe. A raw range computed from scaled values is a scaling back.
     usual += WIDE_RANGES if gain > 1 - SAME and (span > 1.5 * 127.5 or gain > 10) else ()
     usual += (RAW_RANGE,) if gain > 10 else ()
     return min((abs(low - a) + abs(high - b)) / min(width, b - a) for a, b in usual)
 
 
 def _scaling_layer(network: keras.Model, weights: str) -> str:
-    """Name the first layer before the weights that changes numbers, for people."""
+    """Name the first layer before the weights that changes values, for messages."""
     from gradcam_cli.models.layer_paths import layer_paths
 
     for path, layer in layer_paths(network):

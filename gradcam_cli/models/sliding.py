@@ -92,7 +92,7 @@ def transposed_slide(place: Placement, index: int, window: Window) -> Placement:
 
 
 def padded(place: Placement, index: int, before: int, after: int) -> Placement:
-    """Put cells that hold nothing of the picture before and after an axis."""
+    """Put cells that hold nothing of the image before and after an axis."""
     if before == after == 0:
         return place
     axis = place.axes[index]
@@ -110,7 +110,7 @@ def padded(place: Placement, index: int, before: int, after: int) -> Placement:
 
 
 def with_more_tokens(axis: Axis, before: int, after: int) -> Axis:
-    """Put tokens that are no cells of the picture before and after those that are."""
+    """Put tokens that are no cells of the image before and after those that are."""
     parts = simplified(axis)
     known = len(parts) == 1 and parts[0].kind == "tokens"
     row = parts[0] if known else Factor(size_of(axis), "tokens", inner=parts)
@@ -133,7 +133,7 @@ def sliced(place: Placement, index: int, begin: int, stride: int, count: int) ->
 
 
 def _sliced_tokens(axis: Axis, begin: int, stride: int, count: int) -> Axis:
-    """Cut tokens beside the picture's off; what cuts into the picture's own cannot be followed."""
+    """Cut tokens beside the image's off; what cuts into the image's own cannot be followed."""
     if not _may_be_spatial(axis):
         return (Factor(count, axis[0].kind if axis else "other"),)
     parts = simplified(axis)

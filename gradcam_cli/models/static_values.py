@@ -1,27 +1,27 @@
-"""Values of a graph's small tensors, such as the bounds of a slice, as far as they do not depend on the picture."""
+"""Values of a graph's small tensors, such as the bounds of a slice, if they do not depend on the image."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-# Values of more numbers than this are weights, not shapes or indices.
+# A tensor with more values holds weights, not shapes or indices.
 LARGEST = 4096
-# Some inputs have one name in the graph and another one in Python.
+# Some inputs have different names in the graph and in Python.
 RENAMED = {"reduction_indices": "axis", "concat_dim": "axis"}
-# A value comes from few operations: shapes, and a little arithmetic on them.
+# A shape or an index is computed by few operations.
 DEEPEST = 40
 
 
 class StaticValues:
-    """Computes tensors that are constants, shapes, or arithmetic on those.
+    """Computes tensors that are constants, shapes, or arithmetic on constants and shapes.
 
-    `outer` maps an argument of a function inside the graph to the tensor that the caller gave for it. `sizes` gives the
-    sizes of a tensor, where a batch of unknown size counts as one image; None if they are unknown.
+    `outer` maps an argument of a function inside the graph to the tensor that the caller passes. `sizes` gives the
+    sizes of a tensor, or None if they are unknown; a batch of unknown size counts as one image.
     """
 
     def __init__(self, outer: dict[Any, Any], sizes: Callable[[Any], list[int] | None]) -> None:
-        """Start without knowing any value."""
+        """Start without values."""
         self._outer = outer
         self._sizes = sizes
         self._known: dict[Any, Any] = {}
@@ -34,12 +34,12 @@ class StaticValues:
         return self._known[key]
 
     def integers(self, tensor: Any) -> list[int] | None:
-        """Give a vector or a scalar of integers as a list."""
+        """Give a vector or a scalar of integers as a list; None if it is unknown."""
         value = self.of(tensor)
         return None if value is None else [int(number) for number in np.ravel(value)]
 
     def elements(self, tensor: Any) -> list[int | None] | None:
-        """Give a vector of integers, with None for those that are unknown; None if all are."""
+        """Give a vector of integers, with None for each unknown one; None if all are unknown."""
         whole = self.integers(tensor)
         if whole is not None:
             return list(whole)
@@ -72,7 +72,7 @@ class StaticValues:
 
 
 def _run(op: Any, values: list[Any]) -> Any:
-    """Execute one operation of the graph on known values."""
+    """Run one operation of the graph on known values; None if it cannot be run."""
     import tensorflow as tf
 
     waiting = [np.asarray(value, tensor.dtype.as_numpy_dtype) for value, tensor in zip(values, op.inputs, strict=True)]
@@ -87,7 +87,7 @@ def _run(op: Any, values: list[Any]) -> Any:
         if attribute.name not in inferred:
             arguments[attribute.name] = op.get_attr(attribute.name)
     try:
-        # The graph is still being traced: values are computed outside of it.
+        # The graph is still being traced, so values are computed outside it.
         with tf.init_scope():
             return np.asarray(getattr(tf.raw_ops, op.type)(**arguments))
     except (AttributeError, TypeError, ValueError, tf.errors.OpError):

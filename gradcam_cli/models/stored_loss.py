@@ -1,4 +1,4 @@
-"""The loss that a model file says the model was trained with. It is read as data, and nothing of it is executed."""
+"""The training loss that a model file stores. It is read as data, and no code of it is run."""
 
 import json
 import re
@@ -38,24 +38,24 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss by its name in Keras, in small letters with underscores, and whether it takes logits."""
+    """A loss by its Keras name in lower case with underscores, and whether it takes logits."""
 
     name: str
     from_logits: bool = False
 
     @property
     def family(self) -> Family:
-        """What kind of output it is for."""
+        """The kind of output that the loss is for."""
         return FAMILIES.get(self.name, "other")
 
 
 def stored_loss(path: Path, outputs: Sequence[str], wanted: str | None) -> Loss | None:
-    """Read the loss of one output from a .keras or HDF5 file; None if there is none, or none that is known.
+    """Read the loss of one output from a .keras or HDF5 file; None if there is no loss or the file cannot be read.
 
     Args:
         path: a file that has passed the preflight.
         outputs: names of the model's outputs, in order.
-        wanted: the one that is explained; None if there is only one.
+        wanted: the explained output; None if there is only one.
     """
     try:
         found = _configuration(path)
@@ -65,7 +65,7 @@ def stored_loss(path: Path, outputs: Sequence[str], wanted: str | None) -> Loss 
 
 
 def configured_loss(compile_config: Any, outputs: Sequence[str], wanted: str | None) -> Loss | None:
-    """Find the loss of one output in the configuration that a model was compiled with; the arguments are as above."""
+    """Find the loss of one output in the configuration of `compile`. For the arguments, see `stored_loss`."""
     if not isinstance(compile_config, dict):
         return None
     return _loss(_of_output(compile_config.get("loss"), outputs, wanted))
@@ -80,7 +80,7 @@ def _configuration(path: Path) -> Any:
 
 
 def _of_output(loss: Any, outputs: Sequence[str], wanted: str | None) -> Any:
-    """Of the losses of several outputs, that of the wanted one."""
+    """Choose the loss of the wanted output from the losses of several outputs."""
     place = outputs.index(wanted) if wanted in outputs else 0
     if isinstance(loss, dict) and "class_name" not in loss:
         name = wanted or (outputs[0] if outputs else None)
@@ -104,7 +104,7 @@ def _loss(loss: Any) -> Loss | None:
 
 
 def _known_as(name: str) -> str:
-    """Write `BinaryCrossentropy` and `mse` as Keras's functions are called."""
+    """Write names such as `BinaryCrossentropy` and `mse` like the names of the Keras functions."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rsplit(">", 1)[-1]).lower()
     plain = {"kldivergence": "kl_divergence", "kld": "kl_divergence"}.get(plain, plain)
     return SHORT.get(plain, plain)

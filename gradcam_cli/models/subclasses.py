@@ -1,8 +1,8 @@
-"""Classes of a user's own round a graph of layers: the graph is in the file, so it loads without the class.
+"""Load a user's subclass of a Keras model without its class, because the file has its graph of layers.
 
-`class MyModel(keras.Model)` that was built as `MyModel(inputs, outputs)` is saved with the layers and calls of a
-functional model, and a subclass of Sequential with its layers: up to Keras 2.2.2 as a mere list. Only methods such as
-`train_step` stay behind.
+A `class MyModel(keras.Model)` that was built as `MyModel(inputs, outputs)` is saved with the layers and calls of a
+functional model. A subclass of Sequential is saved with its layers, up to Keras 2.2.2 as a plain list. Only methods
+such as `train_step` are not in the file.
 """
 
 from typing import Any
@@ -15,9 +15,9 @@ KERAS = ("keras", "keras_hub", "tensorflow", "tf_keras", "tensorflow_core")
 
 
 def as_graphs(config: Any) -> tuple[Any, dict[str, str]]:
-    """Give a config in which such classes are Functional or Sequential, and what was replaced: model's name to class.
+    """Replace such classes in a config by Functional or Sequential; also give the replaced class by the model's name.
 
-    The config itself is returned where there is nothing to replace.
+    If there is nothing to replace, the config itself is returned.
     """
     found: dict[str, str] = {}
     result = _replaced(config, found)
@@ -25,7 +25,7 @@ def as_graphs(config: Any) -> tuple[Any, dict[str, str]]:
 
 
 def _replaced(root: Any, found: dict[str, str]) -> Any:
-    # Without recursion: a hostile config may be of any depth.
+    # Not recursive, because a hostile config may have any depth.
     if not isinstance(root, (dict, list)):
         return root
     top: list[Any] = [root]
@@ -48,7 +48,7 @@ def _replaced(root: Any, found: dict[str, str]) -> Any:
 
 
 def _model_name(node: Node) -> str:
-    """The name by which the network has the model; a mere list of layers has none."""
+    """The model's name in the network; None as text if the config is only a list of layers without a name."""
     config = node["config"]
     return str(config.get("name") if isinstance(config, dict) else node.get("name"))
 
@@ -65,7 +65,7 @@ def _as(node: Node, plain: str) -> Node:
         }
         if plain == "Functional":
             renamed["registered_name"] = "Functional"
-    # What the subclass says of how it is built is about its own build().
+    # The build_config of a subclass describes its own build().
     renamed.pop("build_config", None)
     return renamed
 
@@ -78,7 +78,7 @@ KEPT = {
 
 
 def _graph_class(node: Node) -> str | None:
-    """The class of Keras that a foreign class can be replaced by; None for all else."""
+    """Give the class of Keras that can replace a foreign class; None if there is none."""
     name, config = node.get("class_name"), node.get("config")
     if not isinstance(name, str) or not isinstance(config, (dict, list)):
         return None

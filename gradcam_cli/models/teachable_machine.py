@@ -1,6 +1,6 @@
-"""Recognise image models exported by Google's Teachable Machine, whose tool prepares pictures in its own way.
+"""Recognise image models exported by Google's Teachable Machine, which has its own preprocessing.
 
-It cuts the middle square out of a picture, resizes it to 224x224 and scales it to [-1, 1].
+It crops the centre square of an image, resizes it to 224x224 and scales it to [-1, 1].
 """
 
 import re
@@ -18,9 +18,10 @@ HIDDEN_UNITS = 100
 
 
 def is_export(network: keras.Model) -> bool:
-    """Whether a network is built as Teachable Machine builds it.
+    """Whether a network has the layers of an export of Teachable Machine.
 
-    A Sequential of two Sequentials: MobileNet with pooling, then a dense layer of 100 units and one without bias.
+    This is a Sequential of two Sequentials: MobileNet with pooling, then a dense layer of 100 units and one without
+    bias.
     """
     parts = [layer for layer in getattr(network, "layers", []) if not isinstance(layer, keras.layers.InputLayer)]
     if not isinstance(network, keras.Sequential) or len(parts) != 2:
@@ -34,6 +35,6 @@ def is_export(network: keras.Model) -> bool:
 
 
 def is_named_like_export(path: Path) -> bool:
-    """Whether a file is called as Teachable Machine calls it and lies beside the numbered labels that it writes."""
+    """Whether a file has the name of an export, and the numbered labels of an export are in the same folder."""
     named = re.fullmatch(r"keras_model.*\.h5", path.name, re.IGNORECASE)
     return bool(named) and is_numbered(path.with_name("labels.txt"))

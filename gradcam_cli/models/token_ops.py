@@ -1,4 +1,4 @@
-"""Operations that take tensors apart, put them together, and multiply them: what tokens and attention are made of."""
+"""Operations that split, join and multiply tensors: the parts of tokens and attention."""
 
 from dataclasses import replace
 from itertools import accumulate
@@ -46,7 +46,7 @@ def _strided_slice(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
             first = None if _bit(masks["begin"], i) else bounds[0]
             last = None if _bit(masks["end"], i) else bounds[1]
             indices = range(size_of(place.axes[axis]))[slice(first, last, bounds[2])]
-            # The size of a batch may be unknown: it is never sliced.
+            # The size of a batch may be unknown, so it is never sliced.
             if axis and len(indices):
                 place = sliced(place, axis, indices[0], bounds[2] or 1, len(indices))
             axis += 1
@@ -138,7 +138,7 @@ def _concat(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 
 
 def concatenated(walk: GraphWalk, tensors: list[Any], axis: int) -> Placement | None:
-    """Place a concatenation of tensors along an axis; None if that cannot be followed."""
+    """Place a concatenation of tensors along an axis; None if its position cannot be followed."""
     places = [walk.place(tensor) for tensor in tensors]
     known = [place for place in places if place is not None]
     rank = len(known[0].axes)
@@ -165,7 +165,7 @@ def concatenated(walk: GraphWalk, tensors: list[Any], axis: int) -> Placement | 
 
 
 def _has_cells(place: Placement, at: int) -> bool:
-    """Whether an axis counts the picture's cells, not the pixels that one cell's channels hold."""
+    """Whether an axis counts the cells of the image, and not pixels inside the channels of one cell."""
     if not is_spatial(place.axes[at]) or size_of(place.axes[at]) == 1:
         return False
     elsewhere = [axis for i, axis in enumerate(place.axes) if i != at and i > 0 and is_spatial(axis)]
@@ -173,7 +173,7 @@ def _has_cells(place: Placement, at: int) -> bool:
 
 
 def _side_by_side(places: list[Placement], at: int, sizes: list[int], weights: list[int]) -> Placement:
-    """Channels of several tensors beside each other."""
+    """Place concatenated channels of several tensors."""
     unclear = any(factor.kind == "unknown" for place in places for factor in place.axes[at])
     joined = unknown(sum(sizes)) if unclear else other(sum(sizes))
     flat = [absorbed(place, place.axes[at]).with_axis(at, joined) for place in places]
@@ -210,8 +210,8 @@ def _einsum(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
 def contracted(walk: GraphWalk, op: Any, labels: list[str], out: str) -> Placement:
     """Multiply and sum over the labels that are not in the result.
 
-    Of two tensors that both have cells of the picture along axes of their own, those of the first one stay: a row of
-    attention weights belongs to the token that asks.
+    If both tensors have cells of the image along different axes, the cells of the first one are kept: a row of
+    attention weights belongs to the query token.
     """
     found = [
         (place, names) for place, names in zip(map(walk.place, op.inputs), labels, strict=False) if place is not None
@@ -257,7 +257,7 @@ def _of_label(label: str, found: list[tuple[Placement, str]], length: int) -> Ax
 
 
 def _attends(found: list[tuple[Placement, str]], out: str) -> bool:
-    """Whether tokens of the picture are summed over, each time for another token."""
+    """Whether the operation sums over tokens of the image, separately for each other token."""
     (first, first_names), (second, second_names) = found
     summed = [simplified(axis) for axis, name in zip(second.axes, second_names, strict=True) if name not in out]
     asking = [

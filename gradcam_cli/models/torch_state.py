@@ -1,8 +1,8 @@
-"""Read a PyTorch state dict of the old kind (before zip files) without torch, admitting nothing executable.
+"""Read a PyTorch state dict in the old format (before zip files) without torch. No code of the file is run.
 
-The file is five pickles in a row (magic number, protocol, a dict of sizes, the state dict, the storages' keys) and
-then, for each key, an 8-byte count and that many little-endian values. The state dict holds no numbers, only views:
-which storage, from where, in which shape, with which strides.
+The file has five pickles (magic number, protocol, a dict of sizes, the state dict, the storages' keys). Then it has
+for each key an 8-byte count and as many little-endian values. The state dict has no values. It describes each tensor
+as a view: its storage, offset, shape and strides.
 """
 
 import pickle
@@ -41,7 +41,7 @@ def _view(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple
 
 
 class _NothingExecutable(pickle.Unpickler):
-    """Admits three names, and answers each with code of this module: nothing in the file is ever called."""
+    """Accepts three names, and replaces each by code of this module. No other callable of the file is used."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -63,11 +63,11 @@ def read_state(file: BinaryIO) -> dict[str, NDArray[Any]]:
     """Read the tensors of a state dict by name.
 
     Returns:
-        Arrays in the shapes and dtypes of the file; transposed views are what they were in PyTorch.
+        Arrays with the shapes and dtypes of the file. Transposed views keep the shape that they had in PyTorch.
 
     Raises:
-        pickle.UnpicklingError: this is no such file, it names something other than tensors, or a view reaches
-            outside of its storage.
+        pickle.UnpicklingError: the file is not a state dict, it names something other than tensors, or a view goes
+            beyond its storage.
     """
     if _load(file) != MAGIC or _load(file) != PROTOCOL:
         raise pickle.UnpicklingError("not a PyTorch file in the old format")
@@ -98,7 +98,7 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
 
 
 def _tensor(view: _View, storage: NDArray[Any]) -> NDArray[Any]:
-    """Lay a view over its storage; contiguity is not assumed: many tensors are transposed."""
+    """Make an array of a view of its storage. Many tensors are transposed, so they are not assumed to be contiguous."""
     reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
     negative = view.offset < 0 or any(stride < 0 for stride in view.strides)
     if negative or (0 not in view.shape and view.offset + reach >= storage.size):

@@ -1,9 +1,9 @@
-"""Run a Keras model once, symbolically, and write down every layer's call.
+"""Run a Keras model once, symbolically, and record every call of a layer.
 
-One trick serves every kind of model (functional, nested, Sequential, subclassed, shared layers): while a graph is being
-traced, each layer carries an instance-level `call` that notes what went in and came out, and is taken off again.
-Afterwards the graph itself answers the questions: what leads to the logits, what the softmax was given, what the
-gradient with respect to any layer's output is. The model is never changed, never rebuilt and never split.
+The same method works for every kind of model (functional, nested, Sequential, subclassed, shared layers). While a graph
+is traced, each layer has an instance-level `call` that records inputs and outputs. It is removed afterwards. The graph
+then shows which tensors the logits depend on, the input of the softmax, and the gradient with respect to any layer's
+output. The model is not rebuilt or split, and it is the same after the trace.
 """
 
 import math
@@ -26,7 +26,7 @@ from gradcam_cli.models.layer_paths import layer_paths
 from gradcam_cli.models.output_kind import Output, OutputHints, read_output
 from gradcam_cli.models.placement import Placement
 
-# What Keras calls in a layer: the second one where its weights are quantised.
+# The methods of a layer that Keras calls: the second one if its weights are quantised.
 ENTRIES = ("call", "quantized_call")
 
 
@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One symbolic run: all calls in the order in which they ended, the logits, and what follows them."""
+    """One symbolic run: all calls in the order in which they ended, the logits, and how the output was read."""
 
     calls: list[Call]
     output: Any
@@ -56,7 +56,7 @@ class Trace:
     picture_name: str = ""
 
     def place(self, tensor: Any) -> Placement | None:
-        """Tell where the cells of a tensor lie in the picture; None if it does not come from the picture."""
+        """Give the position of a tensor's cells in the image; None if the tensor is not computed from the image."""
         return self.walk.of(tensor)
 
     def is_channels_first(self, tensor: Any) -> bool:
@@ -68,15 +68,15 @@ class Trace:
         return tensor.ref() in self.leading
 
     def sees_picture(self, tensor: Any) -> bool:
-        """Whether this tensor is computed from the picture that is explained, and not from other inputs alone."""
+        """Whether this tensor is computed from the explained image, and not only from other inputs."""
         return self.place(tensor) is not None
 
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """What goes into a network of several inputs: `tensors` in the network's order, one of which is the `picture`.
+    """The inputs of a network with several inputs: `tensors` in the network's order, one of which is the `picture`.
 
-    `name` is that of the picture's input.
+    `name` is the name of the image's input.
     """
 
     tensors: tuple[Any, ...]
@@ -98,11 +98,10 @@ def trace(
 
     Args:
         model: any Keras classifier.
-        inputs: (N, H, W, channels) symbolic tensor, or (N, channels, H, W) if the model is of that kind; or a `Feed`.
-        output_name: which output to explain, where there are several.
-        substitute: given a layer's path, the index of its call and its output, gives what the layer is to hand on
-            instead.
-        hints: what is known of the output beside the graph.
+        inputs: (N, H, W, channels) symbolic tensor, or (N, channels, H, W) for a channels-first model; or a `Feed`.
+        output_name: the output to explain, if there are several.
+        substitute: takes a layer's path, the index of its call and its output, and gives the output that replaces it.
+        hints: what is known about the output apart from the graph.
 
     Raises:
         ModelError: the model's output is not one score for each class.
@@ -113,7 +112,7 @@ def trace(
         output = _one_output(model, model(as_declared(model, feed.tensors), training=False), output_name)
     classes = _class_count(model, output)
     read = read_output(output, classes, hints or OutputHints())
-    # One unit may have become two classes.
+    # A single output may have been read as two classes.
     logits = tf.reshape(read.scores, (-1, size_of_one(read.scores) or classes))
     input_first = is_channels_first(model)
     first = channels_first_outputs(calls, input_first=input_first)
@@ -122,7 +121,7 @@ def trace(
 
 
 def is_channels_first(model: keras.Model) -> bool:
-    """Whether the pictures that go into the model are (N, channels, H, W)."""
+    """Whether the input images of the model are (N, channels, H, W)."""
     inputs = getattr(model, "inputs", None) or []
     shape = tuple(inputs[0].shape) if len(inputs) == 1 else None
     return input_is_channels_first(shape, (layer for _, layer in layer_paths(model)))
@@ -146,7 +145,7 @@ def _one_output(model: keras.Model, outputs: Any, wanted: str | None) -> Any:
 
 
 def as_declared(model: keras.Model, tensors: Sequence[Any]) -> Any:
-    """Hand the inputs over the way a functional model declared them: bare, in a list, or in a dict."""
+    """Give the inputs in the structure that a functional model declares: one tensor, a list, or a dict."""
     if not hasattr(model, "operations"):
         return tensors[0] if len(tensors) == 1 else list(tensors)
     return keras.tree.pack_sequence_as(model.input, list(tensors))
@@ -173,7 +172,7 @@ def _recorded(model: keras.Model, substitute: Substitute) -> Iterator[list[Call]
             return output
 
         hooked.append((layer, entry, layer.__dict__.get(entry)))
-        # Past Keras's own __setattr__, which would try to track what it is given.
+        # This avoids __setattr__ of Keras, which would try to track the value.
         object.__setattr__(layer, entry, call)
 
     try:

@@ -1,6 +1,6 @@
-"""Scalings that people train with and that are no preprocessing of this program: rivals of those that are.
+"""Scalings that are used in training but are not preprocessings of this program: alternatives to the preprocessings.
 
-Where one of them fits a network's batch statistics about as well as the best preprocessing, the choice is not certain.
+If one of them fits a network's batch statistics about as well as the best preprocessing, the choice is not certain.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ def _affine(offset: float, scale: float) -> Callable[[Pixels], Numbers]:
     return lambda pictures: np.asarray((pictures - np.float32(offset)) / np.float32(scale), np.float32)
 
 
-# From pictures (N, height, width, channels) of 0..255 to a network's input.
+# Functions from images (N, height, width, channels) with values 0 to 255 to a network's input.
 UNLISTED: Mapping[str, Callable[[Pixels], Numbers]] = {
     "a range from 0 to 2": _affine(0, 127.5),
     "a range from -0.5 to 0.5": _affine(127.5, 255),

@@ -1,4 +1,4 @@
-"""ImageNet weights on this machine: where Keras keeps them, and how they get there whole or not at all."""
+"""ImageNet weights on this machine: where Keras keeps them, and how they are downloaded, complete or not at all."""
 
 import hashlib
 import os
@@ -13,12 +13,12 @@ from gradcam_cli.models.named import LITE0, NamedModel, WeightsFile
 TIMEOUT_SECONDS = 10
 CHUNK = 2**20
 
-# Told the bytes of each chunk that has arrived, after one call with the size of the whole (0 where unknown).
+# Called with the number of bytes of each chunk that has arrived.
 Progress = Callable[[int], None]
 
 
 def weights_folder() -> Path:
-    """Tell where Keras keeps downloaded weights."""
+    """Give the folder where Keras keeps downloaded weights."""
     home = os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
@@ -29,14 +29,15 @@ def weights_at_hand(model: NamedModel) -> bool:
 
 
 def ensure_weights(model: NamedModel, show: Callable[[str, int], Any]) -> Path:
-    """Find the ImageNet weights of a named model, downloading them where they are missing or damaged.
+    """Find the ImageNet weights of a named model, and download them if they are missing or damaged.
 
     Args:
         model: a model with a weights file.
-        show: called as `show(file name, bytes)`, gives a context manager whose value takes each chunk's bytes.
+        show: called as `show(file name, size)` with the size in bytes, or 0 if it is unknown; gives a context manager
+            whose value takes the number of bytes of each chunk.
 
     Raises:
-        ModelError: they cannot be had; the message lists every way out.
+        ModelError: the weights cannot be downloaded. The message lists every alternative.
     """
     file = _of(model)
     path = weights_folder() / file.name
@@ -51,7 +52,7 @@ def ensure_weights(model: NamedModel, show: Callable[[str, int], Any]) -> Path:
 
 
 def is_imagenet_file(path: Path, model: NamedModel) -> bool:
-    """Whether a local file is, by its hash, the published ImageNet weights of this model."""
+    """Whether a local file has the hash of the published ImageNet weights of this model."""
     return model.weights is not None and model.weights.hash is not None and _is_whole(path, model.weights)
 
 
@@ -62,7 +63,7 @@ def _of(model: NamedModel) -> WeightsFile:
 
 
 def _is_whole(path: Path, file: WeightsFile) -> bool:
-    """Compare with the published hash; a file that has none was only ever put in place when complete."""
+    """Whether a file has the published hash. A file without one is trusted, because only complete files are kept."""
     if file.hash is None:
         return True
     with path.open("rb") as stream:
@@ -75,8 +76,8 @@ def _digest(stream: IO[bytes], like: str) -> str:
 
 
 def _download(file: WeightsFile, path: Path, show: Callable[[str, int], Any]) -> None:
-    """Fetch into a temporary file beside the target, check it, and only then give it its name."""
-    # Most runs download nothing.
+    """Download into a temporary file in the same folder, check it, and then rename it."""
+    # Imported here because most runs download nothing.
     import urllib.request
 
     with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - https, from our own table

@@ -62,10 +62,10 @@ class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]  # Keras shi
 
 
 class PerImageStandardization(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """`tf.image.per_image_standardization`: (x - mean) / max(std, 1 / sqrt(n)) over the n values of each picture."""
+    """`tf.image.per_image_standardization`: (x - mean) / max(std, 1 / sqrt(n)) over the n values of each image."""
 
     def call(self, inputs: Any) -> Any:
-        """Standardize pictures (N, height, width, channels)."""
+        """Standardize images (N, height, width, channels)."""
         axes = (-3, -2, -1)
         mean, deviation = (reduce(inputs, axis=axes, keepdims=True) for reduce in (keras.ops.mean, keras.ops.std))
         count = keras.ops.cast(keras.ops.prod(keras.ops.shape(inputs)[-3:]), inputs.dtype)

@@ -223,7 +223,7 @@ def _resize(operands: list[Any], options: Options) -> Translation:
     _no_more(options)
     if method not in {"bilinear", "nearest"}:
         raise ValueError(f"the method {method}")
-    # A layer, so that whoever follows the picture through the network knows it.
+    # A layer, so that whoever follows the image through the network knows it.
     config = {"height": height, "width": width, "interpolation": method}
     return Translation("Resizing", "keras.layers", config, [_only(operands)])
 

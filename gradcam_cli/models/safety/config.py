@@ -19,7 +19,7 @@ from gradcam_cli.models.subclasses import as_graphs
 
 # Classes that run code of their own, or of a file beside the model, when they are loaded or called.
 DANGEROUS = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
-# A layer of tensorflow_hub: one opaque graph from pictures to features or classes.
+# A layer of tensorflow_hub: one opaque graph from images to features or classes.
 HUB_LAYER = "KerasLayer"
 # What layers read files by: vocabularies, tokenizers, graphs. A list in its place is the thing itself.
 FILE_KEYS = frozenset({"vocabulary", "filepath", "merges", "proto", "idf_weights"})

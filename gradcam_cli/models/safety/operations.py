@@ -54,7 +54,7 @@ def _reduced(settings: Node, inputs: tuple[Dims, ...]) -> Shape:
 def _reshape(settings: Node, inputs: tuple[Dims, ...]) -> Shape:
     value = settings["newshape"]
     target, empty = target_of([1, *value[1:]] if isinstance(value, list) else value)
-    # The first side is the batch: left open, it takes none of the values of one picture.
+    # The first side is the batch: left open, it takes none of the values of one image.
     return reshaped(inputs[0], target[1:], None if empty is None else empty - 1)
 
 

@@ -17,7 +17,7 @@ from gradcam_cli.models.safety.walk import BATCHED, PICTURE_RANK, Walk, WalkErro
 # A file may store a tensor in fewer numbers than Keras makes of it, as four bits each or once for two layers.
 MAX_RATIO = 4
 FREE_NUMBERS = 10**7
-# One picture may become this many times as many numbers in one layer; small pictures, these many in any case.
+# One image may become this many times as many numbers in one layer; small images, these many in any case.
 MAX_GROWTH = 512
 FREE_ACTIVATIONS = 2**27
 MAX_ACTIVATIONS = 2**31
@@ -30,7 +30,7 @@ WAY_OUT = "If you made the model, load it in the original program, and save it a
 
 
 def check_sizes(path: Path, config: Node, nodes: list[tuple[str, Node]], stored: Stored) -> None:
-    """Refuse a config that asks for weights which are not stored, or for enormous numbers of one picture.
+    """Refuse a config that asks for weights which are not stored, or for enormous numbers of one image.
 
     Args:
         path: the model's file, to be named in errors.
@@ -53,7 +53,7 @@ def check_sizes(path: Path, config: Node, nodes: list[tuple[str, Node]], stored:
 
 
 def _check_input(path: Path, layer: str, node: Node) -> None:
-    """Refuse pictures that nobody has. The size of a batch and the length of a vector do not matter."""
+    """Refuse images that nobody has. The size of a batch and the length of a vector do not matter."""
     for key in BATCHED:
         shape = node.get(key)
         if (

@@ -145,7 +145,7 @@ class Walk:
         return shapes
 
     def _count_input(self, shapes: tuple[Shape, ...]) -> None:
-        """Note how large the picture is; models inside of the model do not count."""
+        """Note how large the image is; models inside of the model do not count."""
         if self._depth == 1 or not self.input_numbers:
             self.input_numbers = max(self.input_numbers, *(numbers(dims) for dims in shapes if dims is not None), 0)
 
@@ -209,7 +209,7 @@ def declared_shape(config: Node) -> tuple[int | None, ...] | None:
 
 
 def closed(declared: tuple[int | None, ...]) -> Dims:
-    """Put a usual size for what a picture leaves open, and 1 elsewhere."""
+    """Put a usual size for what an image leaves open, and 1 elsewhere."""
     side = OPEN_SIDE if len(declared) == PICTURE_RANK else 1
     return tuple(side if known is None else known for known in declared)
 
