@@ -1,1 +1,1 @@
-"""Where images come from: folders, lists, containers, codecs."""
+"""Input images: folders, lists, containers and codecs."""

@@ -1,4 +1,4 @@
-"""BMP files that say by masks which bits of a pixel are which colour: decoded here, for other decoders guess."""
+"""Decode BMP files with colour masks (the bits of each colour in a pixel), because other decoders guess them."""
 
 import struct
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gradcam_cli.inputs.samples import Samples
 
 BITFIELDS: Final = 3
 ALPHA_BITFIELDS: Final = 6
-# A JPEG or a PNG in a BMP, which is meant for printers.
+# A JPEG or a PNG inside a BMP, which is meant for printers.
 EMBEDDED: Final = frozenset({4, 5})
 INFO_HEADER: Final = 40
 V2_HEADER: Final = 52
@@ -21,7 +21,7 @@ V3_HEADER: Final = 56
 
 @dataclass(frozen=True)
 class Bitfields:
-    """A BMP's size, bits of a pixel, first byte of its pixels, and masks of red, green, blue and opacity."""
+    """A BMP's size, bits per pixel, first byte of its pixels, and masks of red, green, blue and opacity."""
 
     width: int
     height: int
@@ -32,12 +32,12 @@ class Bitfields:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, which is padded to four."""
+        """The number of bytes of a row, which is padded to a multiple of four."""
         return (self.width * self.bits // 8 + 3) // 4 * 4
 
 
 def read_bitfields(data: bytes) -> Bitfields | None:
-    """Read the header of a BMP with masks; None for a BMP without.
+    """Read the header of a BMP with masks; None for a BMP without masks.
 
     Raises:
         ImageError: `truncated_or_corrupt` or `unsupported`.
@@ -71,7 +71,7 @@ def _is_one_run(mask: int) -> bool:
 
 
 def decode_bitfields(data: bytes) -> Samples:
-    """Decode a BMP with masks to RGB, or to RGB and opacity: each field is scaled from its own bits to 8."""
+    """Decode a BMP with masks to RGB, or to RGB and opacity. Each field is scaled from its own bits to 8."""
     fields = read_bitfields(data)
     if fields is None:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a BMP without masks")

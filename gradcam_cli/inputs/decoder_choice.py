@@ -1,7 +1,8 @@
-"""Which decoder may be trusted with which layout of pixels: decided by headers, held by a test with second decoders.
+"""Choose a decoder that is correct for a layout of pixels, by the headers. A test compares it with second decoders.
 
-OpenCV gives wrong pixels without an error for layouts that it does not know. It gets the layouts that it was verified
-on, for it is the fastest; Pillow gets the next; what neither reads truly is for tifffile and imagecodecs, or refused.
+OpenCV decodes layouts that it does not know to wrong pixels without an error. It is the fastest, so it gets the layouts
+for which it was verified. Pillow gets the next ones. If neither is correct, tifffile and imagecodecs are used, or the
+file is refused.
 """
 
 from typing import Final, Literal
@@ -27,12 +28,12 @@ from gradcam_cli.inputs.tiff_header import (
 Decoder = Literal["opencv", "pillow", "tifffile", "imagecodecs", "bitfields"]
 
 _PACKBITS: Final = 32773
-# None, LZW, deflate by both its numbers, PackBits: libtiff decodes them in every build.
+# None, LZW, deflate by both its numbers, PackBits: every build of libtiff decodes them.
 _PLAIN: Final = frozenset({1, 5, 8, 32946, _PACKBITS})
 _FAX: Final = frozenset({2, 3, 4})
 _JPEG: Final = 7
 _GREYS: Final = frozenset({WHITE_IS_ZERO, BLACK_IS_ZERO})
-# Photometric, samples of a pixel, extra samples; and the depths that Pillow reads of them.
+# Photometric, samples per pixel, extra samples; and the depths that Pillow reads for them.
 _PILLOW_JPEG: Final = frozenset({(YCBCR, 3, ()), (BLACK_IS_ZERO, 1, ())})
 _PILLOW_DEPTHS: Final = {
     (WHITE_IS_ZERO, 1, ()): (1, 2, 4, 8),
@@ -45,7 +46,7 @@ _PILLOW_DEPTHS: Final = {
     (SEPARATED, 4, ()): (8,),
     (CIELAB, 3, ()): (8,),
 }
-# Baseline, extended and progressive frames coded by Huffman, and the same coded arithmetically.
+# Baseline, extended and progressive frames with Huffman coding, and the same with arithmetic coding.
 _JPEG_BY_HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_ARITHMETIC: Final = frozenset({0xC9, 0xCA})
 _JPEG_LOSSLESS: Final = 0xC3
@@ -56,7 +57,7 @@ def jpeg_decoder(frame: JpegFrame) -> Decoder:
     """Choose the decoder of a JPEG by its frame.
 
     Raises:
-        ImageError: `unsupported`: hierarchical, or an odd number of components.
+        ImageError: `unsupported`: the frame has an unsupported kind, depth or number of components.
     """
     if frame.kind == _JPEG_LS:
         raise ImageError(Reason.UNSUPPORTED, "a JPEG-LS: save it as PNG or TIFF")
@@ -74,17 +75,17 @@ def jpeg_decoder(frame: JpegFrame) -> Decoder:
 def jpeg2000_decoder(frame: Jpeg2000Frame) -> Decoder:
     """Choose the decoder of a JPEG 2000 by its code stream's header.
 
-    Pillow is right with 8 bits and palettes; with more bits its rounding overflows, and OpenCV is right.
+    Pillow is correct with 8 bits and with palettes. With more bits its rounding overflows, and OpenCV is correct.
 
     Raises:
-        ImageError: `unsupported`: components of several depths or sizes, or signed ones.
+        ImageError: `unsupported`: components differ in depth or size, are signed, or have no defined colours.
     """
     if not frame.is_uniform:
         raise ImageError(Reason.UNSUPPORTED, "a JPEG 2000 whose components differ in depth or size, or are signed")
     if frame.precision == 8 or frame.palette:
         return "pillow"
     if frame.precision < 8 and not frame.luminance and frame.components <= 4:
-        # Pillow gives the numbers unscaled or refuses them, OpenCV refuses them.
+        # Pillow gives unscaled values or refuses them, and OpenCV refuses them.
         return "imagecodecs"
     # OpenCV refuses an image that does not begin at the origin.
     by_opencv: Decoder = "imagecodecs" if frame.shifted else "opencv"
@@ -101,11 +102,11 @@ def tiff_decoder(layout: TiffLayout) -> Decoder:
     """Choose the decoder of a TIFF by its layout.
 
     Raises:
-        ImageError: `unsupported`: nobody knows which colours such samples mean.
+        ImageError: `unsupported`: the colours or the predictor are not defined, or the samples differ in depth.
     """
     _refuse_unknown_colours(layout)
     if layout.compression == _PACKBITS and layout.predictor != 1:
-        # libtiff takes no notice of the predictor, tifffile undoes it.
+        # libtiff ignores the predictor, tifffile applies it.
         raise ImageError(
             Reason.UNSUPPORTED, f"{layout.describe()}: a predictor, which is not defined for this compression"
         )
@@ -137,14 +138,14 @@ def _is_for_opencv(layout: TiffLayout) -> bool:
     plain = layout.compression in _PLAIN and layout.fill_order == 1 and layout.sample_format == UNSIGNED
     contiguous = layout.samples == 1 or not layout.planar
     colours = (layout.photometric, layout.samples) in {(BLACK_IS_ZERO, 1), (RGB, 3)}
-    # OpenCV does not turn 16 bits, and refuses small tiles of 8.
+    # OpenCV does not apply the orientation to 16-bit samples, and refuses small tiles of 8 bits.
     depths = {8, 16} - ({16} if layout.orientation != 1 else set()) - ({8} if layout.tiled else set())
     return plain and contiguous and colours and layout.depth in depths and layout.predictor < 3
 
 
 def _is_for_pillow(layout: TiffLayout) -> bool:
     if layout.big_big_endian:
-        # Pillow hands them to libtiff without the places of their strips.
+        # Pillow passes them to libtiff without the offsets of their strips.
         return False
     if layout.compression == OLD_JPEG:
         return layout.depth == 8
@@ -159,5 +160,5 @@ def _is_for_pillow(layout: TiffLayout) -> bool:
 
 
 def missing(layout: str) -> ImageError:
-    """Say that a layout is read by libraries that are not installed."""
+    """Say that a layout needs libraries that are not installed."""
     return ImageError(Reason.UNSUPPORTED, f"{layout}: {install_hint('tiff')}")

@@ -1,4 +1,4 @@
-"""From the bytes of a file to upright RGB pixels."""
+"""Decode the bytes of a file to upright RGB pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,11 @@ def decode(
     sample_range: SampleRange | None = None,
     admit: Admit = at_once,
 ) -> Photo:
-    """Decode the first frame of an image file to upright RGB.
+    """Decode the first frame of an image file to upright RGB (H, W, 3) uint8.
 
-    Samples of more or fewer than 8 bits are scaled to 8 (of 16, 65535 becomes 255), or by the `sample_range`;
-    transparency is composited on white, grey becomes RGB, and EXIF's orientation is applied. A JPEG larger than what is
-    `needed` is decoded at 1/2, 1/4 or 1/8 of its size, which is quicker by about as much.
+    Samples of more or fewer than 8 bits are scaled to 8 (of 16 bits, 65535 becomes 255), or by the `sample_range`.
+    Transparency is composited on white, grey becomes RGB, and the EXIF orientation is applied. A JPEG larger than
+    `needed` is decoded at 1/2, 1/4 or 1/8 of its size, which is faster by about the same factor.
 
     Raises:
         ImageError: `not_an_image`, `too_many_pixels`, `truncated_or_corrupt`, `unsupported` or `out_of_memory`.
@@ -50,7 +50,7 @@ def decode(
 
 
 def _reduction(size: Size, needed: Needed) -> int:
-    """The largest of the scales a JPEG decoder has that leaves enough of an image."""
+    """Give the largest reduction of a JPEG decoder that leaves an image of the needed size."""
     for reduction in REDUCTIONS:
         if needed.allows(Size(-(-size.width // reduction), -(-size.height // reduction))):
             return reduction
@@ -94,7 +94,7 @@ def _photo(samples: Samples, header: Header, size: Size, reduction: int, sample_
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo EXIF's orientation: 5 to 8 are transposed, and each value flips the axes its own way."""
+    """Apply the EXIF orientation: values 5 to 8 transpose the image, and each value has its own flips."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in {3, 4, 7, 8}:

@@ -1,6 +1,6 @@
-"""From arguments to sources: files, folders and lists, sorted, mirrored, and without collisions.
+"""Turn arguments into sources: files, folders and lists, sorted, mirrored, and without collisions.
 
-Paths are kept as `str` the way `os.fsdecode` gives them, so that a name which is not UTF-8 survives the round trip.
+Paths are `str` as `os.fsdecode` gives them, so a name that is not UTF-8 can be converted back to its bytes.
 """
 
 import errno
@@ -24,7 +24,7 @@ from gradcam_cli.urls import Url, is_url
 
 
 def as_text(path: str) -> str:
-    r"""Write a path as valid Unicode: bytes that are no UTF-8 as `\xff`, and in a path with such bytes `\` as `\\`."""
+    r"""Write a path as valid Unicode: a byte that is not UTF-8 as `\xff`, and in a path with such bytes `\` as `\\`."""
     data = path.encode("utf-8", "surrogateescape")
     try:
         return data.decode("utf-8")
@@ -33,9 +33,9 @@ def as_text(path: str) -> str:
 
 
 def from_text(text: str, *, escaped: bool) -> str:
-    """Undo `as_text`; a path is `escaped` where it is not UTF-8."""
+    """Reverse `as_text`. A path is `escaped` if it is not UTF-8."""
     if not escaped and text.isascii():
-        # So are most names, and a later run does this for each file.
+        # This is the case for most names, and a later run converts the name of each file.
         return text
     data = text.encode("utf-8", "surrogateescape")
     return os.fsdecode(re.sub(rb"\\(\\|x[0-9a-f]{2})", _unescaped, data) if escaped else data)
@@ -47,7 +47,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Found:
-    """The sources, sorted by their place in the output, and what was left out of the folders."""
+    """The sources, sorted by their place in the output, and the counts of files that were left out."""
 
     sources: Sources
     left_out: LeftOut
@@ -64,11 +64,11 @@ def find_sources(
 ) -> Found:
     """Turn arguments and a list of paths into sources, sorted by their place in the output.
 
-    A folder is walked by the rules and its tree mirrored; neither the output folder nor overlays are ever inputs. A
-    file given by name is taken whatever it is called, and lands at the top. The photographs of a tar land below its
-    name; in folders, tars are no inputs. Paths of a list are mirrored as they are written, without a leading `/` or
-    `..`; folders among them are walked. URLs name an object of a store, or the prefix of objects, which is walked as a
-    folder is; in a list a prefix ends with a slash. They are opened by `stores`.
+    A folder is walked by the rules, and its tree is mirrored. The output folder and overlays are never inputs. A file
+    given by name is an input whatever its name is, and its place is the top of the output. The photographs of a tar are
+    placed below its name; tars inside folders are not inputs. Paths of a list are mirrored as they are written, without
+    a leading `/` or `..`, and folders among them are walked. A URL names an object of a store, or a prefix of objects,
+    which is walked like a folder; in a list, a prefix ends with a slash. URLs are opened by `stores`.
 
     Raises:
         UsageError: an argument does not exist, is a URL of another kind, or two sources would write the same files.
@@ -122,7 +122,7 @@ class _Finding:
             raise UsageError(f"{path!r} in the list is not a file.")
 
     def _listed_url(self, url: str) -> Iterator[Source]:
-        """Take an object without asking for it: a list may have millions. What is not there gets a record."""
+        """Take an object without a request, because a list may have millions. A missing object gets a record."""
         stored = self.stores.object(url)
         place = mirrored(url.split("://", 1)[1])
         if url.endswith("/"):
@@ -142,13 +142,13 @@ class _Finding:
         output = self.output.text if isinstance(self.output, Url) else None
         tars: list[MetObject] = []
         for met in find_objects(url, self.stores, self.rules, self.left_out, output, tars):
-            # Names of objects may hold `..` and empty parts, which must not lead out of the output.
+            # Names of objects may contain `..` and empty parts, which must not lead out of the output folder.
             yield Source(prefix + mirrored(met.relative), met.stored.url, stored=met.stored)
         for tar in tars:
             yield from self._members(tar.stored.url, prefix + mirrored(tar.relative), tar.stored)
 
     def _members(self, path: str, place: str, stored: Stored | None = None) -> Iterator[Source]:
-        """Take the photographs of a tar; where it is damaged, its own name says so in a record."""
+        """Give the photographs of a tar. If it is damaged, a record with its own name says so."""
         try:
             for met in self.tars.find(path, self.rules, self.left_out, stored):
                 if met.stored is None:
@@ -159,14 +159,14 @@ class _Finding:
             raise refusal(error) from None
 
     def _walked(self, root: str, prefix: str, name: str) -> Iterator[Source]:
-        """Walk a folder whose tree is mirrored below `prefix`; `name` is what a record calls the folder itself."""
+        """Walk a folder whose tree is mirrored below `prefix`; `name` is the name of the folder itself in records."""
         output = os.fspath(self.output) if isinstance(self.output, Path) else None
         for met in walk(root, self.rules, self.left_out, output):
             yield Source(prefix + met.relative if met.relative else name, met.path, met.errno)
 
 
 def _is_absent(path: str) -> bool:
-    """Whether nothing has this path. What cannot be looked for, for want of a permission, gets a record as a file."""
+    """Whether a path does not exist. A path that cannot be checked for lack of permission gets a record like a file."""
     try:
         os.lstat(path)
     except OSError as error:
@@ -175,7 +175,7 @@ def _is_absent(path: str) -> bool:
 
 
 def mirrored(path: str) -> str:
-    """Give the place of a listed path, or of an object, in the output, as `tar` would: no drive, no `/` or `..`."""
+    """Give the place of a listed path or an object in the output, like `tar`: no drive, no leading `/`, no `..`."""
     parts = _posix(os.path.normpath(os.path.splitdrive(path)[1])).split("/")
     return "/".join(part for part in parts if part not in {"", "..", "."})
 
@@ -185,7 +185,7 @@ def _posix(path: str) -> str:
 
 
 def _placed(source: Source) -> Source:
-    """Refuse an input whose sidecar would have the place of a run's record."""
+    """Refuse an input whose sidecar would have the name of a run's record."""
     sidecar = f"{source.relative}.json"
     if is_run_record(sidecar) and source.errno is None:
         raise UsageError(
@@ -196,7 +196,7 @@ def _placed(source: Source) -> Source:
 
 
 def _refuse_collisions(sources: Sources) -> None:
-    """Refuse inputs that share a place in the output; drop other spellings of a path."""
+    """Refuse inputs with the same place in the output. Other spellings of the same path are removed."""
     for sharing in sources.sharing_places():
         files = [source for source in sharing if source.errno is None]
         for other in files[1:]:

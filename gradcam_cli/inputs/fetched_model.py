@@ -1,4 +1,4 @@
-"""Files of a model in an object store: downloaded for the time of a run, and checked as local files are."""
+"""Files of a model in an object store. They are downloaded for the duration of a run, and checked like local files."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from gradcam_cli.urls import Url, is_stored
 
 MOST_BYTES: Final = 8 * 2**30
 MOST_LABEL_BYTES: Final = 16 * 2**20
-# Bytes that are in memory at a time.
+# The number of bytes that are in memory at a time.
 PART_BYTES: Final = 16 * 2**20
 
 # Shows a download: takes the name and the size of a file, and gives a function that takes the size of each part.
@@ -22,20 +22,20 @@ Show = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
 
 
 def is_remote(settings: ModelSettings) -> bool:
-    """Whether a file of the model is the URL of an object."""
+    """Whether a file of the model is given as the URL of an object."""
     given = (settings.weights, settings.labels)
     return is_stored(settings.model) or any(isinstance(each, Url) for each in given)
 
 
 @contextmanager
 def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[ModelSettings]:
-    """Give the settings with local files in the place of URLs; the files are removed when the block ends.
+    """Give the settings with local files instead of URLs. The files are removed when the block ends.
 
     Raises:
-        UsageError: a URL is not that of an object store, or the library of the store is not installed.
-        ModelError: there is no such object, access is refused, it is too large, or it changed while it was fetched.
+        UsageError: a URL is not that of an object store, or the library for the store is not installed.
+        ModelError: the object does not exist, access is refused, it is too large, or it changed during the download.
         StorageError: the store does not answer.
-        EnvironmentStop: there is no room for it.
+        EnvironmentStop: there is not enough room on the disk.
     """
     if not is_remote(settings):
         yield settings
@@ -45,7 +45,7 @@ def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[Mod
         urls: dict[str, str] = {}
 
         def fetch(url: str, kind: str, most: int) -> Path:
-            # A folder for each file: a model must not find labels or weights that are beside it by chance.
+            # Each file has its own folder, so that a model cannot find other files as its labels or weights.
             own = Path(folder, kind)
             own.mkdir()
             path = _fetch(stores.object(url), own, most, show)
@@ -61,7 +61,7 @@ def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[Mod
         try:
             yield settings
         except ModelError as error:
-            # People know the URL, and not the name of the temporary file.
+            # The user knows the URL, but not the name of the temporary file.
             message = str(error)
             for path, url in urls.items():
                 message = message.replace(path, url)

@@ -1,4 +1,4 @@
-"""Files as bytes, read once and hashed; what cannot be read says why."""
+"""Read files as bytes, once, and hash them. An error says why a file cannot be read."""
 
 import errno
 import hashlib
@@ -11,7 +11,7 @@ from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.settings import Limits
 from gradcam_cli.system import open_to_read
 
-# Names of files that are taken for images.
+# Suffixes of files that are read as images.
 SUFFIXES: Final = frozenset(
     {
         ".jpg",
@@ -49,10 +49,10 @@ _REASONS = {
 
 
 def read_file(path: str, limits: Limits) -> bytes:
-    """Read a whole regular file, never waiting for a FIFO or a device.
+    """Read a whole regular file, without waiting for a FIFO or a device.
 
     Raises:
-        ImageError: it is not there, not regular, not readable, empty or larger than the limit.
+        ImageError: the file does not exist, is not regular, cannot be read, is empty, or is larger than the limit.
     """
     try:
         descriptor = open_to_read(path)
@@ -74,7 +74,7 @@ def read_file(path: str, limits: Limits) -> bytes:
 
 
 def _read(descriptor: int, size: int) -> bytes:
-    """Read so many bytes, or as many as there are; one call of the system gives all of a usual image."""
+    """Read up to `size` bytes. One system call usually reads a whole image."""
     parts = []
     while size > 0 and (part := os.read(descriptor, size)):
         parts.append(part)
@@ -90,15 +90,15 @@ def _target(path: str) -> str:
 
 
 def unlistable(number: int) -> ImageError:
-    """Say why a folder cannot be listed, by the error's number; what is in it is not explained."""
+    """Say why a folder cannot be listed, by the number of the error."""
     reason = _REASONS.get(number, Reason.UNREADABLE)
     return ImageError(reason, f"the folder cannot be listed: {os.strerror(number)}; its contents were left out")
 
 
 def modified_ns(path: str) -> int | None:
-    """Give a file's time of modification in nanoseconds, None if it has none to give.
+    """Give a file's modification time in nanoseconds; None if it cannot be read.
 
-    Asked before the file is read, so that one which changes in between is taken for changed.
+    It is read before the file, so that a file that changes in between is recognised as changed.
     """
     try:
         return os.stat(path).st_mtime_ns  # noqa: PTH116 - names that are not UTF-8 stay str
@@ -107,7 +107,7 @@ def modified_ns(path: str) -> int | None:
 
 
 def file_size(path: str) -> int:
-    """Give a file's size in bytes, 0 where it cannot be known."""
+    """Give a file's size in bytes; 0 if it is unknown."""
     try:
         return os.stat(path).st_size  # noqa: PTH116 - names that are not UTF-8 stay str
     except OSError:
@@ -115,10 +115,10 @@ def file_size(path: str) -> int:
 
 
 def read_stdin(limits: Limits) -> bytes:
-    """Read a whole image from a pipe.
+    """Read a whole image from stdin.
 
     Raises:
-        ImageError: it is empty or larger than the limit.
+        ImageError: the image is empty or larger than the limit.
     """
     data = sys.stdin.buffer.read(limits.max_file_bytes + 1)
     if len(data) > limits.max_file_bytes:
@@ -137,5 +137,5 @@ def _not_empty(data: bytes) -> bytes:
 
 
 def sha256(data: bytes) -> str:
-    """Hash the bytes of an input, in hexadecimal."""
+    """Give the SHA-256 hash of an input's bytes in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""The inputs of a run: settings become rules of a walk, and a list of paths is read."""
+"""Find the inputs of a run: settings become the rules of a walk, and a list of paths is read."""
 
 import io
 import sys
@@ -33,19 +33,19 @@ def find_inputs(
     shard: Shard | None = None,
     stores: Stores | None = None,
 ) -> Found:
-    """Find the images that are asked for.
+    """Find the requested images.
 
     Args:
         settings: paths, a list of paths, and how folders are walked.
-        report: receives what was found and what was left out, also if there are no images.
+        report: receives the inputs and the counts of other files, even if there are no images.
         output: the folder that the run writes to; nothing in it is an input.
-        keep_omissions: keep the path of each file that was left out, and not only their counts.
+        keep_omissions: keep the path of each file that was left out, not only the counts.
         stores: opens the object stores of inputs that are URLs.
-        shard: take only the images of this shard, which may have none; of the first ones, where there is a limit.
+        shard: take only the images of this shard, which may be empty. A limit is applied before the shard.
 
     Raises:
-        UsageError: there are none, a path does not exist, the list cannot be read, or two images would be written to
-            the same place.
+        UsageError: there are no images, a path does not exist, the list cannot be read, or two images would be written
+            to the same place.
         StorageError: an object store does not answer.
     """
     stores = stores or Stores()
@@ -71,11 +71,11 @@ def find_inputs(
 def find_pictures(
     settings: InputSettings, write: Callable[[str], None], *, keep_omissions: bool = False
 ) -> list[Source]:
-    """Find the images that are asked for, for work that has no observer.
+    """Find the requested images, for tasks without an observer.
 
     Args:
         settings: see `find_inputs`.
-        write: takes a line for each kind of file that was left out.
+        write: receives a line for each kind of file that was left out.
         keep_omissions: write the path of each file that was left out.
 
     Raises:
@@ -92,7 +92,7 @@ def find_pictures(
 def _rules(settings: InputSettings) -> Rules:
     return Rules(
         suffixes=SUFFIXES,
-        # Without the extra for them, their records say what to install.
+        # If the extra for these is not installed, their records say what to install.
         formats=PICTURES | {"HEIC", "HEIF"},
         recursive=settings.recursive,
         follow_links=settings.follow_links,

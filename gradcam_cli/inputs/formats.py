@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes: names of formats for messages, and which of them are images.
+"""Recognise a file by its first bytes: names of formats for messages, and which of them are images.
 
-No decoder is asked and nothing is decoded, so a name says what a file claims to be, not that the file is whole.
+No decoder is used and nothing is decoded. So a name says what a file claims to be, not that the file is complete.
 """
 
 import re
@@ -12,16 +12,17 @@ from typing import Final, Literal
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.extras import install_hint
 
-# A tar archive has its mark at 257, a NIfTI volume at 344; the first directory of a raw photograph is within 4 kB.
+# The mark of a tar archive is at 257, that of a NIfTI volume at 344. The first directory of a raw photograph is in 4
+# kB.
 HEAD_BYTES: Final = 4096
-# What every installation decodes, by the names of `format_of`.
+# The formats that every installation decodes, by the names of `format_of`.
 PICTURES: Final = frozenset({"JPEG", "PNG", "WebP", "TIFF", "BigTIFF", "BMP", "GIF", "PNM", "JPEG 2000", "AVIF"})
 LFS_POINTER: Final = "Git LFS pointer"
 ANNEX_POINTER: Final = "git-annex pointer"
 
-# The end is looked for in one way only, so that many comments cost no more than their bytes.
+# The end can be matched in only one way, so that the time for many comments is proportional to their bytes.
 _COMMENT: Final = rb"<!--(?:(?!-->).)*-->"
-# A Targa file has no mark at its beginning: kind of palette, kind of image, place, size and depth agree.
+# A Targa file has no mark. Its kind of palette, kind of image, position, size and depth are checked instead.
 _TARGA: Final = (
     rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{4}"
     rb"(?:[^\0].|\0[^\0])(?:[^\0].|\0[^\0])[\x08\x0f\x10\x18\x20][\0-\x3f]"
@@ -111,7 +112,7 @@ _BYTES: Final = (
         _TARGA,
     ),
 )
-# Brands of the ISO base media file format: the first that is known decides.
+# Brands of the ISO base media file format. The first known one decides.
 _BRANDS: Final = MappingProxyType(
     {
         **dict.fromkeys((b"avif", b"avis"), "AVIF"),
@@ -130,7 +131,7 @@ _RAW_MAKES: Final = MappingProxyType({b"NIKON": "NEF", b"SONY": "ARW", b"PENTAX"
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do with a file of a format that is not decoded; `picture` is whether it holds an image at all."""
+    """The advice for a file in a format that is not decoded; `picture` says whether it is an image."""
 
     picture: bool
     text: str
@@ -187,11 +188,11 @@ _OTHER_ADVICE: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def format_of(head: bytes) -> str | None:
-    """Name the format of a file by its first `HEAD_BYTES` bytes; None if they are of no known format."""
+    """Name the format of a file by its first `HEAD_BYTES` bytes; None if it is unknown."""
     if head[4:8] == b"ftyp":
         return _by_brand(head)
     for name, pattern in _BYTES:
-        # Most images are of the first formats: the module `re` keeps the patterns that it has compiled.
+        # Most images are of the first formats. The module `re` caches the compiled patterns.
         if re.match(pattern, head, re.DOTALL):
             return _by_directory(head) or name if name == "TIFF" else name
     if head and not head.strip(b"\0"):
@@ -200,7 +201,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def is_picture(name: str | None) -> bool:
-    """Whether a format that `format_of` names holds an image, decoded or not."""
+    """Whether a format of `format_of` is one of images, decoded or not."""
     return name is not None and (name in PICTURES or name in _PICTURE_ADVICE or name.startswith("raw image"))
 
 
@@ -210,10 +211,10 @@ def advice(name: str) -> str:
 
 
 def refusal(head: bytes) -> ImageError:
-    """Say what a file is that no decoder takes, and what to do about it.
+    """Say what a file is that no decoder accepts, and what to do.
 
-    The reason is `unsupported` for an image in a format that is not decoded, `truncated_or_corrupt` for one that
-    begins like a format that is, and `not_an_image` otherwise.
+    The reason is `unsupported` for an image in a format that is not decoded, `truncated_or_corrupt` for a file that
+    begins like a decoded format, and `not_an_image` otherwise.
     """
     name = format_of(head[:HEAD_BYTES])
     if name is None:
@@ -228,7 +229,7 @@ def refusal(head: bytes) -> ImageError:
 
 
 def _by_brand(head: bytes) -> str:
-    """Name an ISO base media file by its brands: the major one, then those that it is compatible with."""
+    """Name an ISO base media file by its brands: first the major brand, then the compatible ones."""
     length = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[start : start + 4] for start in range(16, length - 3, 4))]
     for table in (_BRANDS, _GENERIC_BRANDS):
@@ -239,7 +240,7 @@ def _by_brand(head: bytes) -> str:
 
 
 def _by_directory(head: bytes) -> str | None:
-    """Recognise a raw photograph, which is a TIFF, by the tags of its first directory; None if it is none."""
+    """Recognise a raw photograph, which is a TIFF, by the tags of its first directory; None for any other TIFF."""
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
 
     def number(start: int, size: int) -> int:
@@ -250,7 +251,7 @@ def _by_directory(head: bytes) -> str | None:
     tags = {number(entry, 2): entry for entry in entries}
     if _DNG_VERSION in tags:
         return "raw image (DNG)"
-    # The first directory of the others is a small preview, beside the sub-directory of the sensor's samples.
+    # In other raw formats, the first directory is a small preview, and a sub-directory has the sensor's samples.
     if _SUB_DIRECTORIES in tags and _MAKE in tags and _REDUCED in tags and number(tags[_REDUCED] + 8, 4) == 1:
         place = number(tags[_MAKE] + 8, 4)
         return next((f"raw image ({kind})" for make, kind in _RAW_MAKES.items() if head.startswith(make, place)), None)
@@ -258,7 +259,7 @@ def _by_directory(head: bytes) -> str | None:
 
 
 def _is_utf8(head: bytes) -> bool:
-    """Whether the bytes are UTF-8, whose last character may be cut off."""
+    """Whether the bytes are UTF-8. The last character may be cut off."""
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:

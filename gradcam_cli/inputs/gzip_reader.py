@@ -1,6 +1,6 @@
-"""Bytes of a gzip file at any offset, without decompressing it to a disk.
+"""Read bytes of a gzip file at any offset, without decompressing it to a disk.
 
-While the file is read for the first time, the state of the decoder is kept at regular distances. A later read begins
+While the file is read for the first time, the state of the decoder is stored at regular distances. A later read starts
 at the last of these points before its offset.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 CHUNK: Final = 256 * 1024
-# Decompressed bytes between two points: each point keeps some 40 kB.
+# The distance of two points in decompressed bytes. Each point takes about 40 kB of memory.
 BETWEEN_POINTS: Final = 8 * 2**20
-# Photographs hardly compress; a file that grows by a larger factor is a decompression bomb.
+# Photographs can hardly be compressed. A file that grows by a larger factor is a decompression bomb.
 LARGEST_RATIO: Final = 100
 ALWAYS_ALLOWED: Final = 2**30
 _GZIP: Final = 31
@@ -42,19 +42,19 @@ class _Point:
 
 
 class GzipReader:
-    """Reads one file; `packed(offset, count)` gives its compressed bytes. For any thread."""
+    """Reads one file; `packed(offset, count)` gives its compressed bytes. It may be used by several threads."""
 
     def __init__(self, packed: Callable[[int, int], bytes]) -> None:
-        """Read nothing yet."""
+        """Start without reading."""
         self._packed = packed
         self._points = [_Point()]
         self._now = _Point()
-        # The bytes that were decompressed last; they end at the position of the decoder.
+        # The last decompressed bytes. They end at the position of the decoder.
         self._last = b""
         self._lock = threading.Lock()
 
     def read(self, at: int, count: int) -> bytes:
-        """Give up to `count` decompressed bytes from an offset on; fewer at the end.
+        """Give up to `count` decompressed bytes from an offset; fewer at the end.
 
         Raises:
             GzipError: the file is damaged, or is a decompression bomb.
@@ -69,7 +69,7 @@ class GzipReader:
                     return bytes(found)
 
     def _go_near(self, at: int) -> None:
-        """Move to the last point before the offset, where the decoder is before that point or has passed the offset."""
+        """Move to the last point before the offset if the decoder is before that point or has passed the offset."""
         number = bisect_right(self._points, at, key=lambda point: point.given) - 1
         if at < self._now.given - len(self._last) or self._points[number].given > self._now.given:
             self._now, self._last = self._points[number].copy(), b""
@@ -86,7 +86,7 @@ class GzipReader:
             self._last = now.decoder.decompress(data, CHUNK)
         except zlib.error:
             if now.is_fresh and now.given:
-                # Zeros or other bytes after the end, which gzip itself ignores.
+                # gzip itself ignores zeros or other bytes after the end.
                 now.read -= len(data)
                 self._last = b""
                 return False

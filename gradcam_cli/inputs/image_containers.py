@@ -1,7 +1,7 @@
-"""What the container of an image tells without a codec: its parts, walked in bounded time.
+"""Read the container of an image without a codec: its parts, in bounded time.
 
-Codecs and Pillow follow every part of a file however many there are, and repeat a JPEG's scans as often as it says: a
-small file can cost them hours. Here parts are counted first. Nothing is decoded.
+Codecs and Pillow read every part of a file, however many there are, and decode a JPEG's scans as often as it says. So a
+small file can take them hours. This module counts the parts first. Nothing is decoded.
 """
 
 import re
@@ -13,23 +13,23 @@ from typing import Final
 
 from gradcam_cli.errors import ImageError, Reason
 
-# Real files have thousands at most, and a JPEG of many scans some twenty.
+# Real files have at most thousands of parts, and a JPEG of many scans has about twenty scans.
 MOST_PARTS: Final = 1_000_000
 MOST_SCANS: Final = 100
 
 PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC: Final = b"\xff\xd8"
 GIF_MAGIC: Final = b"GIF8"
-# In a JPEG: 0xff with anything but a stuffed zero, filling, or a restart mark.
+# A JPEG marker: 0xff followed by anything except a stuffed zero, padding, or a restart mark.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
-# All of 0xc0 to 0xcf but tables of Huffman codes, an extension, and conditions of arithmetic coding.
-# JPEG-LS has a frame of its own.
+# All of 0xc0 to 0xcf except Huffman tables, an extension, and conditions of arithmetic coding.
+# JPEG-LS has its own frame.
 _JPEG_FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
-# The property of an image's size in the ISO base media file format, which stands before the pixels.
+# The property with an image's size in the ISO base media file format. It comes before the pixels.
 ISO_HEAD: Final = 2**20
 _ISO_SIZE = re.compile(rb"\0\0\0\x14ispe(?=.{12})", re.DOTALL)
-# The marks of a code stream and of its sizes, which follow each other.
+# The marks at the beginning of a code stream and of its sizes.
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 _PNM_GAP = rb"(?:\s|#[^\n]*\n)+"
 _PNM_TOP = re.compile(rb"P[56]" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"\d+" + _PNM_GAP + rb"(\d+)")
@@ -38,10 +38,10 @@ _GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
 
 
 def check_parts(data: bytes) -> None:
-    """Walk a JPEG, PNG or GIF; other formats pass.
+    """Check the parts of a JPEG, PNG or GIF. Other formats are not checked.
 
     Raises:
-        ImageError: `unsupported` with far more parts than an image has, `truncated_or_corrupt` if its end is missing.
+        ImageError: `unsupported` if there are too many parts, `truncated_or_corrupt` if the end is missing.
     """
     if data.startswith(JPEG_MAGIC):
         _check_jpeg(data)
@@ -60,7 +60,7 @@ def _parts() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class JpegFrame:
-    """What a JPEG's frame header says: its marker, bits of a sample, height, width and components."""
+    """The content of a JPEG's frame header: its marker, bits per sample, height, width and components."""
 
     kind: int
     precision: int
@@ -89,12 +89,12 @@ def jpeg_frame(data: bytes) -> JpegFrame | None:
 
 
 def jpeg_is_ended(data: bytes) -> bool:
-    """Whether a JPEG has its end mark; some decoders fill what is missing with grey."""
+    """Whether a JPEG has its end mark. Some decoders fill missing pixels with grey."""
     return _check_jpeg(data)
 
 
 def _check_jpeg(data: bytes) -> bool:
-    """Count scans; gives whether the end mark is there."""
+    """Count scans, and say whether the end mark exists."""
     position, scans = 0, 0
     for _ in _parts():
         marker = _JPEG_MARKER.search(data, position)
@@ -111,10 +111,10 @@ def _check_jpeg(data: bytes) -> bool:
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
-    """List the chunks of a PNG: kind, and the whole chunk with its length and checksum.
+    """List the chunks of a PNG: the kind, and the whole chunk with its length and checksum.
 
     Raises:
-        ImageError: the file ends before its last chunk, or has too many.
+        ImageError: the file ends before its last chunk, or has too many chunks.
     """
     view, position = memoryview(data), len(PNG_MAGIC)
     found: list[tuple[bytes, memoryview]] = []
@@ -130,12 +130,12 @@ def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
 
 
 def png_content(data: bytes, kind: bytes) -> bytes | None:
-    """Give what the first chunk of a kind holds."""
+    """Give the content of the first chunk of a kind; None if there is none."""
     return next((bytes(chunk[8:-4]) for name, chunk in png_chunks(data) if name == kind), None)
 
 
 def png_still(data: bytes) -> bytes:
-    """Leave the animation out of a PNG: what remains is its still image."""
+    """Remove the animation from a PNG, so that only its still image remains."""
     return PNG_MAGIC + b"".join(chunk for kind, chunk in png_chunks(data) if kind not in _PNG_ANIMATION)
 
 
@@ -148,7 +148,7 @@ def gif_frames(data: bytes) -> int:
     parts, position, frames = _parts(), 13, 0
     try:
         position += _colours(data[10])
-        # Without the mark of its end, a file that ends behind a whole frame is whole, as all readers take it.
+        # If a file ends after a whole frame without the end mark, all readers accept it.
         while not (frames and position == len(data)) and (kind := data[position]) != _GIF_END:
             next(parts)
             if kind == _GIF_FRAME:
@@ -168,28 +168,28 @@ def gif_frames(data: bytes) -> int:
 
 
 def _colours(flags: int) -> int:
-    """Bytes of the colour table that a GIF's flags announce."""
+    """Give the size in bytes of the colour table that the flags of a GIF declare."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def pnm_top(data: bytes) -> int | None:
-    """Find the number that means white in a binary PGM or PPM; cv2 itself reads it in those written as text."""
+    """Find the value of white in a binary PGM or PPM. For those written as text, cv2 reads it."""
     found = _PNM_TOP.match(data)
     return int(found[1][:6]) if found else None
 
 
 def iso_size(data: bytes) -> tuple[int, int]:
-    """Find the largest width and height that an AVIF or HEIC names; (0, 0) where it names none."""
+    """Find the largest width and height in an AVIF or HEIC; (0, 0) if there are none."""
     sizes = [struct.unpack_from(">II", data, found.end() + 4) for found in _ISO_SIZE.finditer(data[:ISO_HEAD])]
     return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
 
 
 @dataclass(frozen=True)
 class Jpeg2000Frame:
-    """What a JPEG 2000 says of its components; `boxed` in a JP2, `luminance` and two colours instead of RGB.
+    """The components of a JPEG 2000. `boxed`: it is a JP2. `luminance`: luminance and two colours instead of RGB.
 
-    `shifted` where the image does not begin at the origin of its grid. Where there is a palette, `precision` is that
-    of the numbers of its colours.
+    `shifted`: the image does not begin at the origin of its grid. If there is a palette, `precision` is that of the
+    palette indices.
     """
 
     components: int

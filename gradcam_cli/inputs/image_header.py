@@ -1,4 +1,4 @@
-"""What a file says of itself before its pixels are decoded, and what decoding it will cost."""
+"""Read the properties of a file before its pixels are decoded, and the memory that decoding will take."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -25,21 +25,21 @@ from gradcam_cli.inputs.tiff_header import TiffLayout, read_tiff
 from gradcam_cli.settings import Limits
 
 TIFFS: Final = frozenset({"TIFF", "BigTIFF"})
-# Still images of these are read truly by OpenCV, in all their depths.
+# OpenCV decodes still images in these formats correctly, in all their depths.
 BY_OPENCV: Final = frozenset({"PNG", "PPM", "WEBP"})
-# Run lengths of 8 bits in a BMP. OpenCV does not read those of 4 bits where lines are missing.
+# Run lengths of 8 bits in a BMP. OpenCV does not read those of 4 bits if lines are missing.
 RLE8: Final = 1
-# Pillow keeps RGB in four bytes a pixel, beside the array that is made of it.
+# Pillow stores RGB in four bytes per pixel, in addition to the array that is made of it.
 PILLOW_BYTES: Final = 4
 TURNED: Final = 5
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A header, the decoder to trust, and the bytes of memory that decoding takes at most.
+    """A header, the decoder to use, and the size of the decoded samples.
 
-    `channels` of `sample_bytes` each are decoded; `description` names the layout in messages. `white` is the sample
-    that means full intensity, where it is not the largest of 8 or 16 bits.
+    `channels` of `sample_bytes` each are decoded. `description` is the layout for messages. `white` is the sample of
+    full intensity, if it is not the largest value of 8 or 16 bits.
     """
 
     header: Header
@@ -52,12 +52,12 @@ class Inspected:
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of the samples as they are decoded."""
+        """The number of bytes of the decoded samples."""
         return self.header.size.width * self.header.size.height * self.channels * self.sample_bytes
 
     @property
     def cost(self) -> int:
-        """Bytes of memory that decoding to 8-bit RGB takes, all copies that exist at a time included."""
+        """The most bytes of memory that decoding to 8-bit RGB takes, with all copies that exist at the same time."""
         pixels = self.header.size.width * self.header.size.height
         converted = self.channels * pixels if self.sample_bytes > 1 else 0
         laid_on_white = 3 * pixels if self.channels != 3 else 0
@@ -76,7 +76,7 @@ def inspect(data: bytes, limits: Limits) -> Inspected:
     check_parts(data)
     name = format_of(data[:HEAD_BYTES])
     if name is not None and name.startswith("raw image"):
-        # A raw photograph in a TIFF would be taken for the small preview that is in it.
+        # Otherwise the small preview in a raw photograph would be decoded, because it is a TIFF.
         raise refusal(data)
     if name in TIFFS:
         inspected = _tiff(data, limits)
@@ -99,7 +99,7 @@ def _tiff(data: bytes, limits: Limits) -> Inspected:
     _refuse_too_large(*layout.segment, limits)
     orientation = layout.orientation if 1 <= layout.orientation <= 8 else 1
     stored = Size(layout.width, layout.height)
-    # A TIFF's size is that of the upright image, for its decoders turn it.
+    # The size of a TIFF is that of the upright image, because its decoders apply the orientation.
     size = stored if orientation < TURNED else Size(stored.height, stored.width)
     header = Header("TIFF", size, orientation, pages, layout.alpha is not None)
     channels = layout.samples if layout.depth > 1 else 1
@@ -107,7 +107,7 @@ def _tiff(data: bytes, limits: Limits) -> Inspected:
 
 
 def _deep_jpeg(data: bytes, limits: Limits) -> Inspected | None:
-    """Inspect a JPEG that Pillow does not open; None for all others."""
+    """Inspect a JPEG that Pillow cannot open; None for all others."""
     frame = jpeg_frame(data)
     if frame is None or jpeg_decoder(frame) != "imagecodecs":
         return None
@@ -127,7 +127,7 @@ def _deep_jpeg(data: bytes, limits: Limits) -> Inspected | None:
 
 
 def _masked_bmp(data: bytes, limits: Limits) -> Inspected | None:
-    """Inspect a BMP whose header says which bits are which colour; None for all others."""
+    """Inspect a BMP with colour masks in its header; None for all others."""
     fields = read_bitfields(data)
     if fields is None:
         return None
@@ -153,7 +153,7 @@ def _by_pillow(data: bytes, limits: Limits) -> Inspected:
     except UnidentifiedImageError as error:
         _refuse_too_large(*iso_size(data), limits)
         raise refusal(data) from error
-    except Exception as error:  # Pillow's readers raise whatever they stumble over
+    except Exception as error:  # Pillow's readers raise any kind of error
         _refuse_too_large(*iso_size(data), limits)
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"the header cannot be read: {first_line(error)}") from error
 
@@ -169,7 +169,7 @@ def _described(image: Image.Image, data: bytes, header: Header) -> Inspected:
         return _of_jpeg2000(frame2000, header)
     decoder: Decoder = "pillow"
     if header.format == "BMP" and image.info.get("compression") == RLE8:
-        # Pillow refuses an image that ends before its last line; the rest has the first colour.
+        # Pillow refuses an image that ends before its last line. OpenCV fills the rest with the first colour.
         decoder = "opencv"
     if header.format in BY_OPENCV and not (header.format == "WEBP" and header.frames > 1):
         decoder = "opencv"

@@ -1,4 +1,4 @@
-"""What a walk leaves out, counted by reason: nothing below a folder is passed over in silence."""
+"""Counts of files that a walk leaves out, by reason. Every file below a folder is an input or is counted."""
 
 import re
 from collections import Counter
@@ -10,15 +10,15 @@ from typing import Any
 from gradcam_cli.inputs.formats import advice
 from gradcam_cli.text import counted
 
-# Longer endings, or such with spaces, are part of a name and no suffix.
+# Longer endings, and those with spaces, are part of the name and not a suffix.
 _SUFFIX = re.compile(r".\.([^\s.]{1,16})\Z")
 NO_SUFFIX = ""
-# More kinds of suffixes than this are summed up in one number.
+# If there are more different suffixes, the rest is shown as one number.
 SUFFIXES_SHOWN = 12
 
 
 class Why(StrEnum):
-    """Why a file or a folder that a walk has met is no input: the words of `left_out` in `run.json`."""
+    """Why a walk leaves a file or folder out. The values are the keys of `left_out` in `run.json`."""
 
     OTHER = "other"
     HIDDEN = "hidden"
@@ -35,7 +35,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Omission:
-    """One file or folder that was left out; `format` is what its first bytes say, where they were read."""
+    """One file or folder that was left out; `format` is the format of its first bytes, if they were read."""
 
     path: str
     why: Why
@@ -44,10 +44,10 @@ class Omission:
 
 @dataclass
 class LeftOut:
-    """Counts of what was left out: files by reason and suffix, folders by reason.
+    """Counts of files by reason and suffix, and of folders by reason, that were left out.
 
-    What lies in a folder that was left out is not counted. `pictures` counts formats that are not decoded here. The
-    omissions themselves are kept only where `keep` says so, since there may be millions.
+    The content of a folder that was left out is not counted. `pictures` counts image formats that are not decoded. The
+    paths are kept only if `keep` is True, because there may be millions.
     """
 
     keep: bool = False
@@ -63,22 +63,22 @@ class LeftOut:
             self.omissions.append(Omission(path, why, format_name))
 
     def add_folder(self, why: Why, path: str) -> None:
-        """Count a folder, with all that is in it."""
+        """Count a folder with all its content."""
         self.folders[why] += 1
         if self.keep:
             self.omissions.append(Omission(path, why))
 
     def count_files(self, why: Why) -> int:
-        """How many files were left out for one reason."""
+        """Give the number of files that were left out for one reason."""
         return sum(count for (reason, _), count in self.files.items() if reason is why)
 
     def suffixes(self, why: Why) -> Iterator[tuple[str, int]]:
-        """Suffixes left out for one reason with their counts, the commonest first, '' for none."""
+        """Give the suffixes for one reason with their counts, the most frequent first; '' for no suffix."""
         found = [(suffix, count) for (reason, suffix), count in self.files.items() if reason is why]
         yield from sorted(found, key=lambda pair: (-pair[1], pair[0] == NO_SUFFIX, pair[0]))
 
     def as_record(self) -> dict[str, Any]:
-        """The counts as JSON: `files` by reason and suffix, `folders` by reason."""
+        """Give the counts as JSON: `files` by reason and suffix, `folders` by reason."""
         files: dict[str, dict[str, int]] = {}
         for (why, suffix), count in self.files.items():
             files.setdefault(why.value, {})[_ascii(suffix)] = count
@@ -92,12 +92,12 @@ def suffix_of(path: str) -> str:
 
 
 def _ascii(suffix: str) -> str:
-    """Write a suffix that may not be valid Unicode."""
+    """Write a suffix, which may not be valid Unicode, in ASCII."""
     return suffix.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def left_out_lines(left_out: LeftOut) -> Iterator[str]:
-    """What was left out, one line a reason; the files and folders themselves follow where they were kept."""
+    """Give one line for each reason, and then the files and folders themselves if they were kept."""
     others = left_out.count_files(Why.OTHER)
     if others:
         yield f"{counted(others, 'other file')} left out: {', '.join(_suffixes(left_out))}"
@@ -145,5 +145,5 @@ def _suffixes(left_out: LeftOut) -> Iterator[str]:
 
 
 def _printable(suffix: str) -> str:
-    """A terminal must not obey what a name tells it."""
+    """Escape a suffix that is not printable ASCII, because a name must not control the terminal."""
     return suffix if suffix.isprintable() and suffix.isascii() else ascii(suffix)[1:-1]

@@ -1,6 +1,6 @@
 """Walk a prefix of an object store by the rules of a folder: every object is an input or is counted as left out.
 
-Objects come in the order of a listing. Only the folders of the current object are kept in memory.
+Objects come in the order of the listing. Only the folders of the current object are kept in memory.
 """
 
 import re
@@ -27,7 +27,7 @@ from gradcam_cli.storage import Store, Stored, Stores
 from gradcam_cli.storage_errors import refusal
 from gradcam_cli.urls import shown
 
-# Objects whose first bytes are read at the same time: each read waits for the network.
+# The number of objects whose first bytes are read at the same time, because each read waits for the network.
 LOOKS: Final = 16
 
 
@@ -41,14 +41,14 @@ class MetObject(NamedTuple):
 def find_objects(
     url: str, stores: Stores, rules: Rules, left_out: LeftOut, output: str | None, tars: list[MetObject]
 ) -> Iterator[MetObject]:
-    """Give the object of a URL, or the inputs below the prefix that it names; what lies below `output` is left out.
+    """Give the object of a URL, or the inputs below its prefix. Objects below `output` are left out.
 
-    A `*` in the last part of a URL stands for any characters but a slash, unless there is an object of that very name.
-    After the last input, `tars` has the tars that are inputs: one that the URL names, those that a pattern fits, and
-    those of a prefix that has no images.
+    A `*` in the last part of a URL matches any characters except a slash, unless an object has exactly this name. After
+    the last input, `tars` contains the tars that are inputs: the one that the URL names, those that match a pattern,
+    and those below a prefix without images.
 
     Raises:
-        UsageError: there is neither, or the store refuses access.
+        UsageError: there is no such object or prefix, or the store refuses access.
         StorageError: the store does not answer.
     """
     store = stores.of(url)
@@ -81,7 +81,7 @@ def find_objects(
 
 
 def _named(met: MetObject, tars: list[MetObject]) -> Iterator[MetObject]:
-    """Give an object that was named, unless it is a tar."""
+    """Give a named object. A tar is added to `tars` instead."""
     if is_tar_name(met.relative):
         tars.append(met)
     else:
@@ -94,7 +94,7 @@ def is_pattern(url: str) -> bool:
 
 
 def matching(store: Store, url: str) -> Iterator[MetObject]:
-    """Give the objects right below a prefix whose names a pattern fits: they count as named one by one."""
+    """Give the objects directly below a prefix whose names match a pattern. They count as named one by one."""
     prefix, _, pattern = url.rpartition("/")
     expression = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
     for relative, stored in store.list(prefix):
@@ -113,7 +113,7 @@ def _object(store: Store, url: str) -> Stored | None:
 
 @dataclass
 class _Folder:
-    """A folder that is open: its prefix with a `/`, its other files, and why all of it is left out."""
+    """A folder that is open: its prefix with a `/`, its other files, and why it is left out as a whole."""
 
     prefix: str
     others: Others
@@ -136,7 +136,8 @@ class _Walk:
     def run(self, url: str) -> Iterator[MetObject]:
         """Give the inputs.
 
-        Where a name does not show whether the object is an image, it comes later, when its first bytes were read.
+        If a name does not show whether the object is an image, the object is given later, after its first bytes were
+        read.
         """
         looks: deque[tuple[MetObject, Future[str | None]]] = deque()
         with ThreadPoolExecutor(LOOKS) as pool:
@@ -146,10 +147,10 @@ class _Walk:
                 folder = self._folder(relative.removesuffix(name), stored.url.removesuffix(relative))
                 why = folder.why or why_not(self.rules, folder.prefix, name)
                 if is_tar_name(name) and why in {None, Why.NOT_INCLUDED}:
-                    # What is to be included is said of the photographs in the tar.
+                    # Patterns of `include` apply to the photographs in the tar.
                     self.tars.append(MetObject(relative, stored))
                 elif why is not None:
-                    # Where a folder is left out, it is counted, and its files are not.
+                    # If a folder is left out, only the folder is counted, and not its files.
                     if folder.why is None:
                         self.left_out.add_file(why, stored.url)
                 elif has_suffix(name, self.rules.suffixes):
@@ -167,7 +168,7 @@ class _Walk:
             self.open.pop().others.close()
 
     def _folder(self, prefix: str, root: str) -> _Folder:
-        """Open the folders of an object, and close those of the object before it."""
+        """Open the folders of an object, and close those of the previous object."""
         while not prefix.startswith(self.open[-1].prefix):
             self.open.pop().others.close()
         while self.open[-1].prefix != prefix:
@@ -195,7 +196,7 @@ class _Walk:
             format_name = look.result()
         except StorageError as error:
             if says_picture(met.relative.rsplit("/", 1)[-1]):
-                # Its record says why it cannot be read.
+                # The record of the object says why it cannot be read.
                 yield met
                 return
             if error.is_transient:
@@ -210,7 +211,7 @@ class _Walk:
 
 
 def _format(stored: Stored) -> str | None:
-    """Name the format of an object by its first bytes; only these are read."""
+    """Name the format of an object by its first bytes. Only these are read."""
     if not stored.stat().size:
         return None
     return format_of(stored.store.read(stored.url, 0, HEAD_BYTES))

@@ -1,7 +1,7 @@
 """OpenCV's codecs: the only module that decodes or encodes with cv2.
 
-cv2 is never given a path: from a path it takes truncated files for whole, loses the cause of every failure, hangs on
-a FIFO and crashes on some names. It gets bytes, of layouts that it was verified on (see `decoder_choice`).
+cv2 never gets a path. With a path, it accepts truncated files as complete, loses the cause of every failure, blocks
+on a FIFO and crashes on some names. It gets bytes, in layouts for which it was verified (see `decoder_choice`).
 """
 
 from typing import Any, Final
@@ -17,7 +17,7 @@ from gradcam_cli.inputs.samples import Samples
 JPEG_LONGEST_SIDE: Final = 65_500
 REDUCTIONS: Final = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 PNM_TEXT: Final = frozenset({b"P1", b"P2", b"P3"})
-# Channels are swapped in strips of so many rows, so that no second copy of a large image is made.
+# Channels are swapped in strips of this many rows, so that a large image is not copied.
 ROWS: Final = 512
 
 
@@ -26,7 +26,7 @@ def decode_by_opencv(
 ) -> Samples:
     """Decode the first frame; a JPEG at 1 / `reduction` of its size.
 
-    `white` is the sample that means full intensity, where it is not the largest of 8 or 16 bits.
+    `white` is the sample of full intensity, if it is not the largest value of 8 or 16 bits.
 
     Raises:
         ImageError: `truncated_or_corrupt` or `unsupported`.
@@ -34,10 +34,10 @@ def decode_by_opencv(
     """
     flags = cv2.IMREAD_UNCHANGED if alpha else REDUCTIONS.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if format_ == "PNG" and b"acTL" in data:
-        # Of a damaged animation cv2 gives whatever was in memory; of a damaged image it gives nothing.
+        # For a damaged animation, cv2 gives uninitialised memory. For a damaged still image, it gives nothing.
         data = png_still(data)
     if format_ == "PPM" and data[:2] in PNM_TEXT:
-        # cv2 reads one character behind the last number.
+        # cv2 reads one character after the last number.
         data += b"\n"
     try:
         decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -54,12 +54,12 @@ def decode_by_opencv(
         values = _without_key(values, data)
     values = values[:, :, None] if values.ndim == 2 else _to_rgb(values)
     top = pnm_top(data) if format_ == "PPM" else None
-    # cv2 turns a TIFF upright whatever it is told.
+    # cv2 always applies the orientation of a TIFF.
     return Samples(values, white or top or int(np.iinfo(values.dtype).max), upright=format_ == "TIFF")
 
 
 def _without_key(grey: NDArray[Any], data: bytes) -> NDArray[Any]:
-    """Make the one shade transparent that a grey PNG names, to BGRA; cv2 does it in colour only."""
+    """Make the transparent shade of a grey PNG transparent, as BGRA. cv2 does this only for colour images."""
     depth = data[24]
     key = int.from_bytes((png_content(data, b"tRNS") or b"")[:2], "big")
     if depth < 8:
@@ -69,7 +69,7 @@ def _without_key(grey: NDArray[Any], data: bytes) -> NDArray[Any]:
 
 
 def _to_rgb(values: NDArray[Any]) -> NDArray[Any]:
-    """Swap blue and red (H, W, 3 or 4); a large image in its own memory."""
+    """Swap blue and red (H, W, 3 or 4). A large image is changed in its own memory."""
     code = cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     if values.shape[0] <= 4 * ROWS:
         return np.asarray(cv2.cvtColor(values, code))
@@ -79,7 +79,7 @@ def _to_rgb(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey (H, W, 1) of RGB (H, W, 3), by ITU-R BT.601."""
+    """Convert RGB (H, W, 3) to grey (H, W, 1), by ITU-R BT.601."""
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
 
 
@@ -93,10 +93,10 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int, *, blue_first: bool = False) -> bytes:
-    """Encode RGB (H, W, 3) uint8, or BGR with `blue_first`, as a JPEG without any metadata.
+    """Encode RGB (H, W, 3) uint8, or BGR with `blue_first`, as a JPEG without metadata.
 
     Raises:
-        ImageError: `overlay_too_large` where a side is longer than a JPEG can hold.
+        ImageError: `overlay_too_large` if a side is longer than a JPEG allows.
     """
     if max(pixels.shape[:2]) > JPEG_LONGEST_SIDE:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Count the files beside inputs that are no inputs: sidecars and records of runs are outputs, all else is `other`."""
+"""Count files that are not inputs: sidecars and records of runs as outputs, all others as `other`."""
 
 from typing import Final
 
@@ -10,15 +10,15 @@ SIDECAR_SUFFIX: Final = ".json"
 
 
 class Others:
-    """Counts the files of one folder that are no inputs, and are met in the order of their names.
+    """Counts the files of one folder that are not inputs. The names must come in ascending order.
 
-    The sidecars of files that are inputs are outputs, and so are the records of runs beside them. A name that is the
-    beginning of another one comes before it, and all between the two begin with it as well. So only those taken names
-    are kept that the current name begins with.
+    Sidecars of inputs are outputs, and so are records of runs beside them. If a name is a prefix of another one, it
+    comes first, and all names between the two have the same prefix. So only those input names are kept that are a
+    prefix of the current name.
     """
 
     def __init__(self, left_out: LeftOut) -> None:
-        """Begin a folder."""
+        """Start a folder."""
         self._left_out = left_out
         self._taken: list[str] = []
         self._records: list[tuple[str, str | None]] = []
@@ -30,7 +30,7 @@ class Others:
         self._taken.append(name)
 
     def add(self, name: str, path: str, format_name: str | None = None) -> None:
-        """Count a file that is none; `format_name` is the format of its contents, where it was looked at."""
+        """Count a file that is not an input; `format_name` is the format of its content, if it was read."""
         self._forget(name)
         if name.endswith(SIDECAR_SUFFIX) and name.removesuffix(SIDECAR_SUFFIX) in self._taken:
             self._has_sidecars = True
@@ -41,7 +41,7 @@ class Others:
             self._count(path, format_name)
 
     def close(self) -> None:
-        """End the folder."""
+        """Finish the folder."""
         for path, format_name in self._records:
             if self._has_sidecars:
                 self._left_out.add_file(Why.OUTPUT, path)

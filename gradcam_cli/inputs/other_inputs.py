@@ -1,7 +1,7 @@
-"""Values for the inputs that a network has besides the image: constants, rows of a table, or a second image.
+"""Values for a network's inputs other than the image: constants, rows of a table, or a second image.
 
 A table is a CSV file with one row for each image. Its column `file`, `path` or `image` has the image's place in the
-tree, its path or its name; other columns have numbers, or the name of the partner image.
+tree, its path or its name. Other columns have numbers, or the name of the second image (the partner).
 """
 
 import csv
@@ -37,10 +37,10 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class GivenInput:
-    """What was given for one input: a `constant`, or for each image a row of `numbers`, or a partner image.
+    """The user's value for one input: a `constant`, or for each image a row of `numbers` or a partner image.
 
-    `name` is empty if the input is to be found by its shape. `origin` is the text for people, `digest` the sha256 of
-    the values. Paths of `partners` are relative to `folder`.
+    `name` is empty if the input is found by its shape. `origin` is the user's text, `digest` the sha256 of the values.
+    Paths of `partners` are relative to `folder`.
     """
 
     name: str
@@ -59,9 +59,9 @@ class GivenInput:
 
 @dataclass(frozen=True, eq=False)
 class OtherInput:
-    """One input of a network besides the image: its `place` among the inputs, its shape without the batch, its dtype.
+    """One input of a network other than the image: its index (`place`), its shape without the batch, and its dtype.
 
-    `same` inputs get the explained image too. `given` is None if nobody said what goes in.
+    `same` inputs also get the explained image. `given` is None if the user gave no value.
     """
 
     name: str
@@ -73,19 +73,19 @@ class OtherInput:
 
     @property
     def constant(self) -> NDArray[Any] | None:
-        """The value (shape) that all images get; None if it differs, or is the image."""
+        """The value, in the input's shape, for all images; None if it differs between images or is the image."""
         if self.given is None or self.given.constant is None:
             return None
         return as_input(self, self.given.constant, self.given.origin)
 
     @property
     def varies(self) -> bool:
-        """Whether each image has a value of its own."""
+        """Whether each image has its own value."""
         return not self.same and self.given is not None and self.given.constant is None
 
 
 def read_inputs(settings: ModelSettings) -> tuple[GivenInput, ...]:
-    """Read everything that was given for inputs besides the image.
+    """Read all values for inputs other than the image.
 
     Raises:
         UsageError: a file cannot be read, or a value is not a number.
@@ -203,7 +203,7 @@ def _pairs(path: Path) -> GivenInput:
 
 
 def _content(path: Path) -> bytes:
-    """The sha256 of a partner image, so that another image under its name is another run."""
+    """Give the sha256 of a partner image, so that the run changes if the file changes; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -212,10 +212,10 @@ def _content(path: Path) -> bytes:
 
 
 def as_input(other: OtherInput, value: Numbers, origin: str) -> NDArray[Any]:
-    """Shape a value for an input; one number fills an input of any shape.
+    """Convert a value to an input's shape and dtype. A single number fills an input of any shape.
 
     Raises:
-        UsageError: the shape does not fit, or an input of integers is given something else.
+        UsageError: the shape does not fit, or a value for an integer input is not an integer.
     """
     shape = tuple(size or 1 for size in other.shape)
     open_sized = None in other.shape
@@ -246,10 +246,10 @@ def _told(other: OtherInput) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ExtrasReader:
-    """Gives each image its values for the inputs that vary.
+    """Gives the values of varying inputs for each image.
 
-    A partner image is decoded and fitted as the explained image is, at the size of its own input, and within the
-    same limits of pixels, bytes and memory.
+    A partner image is decoded and fitted like the explained image, at the size of its own input, and within the same
+    limits of pixels, bytes and memory.
     """
 
     others: tuple[OtherInput, ...]
@@ -260,10 +260,10 @@ class ExtrasReader:
     sample_range: SampleRange | None = None
 
     def __call__(self, source: Source, admit: Admit) -> Extras:
-        """Give the values of one image; `admit` is told the bytes that a partner takes before it is read or decoded.
+        """Give the values of one image; `admit` gets the bytes that a partner takes before it is read or decoded.
 
         Raises:
-            ImageError: the table has no row for it, or its partner cannot be read.
+            ImageError: the table has no row for the image, or its partner cannot be read.
         """
         return {other.name: self._value(other, source, admit) for other in self.others if other.varies}
 
@@ -301,10 +301,10 @@ def _row_of(rows: Mapping[str, Row], source: Source, origin: str) -> Row:
 
 
 def with_values(others: Sequence[OtherInput], given: Sequence[GivenInput]) -> tuple[OtherInput, ...]:
-    """Match what was given with a network's inputs besides the image.
+    """Match the given values with a network's inputs other than the image.
 
     Raises:
-        UsageError: a name that is none of them, a partner for no image, or a value of another shape.
+        UsageError: there is no input of a given name, no single image input for a partner, or a shape does not fit.
     """
     matched = {other.name: other for other in others}
     for value in given:
@@ -337,7 +337,7 @@ def is_picture(shape: Sequence[int | None]) -> bool:
 
 
 def missing_values(others: Sequence[OtherInput]) -> str | None:
-    """Say which inputs have no value, and how they are given; None if all have one."""
+    """Say which inputs have no value, and how to give it; None if all have one."""
     missing = [other for other in others if other.given is None and not other.same]
     if not missing:
         return None

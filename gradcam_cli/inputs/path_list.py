@@ -1,4 +1,4 @@
-"""Read a list of paths: how it is separated, how it is encoded, and which of its lines mean a file."""
+"""Read a list of paths: its separators, its encoding, and which of its lines are files."""
 
 import codecs
 import os
@@ -11,26 +11,26 @@ from gradcam_cli.inputs.formats import HEAD_BYTES, PICTURES, format_of
 from gradcam_cli.text import counted
 
 CHUNK: Final = 2**20
-# PNM has a beginning that the first path of a list may have.
+# The first path of a list may begin like a PNM.
 _NO_LISTS: Final = (PICTURES | {"HEIC", "HEIF"}) - {"PNM"}
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 def read_list(file: BinaryIO, *, null_separated: bool) -> Iterator[str]:
-    """Split a list of paths at newlines, or at NUL bytes as `find -print0` writes them; the list is read as it is used.
+    """Split a list of paths at newlines, or at NUL bytes as `find -print0` writes them. The list is read step by step.
 
-    A byte order mark, carriage returns at the ends of lines and empty lines are dropped. Spaces around a path are
-    dropped where only the path without them exists. Carriage returns alone end lines where the paths between exist.
+    A byte order mark, carriage returns at the ends of lines and empty lines are removed. Spaces around a path are
+    removed if only the path without them exists. Single carriage returns end lines if paths between them exist.
 
     Raises:
-        UsageError: it is separated the other way, or both ways, or is an image.
+        UsageError: the list has the other separator or both, or is an image.
     """
     pieces = _split(_utf8(file), b"\0" if null_separated else b"\n")
     return _between_nuls(pieces) if null_separated else _lines(pieces)
 
 
 def _utf8(file: BinaryIO) -> Iterator[bytes]:
-    """Give the bytes without the mark of UTF-8; UTF-16, as PowerShell writes it, as UTF-8."""
+    """Give the bytes without the byte order mark of UTF-8. UTF-16, as PowerShell writes it, is converted to UTF-8."""
     first = file.read(CHUNK)
     name = format_of(first[:HEAD_BYTES])
     if name in _NO_LISTS and b"\0" in first:
@@ -50,7 +50,7 @@ def _utf8(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _split(chunks: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
-    """Give what is before, between and after the separators."""
+    """Give the parts before, between and after the separators."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(separator)
@@ -71,12 +71,12 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
 
 
 def _is_wide(piece: bytes) -> bool:
-    """Whether every second byte of the beginning is NUL, as in UTF-16."""
+    """Whether every second byte at the beginning is NUL, as in UTF-16."""
     return len(piece) > 3 and not (any(piece[:16:2]) and any(piece[1:16:2]))
 
 
 def _at_returns(line: str) -> list[str]:
-    """Split at carriage returns, which end the lines of old systems, unless they are part of a name."""
+    """Split at carriage returns, which end lines on old systems, unless they are part of a name."""
     parts = line.split("\r")
     if len(parts) == 1 or os.path.lexists(line) or not any(map(os.path.lexists, parts)):
         return [line]
@@ -89,16 +89,16 @@ def _between_nuls(pieces: Iterator[bytes]) -> Iterator[str]:
     if second is None and b"\n" in first and not os.path.lexists(os.fsdecode(first)):
         raise UsageError(f"The list has {counted(len(first.splitlines()), 'line')} and no NUL bytes. Do not use -0.")
     for piece in chain((first, second or b""), pieces):
-        # What `echo` leaves behind the last NUL is not a path.
+        # `echo` writes a newline after the last NUL, which is not a path.
         if piece.strip(b"\r\n"):
             yield _one_path(os.fsdecode(piece))
 
 
 def _one_path(text: str) -> str:
-    """Take what is between two NUL bytes for one path, without line ends around it that are not of its name.
+    """Give the text between two NUL bytes as one path, without newlines around it that are not part of the name.
 
     Raises:
-        UsageError: it is several lines, and some of them are paths.
+        UsageError: the text has several lines, and some of them are paths.
     """
     if "\n" not in text or os.path.lexists(text):
         return text
@@ -115,7 +115,7 @@ def _one_path(text: str) -> str:
 
 
 def _trimmed(line: str) -> str:
-    """Drop spaces around a path, unless they are part of a name; '' for a line of nothing else."""
+    """Remove spaces around a path, unless they are part of a name; '' for a line of only spaces."""
     trimmed = line.strip()
     if trimmed in {line, ""} or os.path.lexists(line):
         return line if trimmed else ""

@@ -1,4 +1,4 @@
-"""What decoding gives, and what it is told: the types alone, so that no decoder is imported with them."""
+"""The types for decoded images and for the arguments of decoders, without importing a decoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from gradcam_cli.imaging.geometry import Size
 from gradcam_cli.inputs.samples import Levels
 from gradcam_cli.settings import Limits, SampleRange
 
-# Told, with the bytes of memory that decoding takes, before a pixel is decoded; it may wait until there is room.
+# Called before a pixel is decoded, with the bytes of memory that decoding takes. It may wait until memory is free.
 Admit = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels are decoded; `orientation` is EXIF's 1 to 8."""
+    """The properties of a file before its pixels are decoded; `orientation` is that of EXIF, 1 to 8."""
 
     format: str
     size: Size
@@ -27,7 +27,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Needed:
-    """What is needed of an image that may be decoded smaller than it is: its longest side, and each of its sides."""
+    """The size that an image decoded at a reduced scale must have: its longest side, its width and its height."""
 
     longest: int
     width: int
@@ -41,11 +41,11 @@ class Needed:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One decoded image: upright RGB (H, W, 3) uint8, transparency already laid on white.
+    """One decoded image: upright RGB (H, W, 3) uint8, with transparency composited on white.
 
-    `rgba` (H, W, 4) has it as it was, where there is any. `size` is that of the whole upright image; where it was
-    decoded at a reduced scale, 1 / `reduction`, its pixels are fewer. `levels` are the samples that became 0 and 255
-    where a range was asked for and used.
+    `rgba` (H, W, 4) is the image with its transparency, if it has any. `size` is that of the whole upright image. If it
+    was decoded at the scale 1 / `reduction`, it has fewer pixels. `levels` are the samples that became 0 and 255, if a
+    range was requested and used.
     """
 
     pixels: NDArray[np.uint8]
@@ -56,9 +56,9 @@ class Photo:
     levels: Levels | None = None
 
     def with_channels(self, channels: int) -> NDArray[np.uint8]:
-        """The image as grey (H, W, 1, by ITU-R BT.601), RGB (H, W, 3) or RGBA (H, W, 4)."""
+        """Give the image as grey (H, W, 1, by ITU-R BT.601), RGB (H, W, 3) or RGBA (H, W, 4)."""
         if channels == 1:
-            # A run knows this type before the decoders are imported.
+            # Imported here because a run uses this type before the decoders are imported.
             from gradcam_cli.inputs.opencv_codec import grey_of
 
             return grey_of(self.pixels)
@@ -69,9 +69,9 @@ class Photo:
         return np.dstack([self.pixels, np.full(self.pixels.shape[:2], 255, np.uint8)])
 
 
-# Decodes bytes within limits to at least what is needed, see `gradcam_cli.inputs.decoding.decode`.
+# Decodes bytes within limits to at least the needed size, see `gradcam_cli.inputs.decoding.decode`.
 Decode = Callable[[bytes, Limits, Needed | None, SampleRange | None, Admit], Photo]
 
 
 def at_once(_: int) -> None:
-    """Admit every image."""
+    """Admit every image immediately."""

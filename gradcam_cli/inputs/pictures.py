@@ -1,7 +1,7 @@
-"""Images that are not files: bytes, arrays and PIL images become sources, as files do.
+"""Make sources of images that are not files: bytes, arrays and PIL images.
 
-An array becomes the bytes of a lossless image, so that everything after it is the same for all images: limits,
-decoding, hashes.
+An array is written as a lossless image file in memory, so that limits, decoding and hashes are the same for all
+images.
 """
 
 import os
@@ -17,7 +17,7 @@ from gradcam_cli.inputs.sources import Source
 if TYPE_CHECKING:
     from PIL import Image
 
-# What Pillow's other modes are converted to.
+# The modes to which other modes of Pillow are converted.
 CONVERTED = {
     "1": "L",
     "CMYK": "RGB",
@@ -32,12 +32,12 @@ TAKEN = "a path, bytes, a PIL image, or a uint8 array (H, W, 3) RGB, (H, W) grey
 
 
 def source_of(picture: Any, number: int) -> Source:
-    """Make a source of an image in any of the forms that the library takes.
+    """Make a source of an image in any of the accepted forms.
 
     Args:
         picture: a path, the bytes of an image file, a PIL image, or a uint8 array: (H, W, 3) RGB, (H, W) grey, or
             (H, W, 4) RGBA.
-        number: its place among the images; one without a name is called `picture-0` and so on.
+        number: the index of the image. An image without a name is called `picture-0` and so on.
 
     Raises:
         UsageError: it is something else, such as an array of another dtype or shape. The message says how to
@@ -62,7 +62,7 @@ def _is_pillow(picture: Any) -> bool:
 
 
 def _bytes_of_array(array: NDArray[Any]) -> bytes:
-    """Write pixels as a PNM, or with opacity as a PNG: both without loss."""
+    """Write pixels as a PNM, or with opacity as a PNG. Both are lossless."""
     if array.dtype != np.uint8:
         raise UsageError(f"An array of {array.dtype} is not an image. {_conversion(array)}")
     if array.ndim == 4:
@@ -99,7 +99,7 @@ def _conversion(array: NDArray[Any]) -> str:
 
 
 def _bytes_of_pillow(image: "Image.Image") -> bytes:
-    """Turn the image upright by its EXIF orientation, and write it without loss."""
+    """Apply the EXIF orientation of an image, and write it without loss."""
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image)

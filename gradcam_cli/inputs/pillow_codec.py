@@ -1,4 +1,4 @@
-"""Pillow: headers of most formats, and the pixels of those that OpenCV is not trusted with; HEIC by its plugin."""
+"""Pillow: the headers of most formats, the pixels of those that OpenCV decodes wrongly, and HEIC by a plugin."""
 
 import io
 import threading
@@ -19,7 +19,7 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"
 JPEG: Final = b"\xff\xd8\xff"
 HEIF: Final = frozenset({"HEIC", "HEIF"})
 ORIENTATION_TAG: Final = 0x0112
-# Larger images are converted in strips of so many pixels.
+# Larger images are converted in strips of this many pixels.
 STRIP: Final = 4 * 2**20
 _LIMIT = threading.Lock()
 
@@ -29,8 +29,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     """Open an image of a known format without decoding its pixels.
 
     Raises:
-        ImageError: `unsupported`: a HEIC, and its extra is not installed.
-        Exception: whatever Pillow's readers stumble over.
+        ImageError: `unsupported`: the file is a HEIC, and its extra is not installed.
+        Exception: any error of Pillow's readers.
     """
     if format_of(data[:HEAD_BYTES]) in HEIF:
         with _heif(data) as image:
@@ -41,20 +41,20 @@ def opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def _jpeg(data: bytes) -> Image.Image | None:
-    """Open a JPEG or MPO as `Image.open` does, which would import the readers of five formats first.
+    """Open a JPEG or MPO like `Image.open`, but without importing the readers of five other formats.
 
-    None if it is refused: then the error of `Image.open` is the one that is reported.
+    If the file is refused, the result is None, and the error of `Image.open` is reported.
     """
     try:
         return JpegImagePlugin.jpeg_factory(io.BytesIO(data), "")
-    except Exception:  # noqa: BLE001 - Pillow's readers raise whatever they stumble over
+    except Exception:  # noqa: BLE001 - Pillow's readers raise any kind of error
         return None
 
 
 def _open(data: bytes) -> Image.Image:
-    """Open without Pillow's own limit on pixels: ours is checked right after the header was read, and answers itself.
+    """Open without Pillow's limit on pixels. The limit of this package is checked after the header is read.
 
-    Pillow's limit belongs to the process: it is lifted for as long as a header is read, by one thread at a time.
+    Pillow's limit is global in the process. It is removed while a header is read, by one thread at a time.
     """
     with _LIMIT:
         before = Image.MAX_IMAGE_PIXELS
@@ -66,7 +66,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _heif(data: bytes) -> Image.Image:
-    """Open a HEIC. The library turns it upright by its own marks, and sets EXIF's orientation to 1."""
+    """Open a HEIC. The library applies the orientation, and sets that of EXIF to 1."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
@@ -76,21 +76,21 @@ def _heif(data: bytes) -> Image.Image:
 
 
 def orientation_of(image: Image.Image, data: bytes) -> int:
-    """Read EXIF's orientation, 1 to 8; 1 if there is none, or a damaged one."""
+    """Read the EXIF orientation, 1 to 8; 1 if it is missing or damaged."""
     if image.format == "PNG" and "exif" not in image.info:
-        # Pillow would decode all pixels to see whether EXIF follows them.
+        # Otherwise Pillow would decode all pixels to find EXIF data after them.
         exif = png_content(data, b"eXIf")
         if exif is not None:
             image.info["exif"] = exif
     try:
         orientation = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 - damaged notes on an image do not damage the image
+    except Exception:  # noqa: BLE001 - damaged metadata does not damage the image
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def decode_by_pillow(data: bytes, *, alpha: bool, white: int | None = None) -> Samples:
-    """Decode the first frame; `white` is the sample of more than 8 bits that means full intensity.
+    """Decode the first frame; `white` is the sample of full intensity if there are more than 8 bits.
 
     Raises:
         ImageError: `truncated_or_corrupt`.
@@ -99,7 +99,7 @@ def decode_by_pillow(data: bytes, *, alpha: bool, white: int | None = None) -> S
     try:
         with opened(data) as image:
             image.load()
-            # Pillow turns a TIFF upright while it loads it.
+            # Pillow applies the orientation of a TIFF when it loads it.
             upright = image.format == "TIFF"
             if image.mode.startswith("I"):
                 return Samples(np.array(image, np.uint16)[:, :, None], white or 65535, upright=upright)

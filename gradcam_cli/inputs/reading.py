@@ -1,4 +1,4 @@
-"""The bytes of a source, wherever they are: in a file, in an object store, on stdin, or in memory."""
+"""Read the bytes of a source: from a file, an object store, stdin, or memory."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ def read_source(source: Source, limits: Limits) -> bytes:
     """Read the bytes of an image.
 
     Raises:
-        ImageError: they cannot be read, are none, or are more than the limit.
+        ImageError: the bytes cannot be read, are empty, or are more than the limit.
     """
     if source.is_stdin:
         return read_stdin(limits)
@@ -30,7 +30,7 @@ def read_source(source: Source, limits: Limits) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """The bytes of an object, and what its store said of it before they were read."""
+    """The bytes of an object, and its properties in the store before they were read."""
 
     data: bytes
     stat: Stat
@@ -40,7 +40,7 @@ def fetch(source: Source, limits: Limits) -> Content:
     """Read the bytes of a source that is an object of a store.
 
     Raises:
-        ImageError: it is not there, access is refused, the store does not answer, it is empty or larger than the limit.
+        ImageError: there is no such object, access is refused, the store does not answer, or it is empty or too large.
     """
     stored = source.stored
     assert stored is not None  # noqa: S101 - sources of other kinds have no store
@@ -53,7 +53,7 @@ def fetch(source: Source, limits: Limits) -> Content:
         raise ImageError(error.reason, str(error)) from None
     if not data:
         raise ImageError(Reason.EMPTY, "the file is empty")
-    # It may have grown since it was listed.
+    # The object may have grown since it was listed.
     if len(data) > limits.max_file_bytes:
         raise _too_large(limits)
     return Content(data, stat)

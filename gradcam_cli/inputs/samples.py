@@ -1,4 +1,4 @@
-"""From samples of any depth to 8 bits and to RGB on white, in strips, so that copies stay small."""
+"""Convert samples of any depth to 8 bits and to RGB on white, in strips, so that copies stay small."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.settings import SampleRange
 
-# Rows are converted in strips of about so many samples.
+# The approximate number of samples in a strip of rows that is converted at a time.
 STRIP: Final = 2**20
-# A larger result is written into the memory of the samples it is made from, which are not needed any more.
+# A larger result is written into the memory of its input samples, which are no longer needed.
 LARGE: Final = 64 * 2**20
-# The ends of `percentile`, and how many samples it looks at, at most.
+# The limits of `percentile` in per cent, and the largest number of samples that it reads.
 PERCENTILES: Final = (2.0, 98.0)
 MOST_SAMPLED: Final = 4_000_000
 
@@ -24,8 +24,8 @@ Levels = tuple[float, float]
 class Samples:
     """Decoded samples (H, W, channels): grey, grey and opacity, RGB, or RGB and opacity.
 
-    `white` is the sample that means full intensity; None if no such value is agreed. With `inverted`, the highest
-    sample is black. `upright`: the orientation has been applied.
+    `white` is the sample of full intensity; None if it is not defined. If `inverted`, the highest sample is black. If
+    `upright`, the orientation has been applied.
     """
 
     values: NDArray[Any]
@@ -37,14 +37,14 @@ class Samples:
 def eight_bits(samples: Samples, sample_range: SampleRange | None) -> tuple[NDArray[np.uint8], Levels | None]:
     """Scale samples to 0..255, rounded: `255 * value / white`, or `255 * (value - low) / (high - low)` with a range.
 
-    A range is for samples deeper than 8 bits and for floating point; opacity is always scaled by `white`. Samples that
-    are no number become 0.
+    A range is used only for samples deeper than 8 bits and for floating point. Opacity is always scaled by `white`. NaN
+    becomes 0.
 
     Returns:
-        (H, W, channels) uint8, and (low, high) where a range was used.
+        (H, W, channels) uint8, and (low, high) if a range was used.
 
     Raises:
-        ImageError: `unsupported`, with samples that have no agreed range, or no finite sample.
+        ImageError: `unsupported` if the samples have no defined range, or no finite value.
     """
     values, white = samples.values, samples.white
     if values.dtype == np.uint8 and white == 255:
@@ -77,7 +77,7 @@ def _kind(values: NDArray[Any]) -> str:
 
 
 def _room(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Room for the result: of large samples, the first bytes of their own memory, which are read before."""
+    """Give memory for the result. For large samples it is the start of their own memory, which is read first."""
     if values.size > LARGE and values.flags.c_contiguous and values.flags.writeable:
         room: NDArray[np.uint8] = values.reshape(-1).view(np.uint8)[: values.size].reshape(values.shape)
         return room
@@ -108,12 +108,12 @@ def _opacity(strip: NDArray[Any], white: int | None) -> NDArray[np.uint8]:
 
 
 def _levels(values: NDArray[Any], sample_range: SampleRange) -> Levels:
-    """The samples that become 0 and 255."""
+    """Give the samples that become 0 and 255."""
     if isinstance(sample_range, tuple):
         return sample_range
     colour = values[:, :, : values.shape[2] - (values.shape[2] in {2, 4})]
     if sample_range == "percentile":
-        # An even step, so that the same image gives the same levels.
+        # The step is constant, so the same image always gives the same levels.
         colour = colour.reshape(-1)[:: max(1, colour.size // MOST_SAMPLED)]
     finite = colour if colour.dtype.kind != "f" else colour[np.isfinite(colour)]
     if finite.size == 0:
@@ -125,7 +125,7 @@ def _levels(values: NDArray[Any], sample_range: SampleRange) -> Levels:
 
 
 def on_white(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """From grey, grey and opacity, RGB, or RGB and opacity (H, W, 1 to 4) to RGB (H, W, 3) on white."""
+    """Convert grey, grey and opacity, RGB, or RGB and opacity (H, W, 1 to 4) to RGB (H, W, 3) on white."""
     height, width, channels = values.shape
     if channels == 1:
         return np.repeat(values, 3, axis=2)
@@ -140,7 +140,7 @@ def on_white(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def with_opacity(values: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """RGB and opacity (H, W, 4) of samples that have an opacity; None for others."""
+    """Give RGB and opacity (H, W, 4) of samples with opacity; None for others."""
     if values.shape[2] == 4:
         return values
     return values[:, :, [0, 0, 0, 1]] if values.shape[2] == 2 else None

@@ -12,11 +12,11 @@ SHARD_RECORD: Final = re.compile(r"run\.([1-9]\d*)-of-([1-9]\d*)\.json")
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """Shard `index` of `count`: of all images, those whose place in the output tree has this index.
+    """Shard `index` of `count`: the images whose place in the output tree has this index.
 
-    The index is SHA-256(place) mod count + 1, where the place is the path with `/`, as UTF-8 bytes, and the hash is an
-    integer, its first byte the most significant. Each image is in one shard, and other images that are added
-    or removed do not change which.
+    The index is SHA-256(place) mod count + 1. The place is the path with `/` as UTF-8 bytes, and the hash is an integer
+    whose first byte is the most significant. Each image is in exactly one shard, which does not change if other images
+    are added or removed.
 
     Raises:
         UsageError: there is no such shard.
@@ -36,17 +36,17 @@ class Shard:
             raise UsageError(f"{self.index}/{self.count} is not a shard. K/N is shard K of N, from 1/N to N/N.")
 
     def __str__(self) -> str:
-        """Write it for people, as `2 of 8`."""
+        """Give the shard as text: `2 of 8`."""
         return f"{self.index} of {self.count}"
 
     @property
     def name(self) -> str:
-        """Its part of file names, as `2-of-8`."""
+        """The part of file names for this shard: `2-of-8`."""
         return f"{self.index}-of-{self.count}"
 
     @property
     def run_record(self) -> str:
-        """Name of the file that sums up its run."""
+        """The name of the record of the shard's run."""
         return f"run.{self.name}.json"
 
     def has(self, place: str) -> bool:
@@ -68,8 +68,8 @@ def shard_of(numbers: tuple[int, int] | None) -> Shard | None:
 
 
 def index_of(place: str, count: int) -> int:
-    """Give the index, 1 to `count`, of the shard that a place in the output tree belongs to."""
-    # Imported here: help and completion must not wait for it.
+    """Give the index, 1 to `count`, of the shard for a place in the output tree."""
+    # Imported here because help and completion must not wait for it.
     import hashlib
 
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
@@ -77,7 +77,7 @@ def index_of(place: str, count: int) -> int:
 
 
 def shard_of_record(name: str) -> Shard | None:
-    """Give the shard whose run a file of this name sums up; None if it is another file."""
+    """Give the shard whose run record has this name; None for any other name."""
     found = SHARD_RECORD.fullmatch(name)
     if not found or int(found[1]) > int(found[2]):
         return None
@@ -85,5 +85,5 @@ def shard_of_record(name: str) -> Shard | None:
 
 
 def is_run_record(name: str) -> bool:
-    """Whether a file of this name sums up a run, or the run of a shard."""
+    """Whether this is the name of the record of a run, or of a shard's run."""
     return name == RUN_RECORD or shard_of_record(name) is not None

@@ -1,4 +1,4 @@
-"""One input, and all inputs of a run: sorted by their place in the output, and on a disk, however many there are."""
+"""One input, and all inputs of a run. They are sorted by their place in the output, and stored on a disk."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,11 @@ STDIN: Final = "-"
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One input: where it is, and its place in the output tree (relative, POSIX).
+    """One input: its path, and its place in the output tree (relative, POSIX).
 
-    With an `errno` it is a folder that could not be listed, for that reason: it has a record, but no files. `content`
-    is that of an image in memory: then `path` is empty. `stored` is an object of a store: then `path` is its URL.
+    With an `errno`, the source is a folder that could not be listed for this reason. It gets a record, but no files.
+    `content` has the bytes of an image in memory: then `path` is empty. `stored` is an object of a store: then `path`
+    is its URL.
     """
 
     relative: str
@@ -27,12 +28,12 @@ class Source:
 
     @property
     def is_stdin(self) -> bool:
-        """Whether the image comes through a pipe."""
+        """Whether the image is read from stdin."""
         return self.path == STDIN
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file of this machine."""
+        """Whether it is a file on this machine."""
         return self.content is None and self.stored is None and not self.is_stdin
 
     @property
@@ -42,27 +43,27 @@ class Source:
 
 
 class SourceList(Protocol):
-    """Inputs in order, which may be gone through several times."""
+    """Inputs in order. They can be iterated several times."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Give the number of inputs."""
 
     def __iter__(self) -> Iterator[Source]:
-        """Give them in order."""
+        """Iterate over the inputs in order."""
 
 
 class Sources:
-    """The inputs of a run, sorted by place and then by path, each once; for any thread.
+    """The inputs of a run, sorted by place and then by path, each once. They may be used by several threads.
 
-    A run needs all of its inputs before it begins: only then is it known that no two of them are written to the same
-    place, and in which order they come. A list of a million of them takes more memory than all else in a run, so they
-    are in a `DiskTable`, some 100 bytes each. Sources with `content` have no place there.
+    A run needs all its inputs before it starts, because only then are their order and any collisions of places known. A
+    list of a million inputs would take more memory than everything else in a run, so they are stored in a `DiskTable`
+    with about 100 bytes each. Sources with `content` cannot be stored in it.
     """
 
     def __init__(self, sources: Iterable[Source] = ()) -> None:
-        """Take the sources, in any order."""
+        """Store the sources, which may be in any order."""
         self._table = DiskTable()
-        # The stores of objects, and for each its number in a row.
+        # The stores of objects, and the number of each in the rows of the table.
         self._stores: list[ObjectReader] = []
         self._numbers: dict[ObjectReader, int] = {}
         self._table.put(self._row(source) for source in sources)
@@ -70,23 +71,23 @@ class Sources:
 
     @property
     def have_objects(self) -> bool:
-        """Whether there are objects of stores among them."""
+        """Whether some inputs are objects of stores."""
         return bool(self._stores)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Give the number of inputs."""
         return self._count
 
     def __iter__(self) -> Iterator[Source]:
-        """Give them in order."""
+        """Iterate over the inputs in order."""
         return map(self._source, self._table.rows())
 
     def sharing_places(self) -> Iterator[list[Source]]:
-        """Give the sources of each place that several of them have."""
+        """Give the sources of each place that several sources share."""
         return ([self._source(row) for row in rows] for rows in self._table.sharing())
 
     def remove(self, source: Source) -> None:
-        """Leave one out."""
+        """Remove one source."""
         self._table.remove(key_of(source.relative), key_of(source.path))
         self._count -= 1
 
@@ -94,7 +95,7 @@ class Sources:
         return key_of(source.relative), key_of(source.path), self._value(source)
 
     def _value(self, source: Source) -> bytes | int | None:
-        """Give what a row has besides the two names: nothing for most files, the `errno` of a folder, or an object."""
+        """Give the third value of a row: None for most files, the `errno` of a folder, or the data of an object."""
         if source.stored is None:
             return source.errno
         store, listed = source.stored.store, source.stored.listed

@@ -1,8 +1,8 @@
-"""Decoding in processes of their own: an image that crashes a native decoder fails only that image.
+"""Decode in separate processes, so that an image that crashes a native decoder fails only that image.
 
-A child reads requests from stdin and answers on stdout: a length, JSON, and raw bytes. Nothing that it says is executed
-(no pickle), for an image that crashes a decoder may also take it over. It ends when its parent is gone, and when one
-image takes too long.
+A child reads requests from stdin and answers on stdout: a length, JSON, and raw bytes. Its answers are never executed
+(no pickle), because an image that crashes a decoder may also take control of it. A child ends when its parent has
+ended, and when one image takes too long.
 """
 
 import json
@@ -32,10 +32,10 @@ SECONDS_TO_END: Final = 2
 
 
 class Decoders:
-    """A pool of decoding processes; each starts when it is first needed, and again after it died."""
+    """A pool of decoding processes. Each starts when it is first needed, and again after it has ended."""
 
     def __init__(self, count: int, command: Mapping[str, Any] | None = None) -> None:
-        """Allow `count` at a time; threads beyond that wait. `command` is that of `decoders`."""
+        """Allow `count` processes at a time; further threads wait. For `command` see `decoders`."""
         self._command = subprogram(__name__) if command is None else command
         self._idle: SimpleQueue[_Child | None] = SimpleQueue()
         self._count = count
@@ -50,11 +50,11 @@ class Decoders:
         sample_range: SampleRange | None = None,
         admit: Admit = at_once,
     ) -> Photo:
-        """Decode as `decoding.decode` does.
+        """Decode like `decoding.decode`.
 
         Raises:
-            ImageError: what that raises, or `decoder_crashed`.
-            MemoryError: there is not enough memory for the image here.
+            ImageError: an error of `decoding.decode`, or `decoder_crashed`.
+            MemoryError: this process has not enough memory for the image.
         """
         child = self._idle.get()
         try:
@@ -68,7 +68,7 @@ class Decoders:
             child = None
             raise ImageError(Reason.DECODER_CRASHED, f"the decoder crashed on this image ({ended})") from error
         except BaseException:
-            # What it has not read, or not been asked, would be taken for the next image's.
+            # Unread bytes and unanswered requests would be taken as those of the next image.
             if child:
                 child.close()
             child = None
@@ -77,7 +77,7 @@ class Decoders:
             self._idle.put(child)
 
     def close(self) -> None:
-        """Wait for decodings that are under way, and end the processes."""
+        """Wait for running decodings, and end the processes."""
         for _ in range(self._count):
             if child := self._idle.get():
                 child.close()
@@ -85,9 +85,9 @@ class Decoders:
 
 @contextmanager
 def decoders(count: int, command: Mapping[str, Any] | None = None) -> Iterator[Decoders]:
-    """Open a pool of `count` processes for as long as a run takes.
+    """Open a pool of `count` processes for the duration of a block.
 
-    `command` are the arguments of `subprocess.Popen` for one of them; None: this module.
+    `command` has the arguments of `subprocess.Popen` for one process; None starts this module.
     """
     pool = Decoders(count, command)
     try:
@@ -117,7 +117,7 @@ class _Child:
         return _photo(answer, self._answers, limits)
 
     def close(self) -> str:
-        """End it; says how it ended."""
+        """End the process, and say how it ended."""
         for pipe in (self._requests, self._answers):
             with suppress(OSError):
                 pipe.close()
@@ -179,12 +179,12 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 
 
 def _serve() -> None:
-    """Be the child: decode until stdin ends."""
+    """Run the child process: decode until stdin ends."""
     ignore_terminal()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = open_nowhere()
     for descriptor in (0, 1):
-        os.dup2(nowhere, descriptor)  # what codecs print is no answer
+        os.dup2(nowhere, descriptor)  # text that codecs print is not an answer
     with suppress(EOFError, OSError):
         while True:
             request = _receive(requests)
@@ -192,7 +192,7 @@ def _serve() -> None:
 
 
 def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: IO[bytes]) -> None:
-    # The parent of these processes decodes nothing.
+    # Imported here because the parent of these processes decodes nothing.
     from gradcam_cli.inputs.decoding import decode
 
     needed = Needed(**request["needed"]) if request["needed"] else None
@@ -200,7 +200,7 @@ def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: 
     sample_range = (float(asked[0]), float(asked[1])) if isinstance(asked, list) else asked
 
     def admit(cost: int) -> None:
-        """Ask the parent, whose memory is shared out; the wait is no time of decoding."""
+        """Ask the parent, which divides the memory. The waiting time does not count as decoding time."""
         _pause_limit()
         _send(answers, {"cost": cost})
         _receive(requests)
@@ -229,7 +229,7 @@ def _answer(request: dict[str, Any], data: bytes, requests: IO[bytes], answers: 
 
 
 def _start_limit() -> None:
-    """End this process when a decoder does not come to an end, whether somebody waits for it or not."""
+    """End this process if a decoder takes too long, even if nothing waits for it."""
     end_after(SECONDS)
 
 

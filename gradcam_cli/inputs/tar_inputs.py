@@ -1,4 +1,4 @@
-"""Photographs in tar files, such as the shards of a data set: found by their headers, and read one by one.
+"""Photographs in tar files, such as the shards of a data set. They are found by the headers, and read one by one.
 
 Nothing is unpacked to a disk. Links, devices, sparse members and names that lead out of the tar are never read.
 """
@@ -23,14 +23,14 @@ from gradcam_cli.storage import Stat, Stored, Stores
 from gradcam_cli.urls import is_url
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-# Each keeps states of its decoder: 5 MB for a gzip file with 1 GB of contents.
+# Each reader stores states of its decoder: 5 MB for a gzip file with 1 GB of contents.
 OPEN_GZIPS: Final = 4
-# Bytes of a tar in a store that are asked for at once while its headers, or its compressed bytes, are read in order.
+# The bytes of a tar in a store that one request reads while headers or compressed bytes are read in order.
 AHEAD: Final = 2**20
 
 
 def is_tar(path: str) -> bool:
-    """Whether a path is that of a tar file, by its name."""
+    """Whether a path is an existing file with the name of a tar."""
     return is_tar_name(path) and os.path.isfile(path)  # noqa: PTH113 - names that are not UTF-8
 
 
@@ -40,29 +40,29 @@ def is_tar_name(name: str) -> bool:
 
 
 class MetMember(NamedTuple):
-    """A photograph in a tar; `stored` is None if the tar is damaged and there may be more."""
+    """A photograph in a tar; `stored` is None if the tar is damaged, so that there may be more photographs."""
 
     relative: str
     stored: Stored | None
 
 
 class TarFiles:
-    """The tars of a run. For any thread."""
+    """The tars of a run. They may be used by several threads."""
 
     def __init__(self) -> None:
-        """Open nothing yet."""
+        """Start without open tars."""
         self._gzips: OrderedDict[str, GzipReader] = OrderedDict()
         self._archives: dict[str, TarArchive] = {}
         self._lock = Lock()
 
     def find(self, path: str, rules: Rules, left_out: LeftOut, stored: Stored | None = None) -> Iterator[MetMember]:
-        """Give the photographs of a tar by the rules of a folder; of several members of one name the last is taken.
+        """Give the photographs of a tar by the rules of a folder. Of several members with one name, the last is used.
 
-        A tar that is damaged gives what is before the damage, and then its own name without a photograph. `stored` is
-        a tar in an object store, whose URL the path is; of it only ranges of bytes are read.
+        A damaged tar gives the photographs before the damage, and then one member without a photograph. `stored` is a
+        tar in an object store, and `path` is its URL. Only ranges of its bytes are read.
 
         Raises:
-            StorageError: the store fails again and again, or refuses access.
+            StorageError: the store fails repeatedly, or refuses access.
         """
         archive = TarArchive(self, path, _identity(path) if stored is None else _identity_in(stored.stat()), stored)
         # A tar may have a million members, in any order.
@@ -79,7 +79,7 @@ class TarFiles:
             if has_suffix(name, rules.suffixes):
                 others.taken(name)
                 at, size = _span(span)
-                # Many writers give all members the time 0: the tar has one.
+                # Many writers give all members the time 0, so the time of the tar is used.
                 yield MetMember(name, Stored(archive, url, replace(archive.stat(url), size=size), at))
             else:
                 others.add(name, url)
@@ -88,9 +88,9 @@ class TarFiles:
             yield MetMember("", None)
 
     def archive(self, path: str, like: "Identity", stores: Stores) -> "TarArchive":
-        """Give a tar that another process has found, perhaps on another machine, where only size and time agree.
+        """Give a tar that another process has found, perhaps on another machine, if its size and time are the same.
 
-        Where they do not, reading it fails. `stores` opens that of a URL.
+        If they differ, reading it fails. `stores` opens the tar if the path is a URL.
         """
         with self._lock:
             if path not in self._archives:
@@ -99,7 +99,7 @@ class TarFiles:
             return self._archives[path]
 
     def gzip(self, archive: "TarArchive") -> GzipReader:
-        """Give the reader of a compressed tar. The readers that were used last are kept."""
+        """Give the reader of a compressed tar. The most recently used readers are kept."""
         with self._lock:
             if archive.path not in self._gzips:
                 self._gzips[archive.path] = GzipReader(archive.in_order())
@@ -110,7 +110,7 @@ class TarFiles:
 
 
 def _rows(archive: "TarArchive", rules: Rules, left_out: LeftOut) -> Iterator[Row]:
-    """Give the rows of the members that may be inputs: their names, and where their bytes are."""
+    """Give the rows of the members that may be inputs: their names, and the positions of their bytes."""
     is_plain = archive.path.lower().endswith(".tar")
     for member in members(archive.in_order() if is_plain else archive.bytes_at):
         name = member.name.removeprefix("./")
@@ -135,7 +135,7 @@ def _why_not(rules: Rules, name: str) -> Why | None:
 
 
 class Identity(NamedTuple):
-    """What shows that a file, or an object, is still the same."""
+    """The properties that show that a file or an object is still the same."""
 
     device: int
     inode: int
@@ -146,9 +146,9 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TarArchive:
-    """One tar as the store of its photographs, whose URLs are the tar's path and their names.
+    """One tar as a store of its photographs, whose URLs are the tar's path and their names.
 
-    `stored` is the tar itself where it is in an object store.
+    `stored` is the tar itself if it is in an object store.
     """
 
     files: TarFiles
@@ -162,14 +162,14 @@ class TarArchive:
         return Stat(self.identity.size, self.identity.etag, self.identity.mtime_ns)
 
     def in_order(self) -> ReadAt:
-        """Give what reads bytes of the file where the next read is mostly close to the one before."""
+        """Give a function that reads bytes of the file, for reads that are mostly close to the previous one."""
         return self.file_bytes if self.stored is None else _Ahead(self.file_bytes).read
 
     def read(self, url: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Read the bytes of the member with this URL: a range of those of the tar itself, decompressed.
+        """Read the bytes of the member with this URL: a range of the decompressed bytes of the tar.
 
         Raises:
-            StorageError: the tar is damaged, cut off, or was changed.
+            StorageError: the tar is damaged, truncated, or has changed.
         """
         first, last = start or 0, self.identity.size if end is None else end
         try:
@@ -181,12 +181,12 @@ class TarArchive:
         return data
 
     def end(self) -> None:
-        """Stop retries; reading a tar on this machine has none."""
+        """Stop retries. A tar on this machine has no retries."""
         if self.stored is not None:
             self.stored.store.end()
 
     def bytes_at(self, at: int, count: int) -> bytes:
-        """Read bytes of the tar itself, decompressed."""
+        """Read decompressed bytes of the tar."""
         if self.path.lower().endswith(".tar"):
             return self.file_bytes(at, count)
         return self.files.gzip(self).read(at, count)
@@ -195,8 +195,8 @@ class TarArchive:
         """Read bytes of the file.
 
         Raises:
-            OSError: it cannot be read, or was replaced by another file.
-            StorageError: the store fails again and again, or refuses access.
+            OSError: the file cannot be read, or was replaced by another file.
+            StorageError: the store fails repeatedly, or refuses access.
         """
         if at >= self.identity.size or count <= 0:
             return b""
@@ -210,7 +210,7 @@ class TarArchive:
 
 
 class _Ahead:
-    """Reads ranges of an object in order with few requests; for one thread."""
+    """Reads ranges of an object in order with few requests. It must be used by one thread only."""
 
     def __init__(self, read: ReadAt) -> None:
         self._read, self._at, self._data = read, 0, b""
@@ -230,7 +230,7 @@ def _identity(path: str) -> Identity:
 
 
 def _here(path: str, like: Identity) -> Identity:
-    """Give the identity that a file has on this machine; `like` where it is another file."""
+    """Give the identity of a file on this machine; `like` if it is another file."""
     try:
         found = _identity(path)
     except OSError:

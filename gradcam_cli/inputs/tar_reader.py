@@ -1,18 +1,18 @@
-"""The members of a tar, found by its headers only: nothing is extracted, and no header is trusted.
+"""Find the members of a tar by its headers only. Nothing is extracted, and no header is trusted.
 
-Headers are those of POSIX (ustar), with the long names of GNU tar and the records of pax. A member is
-marked where it is not a regular file, is sparse, or has a name that leads out of the tar's tree; the caller counts it.
+Headers are those of POSIX (ustar), with the long names of GNU tar and the records of pax. A member is marked if it is
+not a regular file, is sparse, or has a name that leads out of the tar's tree. The caller counts such members.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-# Takes an offset and a count, and gives up to so many bytes; fewer at the end.
+# Takes an offset and a count, and gives up to this number of bytes; fewer at the end.
 ReadAt = Callable[[int, int], bytes]
 
 BLOCK: Final = 512
-# Limit of a long name or of pax records; PATH_MAX is 4096.
+# The limit of a long name or of pax records. PATH_MAX is 4096.
 MOST_HEADER_BYTES: Final = 2**20
 _REGULAR: Final = frozenset({b"0", b"\0", b"7"})
 _LONG_NAME: Final = b"L"
@@ -22,14 +22,14 @@ _PAX_OF_ALL: Final = b"g"
 
 
 class TarError(ValueError):
-    """The tar is damaged from here on, or the file is not a tar."""
+    """The tar is damaged from this position on, or the file is not a tar."""
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """One member: its name as it is stored, where its bytes begin, how many they are, and its time.
+    """One member: its stored name, the offset of its bytes, their number, and its modification time.
 
-    `is_plain` says whether it is a regular file whose name stays below the folder where the tar would be unpacked.
+    `is_plain` says whether it is a regular file whose name stays below the folder in which the tar would be unpacked.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TarMember:
 
 
 def members(read: ReadAt) -> Iterator[TarMember]:
-    """Give the members in their order; folders are left out.
+    """Give the members in their order, without folders.
 
     Raises:
         TarError: a header is damaged, or the tar ends within one.
@@ -49,7 +49,7 @@ def members(read: ReadAt) -> Iterator[TarMember]:
     while True:
         header = read(at, BLOCK)
         if not header.strip(b"\0"):
-            # Two empty blocks end a tar; some writers leave them out, or one of them.
+            # Two empty blocks end a tar. Some writers omit one or both.
             if at == 0:
                 raise TarError("it is empty")
             return
@@ -70,21 +70,21 @@ def members(read: ReadAt) -> Iterator[TarMember]:
             if kind != b"5" and not (kind in _REGULAR and name.endswith("/")):
                 is_plain = kind in _REGULAR and not announced.is_sparse and is_safe(name)
                 yield TarMember(name, at, size, _number(header[136:148]), is_plain)
-            # Links and devices have no bytes, whatever their size says.
+            # Links and devices have no bytes, even if their size is not 0.
             size = size if kind not in {b"1", b"2", b"3", b"4", b"5", b"6"} else 0
             announced = _Announced()
         at += -(-size // BLOCK) * BLOCK
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name stays below the folder where a tar would be unpacked, and is a valid name on every system."""
+    """Whether a name stays below the folder in which a tar would be unpacked, and is valid on every system."""
     parts = name.removeprefix("./").split("/")
     return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
 
 
 @dataclass
 class _Announced:
-    """What the headers before the header of a member say of it: those of GNU tar and of pax."""
+    """The data of a member in the headers before its own header: those of GNU tar and of pax."""
 
     name: str | None = None
     size: int | None = None
@@ -104,7 +104,7 @@ class _Announced:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Read lines of `LENGTH KEY=VALUE`, where the length is that of the whole line."""
+    """Read lines of `LENGTH KEY=VALUE`. The length is that of the whole line."""
     while data.strip(b"\0"):
         digits, space, _ = data.partition(b" ")
         length = _decimal(digits) if space else 0
@@ -124,7 +124,7 @@ def _decimal(text: bytes) -> int:
 
 
 def _number(field: bytes) -> int:
-    """Read octal digits, or the binary numbers of GNU tar, whose first bit is set."""
+    """Read octal digits, or a binary number of GNU tar, whose first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")

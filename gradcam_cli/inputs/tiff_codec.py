@@ -1,4 +1,4 @@
-"""tifffile and imagecodecs: layouts of TIFF, and kinds of JPEG, that neither OpenCV nor Pillow reads truly."""
+"""Decode by tifffile and imagecodecs the layouts of TIFF and kinds of JPEG that OpenCV and Pillow decode wrongly."""
 
 import io
 from typing import Any, Final
@@ -25,10 +25,10 @@ _CORRUPT: Final = "the image data is truncated or corrupt"
 
 
 def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
-    """Decode the first page of a TIFF; its orientation is not applied.
+    """Decode the first page of a TIFF. Its orientation is not applied.
 
     Raises:
-        ImageError: `unsupported`, also where the extra is not installed, or `truncated_or_corrupt`.
+        ImageError: `unsupported`, also if the extra is not installed, or `truncated_or_corrupt`.
         MemoryError: there is not enough memory.
     """
     if layout.photometric not in {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR}:
@@ -52,7 +52,7 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, f"{_CORRUPT}: {layout.describe()}") from error
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
-    # (planes, depth, height, width, samples of a plane)
+    # The axes are (planes, depth, height, width, samples of a plane).
     if values.ndim != 5 or values.shape[1] != 1 or values.dtype.kind not in "uif":
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: not a two-dimensional image")
     values = values[:, 0]
@@ -61,7 +61,7 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
 
 
 def _tifffile() -> Any:
-    """Import tifffile. Its own remarks on a file name no file: what matters of them is an error here."""
+    """Import tifffile, and turn off its log messages: they do not name the file, and serious ones are raised here."""
     import logging
 
     import tifffile
@@ -93,13 +93,13 @@ def _samples(values: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | N
 def _of_palette(index: NDArray[Any], layout: TiffLayout, colours: NDArray[Any] | None) -> Samples:
     if colours is None or layout.sample_format != UNSIGNED or int(index.max()) >= colours.shape[-1]:
         raise ImageError(Reason.TRUNCATED_OR_CORRUPT, "a TIFF without a colour palette")
-    # Some writers give palettes of 8 bits instead of 16.
+    # Some writers store palettes of 8 bits instead of 16.
     table = colours.T if colours.max() < 256 else colours.T >> 8
     return Samples(np.asarray(table, np.uint8)[index], 255)
 
 
 def _of_cmyk(values: NDArray[Any], white: int | None, layout: TiffLayout) -> Samples:
-    """Convert without a profile: `(1 - colour) * (1 - black)`."""
+    """Convert CMYK to RGB without a profile: `(1 - colour) * (1 - black)`."""
     if white is None:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: save it as 8-bit RGB")
     light = 1.0 - values[:, :, :3].astype(np.float32) / white
@@ -108,8 +108,8 @@ def _of_cmyk(values: NDArray[Any], white: int | None, layout: TiffLayout) -> Sam
 
 
 def _without_opacity(values: NDArray[Any], base: int, alpha: int, white: int | None) -> NDArray[Any]:
-    """Divide colours by the opacity that they were multiplied by; full opacity is `white` where that is agreed."""
-    # Samples of 4 or 12 bits lie in a wider type, whose largest value no sample has.
+    """Divide colours by the opacity that they were multiplied by. Full opacity is `white` if it is defined."""
+    # Samples of 4 or 12 bits have a wider type, so its largest value is not their full opacity.
     top = float(white or (1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max))
     share = values[:, :, alpha : alpha + 1].astype(np.float32) / top
     colour = np.divide(values[:, :, :base], share, out=np.zeros(values[:, :, :base].shape, np.float32), where=share > 0)
@@ -119,10 +119,11 @@ def _without_opacity(values: NDArray[Any], base: int, alpha: int, white: int | N
 
 
 def decode_jpeg(data: bytes, format_: str, white: int, description: str) -> Samples:
-    """Decode a JPEG of 12 bits, a lossless one, or a JPEG 2000 of fewer than 8 bits or with opacity.
+    """Decode a JPEG of 12 bits, a lossless JPEG, or a JPEG 2000 of fewer than 8 bits or with opacity.
 
     Raises:
-        ImageError: `unsupported` where the extra is not installed, or `truncated_or_corrupt`.
+        ImageError: `unsupported` if the extra is not installed or the components are not supported, or
+            `truncated_or_corrupt`.
         MemoryError: there is not enough memory.
     """
     try:

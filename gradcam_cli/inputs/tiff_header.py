@@ -1,6 +1,6 @@
-"""The directories of a TIFF, read without a codec: how its pixels are laid out, and whether they are in the file.
+"""Read the directories of a TIFF without a codec: the layout of its pixels, and whether they are all in the file.
 
-Layouts of TIFF (tags and their values) are those of the TIFF 6.0 specification and of BigTIFF.
+Layouts (tags and their values) are those of the TIFF 6.0 specification and of BigTIFF.
 """
 
 import struct
@@ -12,7 +12,7 @@ from gradcam_cli.errors import ImageError, Reason
 
 MOST_PAGES: Final = 10_000
 MOST_TAGS: Final = 4096
-# struct's letters for the types of TIFF values that matter here: unsigned and signed integers.
+# Letters of `struct` for the used types of TIFF values: unsigned and signed integers.
 _TYPES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, ORIENTATION = 256, 257, 258, 259, 262, 266, 274
 STRIPS, STRIP_BYTES, SAMPLES, ROWS, PLANAR, PREDICTOR = 273, 279, 277, 278, 284, 317
@@ -72,10 +72,10 @@ NO_COMPRESSION, OLD_JPEG = 1, 6
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """How the pixels of one page are stored. `width` and `height` are as stored, before the orientation is applied.
+    """The layout of the pixels of one page. `width` and `height` are those before the orientation is applied.
 
-    `segment` is the width and height of a tile, or of a strip; `stored` the bytes of all of them. `big_big_endian`: a
-    BigTIFF whose numbers begin with their highest byte.
+    `segment` is the width and height of a tile, or of a strip. `stored` is the number of bytes of all segments.
+    `big_big_endian`: a BigTIFF whose numbers begin with the highest byte.
     """
 
     width: int
@@ -97,7 +97,7 @@ class TiffLayout:
 
     @property
     def depth(self) -> int:
-        """Bits of the deepest sample."""
+        """The number of bits of the deepest sample."""
         return max(self.bits)
 
     @property
@@ -112,7 +112,7 @@ class TiffLayout:
 
     @property
     def alpha(self) -> int | None:
-        """The index of the sample that is the opacity, or None."""
+        """The index of the opacity sample, or None."""
         first = self.samples - len(self.extra_samples)
         for place, kind in enumerate(self.extra_samples):
             if kind in {ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA}:
@@ -120,7 +120,7 @@ class TiffLayout:
         return None
 
     def describe(self) -> str:
-        """Say the layout in words, for messages."""
+        """Describe the layout in words, for messages."""
         kinds = {UNSIGNED: "bit", SIGNED: "bit signed", FLOAT: "bit floating-point"}
         kind = kinds.get(self.sample_format, f"bit samples of format {self.sample_format} in")
         bits = "/".join(str(bits) for bits in dict.fromkeys(self.bits))
@@ -131,10 +131,10 @@ class TiffLayout:
 
 
 def read_tiff(data: bytes) -> tuple[TiffLayout, int]:
-    """Read the first page's layout, and count the pages; the pixels of every page have to be in the file.
+    """Read the first page's layout, and count the pages. The pixels of every page must be in the file.
 
     Raises:
-        ImageError: `truncated_or_corrupt`, or `unsupported` with more pages than an image has.
+        ImageError: `truncated_or_corrupt`, or `unsupported` if there are more pages than in an image.
     """
     try:
         directories = _directories(data)
@@ -239,18 +239,18 @@ def _layout(tags: _Tags) -> TiffLayout:
 
 def _extra_samples(tags: _Tags, samples: int) -> tuple[int, ...]:
     if EXTRA_SAMPLES not in tags and _first(tags, PHOTOMETRIC, -1) == RGB and samples == 4:
-        # Many writers leave the tag out, and readers agree on what is meant.
+        # Many writers omit the tag, and all readers assume this value.
         return (UNASSOCIATED_ALPHA,)
     return tags.get(EXTRA_SAMPLES, ())[:samples]
 
 
 def _for_each(values: tuple[int, ...], samples: int) -> tuple[int, ...]:
-    """One value for each sample: where fewer are given, the first holds for all."""
+    """Give one value for each sample. If there are fewer values, the first is used for all samples."""
     return values[:samples] if len(values) >= samples else (values[0],) * samples
 
 
 def _check_segments(tags: _Tags, layout: TiffLayout) -> None:
-    """See that there are as many strips or tiles as the image has, none of them empty or shorter than its pixels."""
+    """Check that there are enough strips or tiles for the image, that none is empty, and that they hold its pixels."""
     if layout.compression == OLD_JPEG:
         return
     across = -(-layout.width // layout.segment[0])

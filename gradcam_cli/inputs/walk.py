@@ -1,7 +1,7 @@
-"""Walk one folder: every file is met once, and is either an input or counted as left out.
+"""Walk one folder: every file is read from the listing once, and is an input or is counted as left out.
 
-Names decide first; only files with an odd suffix, or none, are opened, and only for their first bytes. Folders are
-listed with `os.scandir` and no file is asked for its status, so that large trees on slow disks stay quick.
+Names decide first. Only files without a suffix or with an unusual one are opened, and only their first bytes are read.
+Folders are listed with `os.scandir`, and no file's status is read, so that large trees on slow disks stay fast.
 """
 
 import os
@@ -23,9 +23,9 @@ from gradcam_cli.system import open_to_read
 
 OVERLAY_SUFFIX: Final = ".overlay.jpg"
 MAP_SUFFIX: Final = ".map.npy"
-# Small images that a report makes: like overlays, they are never inputs.
+# Small images that a report writes. Like overlays, they are never inputs.
 THUMBNAIL_SUFFIX: Final = ".gradcam-thumbnail.jpg"
-# Files and folders that systems and devices make for themselves; compared in lower case.
+# Files and folders that systems and devices create. Names are compared in lower case.
 SYSTEM_NAMES: Final = frozenset(
     {
         "__macosx",
@@ -41,7 +41,7 @@ SYSTEM_NAMES: Final = frozenset(
         "found.000",
     }
 )
-# Suffixes that say plainly that a file is not an image, or no whole one yet: nothing is opened for them.
+# Suffixes that show that a file is not an image, or not a complete one. Such files are not opened.
 _NEVER: Final = frozenset(
     {".json", ".jsonl", ".txt", ".xml", ".csv", ".npy", ".part", ".crdownload", ".download", ".tmp"}
 )
@@ -54,7 +54,7 @@ _PLAIN_SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]*\Z")
 Match = Callable[[str], bool]
 # Device and inode.
 Identity = tuple[int, int]
-# What a number in an array has room for. Some file systems of Windows have inodes with more bits.
+# The number of bits of an integer in an array. Some file systems of Windows have inodes with more bits.
 _INODE_BITS: Final = 2**64 - 1
 # Larger folders are sorted on a disk.
 SORTED_IN_MEMORY: Final = 20_000
@@ -62,10 +62,10 @@ SORTED_IN_MEMORY: Final = 20_000
 
 @dataclass(frozen=True)
 class Rules:
-    """Which files of a folder are inputs.
+    """The rules that decide which files of a folder are inputs.
 
-    `suffixes` are those of images; `formats` are the names (of `formats.format_of`) of what is decoded. `excluded`
-    and `included` say of a path relative to the folder, with a `/` at the end of a folder's, whether a pattern fits.
+    `suffixes` are those of images. `formats` are the names (of `formats.format_of`) of decoded formats. `excluded` and
+    `included` say whether a pattern matches a path relative to the folder. The path of a folder ends with a `/`.
     """
 
     suffixes: frozenset[str]
@@ -78,7 +78,7 @@ class Rules:
 
 
 class Entry(NamedTuple):
-    """What the listing of a folder says of a file or a folder in it."""
+    """The data of a file or folder in a folder's listing."""
 
     name: str
     path: str
@@ -99,7 +99,7 @@ def patterns(lines: tuple[str, ...]) -> Match | None:
     """Compile patterns as in a .gitignore; None if there are none.
 
     Raises:
-        UsageError: one of them can match nothing.
+        UsageError: a pattern can match nothing.
     """
     if not lines:
         return None
@@ -116,10 +116,10 @@ def patterns(lines: tuple[str, ...]) -> Match | None:
 
 
 def walk(root: str, rules: Rules, left_out: LeftOut, output: str | None = None) -> Iterator[Met]:
-    """Walk a folder, and count what is left out; the folder of the output is never entered.
+    """Walk a folder, and count what is left out. The output folder is never entered.
 
-    Links to files are inputs wherever they lead. With `follow_links`, folders behind links are walked after all others,
-    in order, and each folder once however many links lead to it.
+    Links to files are inputs, whatever they refer to. With `follow_links`, folders behind links are walked after all
+    others, in order, and each folder only once, even if several links refer to it.
     """
     return _Walk(root, rules, left_out, _identity(output) if output else None).run()
 
@@ -133,9 +133,9 @@ class _Walk:
     folders: list[tuple[str, str]] = field(default_factory=list)
     links: deque[tuple[str, str]] = field(default_factory=deque)
     seen: set[Identity] = field(default_factory=set)
-    # Files taken for their contents. In a cache of contents, only the links that lead to them are inputs.
+    # Files recognised by their contents. If a link leads to such a file, only the link is an input.
     odd: list[tuple[Identity, Met]] = field(default_factory=list)
-    # Of each device, the inodes that links lead to: of a million links a set of pairs would take 150 MB, and this 8.
+    # The inodes of the links' targets, by device. For a million links, a set of pairs would take 150 MB, and this 8 MB.
     targets: "dict[int, array[int]]" = field(default_factory=dict)
 
     def run(self) -> Iterator[Met]:
@@ -154,7 +154,7 @@ class _Walk:
                 yield met
 
     def _is_linked(self) -> Callable[[Identity], bool]:
-        """Give what says whether a link leads to an odd file."""
+        """Give a function that says whether a link leads to an odd file."""
         odd = {(device, inode & _INODE_BITS) for (device, inode), _ in self.odd}
         linked = {
             (device, inode)
@@ -212,7 +212,7 @@ class _Walk:
         self.left_out.add_folder(why, entry.path)
 
     def _taken(self, entry: Entry, prefix: str) -> Met:
-        """Take a file, and remember where it is if it is a link."""
+        """Take a file as input. If it is a link, record its target."""
         if entry.is_link:
             target = _identity(entry.path)
             if target is not None:
@@ -220,14 +220,14 @@ class _Walk:
         return Met(prefix + entry.name, entry.path)
 
     def _meet_odd(self, entry: Entry, prefix: str, others: Others) -> Iterator[Met]:
-        """Look into a file whose name does not say that it is an image, where the name leaves it open."""
+        """Read the first bytes of a file whose name does not show whether it is an image."""
         if not may_be_picture(entry.name):
             others.add(entry.name, entry.path)
             return
         try:
             identity, format_name = _first_bytes(entry.path)
         except OSError:
-            # A name that speaks of an image gets a record that says why it cannot be read.
+            # If the name is that of an image, the file gets a record that says why it cannot be read.
             if says_picture(entry.name):
                 yield self._taken(entry, prefix)
             else:
@@ -242,7 +242,7 @@ class _Walk:
 
 
 def why_not(rules: Rules, prefix: str, name: str) -> Why | None:
-    """Why a file is no input whatever it holds, None if it may be one; `prefix` is its folder with a `/`."""
+    """Say why a file is not an input, whatever its content; else None. `prefix` is its folder with a `/`."""
     if not rules.hidden and is_hidden(name):
         return Why.HIDDEN
     if name.endswith((OVERLAY_SUFFIX, MAP_SUFFIX, THUMBNAIL_SUFFIX)):
@@ -255,33 +255,33 @@ def why_not(rules: Rules, prefix: str, name: str) -> Why | None:
 
 
 def may_be_picture(name: str) -> bool:
-    """Whether a file without the suffix of an image may hold one, so that it is worth a look."""
+    """Whether a file without the suffix of an image may be one, so that its first bytes are read."""
     lower = name.lower()
     return suffix_of(lower) not in _NEVER and (says_picture(lower) or _leaves_it_open(lower))
 
 
 def says_picture(name: str) -> bool:
-    """Whether a name contains a suffix that images may have, as in `cat.jpg.1`."""
+    """Whether a name contains a suffix of images, as in `cat.jpg.1`."""
     return _PICTURE_WORD.search(name.lower()) is not None
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name begins with a dot, or is one that systems make for themselves."""
+    """Whether a name begins with a dot, or is one that systems create."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _listed(path: str) -> Iterator[Entry]:
-    """List a folder in the order of names, before the first one is given.
+    """List a folder in the order of names. The whole folder is listed before the first entry is given.
 
     Raises:
-        OSError: it cannot be listed.
+        OSError: the folder cannot be listed.
     """
     with os.scandir(path) as listing:
         found = map(_entry, listing)
         entries = sorted(islice(found, SORTED_IN_MEMORY))
         if len(entries) < SORTED_IN_MEMORY:
             return iter(entries)
-        # A file of such a folder would take some 300 bytes of memory.
+        # In memory, each file of such a folder would take about 300 bytes.
         table = DiskTable()
         table.put(map(_row, chain(entries, found)))
     return (_entry_of(path, row) for row in table.rows())
@@ -292,7 +292,7 @@ def _entry(entry: os.DirEntry[str]) -> Entry:
 
 
 def _row(entry: Entry) -> Row:
-    # Flags of inode numbers, which have 64 bits, would not fit into one integer of the table.
+    # An inode number has 64 bits, so together with flags it does not fit into one integer of the table.
     return key_of(entry.name), b"", f"{entry.inode} {entry.is_folder:d} {entry.is_link:d}".encode("ascii")
 
 
@@ -319,21 +319,21 @@ def _identity(path: str) -> Identity | None:
 
 
 def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
-    """Whether a name has one of the suffixes, and more than that."""
+    """Whether a name has one of the suffixes, and a stem before it."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 - names that are not UTF-8 stay str
     return bool(stem) and suffix.lower() in suffixes
 
 
 def _leaves_it_open(name: str) -> bool:
-    """Whether a name has no suffix, or one that is a number or no word, such as `IMG_2023.01` or `photo.~1~`."""
+    """Whether a name has no suffix, or one that is a number or not a word, as in `IMG_2023.01` or `photo.~1~`."""
     return _PLAIN_SUFFIX.search(suffix_of(name)) is None
 
 
 def _first_bytes(path: str) -> tuple[Identity, str | None]:
-    """Name the format of a regular file; a FIFO or a device is not opened, since that alone may disturb others.
+    """Name the format of a regular file. FIFOs and devices are not opened, because opening may disturb other programs.
 
     Raises:
-        OSError: it is a broken link, or cannot be opened or read.
+        OSError: the file is a broken link, or cannot be opened or read.
     """
     status = os.stat(path)  # noqa: PTH116 - names that are not UTF-8 stay str
     if not stat.S_ISREG(status.st_mode):

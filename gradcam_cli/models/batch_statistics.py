@@ -18,7 +18,7 @@ from gradcam_cli.models.unlisted_scalings import UNLISTED
 SETTLED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 # Smaller distances do not show the order of the channels.
 LEAST = 0.05
-# A channel is inactive if its variance is so much smaller than the largest one.
+# A channel is inactive if its variance divided by the largest one is not above this value.
 LIVE = 1e-4
 # Training data may be much darker (X-rays) or brighter (objects on white) than photographs, so such images are tried
 # too. Without them, the wrong range was found for models trained on objects on white.
@@ -33,7 +33,7 @@ ALIKE = frozenset({"tf", "lite"})
 # two, other brightness in the training data gives the same statistics.
 CLEAR_RATIO = 2.0
 POOR = 0.6
-# An unlisted scaling fits about as well if its distance is at most so many times the smallest distance.
+# An unlisted scaling fits about as well if its distance is at most this many times the smallest distance.
 UNLISTED_RATIO = 1.5
 # One preprocessing of each range; BGR is tried in addition.
 RANGES = tuple(each.name for each in PREPROCESSINGS.values() if not (each.bgr and each.alike))

@@ -18,7 +18,7 @@ SHIFTING = frozenset(
 )
 HANDING_ON = frozenset({"Identity", "IdentityN", "StopGradient", "Cast", "CheckNumerics"})
 REGROUPING = frozenset({"Reshape", "ExpandDims", "Squeeze", "Transpose"})
-# One projection to queries, keys and values together has so many times the channels of its input.
+# One projection to queries, keys and values together has this many times the channels of its input.
 QUERY_KEY_VALUE = 3
 
 Found = tuple[Call, Layout]

@@ -17,7 +17,7 @@ HANDED_ON = PASSING - {"StopGradient"}
 
 
 def dense_weights(logits: Any, target: Any, layout: Layout) -> Weights | None:
-    """Give W (K, C) if the logits are `mean_ij(A_ijk) W + b` of the target's output A; None for any other head.
+    """Give W (K, C) float32 if the logits are `mean_ij(A_ijk) W + b` of the target's output A; None for any other head.
 
     Every operation between the logits and the target is checked. Allowed are a bias, one matrix product or 1x1
     convolution (or several, if their logits are concatenated), the mean over both spatial axes, and operations that

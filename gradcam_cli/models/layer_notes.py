@@ -4,7 +4,7 @@ from gradcam_cli.models.candidates import Candidates
 from gradcam_cli.models.layout import Layout
 from gradcam_cli.models.trace import Call
 
-# A map with at most so many cells per side shows only rough positions.
+# A map with at most this many cells per side shows only rough positions.
 SMALL = 3
 NAMED_BRANCHES = 3
 

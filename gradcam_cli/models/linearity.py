@@ -1,4 +1,7 @@
-"""Whether the scores are piecewise linear in the target layer's output, as the closed form of Grad-CAM++ assumes."""
+"""Whether the scores are piecewise linear in the target layer's output.
+
+The closed form of Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) assumes this.
+"""
 
 from typing import Any
 

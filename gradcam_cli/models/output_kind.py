@@ -251,7 +251,7 @@ def _mixture(parts: list[Any]) -> Any:
 
 
 def _through_increasing(op: Any, inputs: list[Any]) -> Any:
-    """Give the input of increasing functions such as a clip or a hard sigmoid: their own gradient is 0 in places."""
+    """Give the input of increasing functions such as a clip or a hard sigmoid, whose own gradient may be 0."""
     clips = op.type == "ClipByValue" or (op.type in {"Maximum", "Minimum"} and number(inputs[1]) is not None)
     if op.type in INCREASING or clips:
         inner = branch_scores(inputs[0])

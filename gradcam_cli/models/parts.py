@@ -11,7 +11,7 @@ from gradcam_cli.models.recognise import CONFIG, WEIGHTS, Kind, kind_of
 
 # Words in file names that name the part, not the model.
 PART_WORDS = r"weights?|models?|config|architecture|arch|structure|json"
-# At most so many files are read if the names do not decide.
+# The largest number of files that are read if the names do not decide.
 MAX_TRIED = 8
 CONFIG_ATTRIBUTE = b"model_config"
 

@@ -226,7 +226,7 @@ def _resize(walk: GraphWalk, op: Any, _index: int) -> Placement | None:
         reach = RESIZING[op.type] if op.type != "ResizeArea" else size / outputs / 2
         by = resizing(size, outputs, half_pixel=half or op.type == "ResizeArea", align_corners=aligned, reach=reach)
         if op.type == "ResizeNearestNeighbor" and half:
-            # The output is the cell that contains the centre of the output cell.
+            # Nearest neighbour takes the input cell that contains the centre of the output cell.
             taken = [math.floor((i + 0.5) * by.scale) - i * by.scale for i in range(outputs)]
             by = replace(by, start=sum(taken) / outputs)
         place = resized(place, axis, by)

@@ -1,11 +1,11 @@
 """Which axes of a tensor come from the image's rows and columns, and where their cells lie, in input pixels.
 
-Every axis is a product of factors, outermost first, as in a mixed-radix number. A row or column factor moves the cell
-by `step` input pixels for each index. The centre of a cell, along rows or along columns, is
+Every axis is a product of factors, the outermost first, as in a mixed-radix number. A row or column factor moves the
+cell by `step` input pixels for each index. The centre of a cell, along rows or along columns, is
 
     origin + sum over the factors of that kind of index * step
 
-so reshapes and transpositions only regroup factors, and padding, strides and kernels only change numbers.
+Reshapes and transpositions only regroup factors. Padding, strides and kernels only change numbers.
 """
 
 import math
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-# `row` and `column` come from the image, `copy` repeats what stands before it, `tokens` is a row of cells with
-# further tokens beside them, `other` does not come from the image's rows or columns, of `unknown` nothing is known.
+# `row` and `column` come from the image. `copy` repeats the factor before it. `tokens` is a row of cells with further
+# tokens before or after them. `other` does not come from the image's rows or columns. `unknown` may be anything.
 Kind = Literal["batch", "row", "column", "copy", "tokens", "other", "unknown"]
 Side = Literal["row", "column"]
 SIDES: tuple[Side, Side] = ("row", "column")
@@ -23,7 +23,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Factor:
-    """A part of an axis. Tokens hold the factors of their grid, and how many tokens stand before and after it."""
+    """A part of an axis. For tokens, `inner` has the factors of their grid; `before` and `after` count other tokens."""
 
     size: int
     kind: Kind
@@ -43,10 +43,11 @@ Axis = tuple[Factor, ...]
 
 @dataclass(frozen=True)
 class Line:
-    """The image's rows, or its columns, as one tensor has them, in input pixels.
+    """The image's rows, or its columns, in one tensor, in input pixels.
 
-    A cell is computed from `before` pixels before its centre to `after` behind it. `seen` is what all cells are
-    computed from; `kept` is what slices have left, whatever else strides leave out.
+    A cell is computed from the pixels between `before` before its centre and `after` after it. `seen` is the interval
+    that all cells together are computed from. `kept` is the interval that remains after slices, without the effect of
+    strides.
     """
 
     origin: float
@@ -58,10 +59,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Placement:
-    """A tensor that is computed from the image. A line is None if it could not be followed.
+    """The position of a tensor that is computed from the image. A line is None if it could not be followed.
 
-    `altered`: something on the way crops, pads or resizes. `turned`: by so many pixels rows and columns were rolled;
-    what leaves the image at one side comes in at the other.
+    `altered`: an operation before it crops, pads or resizes. `turned`: the number of pixels by which rows and columns
+    were rolled. Pixels that leave the image on one side enter on the other side.
     """
 
     axes: tuple[Axis, ...]
@@ -85,12 +86,12 @@ class Placement:
 
 
 def other(size: int) -> Axis:
-    """Make an axis that has nothing to do with the image's rows and columns."""
+    """Make an axis that does not come from the image's rows and columns."""
     return (Factor(size, "other"),)
 
 
 def unknown(size: int) -> Axis:
-    """Make an axis of which nothing is known."""
+    """Make an axis about which nothing is known."""
     return (Factor(size, "unknown"),)
 
 
@@ -100,7 +101,7 @@ def size_of(axis: Axis) -> int:
 
 
 def sides_in(axis: Axis) -> set[Side]:
-    """Tell whether rows, columns or both are in an axis."""
+    """Say whether an axis contains rows, columns or both."""
     kinds = {factor.kind for whole in axis for factor in (whole.inner or (whole,))}
     return {side for side in SIDES if side in kinds}
 
@@ -111,7 +112,7 @@ def is_spatial(axis: Axis) -> bool:
 
 
 def simplified(axis: Axis) -> Axis:
-    """Join neighbouring factors that count through the same line without a break, and drop single ones."""
+    """Join neighbouring factors that count through the same line without a gap, and drop factors of size 1."""
     found: list[Factor] = []
     for factor in axis:
         last = found[-1] if found else None
@@ -135,7 +136,7 @@ def flat_picture(height: int, width: int) -> tuple[Line, Line]:
 
 
 def moved(line: Line | None, by: float) -> Line | None:
-    """Move the first cell by pixels."""
+    """Move the first cell by a number of pixels."""
     return None if line is None else replace(line, origin=line.origin + by)
 
 
@@ -145,7 +146,7 @@ def widened(line: Line | None, before: float, after: float) -> Line | None:
 
 
 def bounded(line: Line | None, axis: Iterable[Factor], side: Side, *, sliced: bool) -> Line | None:
-    """Leave out what no cell is computed from any more; `sliced` where that was taken away on purpose."""
+    """Remove the pixels that no cell is computed from; `sliced` if they were removed by a slice."""
     if line is None:
         return None
     lowest, highest = _extent(line, axis, side)
@@ -155,7 +156,7 @@ def bounded(line: Line | None, axis: Iterable[Factor], side: Side, *, sliced: bo
 
 
 def _extent(line: Line, axis: Iterable[Factor], side: Side) -> tuple[float, float]:
-    """Centres of the first and the last cell."""
+    """Give the centres of the first and the last cell."""
     shifts = [(factor.size - 1) * factor.step for factor in _parts(axis) if factor.kind == side]
     return line.origin + sum(s for s in shifts if s < 0), line.origin + sum(s for s in shifts if s > 0)
 
@@ -170,7 +171,7 @@ def _common(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, floa
 
 
 def absorbed(place: Placement, axis: Axis) -> Placement:
-    """Let cells be computed from the whole of an axis, which is gone: their centres move to its middle."""
+    """Let cells be computed from the whole of a removed axis: their centres move to its middle."""
     for factor in _parts(axis):
         if factor.kind not in SIDES:
             continue
@@ -182,7 +183,7 @@ def absorbed(place: Placement, axis: Axis) -> Placement:
 
 
 def reduced(place: Placement, axes: Iterable[int], *, keep: bool) -> Placement:
-    """Place cells that are computed from whole axes; these are kept with size 1 (`keep`) or removed."""
+    """Place cells that are computed from whole axes. These axes get size 1 (`keep`) or are removed."""
     gone = {axis % len(place.axes) for axis in axes}
     kept = place
     for index in gone:
@@ -201,7 +202,7 @@ def picture_place(batch: int, height: int, width: int, channels: int, *, channel
 
 
 def regrouped(place: Placement, sizes: Sequence[int]) -> Placement | None:
-    """Share the factors of all axes out among axes of other sizes, in the same order; None if one would break."""
+    """Distribute the factors of all axes over axes of other sizes, in the same order; None if one cannot be divided."""
     waiting = [factor for axis in place.axes for factor in axis]
     axes: list[Axis] = []
     for size in sizes:
@@ -214,7 +215,7 @@ def regrouped(place: Placement, sizes: Sequence[int]) -> Placement | None:
 
 
 def _taken(waiting: list[Factor], size: int) -> tuple[Axis | None, list[Factor]]:
-    """Take factors from the front until they make up a size."""
+    """Take factors from the front until their product is a size."""
     if size == 1:
         single = waiting and waiting[0].size == 1
         return ((waiting[0],), waiting[1:]) if single else (other(1), waiting)
@@ -239,7 +240,7 @@ def _taken(waiting: list[Factor], size: int) -> tuple[Axis | None, list[Factor]]
 
 
 def finer(place: Placement, index: int) -> Placement:
-    """Read cells that were repeated, or taken out of channels, as cells of a finer grid."""
+    """Read repeated cells, or cells taken from channels, as cells of a finer grid."""
     parts = simplified(place.axes[index])
     if len(parts) != 2 or parts[0].kind not in {"row", "column"} or parts[1].kind not in {"copy", "other"}:
         return place
@@ -254,7 +255,7 @@ def finer(place: Placement, index: int) -> Placement:
 def merged(places: Sequence[Placement], rank: int, weights: Sequence[float] | None = None) -> Placement:
     """Combine tensors cell by cell, as an addition does, with broadcasting.
 
-    Cells have to lie near each other; the result has the mean of their centres.
+    Cells must lie near each other. The centre of a resulting cell is the mean of the centres.
     """
     shares = list(weights) if weights else [1.0] * len(places)
     places = _equally_fine(places, rank)
@@ -278,7 +279,7 @@ def merged(places: Sequence[Placement], rank: int, weights: Sequence[float] | No
 
 
 def _equally_fine(places: Sequence[Placement], rank: int) -> Sequence[Placement]:
-    """Read repeated cells as finer ones where they meet others, as in decoders that upsample by repetition."""
+    """Read repeated cells as finer ones if others are finer, as in decoders that upsample by repetition."""
     for back in range(1, rank + 1):
         read = [finer(place, len(place.axes) - back) if len(place.axes) >= back else place for place in places]
         if _forms(places, back) > 1 and _forms(read, back) == 1:
@@ -287,13 +288,13 @@ def _equally_fine(places: Sequence[Placement], rank: int) -> Sequence[Placement]
 
 
 def _forms(places: Sequence[Placement], back: int) -> int:
-    """Count the ways in which the image is on an axis, given by its place from the last one."""
+    """Count the different forms of the image on an axis, which is counted from the last one."""
     own = [place.axes[-back] for place in places if len(place.axes) >= back]
     return len({_form(axis) for axis in own if is_spatial(axis) and size_of(axis) > 1})
 
 
 def _form(axis: Axis) -> tuple[Any, ...]:
-    """Describe what an axis counts, whatever its steps are."""
+    """Describe what an axis counts, without its steps."""
     parts = simplified(axis)
     return tuple((f.kind, f.size, f.before, tuple((i.kind, i.size) for i in f.inner)) for f in parts)
 
@@ -303,7 +304,7 @@ def _steps(place: Placement, side: Side) -> list[tuple[int, float]]:
 
 
 def _common_axis(axes: list[Axis]) -> Axis:
-    """Choose what an axis of the result is: what comes from the image, of the largest size."""
+    """Choose an axis of the result: of those with the largest size, the one that comes from the image."""
     largest = max(size_of(axis) for axis in axes)
     full = [simplified(axis) for axis in axes if size_of(axis) == largest]
     spatial = [axis for axis in full if is_spatial(axis)]
@@ -313,10 +314,10 @@ def _common_axis(axes: list[Axis]) -> Axis:
 
 
 def _tolerance(stride: float, lines: Sequence[Line]) -> float:
-    """Tell how far apart cells of several tensors may lie, to count as one.
+    """Give the distance up to which cells of several tensors count as the same.
 
-    What a decoder upsamples has wide receptive fields, and the padding of strided kernels has moved it: a quarter of
-    the field is allowed where nothing was cropped on one way only.
+    The upsampled cells of a decoder have wide receptive fields, and the padding of strided kernels has moved them. So a
+    quarter of the field is allowed, unless the tensors were cropped in different ways.
     """
     same = len({line.kept for line in lines}) == 1
     field = max(line.before + line.after for line in lines) if same else 0.0

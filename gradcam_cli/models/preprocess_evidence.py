@@ -27,7 +27,7 @@ OTHER_GUESS = "none"
 IMAGENETS = frozenset({"tf", "lite", "caffe", "torch"})
 # Batch statistics with a larger distance do not fit the scaling of a network.
 CONVINCING = 0.5
-# An order of the channels fits the batch statistics better if the distance of the other order is so many times as
+# An order of the channels fits the batch statistics better if the distance of the other order is this many times as
 # large. Of models trained on mixed photographs, at most one of a hundred gave this result for the wrong order: see
 # docs/your-own-model.md.
 BETTER_ORDER = 1.5

@@ -77,7 +77,7 @@ def first_met(
 def moments_met(
     network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the mean of a layer's input, and of its square, for each image and channel: (N, K) both."""
+    """Give the mean of a layer's input, and of its square, for each image and channel: both (N, K) float64."""
     axis = channel_axis(layer)
     each = max(1, PIXELS_AT_ONCE // (pictures.shape[1] * pictures.shape[2]))
     means, squares = [], []
@@ -95,7 +95,7 @@ def moments_met(
 def statistics_met(
     network: keras.Model, pictures: Array, layer: Any, feeder: Feeder = ONLY_PICTURES
 ) -> tuple[Array, Array]:
-    """Give mean and variance (K,) of a layer's input for each channel, for images (N, H, W, channels)."""
+    """Give mean and variance (K,) float32 of a layer's input for each channel, for images (N, H, W, channels)."""
     means, squares = moments_met(network, pictures, layer, feeder)
     mean = means.mean(axis=0)
     return np.asarray(mean, np.float32), np.asarray(np.maximum(squares.mean(axis=0) - mean**2, 0), np.float32)

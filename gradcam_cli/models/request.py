@@ -106,10 +106,11 @@ def locate_model(
     """Find the files of a model, and download ImageNet weights if they are needed and missing.
 
     Args:
-        settings: the model's part of the options. show: shows the progress of a download, see `ensure_weights`.
-        need_weights: False if only the shape of the network is needed. may_wait: whether the preflight of this model
-        may be done later, when Keras loads it. A cached plan may make both
-            unnecessary.
+        settings: the model's part of the options.
+        show: shows the progress of a download, see `ensure_weights`.
+        need_weights: False if only the shape of the network is needed.
+        may_wait: whether the preflight of this model may be done later, when Keras loads it. A cached plan may make
+            both unnecessary.
 
     Raises:
         ModelError: the model or a file of weights or labels does not exist, or the weights cannot be downloaded.

@@ -17,7 +17,7 @@ RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (-2.1, 2.6))
 WIDE_RANGES = ((-124.0, 131.0), (-127.5, 127.5))
 RAW_RANGE = (0.0, 255.0)
 SAME = 1e-3
-# A range is certain if the distances of all others from the usual ranges are so much larger.
+# A range is certain if the distances of all others from the usual ranges are larger by this factor and difference.
 CLEAR_RATIO, CLEAR_DIFFERENCE = 1.5, 0.2
 
 

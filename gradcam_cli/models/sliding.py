@@ -1,4 +1,4 @@
-"""What kernels, strides, padding, slices and resizing do to the place of a tensor's cells."""
+"""The effects of kernels, strides, padding, slices and resizing on the positions of a tensor's cells."""
 
 import math
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from gradcam_cli.models.placement import (
 
 @dataclass(frozen=True)
 class Window:
-    """A kernel along one axis: its cells, the stride between its places, their distance, and the padding before."""
+    """A kernel along one axis: its cells, their stride and dilation, the padding before, and the number of outputs."""
 
     kernel: int
     stride: int
@@ -33,7 +33,7 @@ class Window:
 
 
 def padding_before(padding: str, size: int, kernel: int, stride: int, dilation: int) -> int:
-    """Count the cells that TensorFlow puts before the first one: of an odd number the smaller half."""
+    """Count the cells that TensorFlow adds before the first one: of an odd number, the smaller half."""
     if padding != "SAME":
         return 0
     reach = (kernel - 1) * dilation + 1
@@ -41,7 +41,7 @@ def padding_before(padding: str, size: int, kernel: int, stride: int, dilation: 
 
 
 def one_side(axis: Axis) -> tuple[Side, Factor] | None:
-    """Read an axis that is rows alone, or columns alone, without a break; None for any other."""
+    """Read an axis that is only rows or only columns, without a gap; None for any other axis."""
     parts = simplified(axis)
     if len(parts) != 1 or parts[0].kind not in {"row", "column"}:
         return None
@@ -66,7 +66,7 @@ def slid(place: Placement, index: int, window: Window) -> Placement:
 
 
 def _bounded(place: Placement, side: Side, *, sliced: bool = False) -> Placement:
-    """Leave out what no cell is computed from any more."""
+    """Remove the pixels that no cell is computed from."""
     factors = [factor for axis in place.axes for factor in axis]
     return place.with_line(side, bounded(place.lines[side], factors, side, sliced=sliced))
 
@@ -92,7 +92,7 @@ def transposed_slide(place: Placement, index: int, window: Window) -> Placement:
 
 
 def padded(place: Placement, index: int, before: int, after: int) -> Placement:
-    """Put cells that hold nothing of the image before and after an axis."""
+    """Add cells that contain nothing of the image before and after an axis."""
     if before == after == 0:
         return place
     axis = place.axes[index]
@@ -110,7 +110,7 @@ def padded(place: Placement, index: int, before: int, after: int) -> Placement:
 
 
 def with_more_tokens(axis: Axis, before: int, after: int) -> Axis:
-    """Put tokens that are no cells of the image before and after those that are."""
+    """Add tokens that are not cells of the image before and after those that are."""
     parts = simplified(axis)
     known = len(parts) == 1 and parts[0].kind == "tokens"
     row = parts[0] if known else Factor(size_of(axis), "tokens", inner=parts)
@@ -133,7 +133,7 @@ def sliced(place: Placement, index: int, begin: int, stride: int, count: int) ->
 
 
 def _sliced_tokens(axis: Axis, begin: int, stride: int, count: int) -> Axis:
-    """Cut tokens beside the image's off; what cuts into the image's own cannot be followed."""
+    """Remove tokens that are not cells of the image. A slice through the image's own tokens cannot be followed."""
     if not _may_be_spatial(axis):
         return (Factor(count, axis[0].kind if axis else "other"),)
     parts = simplified(axis)
@@ -148,7 +148,7 @@ def _sliced_tokens(axis: Axis, begin: int, stride: int, count: int) -> Axis:
 
 
 def picked(place: Placement, index: int, position: int) -> Placement:
-    """Take one cell of an axis, and drop the axis."""
+    """Take one cell of an axis, and remove the axis."""
     axis = place.axes[index]
     found = one_side(axis)
     position %= max(size_of(axis), 1)
@@ -160,7 +160,7 @@ def picked(place: Placement, index: int, position: int) -> Placement:
 
 @dataclass(frozen=True)
 class Resizing:
-    """A resized axis: output `j` lies at `start + j * scale` of the cells before; it is made of so many around it."""
+    """A resized axis: output `j` lies at the cell `start + j * scale`, and depends on `reach` cells on each side."""
 
     start: float
     scale: float
@@ -169,7 +169,7 @@ class Resizing:
 
 
 def resizing(size: int, outputs: int, *, half_pixel: bool, align_corners: bool, reach: float) -> Resizing:
-    """Tell where TensorFlow reads from when it resizes."""
+    """Give the positions that TensorFlow reads from when it resizes."""
     if align_corners and outputs > 1:
         return Resizing(0.0, (size - 1) / (outputs - 1), reach, outputs)
     scale = size / outputs
@@ -192,7 +192,7 @@ def resized(place: Placement, index: int, by: Resizing) -> Placement:
 
 
 def reversed_axis(place: Placement, index: int) -> Placement:
-    """Turn an axis round."""
+    """Reverse an axis."""
     found = one_side(place.axes[index])
     if found is None:
         axis = place.axes[index]
@@ -203,7 +203,7 @@ def reversed_axis(place: Placement, index: int) -> Placement:
 
 
 def rolled(place: Placement, index: int, shift: int) -> Placement | None:
-    """Roll an axis by `shift` cells; None if the axis is not rows alone or columns alone."""
+    """Roll an axis by `shift` cells; None if the axis is not only rows or only columns."""
     found = one_side(place.axes[index])
     if found is None:
         return None
@@ -225,7 +225,7 @@ def rolled_along(place: Placement, shifts: list[int], axes: list[int]) -> Placem
 
 
 def lost(place: Placement, sides: set[Side] | None = None) -> Placement:
-    """Forget where cells lie, and keep which axes they are on."""
+    """Remove the positions of the cells, but keep the kinds of their axes."""
     for side in sides if sides is not None else sides_in(tuple(f for axis in place.axes for f in axis)):
         place = place.with_line(side, None)
     return place

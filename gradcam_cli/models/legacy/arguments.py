@@ -1,7 +1,7 @@
-"""Constructor arguments that this Keras does not know, dropped where that changes no prediction.
+"""Drop constructor arguments that this version of Keras does not know, if this changes no prediction.
 
-A layer that hands its input on at inference may lose any of them. Every other layer loses only what is on a list, with
-the values that mean what the layer does without the argument.
+A layer that does nothing at inference may lose any unknown argument. Every other layer may lose only the arguments in
+a table, with values that mean the same as a missing argument.
 """
 
 import inspect
@@ -12,7 +12,7 @@ import keras
 
 Node = dict[str, Any]
 
-# What does nothing but in training: augmentation, dropout, noise and penalties.
+# Layers that act only in training: augmentation, dropout, noise and penalties.
 IDENTITIES = frozenset(
     {
         "ActivityRegularization",
@@ -59,7 +59,7 @@ def _is(*values: Any) -> Meaningless:
     return lambda value: any(value == other and type(value) is type(other) for other in values)
 
 
-# Checked against the predictions of the versions that had the argument.
+# Checked against the predictions of the versions with this argument.
 DROPPED: dict[str, dict[str, Meaningless]] = {
     "DepthwiseConv2D": {"groups": _is(1), "filters": _is(None)},
     "SeparableConv1D": {"groups": _is(1)},
@@ -80,7 +80,7 @@ DROPPED: dict[str, dict[str, Meaningless]] = {
 
 
 def trimmed(node: Any) -> Any:
-    """Drop the arguments in a config and in all that it holds."""
+    """Drop the arguments in a config and in everything inside it."""
     if isinstance(node, list):
         return [trimmed(item) for item in node]
     if not isinstance(node, dict):
@@ -93,7 +93,7 @@ def trimmed(node: Any) -> Any:
 
 
 def _layer_class(node: Node) -> Any:
-    """Keras's own layer of that name; None for everything else."""
+    """Give the layer class of Keras with this name; None if there is none."""
     name, module = node.get("class_name"), node.get("module")
     own = module is None or (isinstance(module, str) and module.startswith("keras."))
     found = getattr(keras.layers, name, None) if own and isinstance(name, str) else None
@@ -112,7 +112,7 @@ def _trimmed_layer(node: Node, layer: Any) -> Node:
 
 
 def accepted(layer: Any) -> set[str]:
-    """The names of all arguments that a class and its base classes take."""
+    """Give the names of all arguments that a class and its base classes accept."""
     names: set[str] = set()
     for parent in layer.__mro__:
         if "__init__" not in parent.__dict__:

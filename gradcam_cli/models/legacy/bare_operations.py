@@ -1,8 +1,8 @@
-"""What Keras 3 saves in .h5 files and cannot read from them: operations, and layers along several axes.
+"""Load operations and layers along several axes, which Keras 3 saves in .h5 files but cannot read.
 
-Such a file names `ops.subtract(x, 1)` without the module to find it in. Some operations have the names of layers
-(`Subtract`, `Softmax`). An operation's config has no `trainable`. And where `axis` is a list of several axes or None,
-Keras drops it when it reads an .h5 file: the default is then computed, without a warning.
+Such a file has `ops.subtract(x, 1)` without its module. Some operations have the names of layers (`Subtract`,
+`Softmax`). The config of an operation has no `trainable`. If `axis` is None or a list of several axes, Keras drops it
+when it reads an .h5 file, and computes along the default axis without a warning.
 """
 
 from copy import deepcopy
@@ -14,16 +14,16 @@ from keras.src.ops import core, image, linalg, math, nn, numpy
 Node = dict[str, Any]
 
 MODULES = (core, image, linalg, math, nn, numpy)
-# No class of Keras, and no registered one, has such a name.
+# No class of Keras, and no registered class, has such a name.
 OPERATION, LAYER = "operation>", "layer>"
-# Keras drops `axis`, and hands on what it does not know.
+# Keras drops `axis`, but keeps settings that it does not know.
 KEPT_AXIS = "kept_axis"
 
 
 def with_operations(config: Node) -> tuple[Node, dict[str, Any]]:
-    """Mark the operations and the layers along several axes in a config, and give their classes by the marks.
+    """Mark the operations and the layers along several axes in a config; also give their classes by the marks.
 
-    A config without any is returned as it is.
+    A config without any is returned unchanged.
     """
     marked = deepcopy(config)
     found: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def with_operations(config: Node) -> tuple[Node, dict[str, Any]]:
 
 
 def _marked(layer: Node) -> tuple[str, Any]:
-    """The mark and the class of an entry that Keras would not read as it was saved; no class for all others."""
+    """Give the mark and the class of an entry that Keras would read wrongly; the class is None for all others."""
     name, config = layer.get("class_name"), layer.get("config")
     if not isinstance(name, str) or not isinstance(config, dict) or "module" in layer:
         return "", None
@@ -65,7 +65,7 @@ def _subclass(module: Any, name: str, parent: Any) -> Any:
 
 
 def _with_axis(kind: Any) -> Any:
-    """Give a class that Keras makes the given one by, with its own `axis`."""
+    """Give a subclass from which Keras makes the layer with its own `axis`."""
 
     def from_config(_: Any, config: Node) -> Any:
         axis = {"axis": config[KEPT_AXIS]} if KEPT_AXIS in config else {}

@@ -1,6 +1,6 @@
-"""Reshapes of Keras 2 that ask for the size of the batch: `tf.reshape(x, [tf.shape(x)[0], 36, 4])`.
+"""Translate reshapes of Keras 2 that read the size of the batch: `tf.reshape(x, [tf.shape(x)[0], 36, 4])`.
 
-Keras 2 saved `tf.shape` and the index as calls of their own, and the reshape refers to them. A Reshape layer keeps the
+Keras 2 saved `tf.shape` and the index as separate calls, and the reshape refers to them. A Reshape layer keeps the
 batch, so it computes the same without them.
 """
 
@@ -19,10 +19,10 @@ OPEN = -1
 
 
 def without_batch_sizes(layers: list[Node], outputs: Any) -> list[Node]:
-    """Put Reshape layers instead of such reshapes, and leave out calls that nothing refers to any more.
+    """Replace such reshapes by Reshape layers, and remove calls that are no longer used.
 
-    A reshape is left as it is where the size is that of another tensor, and a side is open: the two need not have the
-    same batch.
+    A reshape is not replaced if the size is that of another tensor and a side is open, because the two tensors may have
+    different batches.
 
     Args:
         layers: entries of a functional config of Keras 2.
@@ -35,14 +35,14 @@ def without_batch_sizes(layers: list[Node], outputs: Any) -> list[Node]:
 
 
 def _measured(layer: Node, shapes: dict[str, Any]) -> Any:
-    """The tensor of which a layer gives the size of the batch; None if it gives something else."""
+    """Give the tensor whose batch size a layer computes; None if it computes something else."""
     source, options = _only_call(layer, INDEXING)
     is_first = is_reference(source) and options.get("slice_spec") in (0, [0])
     return shapes.get(source[0]) if is_first else None
 
 
 def _only_call(layer: Node, functions: frozenset[str]) -> tuple[Any, Node]:
-    """The first argument and the others of a layer's one call of such a function; None if there is none."""
+    """Give the first argument and the others of a layer's only call of such a function; None if there is none."""
     if layer["class_name"] not in CALLS or layer["config"].get("function") not in functions or len(calls(layer)) != 1:
         return None, {}
     return call_inputs(calls(layer)[0])

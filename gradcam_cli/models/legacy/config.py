@@ -1,7 +1,7 @@
-"""The config of a model, translated from Keras 2 to Keras 3, without importing Keras.
+"""Translate the config of a model from Keras 2 to Keras 3, without importing Keras.
 
-Keras 2 put the input's shape on the first layer of a Sequential model, counted a nested model as its own first call,
-and named modules and functions that are elsewhere now. What a layer computes is never changed.
+Keras 2 stored the input's shape in the first layer of a Sequential model, counted the construction of a nested model as
+its first call, and used former modules and functions. The translation never changes what a layer computes.
 """
 
 from collections import Counter
@@ -18,9 +18,9 @@ Node = dict[str, Any]
 
 SEQUENTIAL = "Sequential"
 FUNCTIONAL = frozenset({"Functional", "Model"})
-# Where the classes of Keras itself were, from Keras 2.0 to tf_keras.
+# Former packages of the classes of Keras, from Keras 2.0 to tf_keras.
 KERAS_PACKAGES = frozenset({"keras", "tf_keras", "tensorflow", "tensorflow_core", "tensorflow_keras"})
-# Minor numbers of Keras 2.
+# Minor version numbers of Keras 2.
 RANDOM_CROP_SINCE = 9
 HALF_PIXELS_SINCE = 4
 UNNAMED = "unnamed_sequential_"
@@ -28,7 +28,7 @@ WRAPPED = ("layer", "forward_layer", "backward_layer", "activation")
 
 
 def is_keras_2(config: Node, version: str) -> bool:
-    """Whether Keras 2 wrote this config. Where no version is noted, its notation of the input's shape tells."""
+    """Whether Keras 2 wrote this config. Without a version, the notation of the input's shape decides."""
     if version:
         return version.startswith("2.")
     inner = config.get("config")
@@ -38,10 +38,10 @@ def is_keras_2(config: Node, version: str) -> bool:
 
 
 def for_keras_3_config(path: Path, config: Node, version: str) -> Node:
-    """Give the config that Keras 3 is to read: that of Keras 2 translated, that of Keras 3 as it is.
+    """Give the config for Keras 3: a config of Keras 2 is translated, one of Keras 3 is returned unchanged.
 
     Raises:
-        ModelError: the file is of Keras 1, or it has a layer that Keras 3 cannot compute; with the layer and a way out.
+        ModelError: Keras 1 wrote the file, or Keras 3 cannot compute a layer. The message says which, and what to do.
     """
     if version.startswith(("0.", "1.")):
         raise ModelError(
@@ -62,10 +62,10 @@ def for_keras_3_config(path: Path, config: Node, version: str) -> Node:
 
 
 def _refuse_former_pixels(path: Path, config: Node, version: str) -> None:
-    """Refuse layers that resized in another way at that time, which no layer of Keras 3 does.
+    """Refuse layers that resized images in a former way that no layer of Keras 3 supports.
 
-    Before Keras 2.9, RandomCrop resized first and cropped then. Keras 2.2 and 2.3 without TensorFlow's own name aligned
-    the corners of pixels in bilinear UpSampling2D, not their centres.
+    Before Keras 2.9, RandomCrop first resized and then cropped. Bilinear UpSampling2D of Keras before 2.4 aligned the
+    corners of pixels, not their centres, except in the Keras of TensorFlow (version `-tf`).
     """
     numbers = version.split("-", maxsplit=1)[0].split(".")
     minor = int(numbers[1]) if len(numbers) > 1 and numbers[1].isdigit() else RANDOM_CROP_SINCE
@@ -87,7 +87,7 @@ def _refuse_former_pixels(path: Path, config: Node, version: str) -> None:
 
 
 def translated(entry: Node) -> Node:
-    """Translate one layer, or a whole model with all layers in it."""
+    """Translate one layer, or a whole model with all its layers."""
     class_name, module = entry["class_name"], entry.get("module")
     inner = entry.get("config")
     if class_name == SEQUENTIAL and _is_keras_module(module):
@@ -118,12 +118,12 @@ def _is_keras_module(module: Any) -> bool:
 
 
 def _name(name: str) -> str:
-    """Keras 3 has `/` in paths alone."""
+    """Replace `/`, which Keras 3 allows only in paths."""
     return name.replace("/", "_")
 
 
 def _sequential(config: Any, name: str | None) -> Node:
-    """Insert the InputLayer that old versions left out."""
+    """Insert the InputLayer that old versions omitted."""
     if isinstance(config, list):
         config = {"name": name or "sequential", "layers": config}
     layers = [translated(layer) for layer in config["layers"]]
@@ -145,14 +145,14 @@ def _sequential(config: Any, name: str | None) -> Node:
 
 
 def _name_the_unnamed(old: list[Node], new: list[Node]) -> None:
-    """Give nested Sequential models of Keras 2.0 to 2.2.2, whose config is a mere list, a name each."""
+    """Name the nested Sequential models of Keras 2.0 to 2.2.2 whose config is only a list."""
     for index, (before, after) in enumerate(zip(old, new, strict=True)):
         if isinstance(before["config"], list) and "name" not in before:
             after["config"]["name"] = f"{UNNAMED}{index + 1}"
 
 
 def _first_input(old: Node, new: Node, built: Any) -> tuple[Any, str]:
-    """The shape with the batch, and the type, of what the first layer takes; None if the config does not say."""
+    """Give the first layer's input shape with the batch, and its dtype; None as shape if the config has none."""
     config = old["config"]
     if isinstance(config, dict) and isinstance(config.get("batch_input_shape"), list):
         dtype = config.get("dtype")
@@ -179,7 +179,7 @@ def _functional(config: Node, name: str | None) -> Node:
         return keras_tensor(*reference(layer, call, output))
 
     def end(value: Any) -> Any:
-        """An input or output of the model; Keras 3 still counts nested functional models from 1 there."""
+        """Give an input or output of the model. Keras 3 still counts calls of nested functional models from 1 here."""
         if is_reference(value):
             layer, call, output = reference(*value)
             return [layer, call + (layer in functional), output]
@@ -214,7 +214,7 @@ def _call(call: Any, tensor: Any) -> Node:
 
 
 def _first_call(layer: Node, config: Node) -> int | None:
-    """The number of a nested model's first call: 1 where Keras 2 counted its construction; None for plain layers."""
+    """Give the number of a nested model's first call: 1 if Keras 2 counted its construction; None for other layers."""
     inner = layer.get("config")
     if not isinstance(inner, list) and not (isinstance(inner, dict) and isinstance(inner.get("layers"), list)):
         return None

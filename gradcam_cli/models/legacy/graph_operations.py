@@ -1,7 +1,7 @@
-"""TensorFlowOpLayer, by which TensorFlow 1.15 to 2.3 saved bare calls: a node of a graph and its constants.
+"""Translate a TensorFlowOpLayer, in which TensorFlow 1.15 to 2.3 saved a call: a node of a graph and its constants.
 
-The node names an operation of the graph (RealDiv), where later versions named the function (math.truediv). The function
-is given here, with its operands and its other arguments.
+The node has the name of a graph operation (RealDiv). Later versions stored the name of the function (math.truediv).
+This module gives the function, its operands and its other arguments.
 """
 
 import base64
@@ -71,13 +71,13 @@ def graph_call(config: Node, sources: Any, options: Options) -> tuple[str, list[
     """Give the function's name, its operands in order, and its other arguments.
 
     Args:
-        config: of the TensorFlowOpLayer: `node_def` and `constants`, by the number of the operand.
-        sources: the tensors it is called with: one, or a list.
-        options: other arguments of the call; such a layer has none.
+        config: the config of the TensorFlowOpLayer: `node_def` and `constants`, by the number of the operand.
+        sources: the input tensors of the call: one, or a list.
+        options: other arguments of the call; such a layer must not have any.
 
     Raises:
-        KeyError: the node lacks what such a node has.
-        ValueError: the operation is not supported, or computes what Keras 3 does not.
+        KeyError: the node is incomplete.
+        ValueError: the operation is not supported, or Keras 3 cannot compute it.
     """
     node = config["node_def"]
     node = json.loads(node) if isinstance(node, str) else node
@@ -94,7 +94,7 @@ def graph_call(config: Node, sources: Any, options: Options) -> tuple[str, list[
 
 
 def _attribute(value: Node) -> Any:
-    """One attribute of a node as protobuf writes it in JSON."""
+    """Read one attribute of a node, in the JSON format of protobuf."""
     empty: tuple[str, Any] = ("", None)
     kind, inner = next(iter(value.items()), empty)
     if kind == "i":

@@ -1,7 +1,7 @@
-"""Weights of .h5 files of Keras 2, assigned by layer and name.
+"""Load weights of .h5 files of Keras 2, assigned by layer and name.
 
-Keras 3 assigns them in the order of the layers alone. That order depends on which layers were frozen, and a swap of two
-tensors of one shape is never noticed. Here each tensor must have the name and the shape of the weight it becomes.
+Keras 3 assigns them only by the order of the layers. This order depends on which layers were frozen, and two exchanged
+tensors of the same shape are not noticed. Here, each tensor must have the name and the shape of its weight.
 """
 
 import re
@@ -17,19 +17,19 @@ import numpy as np
 from gradcam_cli.errors import ModelError
 from gradcam_cli.models.legacy.config import UNNAMED
 
-# What Keras 3 calls a weight by another name.
+# Weights with another name in Keras 3.
 RENAMED = {("DepthwiseConv2D", "depthwise_kernel"): "kernel", ("DepthwiseConv1D", "depthwise_kernel"): "kernel"}
-# States of random numbers: of no use without training.
+# States of random generators, which are used only in training.
 RANDOM_STATES = frozenset({"StateVar", "seed_generator_state", "state_var"})
 NUMBERED = re.compile(r"_\d+$")
-# Theano convolved with flipped kernels.
+# The convolutions of Theano flip their kernels.
 FLIPPED = frozenset({"Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose"})
 NOT_FROM_THEANO = frozenset({"SeparableConv1D", "SeparableConv2D", "DepthwiseConv2D", "ConvLSTM2D"})
 
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One weight of the network: the layer that owns it, and the variable."""
+    """One weight of the network: its layer and its variable."""
 
     layer: Any
     variable: Any
@@ -41,33 +41,33 @@ class Slot:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Layer and weight."""
+        """The names of the layer and of the weight."""
         return str(self.layer.name), self.name
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """One tensor of the file, and its name there: `conv1/kernel:0`."""
+    """One tensor of the file, and its name in the file: `conv1/kernel:0`."""
 
     full_name: str
     tensor: Any
 
     @property
     def parts(self) -> list[str]:
-        """The path of the name, without the `:0` of TensorFlow."""
+        """The parts of the name, without the `:0` of TensorFlow."""
         return self.full_name.rsplit(":", 1)[0].split("/")
 
 
 def load_h5_weights(path: Path, file: Any, network: Any, backend: str) -> None:
-    """Give each weight of the network its tensor.
+    """Assign a stored tensor to each weight of the network.
 
     Raises:
-        ModelError: a tensor is missing, left over, or of another shape; with the layer.
+        ModelError: a tensor is missing, unused, or of another shape. The message has the layer.
     """
     group = file.get("model_weights", file)
     layers = {layer.name: layer for layer in network.layers if _slots(layer)}
     groups = {name: stored for name in _names(group, "layer_names") if (stored := _stored(group[name]))}
-    # A Sequential model of Keras 2.0 has its name here alone.
+    # A Sequential model of Keras 2.0 has its name only here.
     unnamed = iter([name for name in layers if name.startswith(UNNAMED)])
     for name, stored in groups.items():
         own = name.replace("/", "_")
@@ -82,20 +82,20 @@ def load_h5_weights(path: Path, file: Any, network: Any, backend: str) -> None:
 
 
 def _stored(group: Any) -> list[Stored]:
-    """The tensors of one layer, without the states of its random numbers."""
+    """Give the tensors of one layer, without the states of random generators."""
     stored = [Stored(weight, group[weight]) for weight in _names(group, "weight_names")]
     return [item for item in stored if NUMBERED.sub("", item.parts[-1]) not in RANDOM_STATES]
 
 
 def finish(network: Any) -> None:
-    """Let layers compute what they derive from their weights."""
+    """Let layers compute the values that they derive from their weights."""
     for layer in network._flatten_layers():  # noqa: SLF001 - there is no public walk
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """A list of names; a long one is in several attributes: `layer_names0`, `layer_names1`."""
+    """Read a list of names. A long list is in several attributes: `layer_names0`, `layer_names1`."""
     chunks = [group.attrs[attribute]] if attribute in group.attrs else []
     if not chunks:
         for index in count():
@@ -106,7 +106,7 @@ def _names(group: Any, attribute: str) -> list[str]:
 
 
 def _slots(layer: Any) -> list[Slot]:
-    """Weights in the order of Keras 2: first the trainable ones of all layers, then the others."""
+    """List the weights in the order of Keras 2: first the trainable ones of all layers, then the others."""
     found = list(_own_weights(layer))
     trainable = [slot for slot in found if slot.layer.trainable and slot.variable.trainable]
     return trainable + [slot for slot in found if slot not in trainable]
@@ -134,7 +134,7 @@ def _paired(path: Path, name: str, slots: list[Slot], stored: list[Stored]) -> I
 
 
 def _paired_by_name(slots: list[Slot], stored: list[Stored]) -> list[tuple[Slot, Stored]] | None:
-    """Pair by layer and weight, where both have the same names, each once."""
+    """Pair weights by layer and name; None unless both sides have the same names, each once."""
     by_key = {slot.key: slot for slot in slots}
     found = {}
     for item in stored:
@@ -177,10 +177,12 @@ def _value(path: Path, slot: Slot, item: Stored, backend: str) -> Any:
 
 
 def refuse_theano_padding(path: Path, network: Any) -> None:
-    """Theano pads both sides alike, TensorFlow the far side first: they differ where one side gets more.
+    """Refuse padding that differs between Theano and TensorFlow.
+
+    Theano pads both sides equally. If the padding is uneven, TensorFlow pads the end more.
 
     Raises:
-        ModelError: the network pads in such a place.
+        ModelError: the network has a layer with such padding.
     """
     for layer in network._flatten_layers():  # noqa: SLF001 - there is no public walk
         if getattr(layer, "padding", None) != "same":
@@ -196,12 +198,12 @@ def refuse_theano_padding(path: Path, network: Any) -> None:
 
 
 def text(value: Any) -> str:
-    """An attribute of an HDF5 file as text."""
+    """Give an attribute of an HDF5 file as text."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def attribute(file: Any, name: str) -> str:
-    """An attribute of the file, or of its group of weights; empty if neither has it."""
+    """Give an attribute of the file, or of its group of weights; empty if neither has it."""
     for group in (file, file.get("model_weights")):
         if isinstance(group, h5py.Group) and name in group.attrs:
             return text(group.attrs[name])

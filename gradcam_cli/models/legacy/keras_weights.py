@@ -1,7 +1,7 @@
-"""Weights of .keras files of Keras 2.12 to 2.15 and tf_keras: HDF5 groups named by class and number.
+"""Load weights of .keras files of Keras 2.12 to 2.15 and tf_keras: HDF5 groups named by class and number.
 
-`layers/conv2d_1` is the second Conv2D in 2.15. In 2.13 each layer counted twice, so that the second one is `conv2d_2`.
-In both, the groups of one class stand in the order of the layers in the config.
+`layers/conv2d_1` is the second Conv2D in 2.15. In 2.13 each layer counted twice, so the second one is `conv2d_2`.
+In both, the groups of one class have the order of the layers in the config.
 """
 
 import io
@@ -20,7 +20,7 @@ from gradcam_cli.models.legacy.h5_weights import finish
 Node = dict[str, Any]
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-# By the class that Keras 3 has in their place.
+# The classes of Keras 3 that replace these classes.
 FORMER_CLASSES = {
     "sync_batch_normalization": "batch_normalization",
     "model": "functional",
@@ -32,15 +32,15 @@ GENERATORS = frozenset({"seed_generator", "random_generator", "generator"})
 
 
 def load_keras_2_archive(path: Path, network: Any, config: Node) -> None:
-    """Give each weight of the network its tensor.
+    """Assign a stored tensor to each weight of the network.
 
     Args:
-        path: of the archive.
-        network: made from `config`.
-        config: of the model, translated for Keras 3.
+        path: the path of the archive.
+        network: the network that was made from `config`.
+        config: the config of the model, translated for Keras 3.
 
     Raises:
-        ModelError: a tensor is missing, left over, or of another shape; with the layer.
+        ModelError: a tensor is missing, unused, or of another shape. The message has the layer.
     """
     with zipfile.ZipFile(path) as archive:
         data = archive.read("model.weights.h5")
@@ -70,7 +70,7 @@ def _load(path: Path, group: Any, layer: Any, entry: Node) -> None:
 
 
 def _load_layers(path: Path, group: Any, model: Any, entries: list[Node]) -> None:
-    """The layers of a model, class by class in their order."""
+    """Load the layers of a model, class by class in their order."""
     layers = {layer.name: layer for layer in model.layers}
     expected: dict[str, list[tuple[Any, Node]]] = defaultdict(list)
     for entry in entries:
@@ -90,7 +90,7 @@ def _load_layers(path: Path, group: Any, model: Any, entries: list[Node]) -> Non
 
 
 def _groups_by_class(group: Any) -> dict[str, list[Any]]:
-    """The groups that hold weights, by class, in the order of their numbers."""
+    """Give the groups with weights, by class, in the order of their numbers."""
     found: dict[str, list[tuple[int, Any]]] = defaultdict(list)
     for container in CONTAINERS:
         for name, part in group.get(container, {}).items():
@@ -102,7 +102,7 @@ def _groups_by_class(group: Any) -> dict[str, list[Any]]:
 
 
 def _split(name: str) -> tuple[str, int]:
-    """`conv2d_1` is the class `conv2d`, number 1; `conv2d` is number 0."""
+    """Split a name: `conv2d_1` is the class `conv2d`, number 1; `conv2d` is number 0."""
     kind, _, number = name.rpartition("_")
     return (kind, int(number)) if kind and number.isdigit() else (name, 0)
 
@@ -114,7 +114,7 @@ def _holds_weights(group: Any) -> bool:
 
 
 def _load_parts(path: Path, group: Any, layer: Any) -> None:
-    """The layers inside a layer, by the attribute that holds them: `_query_dense` in Keras 2 and 3."""
+    """Load the layers inside a layer, by the attribute that contains them: `_query_dense` in Keras 2 and 3."""
     parts = {id(part): part for part in layer._flatten_layers(include_self=False, recursive=False) if part.weights}  # noqa: SLF001 - no public walk
     for name, inner in group.items():
         if name == "vars" or name.lstrip("_") in GENERATORS or not _holds_weights(inner):
@@ -131,6 +131,6 @@ def _load_parts(path: Path, group: Any, layer: Any) -> None:
 
 
 def snake_case(name: str) -> str:
-    """A class's name as Keras writes it for groups of weights: `BatchNormalization` is `batch_normalization`."""
+    """Write a class's name as Keras does for groups of weights: `BatchNormalization` is `batch_normalization`."""
     split = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub("([a-z])([A-Z])", r"\1_\2", split).lower()

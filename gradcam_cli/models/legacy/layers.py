@@ -1,4 +1,4 @@
-"""What Keras 2 had and Keras 3 has not, where a few lines compute the same."""
+"""Functions and layers of Keras 2 that Keras 3 does not have, if a few lines can compute the same."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from gradcam_cli.models.legacy.rules import HARD_SIGMOID
 
 
 def hard_sigmoid(x: Any) -> Any:
-    """The hard_sigmoid of Keras 2: clip(0.2 x + 0.5, 0, 1)."""
+    """Compute the hard_sigmoid of Keras 2: clip(0.2 x + 0.5, 0, 1)."""
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """A convolution whose kernel is another one at every place: `implementation=1` of Keras 2, channels last.
+    """A convolution with a different kernel at each position: `implementation=1` of Keras 2, channels last.
 
-    The kernel is (places, height * width * channels of one patch, filters), the bias (rows, columns, filters).
+    The kernel is (positions, height * width * channels of one patch, filters), the bias (rows, columns, filters).
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]  # Keras shi
         use_bias: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Keep the settings of Keras 2."""
+        """Store the settings of Keras 2."""
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, tuple(kernel_size), tuple(strides)
         self.activation = keras.activations.get(activation)
@@ -42,7 +42,7 @@ class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]  # Keras shi
         self.bias = self.add_weight(shape=(rows, columns, self.filters), name="bias") if self.use_bias else None
 
     def call(self, inputs: Any) -> Any:
-        """Multiply each patch by the kernel of its place."""
+        """Multiply each patch by the kernel of its position."""
         rows, columns = self._places(inputs.shape)
         patches = keras.ops.image.extract_patches(inputs, self.kernel_size, self.strides, padding="valid")
         patches = keras.ops.reshape(patches, (-1, rows * columns, self.kernel.shape[1]))
@@ -52,7 +52,7 @@ class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]  # Keras shi
         return self.activation(outputs if self.bias is None else outputs + self.bias)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """(N, rows, columns, filters)."""
+        """Give (N, rows, columns, filters)."""
         return (input_shape[0], *self._places(input_shape), self.filters)
 
     def _places(self, shape: Any) -> tuple[int, int]:
@@ -72,7 +72,7 @@ class PerImageStandardization(keras.layers.Layer):  # type: ignore[misc]  # Kera
         return (inputs - mean) / keras.ops.maximum(deviation, 1 / keras.ops.sqrt(count))
 
 
-# By the names under which translated configs have them.
+# The names of these objects in translated configs.
 FORMER_OBJECTS: dict[str, Any] = {
     HARD_SIGMOID: hard_sigmoid,
     "LocallyConnected2D": LocallyConnected2D,

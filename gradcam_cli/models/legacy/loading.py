@@ -1,4 +1,4 @@
-"""Load a model file of any Keras version with this one."""
+"""Load a model file of any Keras version with the installed version."""
 
 import json
 import re
@@ -27,22 +27,22 @@ from gradcam_cli.models.subclasses import as_graphs
 
 Node = dict[str, Any]
 
-# An .h5 file of Keras 3 names no modules.
+# An .h5 file of Keras 3 does not name modules.
 IN_KERAS = {"module": "keras.layers"}
-# What Keras says of a class or function that is neither its own nor registered.
+# Messages of Keras about a class or function that is neither part of Keras nor registered.
 MISSING: Final = re.compile(
     r"Could not (?:locate|find|retrieve) (?:class|object|custom object) '?(?P<name>[\w>.]+)"
     r"|Could not (?:locate|find) function '?(?P<function>[\w>.]+)"
     r"|Could not interpret [\w ]+ identifier: (?:{.*'config': )?'?(?P<identifier>[\w>.]+)"
     r"|not a KerasSaveable subclass"
 )
-# The one package beside Keras whose classes may be loaded by name.
+# The only other package whose classes may be loaded by name.
 WITHOUT_HUB: Final = re.compile(r"class '(?P<name>\w+)' because its parent module keras_hub[\w.]* cannot be imported")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a model file says of itself: its config, and the version and backend of the Keras that wrote it."""
+    """The content of a model file: its config, and the version and backend of Keras that wrote it."""
 
     config: Node
     version: str
@@ -53,15 +53,15 @@ class Source:
 def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> keras.Model:
     """Load a .keras or .h5 file that has passed the preflight.
 
-    A file that this Keras reads as it is goes to Keras. Otherwise Keras gets the translated config, and the weights are
-    read from the file itself: it is never copied.
+    If the installed Keras can read the file unchanged, Keras loads it. Otherwise Keras gets the translated config, and
+    the weights are read from the file itself. The file is never copied.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         custom_objects: classes and functions by their names, for files that need them.
 
     Raises:
-        ModelError: Keras cannot make a layer of the model; with the layer, its class and the cause.
+        ModelError: Keras cannot make a layer of the model. The message has the layer, its class and the cause.
     """
     source = read_source(path)
     plain, replaced = as_graphs(source.config)
@@ -75,7 +75,7 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
             network = keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
         else:
             check_names(path, config, own=frozenset(custom_objects or ()))
-            # Keras takes the config apart while it reads it.
+            # Keras changes the config while it reads it.
             network = _made(config, own, is_h5=not source.is_archive)
             _refuse_unbuilt(path, network)
             _name_classes(network, replaced)
@@ -90,12 +90,12 @@ def load_network(path: Path, custom_objects: dict[str, Any] | None = None) -> ke
 def load_parts(
     architecture: Path, content: Node, weights: Path, custom_objects: dict[str, Any] | None = None
 ) -> keras.Model:
-    """Make a network of its architecture, and load weights of any version of Keras into it.
+    """Make a network from its architecture, and load weights of any Keras version into it.
 
     Args:
         architecture: the JSON file, for messages.
-        content: what is in it.
-        weights: a .keras or HDF5 file, named so.
+        content: the content of the JSON file.
+        weights: a .keras or HDF5 file.
         custom_objects: classes and functions by their names, for architectures that need them.
 
     Raises:
@@ -134,16 +134,16 @@ def _load_any_weights(weights: Path, network: Any, backend: str, *, keras_2: boo
                 return
     suffix = ".keras" if zipfile.is_zipfile(weights) else ".h5" if by_layer else ".weights.h5"
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Keras tells the formats apart by their suffixes.
+        # Keras recognises the formats by their suffixes.
         named = Path(folder) / f"model{suffix}"
         named.symlink_to(weights.readlink() if weights.is_symlink() else weights.resolve())
-        # Keras warns of layers it found nothing for, and leaves them as they were: random.
+        # Keras only warns about layers without stored weights, and leaves their random weights.
         warnings.filterwarnings("error", message="Skipping", category=UserWarning)
         network.load_weights(named)
 
 
 def _refuse_unbuilt(path: Path, network: Any) -> None:
-    """Refuse a stack of layers without an input: Keras 2.0 to 2.3 forgot the InputLayer of a Sequential model."""
+    """Refuse layers without a known input shape: Keras 2.0 to 2.3 did not save the InputLayer of a Sequential model."""
     if isinstance(network, keras.Sequential) and not network.built:
         raise ModelError(
             f"{path}: the file does not contain the shape of its input, so its weights cannot be "
@@ -154,16 +154,16 @@ def _refuse_unbuilt(path: Path, network: Any) -> None:
 
 
 def _name_classes(network: Any, replaced: dict[str, str]) -> None:
-    """Name the classes of models inside the network as they were saved: a .keras file keeps weights by these names."""
+    """Give models inside the network the class names of the file, because a .keras file names weights by classes."""
     for layer in network._flatten_layers(include_self=False) if replaced else ():  # noqa: SLF001 - no public walk
         if layer.name in replaced:
             layer.__class__ = type(replaced[layer.name], (type(layer),), {})
 
 
 def _made(config: Node, own: Node, *, is_h5: bool = False) -> Any:
-    """Make a network of a config. Keras takes the config apart while it reads it."""
+    """Make a network from a copy of a config, because Keras changes the config while it reads it."""
     if is_h5 and "module" not in config and not _names_modules(config):
-        # An .h5 file of Keras 3 names no modules.
+        # An .h5 file of Keras 3 does not name modules.
         scope = saving_options.keras_option_scope(use_legacy_config=True)
         with scope, serialization_lib.SafeModeScope(safe_mode=True):
             return saving_utils.model_from_config(deepcopy(config), custom_objects=own)
@@ -177,13 +177,13 @@ def _names_modules(config: Node) -> bool:
 
 
 def read_source(path: Path) -> Source:
-    """Read the config of a model file, by its content."""
+    """Read the config of a model file. The content decides the format."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
             names = archive.namelist()
             metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
-        config.pop("compile_config", None)  # how it was trained is never loaded
+        config.pop("compile_config", None)  # the training configuration is never loaded
         return Source(config, str(metadata.get("keras_version", "")), "", is_archive=True)
     with h5py.File(path, "r") as file:
         config = json.loads(file.attrs["model_config"])
@@ -223,7 +223,7 @@ def _why_not(path: Path, config: Node, own: Node, error: Exception) -> str:
 
 
 def _culprit(config: Node, own: Node) -> tuple[str, str, str] | None:
-    """The first layer that cannot be made by itself: its name, its class, and why."""
+    """Find the first layer that cannot be made alone: its name, its class, and the cause."""
     inner = config.get("config")
     for layer in inner.get("layers", []) if isinstance(inner, dict) else []:
         if found := _culprit(layer, own):
@@ -238,7 +238,7 @@ def _culprit(config: Node, own: Node) -> tuple[str, str, str] | None:
 
 
 def cause(error: Exception) -> str:
-    """The sentence that says why: Keras puts it behind the whole config of a layer."""
+    """Give the sentence with the cause. Keras writes it after the whole config of a layer."""
     text = str(error)
     marker = "Exception encountered: "
     if marker in text:

@@ -1,4 +1,4 @@
-"""Calls between layers: from Keras 2's lists `[name, call, output, arguments]` to the notation of Keras 3."""
+"""Calls between layers: from the lists of Keras 2, `[name, call, output, arguments]`, to the notation of Keras 3."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 Node = dict[str, Any]
 Tensor = Callable[[str, int, int], Node]
 
-# In place of a layer's name where the first argument of a TensorFlow call is a number.
+# Used instead of a layer's name if the first argument of a TensorFlow call is a number.
 CONSTANT = "_CONSTANT_VALUE"
 REFERENCE_LENGTH = 3
 
 
 def is_reference(value: Any) -> bool:
-    """Whether this is `[layer name, call, output]`."""
+    """Whether a value is `[layer name, call, output]`."""
     return (
         isinstance(value, list)
         and len(value) == REFERENCE_LENGTH
@@ -22,7 +22,7 @@ def is_reference(value: Any) -> bool:
 
 
 def is_source(value: Any) -> bool:
-    """Whether this is a reference, or a reference followed by the other arguments of the call."""
+    """Whether a value is a reference, or a reference followed by the other arguments of the call."""
     if not isinstance(value, list) or not value or not isinstance(value[0], str):
         return False
     if value[0] == CONSTANT:
@@ -31,7 +31,7 @@ def is_source(value: Any) -> bool:
 
 
 def calls(layer: Node) -> list[Any]:
-    """The calls of one layer of a functional config."""
+    """Give the calls of one layer of a functional config."""
     found = layer.get("inbound_nodes")
     return found if isinstance(found, list) else []
 
@@ -58,7 +58,7 @@ def call_inputs(call: Any) -> tuple[Any, Node]:
 
 
 def references(call: Any) -> Iterator[list[Any]]:
-    """All references to outputs of layers in one call."""
+    """Give all references to outputs of layers in one call."""
     if is_source(call) and call[0] != CONSTANT:
         yield call
         rest = call[REFERENCE_LENGTH:]
@@ -70,7 +70,7 @@ def references(call: Any) -> Iterator[list[Any]]:
 
 
 def revived(value: Any, tensor: Tensor) -> Any:
-    """Replace each reference by the tensor that it means in Keras 3's notation, and each constant by its number."""
+    """Replace each reference by its tensor in the notation of Keras 3, and each constant by its number."""
     if isinstance(value, list) and value and value[0] == CONSTANT:
         return value[2]
     if is_reference(value):
@@ -83,6 +83,6 @@ def revived(value: Any, tensor: Tensor) -> Any:
 
 
 def keras_tensor(name: str, call: int, output: int) -> Node:
-    """A tensor in Keras 3's notation. Keras reads the history alone; the shape is a placeholder."""
+    """Give a tensor in the notation of Keras 3. Keras reads only the history; the shape is a placeholder."""
     history = [name, call, output]
     return {"class_name": "__keras_tensor__", "config": {"shape": [None], "dtype": "float32", "keras_history": history}}

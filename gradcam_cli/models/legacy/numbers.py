@@ -1,14 +1,14 @@
-"""The only constants that a TensorFlow call may have here: numbers, and lists of them."""
+"""The only constants that a TensorFlow call may have in this package: numbers, and lists of numbers."""
 
 import math
 from typing import Any
 
 
 def number(value: Any) -> int | float:
-    """A number. Infinity is one: some functions clip to it.
+    """Check that a value is a number, and give it. Infinity is allowed, because some functions clip to it.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         raise ValueError(f"{str(value)[:40]} is not a number")
@@ -16,10 +16,10 @@ def number(value: Any) -> int | float:
 
 
 def integers(value: Any) -> Any:
-    """A whole number, or a list of them.
+    """Read an integer, or a list of integers.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is neither.
     """
     if isinstance(value, list):
         return [integers(item) for item in value]
@@ -29,10 +29,10 @@ def integers(value: Any) -> Any:
 
 
 def constant(value: Any) -> Any:
-    """Leave a tensor as it is, and check a number or write a list of numbers as an array in Keras 3's notation.
+    """Give a tensor unchanged, check a number, or write a list of numbers as an array in the notation of Keras 3.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of these.
     """
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         return value

@@ -1,8 +1,8 @@
-"""TensorFlow calls that Keras 2 saved in functional models, as the operations and layers of Keras 3 that equal them.
+"""Translate TensorFlow calls that Keras 2 saved in functional models to equal operations and layers of Keras 3.
 
-TensorFlow 2.4 to 2.15 saved `x / 127.5` as a TFOpLambda, TensorFlow 1.15 to 2.3 as a TensorFlowOpLayer. Both name a
-function of TensorFlow. Here a fixed list of functions is translated; their other arguments must be numbers. No name of
-the file is ever looked up in TensorFlow.
+TensorFlow 2.4 to 2.15 saved `x / 127.5` as a TFOpLambda, TensorFlow 1.15 to 2.3 as a TensorFlowOpLayer. Both have the
+name of a TensorFlow function. Only the functions of a fixed list are translated; their other arguments must be
+numbers. No name from the file is ever looked up in TensorFlow.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ TENSORFLOW_CALLS = frozenset({"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLaye
 NUMPY, NN, MATH, CORE = (f"keras.src.ops.{name}" for name in ("numpy", "nn", "math", "core"))
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 SECOND = ("y", "bias")
-# TensorFlow's default for leaky_relu.
+# The default of TensorFlow for leaky_relu.
 LEAKY = 0.2
 UNIT_EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A class of Keras 3, its settings without the name, and what it is called with."""
+    """A class of Keras 3, its settings without the name, and the arguments of its call."""
 
     class_name: str
     module: str
@@ -45,7 +45,7 @@ def translated_call(entry: Node, tensor: Tensor, name: Callable[[str], str]) -> 
 
     Args:
         entry: the layer's entry, with its calls.
-        tensor: makes a tensor in Keras 3's notation from a layer's name, its call and its output.
+        tensor: makes a tensor in the notation of Keras 3 from a layer's name, its call and its output.
         name: makes a layer's name for Keras 3.
 
     Raises:
@@ -90,7 +90,7 @@ def _refusal(layer: str, function: str, why: str) -> str:
 
 
 def _lambda_call(function: str, first: Any, options: Options) -> tuple[str, list[Any], Options]:
-    """The operands and the other arguments of a TFOpLambda."""
+    """Give the function's name without its prefix, the operands and the other arguments of a TFOpLambda."""
     for prefix in ("compat.v1.", "keras.backend.", "keras.activations.", "keras.ops."):
         function = function.removeprefix(prefix)
     given = {key: value for key, value in options.items() if key != "name" and value is not None}
@@ -181,7 +181,7 @@ def _gelu(operands: list[Any], options: Options) -> Translation:
 
 
 def _relu(operands: list[Any], options: Options) -> Translation:
-    # Keras's own relu function has more arguments; here they must have their defaults.
+    # The relu function of Keras has more arguments. Here they must have their defaults.
     if options.pop("alpha", 0) or options.pop("threshold", 0) or options.pop("max_value", None) is not None:
         raise ValueError("alpha, threshold or max_value")
     return _unary("Relu", NN)(operands, options)
@@ -223,7 +223,7 @@ def _resize(operands: list[Any], options: Options) -> Translation:
     _no_more(options)
     if method not in {"bilinear", "nearest"}:
         raise ValueError(f"the method {method}")
-    # A layer, so that whoever follows the image through the network knows it.
+    # This is a layer, because the rules that follow the image through the network know this layer.
     config = {"height": height, "width": width, "interpolation": method}
     return Translation("Resizing", "keras.layers", config, [_only(operands)])
 
@@ -254,7 +254,7 @@ def _pad(operands: list[Any], options: Options) -> Translation:
 
 
 def _take(operands: list[Any], options: Options) -> Translation:
-    """Channels in another order: evenly spaced numbers are a slice."""
+    """Translate a selection of channels: evenly spaced indices are a slice."""
     found, axis = integers(options.pop("indices")), number(options.pop("axis", 0))
     options.pop("batch_dims", None)
     _no_more(options)

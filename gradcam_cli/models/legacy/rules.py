@@ -1,7 +1,7 @@
-"""What changes in single layers between Keras 2 and Keras 3, as a table: class -> rule.
+"""The changes of single layers between Keras 2 and Keras 3, as a table: class -> rule.
 
-Each rule gives the class and the settings for Keras 3 with which the layer computes the same. A layer for which there
-is no such class is refused by name.
+Each rule gives the class and the settings with which Keras 3 computes the same. If there is no such class, the layer
+is refused.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from gradcam_cli.errors import ModelError
 Node = dict[str, Any]
 Rule = Callable[[str, Node], tuple[str, Node]]
 
-# These matter while a model is trained and when its weights are new.
+# These settings are used only in training and to create new weights.
 TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
-# Keras 2's hard_sigmoid is another function than Keras 3's: clip(0.2 x + 0.5, 0, 1), not relu6(x + 3) / 6.
+# The hard_sigmoid of Keras 2 is clip(0.2 x + 0.5, 0, 1). That of Keras 3 is relu6(x + 3) / 6.
 HARD_SIGMOID = "keras_2_hard_sigmoid"
 ACTIVATIONS = {
     "hard_sigmoid": HARD_SIGMOID,
@@ -56,7 +56,7 @@ def _mend_dtype(config: Node) -> None:
 
 
 def _activation(value: Any) -> Any:
-    """A function by its name; a layer as an activation keeps its entry, which the caller translates."""
+    """Translate a function's name. A layer as an activation keeps its entry, which the caller translates."""
     name = value
     if isinstance(value, dict) and value.get("class_name") == "function":
         name = value.get("config")
@@ -110,20 +110,20 @@ def _identity(_class_name: str, config: Node) -> tuple[str, Node]:
 
 
 def _random_crop(_class_name: str, config: Node) -> tuple[str, Node]:
-    # At inference it crops to the wanted ratio in the middle, and resizes.
+    # At inference, the layer crops the centre to the wanted aspect ratio, and resizes it.
     kept: Node = {key: config[key] for key in ("name", "dtype", "trainable", "height", "width") if key in config}
     kept["crop_to_aspect_ratio"] = True
     return "Resizing", kept
 
 
 def _gru(class_name: str, config: Node) -> tuple[str, Node]:
-    # Keras 2.0 had no other order of the reset gate, and did not write it down.
+    # Keras 2.0 had only this order of the reset gate, and did not store it.
     config.setdefault("reset_after", False)
     return class_name, config
 
 
 def _attention(class_name: str, config: Node) -> tuple[str, Node]:
-    # Keras 3 finds the shapes when the layer is called.
+    # Keras 3 computes the shapes when the layer is called.
     return class_name, {key: value for key, value in config.items() if key not in ATTENTION_SHAPES}
 
 

@@ -1,1 +1,1 @@
-"""What a model file may not hold, found out before Keras reads it."""
+"""Checks that refuse a dangerous or damaged model file before Keras reads it."""

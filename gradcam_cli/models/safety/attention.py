@@ -8,7 +8,7 @@ Inputs = tuple[Dims, ...]
 
 
 def _letters(term: str, dims: Dims) -> tuple[dict[str, int], Dims]:
-    """Match a term such as `ab...c` with a shape that has the batch: what its letters stand for, and its ellipsis."""
+    """Match a term such as `ab...c` with a shape with the batch: give the sizes of its letters and its ellipsis."""
     if "..." not in term:
         return dict(zip(term, dims, strict=True)), ()
     left, right = term.split("...")
@@ -21,13 +21,13 @@ def _letters(term: str, dims: Dims) -> tuple[dict[str, int], Dims]:
 
 
 def einsum_dense(config: Node, inputs: Inputs) -> Sizes:
-    """Kernel and output by the equation: `output_shape` gives the letters that the input does not have."""
+    """Give kernel and output by the equation. `output_shape` has the letters that the input does not have."""
     first, output = config["equation"].replace(" ", "").split("->")
     term, kernel_term = first.split(",")
     known, middle = _letters(term, (1, *inputs[0]))
     wanted = config["output_shape"] if isinstance(config["output_shape"], list) else [config["output_shape"]]
     left, dots, right = output.partition("...")
-    # The first letter is the batch, which the shape leaves out; an ellipsis in its place holds the batch.
+    # The first letter is the batch, which is not in the shape. If there is an ellipsis instead, it includes the batch.
     sides = [*zip(left[1:], wanted, strict=False), *zip(reversed(right), reversed(wanted), strict=False)]
     known.update({letter: whole(side) for letter, side in sides if side is not None})
     kernel = tuple(known[letter] for letter in kernel_term)
@@ -37,7 +37,7 @@ def einsum_dense(config: Node, inputs: Inputs) -> Sizes:
 
 
 def multi_head(config: Node, inputs: Inputs) -> Sizes:
-    """Four projections, and a score for each pair of positions and each head."""
+    """Give four projections, and a score for each head and each pair of positions."""
     query, value, *more = inputs if len(inputs) > 1 else (*inputs, inputs[0])
     key = more[0] if more else value
     heads, width = whole(config["num_heads"]), whole(config["key_dim"])
@@ -61,7 +61,7 @@ def multi_head(config: Node, inputs: Inputs) -> Sizes:
 
 
 def grouped_query(config: Node, inputs: Inputs) -> Sizes:
-    """As `multi_head`, with fewer heads of keys and values than of queries."""
+    """Like `multi_head`, with fewer heads for keys and values than for queries."""
     query, value, *more = inputs if len(inputs) > 1 else (*inputs, inputs[0])
     key = more[0] if more else value
     width = whole(config["head_dim"])
@@ -96,7 +96,7 @@ ATTENTION_RULES: Final[dict[str, Rule]] = {
 
 
 def metric(config: Node) -> tuple[Dims, ...]:
-    """What a metric allocates as soon as it is made, wherever in a config it stands."""
+    """Give what a metric allocates when it is created, anywhere in a config."""
     sizes: list[Any] = [config.get("num_classes"), config.get("num_thresholds")]
     classes, thresholds = (0 if size is None else whole(size) for size in sizes)
     labels = whole(config.get("num_labels") or 1)

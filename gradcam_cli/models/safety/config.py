@@ -1,7 +1,7 @@
-"""What a model's config may say: Keras's own classes and functions, no files, no sizes beyond its weights.
+"""Check a model's config: only classes and functions of Keras, no files, and no sizes beyond the stored weights.
 
-Keras imports what `module` and `class_name` name, calls what it finds, and allocates what the numbers ask for: before
-it compares any of it with the weights.
+Keras imports the values of `module` and `class_name`, calls them, and allocates memory for the given sizes before it
+compares anything with the weights.
 """
 
 import re
@@ -17,11 +17,11 @@ from gradcam_cli.models.safety.shapes import Node
 from gradcam_cli.models.safety.sizes import check_sizes
 from gradcam_cli.models.subclasses import as_graphs
 
-# Classes that run code of their own, or of a file beside the model, when they are loaded or called.
+# Classes that run their own code, or the code of another file, when they are loaded or called.
 DANGEROUS = frozenset({"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
 # A layer of tensorflow_hub: one opaque graph from images to features or classes.
 HUB_LAYER = "KerasLayer"
-# What layers read files by: vocabularies, tokenizers, graphs. A list in its place is the thing itself.
+# Settings by which layers read files: vocabularies, tokenizers, graphs. A list instead of a path is the content itself.
 FILE_KEYS = frozenset({"vocabulary", "filepath", "merges", "proto", "idf_weights"})
 ALLOWED_MODULES = (
     "builtins",
@@ -55,7 +55,7 @@ ALLOWED_MODULES = (
     "keras_hub.src.layers",
     "keras_hub.src.models",
 )
-# Functions may be named from these only: others have some that read and fetch files.
+# Functions may come only from these modules. Other modules have functions that read and download files.
 FUNCTION_MODULES = (
     "builtins",
     "keras.activations",
@@ -68,10 +68,10 @@ FUNCTION_MODULES = (
     "keras.src.activations",
     "keras.src.ops",
 )
-# Here functions stand beside the classes; a class is told by its capital.
+# These modules have functions and classes. Names of classes begin with a capital letter.
 MIXED_MODULES = frozenset({"keras", "keras.layers", "keras.models", "keras.random"})
 PACKAGES = frozenset({"keras", "Keras", "keras_hub"})
-# Where Keras 2 and tf_keras had their classes. Keras 3 is given the class of the same name from keras.layers instead.
+# Former modules of classes in Keras 2 and tf_keras. Keras 3 gets the class of the same name from keras.layers instead.
 FORMER_MODULES = (
     "keras.engine",
     "keras.mixed_precision",
@@ -81,28 +81,28 @@ FORMER_MODULES = (
     "tensorflow.python.keras",
     "tf_keras",
 )
-# What Keras 2 made of method calls on tensors in a functional model; these are not translated.
+# Classes for method calls on tensors in a functional model of Keras 2. They are not translated.
 UNTRANSLATED_CALLS = TENSORFLOW_CALLS | {"ClassMethod", "InstanceMethod", "InstanceProperty"}
-# Keras's own marks for values; all other names are those of classes and functions.
+# The names of classes and functions. Keras's own marks for values have other forms.
 NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def check_config(
     path: Path, config: Node, stored: Stored, version: str = "", own: frozenset[str] = frozenset()
 ) -> None:
-    """Refuse a config that names what is not Keras's, or asks for far more memory than its weights.
+    """Refuse a config that names anything outside Keras, or asks for far more memory than its weights.
 
-    Both the config as it is and what Keras will be given in its place are checked.
+    The original config and the config that Keras will get are both checked.
 
     Args:
-        path: of the file, for messages.
-        config: of the model.
-        stored: what there is of weights.
-        version: of the Keras that wrote the config; empty if the file does not say.
-        own: names of classes and functions that the user gives code for.
+        path: the path of the file, for messages.
+        config: the config of the model.
+        stored: the stored weights.
+        version: the version of Keras that wrote the config; empty if the file does not have it.
+        own: names of classes and functions in the user's code.
 
     Raises:
-        ModelError: with the file and the layer at fault.
+        ModelError: the config is refused. The message has the file and the layer.
     """
     config, _ = as_graphs(config)
     nodes = list(objects_in(config))
@@ -115,28 +115,28 @@ def check_config(
 
 
 def check_names(path: Path, config: Node, *, own: frozenset[str] = frozenset()) -> None:
-    """Refuse a config that names classes, functions or files that are not Keras's own.
+    """Refuse a config that names classes, functions or files that are not part of Keras.
 
     Args:
-        path: of the file, for messages.
-        config: of the model, as Keras 3 is given it.
-        own: names of classes and functions that the user gives code for.
+        path: the path of the file, for messages.
+        config: the config of the model, as Keras 3 gets it.
+        own: names of classes and functions in the user's code.
 
     Raises:
-        ModelError: with the file and the layer at fault.
+        ModelError: the config is refused. The message has the file and the layer.
     """
     _check_nodes(path, objects_in(config), own, translated=True)
 
 
 def _check_nodes(path: Path, nodes: Iterable[tuple[str, Node]], own: frozenset[str], *, translated: bool) -> None:
-    """Check each object. Before translation, an old config has TensorFlow calls and modules that Keras 3 has not."""
+    """Check each object. Before translation, an old config has TensorFlow calls and modules that Keras 3 lacks."""
     for layer, node in nodes:
         _check_names(path, layer, node if translated else _renamed(node), own)
         _check_files(path, layer, node)
 
 
 def _renamed(node: Node) -> Node:
-    """Read the class of an old version as the one that Keras 3 is given in its place."""
+    """Replace the module and class of an old version by those that Keras 3 gets instead."""
     module, class_name = node.get("module"), node.get("class_name")
     if isinstance(class_name, str) and class_name in TENSORFLOW_CALLS:
         return {**node, "class_name": "Layer", "module": "keras.layers"}
@@ -147,7 +147,7 @@ def _renamed(node: Node) -> Node:
 
 
 def objects_in(config: Node) -> Iterator[tuple[str, Node]]:
-    """All objects of a config, each with the name of the layer it belongs to; without recursion, so of any depth."""
+    """Give all objects of a config, each with the name of its layer. Not recursive, so a config may have any depth."""
     waiting: list[tuple[str, Any]] = [("the model", config)]
     while waiting:
         layer, current = waiting.pop()
@@ -190,7 +190,7 @@ def _check_names(path: Path, layer: str, node: Node, own: frozenset[str]) -> Non
 
 
 def _is_keras(module: str, name: str, *, is_function: bool) -> bool:
-    """Whether Keras would find a class or a pure function there, and nothing else."""
+    """Whether a name is a class or a pure function of Keras, and nothing else."""
     if not NAME.fullmatch(name):
         return False
     if is_function:

@@ -1,4 +1,4 @@
-"""Whether the weights of one file are those of an architecture in another: their kernels have the same shapes."""
+"""Check that the weights in one file fit an architecture in another: their kernels have the same shapes."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,15 +12,15 @@ from gradcam_cli.models.safety.shapes import Dims
 from gradcam_cli.models.safety.walk import Walk, kind_of
 from gradcam_cli.models.subclasses import as_graphs
 
-# Layers that keep their kernel as one tensor in every version of Keras.
+# Layers that store their kernel as one tensor in every version of Keras.
 WITH_KERNEL: Final = frozenset({"Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "Dense", "DepthwiseConv2D"})
 
 
 def check_fit(architecture: Path, weights: Path, *, own: frozenset[str] = frozenset()) -> None:
-    """Refuse weights whose kernels are not those of the architecture, and what `check_parts` refuses.
+    """Refuse weights whose kernels are not those of the architecture, and everything that `check_parts` refuses.
 
     Raises:
-        ModelError: they are refused, or a kernel of the architecture is not stored.
+        ModelError: the files are refused, or a kernel of the architecture is not stored.
     """
     check_parts(architecture, weights, own=own)
     asked = Counter(kernels(architecture, read_architecture(architecture)))
@@ -30,7 +30,7 @@ def check_fit(architecture: Path, weights: Path, *, own: frozenset[str] = frozen
 
 
 def kernels(path: Path, config: dict[str, Any]) -> list[Dims]:
-    """Shapes of the kernels that an architecture needs, as far as they follow from its input's shape."""
+    """Give the shapes of an architecture's kernels, if they follow from the shape of its input."""
     plain, _ = as_graphs(config)
     translated = for_keras_3_config(path, plain, str(config.get("keras_version", "")))
     walk = Walk()

@@ -1,4 +1,4 @@
-"""The graph of a functional config: which calls there are, and what each takes, as Keras 2 or Keras 3 wrote it."""
+"""The graph of a functional config: its calls and their inputs, in the notation of Keras 2 or Keras 3."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from typing import Any
 
 from gradcam_cli.models.safety.shapes import RULE_ERRORS, Node, Shape, dims_of
 
-# Arguments that are tensors, and do not decide any size.
+# Arguments that are tensors, but do not influence any size.
 ASIDE = frozenset({"mask", "attention_mask", "query_mask", "value_mask", "key_mask", "training"})
 
 
 @dataclass(frozen=True)
 class Source:
-    """One output of one call of a layer, and the shape that the config states for it, which is not to be trusted."""
+    """One output of one call of a layer, and its shape in the config, which may be wrong."""
 
     layer: str
     call: int
@@ -33,14 +33,14 @@ class Call:
 
 
 def layer_name(node: Node) -> str:
-    """Give the name by which a functional config refers to a layer."""
+    """Give the name of a layer in a functional config."""
     inner = node.get("config")
     own = inner.get("name") if isinstance(inner, dict) else None
     return str(node.get("name") or own)
 
 
 def calls_of(layers: list[Node]) -> list[Call]:
-    """List all calls, each after those that it takes from. Calls in a circle are left out."""
+    """List all calls, each after the calls of its inputs. Calls in a cycle are omitted."""
     calls = [call for node in layers for call in _calls(node)]
     made = {(call.name, call.index): call for call in calls}
     waits = {id(call): {key for source in call.sources if (key := _key(source, made)) is not None} for call in calls}
@@ -60,7 +60,7 @@ def calls_of(layers: list[Node]) -> list[Call]:
 
 
 def _key(source: Source, made: dict[tuple[str, int], Call]) -> tuple[str, int] | None:
-    """Find the call that a tensor comes from. Keras 2 counts the calls of nested models from 1."""
+    """Find the call that computes a tensor. Keras 2 counts the calls of nested models from 1."""
     return next(((source.layer, at) for at in (source.call, source.call - 1) if (source.layer, at) in made), None)
 
 
@@ -78,7 +78,7 @@ def _calls(node: Node) -> Iterator[Call]:
 
 
 def _settings(arguments: Node) -> Node:
-    """What is not a tensor of a call: keywords, and the second positional argument as `key`."""
+    """Give the arguments of a call that are not tensors: keywords, and the second positional argument as `key`."""
     args, keywords = arguments.get("args"), arguments.get("kwargs")
     found = dict(keywords) if isinstance(keywords, dict) else {}
     return {**found, "key": args[1]} if isinstance(args, list) and len(args) > 1 else found
@@ -113,7 +113,7 @@ def _tensor(config: Any) -> Source | None:
 
 
 def _keras_2(arguments: Any) -> Iterator[Source]:
-    """Tensors as [name, call, output, keywords], in a list or alone; keywords may hold more of them."""
+    """Give the tensors as [name, call, output, keywords], in a list or alone. Keywords may contain further tensors."""
     waiting: list[Any] = [arguments]
     while waiting:
         current = waiting.pop()
@@ -128,12 +128,12 @@ def _keras_2(arguments: Any) -> Iterator[Source]:
 
 
 def is_source(value: Any) -> bool:
-    """Whether a list is a reference [name, call, output, ...]."""
+    """Whether a value is a reference [name, call, output, ...]."""
     if not isinstance(value, list) or len(value) < 3 or not isinstance(value[0], str):
         return False
     return all(isinstance(number, int) and not isinstance(number, bool) for number in value[1:3])
 
 
 def references(value: Any) -> list[Source]:
-    """List what `input_layers` or `output_layers` refer to, in order."""
+    """List the references of `input_layers` or `output_layers`, in order."""
     return list(_keras_2(value))

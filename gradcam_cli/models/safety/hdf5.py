@@ -1,7 +1,7 @@
-"""Look through the tensors of an HDF5 file by their headers: no value is read.
+"""Check the tensors of an HDF5 file by their headers. Their values are not read.
 
-HDF5 can point to other files, claim sizes that are not stored, and ask its reader for buffers of any size. Such files
-are refused.
+HDF5 files can refer to other files, declare sizes that are not stored, and make the reader allocate buffers of any
+size. Such files are refused.
 """
 
 import io
@@ -17,13 +17,13 @@ import h5py
 
 from gradcam_cli.errors import ModelError
 
-# A tensor may claim this many times the bytes that are stored for it, and this much more.
+# A tensor may declare at most this many times its stored bytes, plus SLACK_BYTES.
 MAX_RATIO = 100
 SLACK_BYTES = 16 * 2**20
 MAX_OBJECTS = 100_000
-# HDF5 reads whole chunks. A chunk may be this many times as large as its tensor, and SLACK_BYTES more.
+# HDF5 reads whole chunks. A chunk may have at most this many times the bytes of its tensor, plus SLACK_BYTES.
 MAX_CHUNK_RATIO = 4
-# The most that one compressed byte can become.
+# The largest number of bytes that one compressed byte can give.
 MAX_DEFLATE_RATIO = 1032
 FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
@@ -51,19 +51,19 @@ class Stored:
 
 
 class Window(io.RawIOBase):
-    """A part of an open file as a file of its own. Seeking costs nothing, unlike in a member of a zip archive."""
+    """A part of an open file as a separate file. Unlike in a member of a zip archive, seeking reads nothing."""
 
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        """Show `size` bytes of `file` from `start` on."""
+        """Give access to `size` bytes of `file` from `start` on."""
         super().__init__()
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def readable(self) -> bool:
-        """Give True: this is what a window is for."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Give True: HDF5 needs it."""
+        """Return True; HDF5 needs it."""
         return True
 
     def tell(self) -> int:
@@ -71,13 +71,13 @@ class Window(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move inside the window."""
+        """Move the position inside the window, and give it."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, origin + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as the window goes."""
+        """Fill a buffer up to the end of the window, and give the number of bytes."""
         view = memoryview(buffer).cast("B")
         self._file.seek(self._start + self._at)
         data = self._file.read(max(0, min(len(view), self._size - self._at)))
@@ -87,10 +87,10 @@ class Window(io.RawIOBase):
 
 
 def stored_tensors(path: Path, file: Path | IO[bytes], size: int) -> Stored:
-    """Walk an HDF5 file of `size` bytes by its links; `path` is named in errors.
+    """Walk an HDF5 file of `size` bytes by its links; `path` is the name in messages.
 
     Raises:
-        ModelError: a link or a tensor leads out of the file, or claims far more than the file stores.
+        ModelError: a link or a tensor refers to data outside the file, or declares far more than the file stores.
     """
     shapes, declared = [], 0
     with h5py.File(file, "r") as root:
@@ -103,7 +103,7 @@ def stored_tensors(path: Path, file: Path | IO[bytes], size: int) -> Stored:
 
 
 def _datasets(path: Path, root: Any) -> Iterator[Any]:
-    """All datasets, each once: a hostile file may link a group into itself."""
+    """Give all datasets, each once. In a hostile file, a group may contain a link to itself."""
     waiting, seen = [root], {_address(root)}
     while waiting:
         group = waiting.pop()
@@ -125,7 +125,7 @@ def _datasets(path: Path, root: Any) -> Iterator[Any]:
 
 
 def _item(identifier: Any) -> Any:
-    """Wrap an open object. `group[name]` does the same, and looks the name up three times."""
+    """Wrap an open object. `group[name]` does the same, but looks up the name three times."""
     if isinstance(identifier, h5py.h5g.GroupID):
         return h5py.Group(identifier)
     return h5py.Dataset(identifier) if isinstance(identifier, h5py.h5d.DatasetID) else h5py.Datatype(identifier)
@@ -136,7 +136,7 @@ def _address(item: Any) -> Any:
 
 
 def _check_dataset(path: Path, dataset: Any, size: int) -> int:
-    """Give the bytes that a tensor takes in memory; what its header says is stored cannot be more than the file."""
+    """Give the bytes of a tensor in memory. Its stored bytes are counted as at most those of the file."""
     if dataset.external or dataset.is_virtual:
         raise ModelError(f"{path}: {dataset.name} keeps its values in another file. Refused.")
     declared = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
@@ -149,7 +149,7 @@ def _check_dataset(path: Path, dataset: Any, size: int) -> int:
 
 
 def _check_chunks(path: Path, dataset: Any, declared: int) -> None:
-    """Refuse chunks that need a far larger buffer than the tensor: HDF5 reads each chunk as a whole."""
+    """Refuse chunks that need a far larger buffer than the tensor, because HDF5 reads each chunk as a whole."""
     chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
     limit = MAX_CHUNK_RATIO * declared + SLACK_BYTES
     if chunk > limit:
@@ -169,13 +169,13 @@ def _check_chunks(path: Path, dataset: Any, declared: int) -> None:
 
 
 def _check_compressed(path: Path, dataset: Any, chunk: int) -> None:
-    """Refuse compressed chunks that become larger than a chunk is: HDF5 enlarges its buffer until all is unpacked."""
+    """Refuse compressed chunks that unpack to more than their size, because HDF5 enlarges its buffer without limit."""
     for number in range(dataset.id.get_num_chunks()):
         info = dataset.id.get_chunk_info(number)
         if info.size * MAX_DEFLATE_RATIO <= chunk + SLACK_BYTES:
             continue
         _, data = dataset.id.read_direct_chunk(info.chunk_offset)
-        # A chunk may have been stored as it was where it did not become smaller.
+        # A chunk may be stored uncompressed if compression does not make it smaller.
         unpacker = zlib.decompressobj()
         try:
             unpacked = len(unpacker.decompress(data, chunk + SLACK_BYTES))

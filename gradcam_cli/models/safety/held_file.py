@@ -1,7 +1,7 @@
-"""A file that is hashed, checked and loaded at different times, and must be the same bytes every time.
+"""A file that is hashed, checked and loaded at different times, and must have the same bytes each time.
 
-Keras opens files by their names, and a name may lead to another file later. So each reader gets a link to a descriptor
-that is open, and the file's identity, which every write changes, is compared before and after.
+Keras opens files by their names, and a name may refer to another file later. So each reader gets a link to an open
+descriptor. The identity of the file, which every write changes, is compared before and after reading.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from pathlib import Path
 from gradcam_cli.errors import ModelError
 from gradcam_cli.system import DESCRIPTOR_LINKS, open_to_read
 
-# Two writes within one tick of a file system's clock have one time. FAT's tick takes two seconds.
+# Two writes within one clock tick of a file system have the same time. The tick of FAT is two seconds.
 TICK_NS = 2 * 10**9
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What changes whenever a file is written or replaced."""
+    """The values that change whenever a file is written or replaced."""
 
     device: int
     inode: int
@@ -33,7 +33,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class HashedFile:
-    """A file as it was when it was hashed. `settled` is False where a later write might leave its times as they are."""
+    """A file when it was hashed. `settled` is False if a later write could leave the same times."""
 
     path: Path
     sha256: str
@@ -43,7 +43,7 @@ class HashedFile:
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that is open. `link` leads to it, whatever becomes of `path`; on some systems it is `path` itself."""
+    """An open file. `link` refers to it even if `path` changes; on some systems it is `path` itself."""
 
     path: Path
     link: Path
@@ -54,7 +54,7 @@ def hash_file(path: Path) -> HashedFile:
     """Hash a file.
 
     Raises:
-        ModelError: it cannot be read, or it is written at the same time.
+        ModelError: the file cannot be read, or is written at the same time.
     """
     with _descriptor(path) as descriptor:
         before = _identity(os.fstat(descriptor))
@@ -67,13 +67,13 @@ def hash_file(path: Path) -> HashedFile:
 
 @contextmanager
 def held(file: HashedFile, name: str | None = None) -> Iterator[OpenFile]:
-    """Open a file for readers that take names, and make sure that they read the bytes that were hashed.
+    """Open a file for readers that take names, and check that they read the hashed bytes.
 
-    Errors that are raised inside name the link; they leave with the file's own name. With `name` the link is called so,
-    for readers that tell formats by their suffix.
+    Errors that are raised inside have the path of the link, which is replaced by the path of the file. `name` is the
+    name of the link, for readers that recognise formats by the suffix.
 
     Raises:
-        ModelError: the file is another one now, or was changed while it was open.
+        ModelError: the file has changed since it was hashed, or changes while it is open.
     """
     with _descriptor(file.path) as descriptor, _linked(file.path, descriptor, name) as link:
         before = _identity(os.fstat(descriptor))
@@ -85,7 +85,7 @@ def held(file: HashedFile, name: str | None = None) -> Iterator[OpenFile]:
         except ModelError as error:
             raise ModelError(str(error).replace(str(link), str(file.path))) from error
         after = os.fstat(descriptor) if link != file.path else file.path.stat()
-        # To replace a file by its name changes its times, too, but not what was read.
+        # Replacing a file by its name also changes its times, but not the bytes that were read.
         if _identity(after) != before and (link == file.path or _sha256(descriptor) != file.sha256):
             raise ModelError(f"{file.path}: the file changed while it was loaded. Run the command again.")
 
@@ -114,7 +114,7 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _linked(path: Path, descriptor: int, name: str | None) -> Iterator[Path]:
-    """Give a link of the file's own name, or another, to an open descriptor; the path if there are no such links."""
+    """Give a link to an open descriptor, with the file's name or `name`; the path itself if such links do not exist."""
     link = path
     with ExitStack() as folders:
         with suppress(OSError):

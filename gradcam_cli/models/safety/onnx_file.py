@@ -1,7 +1,7 @@
-"""Look through an ONNX file before OpenVINO reads it, and refuse what an image classifier has no use for.
+"""Check an ONNX file before OpenVINO reads it, and refuse content that an image classifier does not need.
 
-Nothing of the file is executed, and no weights are copied: the file is mapped into memory, and the reader steps over
-them. Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+Nothing in the file is executed, and no weights are copied: the file is mapped into memory, and the weights are
+skipped. Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 import ast
@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from gradcam_cli.errors import ModelError, first_line
 from gradcam_cli.models.safety.protobuf import fields, integers, message, number, text
 
-# Protobuf ends at 2 GB; larger networks have their weights in files beside them.
+# A protobuf file has at most 2 GB. Larger networks have their weights in other files.
 MAX_FILE_BYTES = 2 * 2**30
 MAX_NODES = 200_000
 MAX_TENSORS = 200_000
 MAX_EXTERNAL_FILES = 4096
 MAX_DEPTH = 8
-# Operators of the standard, and those of ONNX Runtime, some of which OpenVINO knows.
+# Operators of the standard, and those of ONNX Runtime, some of which OpenVINO supports.
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 EXTERNAL = 1
 # Fields of a node: its inputs, its outputs and its own name.
@@ -32,16 +32,16 @@ BITS = {
     17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4,
 }  # fmt: skip
 STRINGS = 8
-# Fields that hold a tensor's numbers one by one: float_data, int32_data, int64_data, double_data, uint64_data.
+# Fields with the single values of a tensor: float_data, int32_data, int64_data, double_data, uint64_data.
 TYPED = (4, 5, 7, 10, 11)
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What a file shows of itself: the files of its weights, and the modules that a node's outputs were made in.
+    """The files of an ONNX model's weights, and the PyTorch modules of its tensors.
 
-    `external` are names relative to the file's folder. `scopes` has, for each tensor, the modules of PyTorch around its
-    node, the outermost first, where the exporter wrote them down.
+    `external` are names relative to the file's folder. `scopes` has, for each tensor, the PyTorch modules around its
+    node, the outermost first, if the exporter stored them.
     """
 
     external: tuple[str, ...]
@@ -50,7 +50,7 @@ class OnnxFile:
 
 @dataclass
 class _Seen:
-    """What was counted so far."""
+    """The counts and files that were found so far."""
 
     path: Path
     size: int
@@ -61,10 +61,10 @@ class _Seen:
 
 
 def check_onnx(path: Path) -> OnnxFile:
-    """Refuse an ONNX file that is damaged, that reaches outside its folder, or that needs operators of its own.
+    """Refuse an ONNX file that is damaged, uses files outside its folder, or needs custom operators.
 
     Raises:
-        ModelError: with the file, what is wrong, and what to do.
+        ModelError: the file is refused. The message says what is wrong and what to do.
     """
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
@@ -72,7 +72,7 @@ def check_onnx(path: Path) -> OnnxFile:
     seen = _Seen(path, size)
     try:
         with path.open("rb") as file:
-            # It is closed when no part of it is referenced: the frames of an error reference parts, too.
+            # The map is closed when nothing refers to a part of it. The frames of an error also refer to parts.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         _check_model(memoryview(mapped), seen)
     except ModelError:
@@ -121,7 +121,7 @@ def _check_node(node: memoryview, seen: _Seen, depth: int) -> None:
     scopes: tuple[str, ...] = ()
     for key, value in fields(node):
         if key in NAMES:
-            # OpenVINO takes names that are no text, and Python cannot read them.
+            # OpenVINO accepts names that are not valid text, and Python cannot read them.
             names = [text(value)]
             outputs += names if key == 2 else []
         elif key == 4:
@@ -143,7 +143,7 @@ def _check_node(node: memoryview, seen: _Seen, depth: int) -> None:
 
 
 def _scopes(entry: memoryview) -> tuple[str, ...]:
-    """Read the modules around a node as PyTorch's exporter writes them: `['', 'layer4', 'layer4.1', 'relu_16']`."""
+    """Read the modules around a node in the notation of PyTorch's exporter: `['', 'layer4', 'layer4.1', 'relu_16']`."""
     found = {key: value for key, value in fields(entry) if key in {1, 2}}
     if 1 not in found or 2 not in found or text(found[1]) != SCOPES:
         return ()
@@ -151,7 +151,7 @@ def _scopes(entry: memoryview) -> tuple[str, ...]:
         names = ast.literal_eval(text(found[2]))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return ()
-    # The last one is the operation itself.
+    # The last name is that of the operation itself.
     return tuple(str(name) for name in names[:-1] if name) if isinstance(names, list) else ()
 
 
@@ -164,7 +164,7 @@ def _check_attribute(attribute: memoryview, seen: _Seen, depth: int) -> None:
 
 
 def _check_tensor(tensor: memoryview, seen: _Seen) -> None:
-    """Refuse a tensor that claims more numbers than are stored for it."""
+    """Refuse a tensor that declares more values than are stored for it."""
     seen.tensors += 1
     if seen.tensors > MAX_TENSORS:
         raise ModelError(f"{seen.path}: more than {MAX_TENSORS:,} tensors. Refused.")
@@ -183,7 +183,7 @@ def _check_tensor(tensor: memoryview, seen: _Seen) -> None:
     packed = sum(1 if isinstance(part, int) else len(part) for key in TYPED for part in found.get(key, []))
     if number(found.get(14, [0])[-1]) == EXTERNAL:
         _note_external(dict(_entry(message(part)) for part in found.get(13, [])), claimed, name, seen)
-    # Outside of `raw_data` each number takes one byte at least.
+    # In other fields than `raw_data`, each value takes at least one byte.
     elif raw < claimed and packed * 8 < elements * min(BITS[kind], 8):
         raise ModelError(
             f"{seen.path}: the tensor {name!r} declares {claimed:,} bytes but has {raw + packed:,}. Refused."
@@ -196,7 +196,7 @@ def _entry(entry: memoryview) -> tuple[str, str]:
 
 
 def _note_external(where: dict[str, str], claimed: int, name: str, seen: _Seen) -> None:
-    """Remember a file of weights, and up to which byte it is read."""
+    """Record a file of weights, and the last byte that is read from it."""
     location = where.get("location", "")
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     outside = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)

@@ -1,4 +1,4 @@
-"""Look through a model in OpenVINO's format (.xml and .bin) before OpenVINO reads it."""
+"""Check a model in the OpenVINO format (.xml and .bin) before OpenVINO reads it."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from gradcam_cli.errors import ModelError, first_line
 
-# Swin-L, one of the largest, has 5 MB.
+# The file of Swin-L, one of the largest networks, has 5 MB.
 MAX_XML_BYTES = 64 * 2**20
 MAX_ELEMENTS = 5_000_000
 MAX_LAYERS = 200_000
@@ -21,10 +21,10 @@ BITS = {
 
 
 def check_openvino(xml: Path, weights: Path) -> None:
-    """Refuse a model in OpenVINO's format that is damaged, needs operators of its own, or claims weights it lacks.
+    """Refuse a model in the OpenVINO format that is damaged, needs custom operators, or lacks weights.
 
     Raises:
-        ModelError: with the file and what is wrong.
+        ModelError: the file is refused. The message says what is wrong.
     """
     if xml.stat().st_size > MAX_XML_BYTES:
         raise ModelError(f"{xml}: more than {MAX_XML_BYTES:,} bytes of XML. Refused.")
@@ -38,7 +38,7 @@ def check_openvino(xml: Path, weights: Path) -> None:
 
 
 class _Reader:
-    """Counts elements and compares each constant with the file of weights."""
+    """Counts elements, and compares each constant with the file of weights."""
 
     def __init__(self, path: Path, available: int) -> None:
         self.path, self.available = path, available

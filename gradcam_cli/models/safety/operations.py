@@ -1,4 +1,4 @@
-"""The shapes that operations give: `keras.ops` functions that a functional model keeps as nodes."""
+"""The output shapes of operations: `keras.ops` functions that a functional model stores as nodes."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,7 +18,7 @@ from gradcam_cli.models.safety.shapes import (
     whole,
 )
 
-# Of the settings of an operation and the shapes of its tensors, the shape of its output.
+# Takes the settings of an operation and the shapes of its tensors, and gives the shape of its output.
 Operation = Callable[[Node, tuple[Dims, ...]], Shape]
 
 _ELEMENTWISE = """
@@ -54,7 +54,7 @@ def _reduced(settings: Node, inputs: tuple[Dims, ...]) -> Shape:
 def _reshape(settings: Node, inputs: tuple[Dims, ...]) -> Shape:
     value = settings["newshape"]
     target, empty = target_of([1, *value[1:]] if isinstance(value, list) else value)
-    # The first side is the batch: left open, it takes none of the values of one image.
+    # The first side is the batch. If it is open, it takes none of the values of one image.
     return reshaped(inputs[0], target[1:], None if empty is None else empty - 1)
 
 
@@ -90,7 +90,7 @@ def _tiled(settings: Node, inputs: tuple[Dims, ...]) -> Shape:
     repeats = several(settings["repeats"], len(settings["repeats"]) if isinstance(settings["repeats"], list) else 1)
     rank = max(len(dims), len(repeats))
     padded, times = (1,) * (rank - len(dims)) + dims, (1,) * (rank - len(repeats)) + repeats
-    # The batch is repeated, too: counted with the first side of what is left.
+    # The batch is repeated too. This is counted in the first remaining side.
     return (numbers(times[:1]) * padded[1] * times[1], *(a * b for a, b in zip(padded[2:], times[2:], strict=True)))
 
 
@@ -134,7 +134,7 @@ def _multiplied(_settings: Node, inputs: tuple[Dims, ...]) -> Shape:
 
 
 def _item(settings: Node, inputs: tuple[Dims, ...]) -> Shape:
-    """Indexing: numbers take a side away, slices make it shorter."""
+    """Indexing: an integer removes a side, a slice makes it shorter."""
     key = settings["key"]
     parts = [_index(part) for part in (key if isinstance(key, list) else [key])]
     rank = len(inputs[0]) + 1

@@ -1,7 +1,7 @@
-"""Look through a model file without Keras, and refuse what a classifier has no use for.
+"""Check a model file without Keras, and refuse content that a classifier does not need.
 
-A saved model is a program: a config that names classes to import and functions to call, and weights that say how large
-they are. Everything here reads with zipfile, json and h5py only; what passes is still loaded in Keras's safe mode.
+A saved model is a program: a config that names classes to import and functions to call, and weights that declare their
+sizes. The checks use only zipfile, json and h5py. A file that passes is still loaded in the safe mode of Keras.
 """
 
 import json
@@ -24,26 +24,26 @@ from gradcam_cli.models.recognise import kind_of
 from gradcam_cli.models.safety.config import check_config
 from gradcam_cli.models.safety.hdf5 import MAX_RATIO, SLACK_BYTES, Stored, Window, stored_tensors
 
-# The largest networks of keras.applications have two million bytes and a hundred thousand values of config.
+# The largest networks of keras.applications have a config of two million bytes and a hundred thousand values.
 MAX_CONFIG_BYTES = 32 * 2**20
 MAX_CONFIG_VALUES = 2_000_000
 MAX_MEMBERS = 1000
-# Up to this size, a compressed member is unpacked in memory, and beyond it in a temporary file.
+# A compressed member is unpacked in memory up to this size, and in a temporary file if it is larger.
 MAX_UNPACKED = 64 * 2**20
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK"
 ENCRYPTED = 0x1
-# The fixed part of a local header; the last two numbers are the lengths of what follows it before the data.
+# The fixed part of a local header. The last two numbers are the lengths of the name and the extra field after it.
 LOCAL_HEADER: Final = struct.Struct("<26xHH")
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
 def check_model_file(path: Path, *, own: frozenset[str] = frozenset()) -> None:
-    """Refuse a model file that is not what its name says, that is damaged, or that could run code.
+    """Refuse a model file that is not what its name says, is damaged, or could run code.
 
     Raises:
-        ModelError: with the file, the layer at fault, and what to do instead.
+        ModelError: the file is refused. The message has the file, the layer, and what to do instead.
     """
     kind = kind_of(path)
     if kind == "keras":
@@ -55,10 +55,10 @@ def check_model_file(path: Path, *, own: frozenset[str] = frozenset()) -> None:
 
 
 def check_parts(architecture: Path, weights: Path, *, own: frozenset[str] = frozenset()) -> None:
-    """Refuse an architecture (JSON) or its weights as a model file of both is refused.
+    """Refuse an architecture (JSON) and its weights by the same rules as a model file with both.
 
     Raises:
-        ModelError: with the file, the layer at fault, and what to do instead.
+        ModelError: a file is refused. The message has the file, the layer, and what to do instead.
     """
     check_weights_file(weights)
     config = read_architecture(architecture)
@@ -69,7 +69,7 @@ def stored_weights(path: Path) -> Stored:
     """List the tensors of a file of weights, or of a whole model.
 
     Raises:
-        ModelError: the file is damaged, or reaches outside of itself.
+        ModelError: the file is damaged, or refers to data outside itself.
     """
     if kind_of(path) != "keras":
         return _stored_in_h5(path)
@@ -78,26 +78,26 @@ def stored_weights(path: Path) -> Stored:
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
-    """Read what `model.to_json()` gave, or the config.json of a .keras file.
+    """Read the text of `model.to_json()`, or the config.json of a .keras file.
 
     Raises:
-        ModelError: it is too large, or no JSON.
+        ModelError: the file is too large, or is not JSON.
     """
     with path.open("rb") as file:
         data: Any = file.read(MAX_CONFIG_BYTES + 1)
     if data.lstrip().startswith(b'"'):
-        # Written by json.dump once more.
+        # The text was written a second time by json.dump.
         data = json.loads(data)
     config = _parsed(path, data)
-    config.pop("compile_config", None)  # how it was trained is never loaded
+    config.pop("compile_config", None)  # the training configuration is never loaded
     return config
 
 
 def check_weights_file(path: Path, *, own: frozenset[str] = frozenset()) -> None:
-    """Refuse a file of weights (.h5, .weights.h5 or .keras) that is damaged, or reaches outside of itself.
+    """Refuse a file of weights (.h5, .weights.h5 or .keras) that is damaged, or refers to data outside itself.
 
     Raises:
-        ModelError: with the file and what is wrong.
+        ModelError: the file is refused. The message says what is wrong.
     """
     del own
     if kind_of(path) != "keras":
@@ -116,7 +116,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """Whatever the readers stumble over in a damaged file is told as damage."""
+    """Report every error of the readers as a damaged file."""
     try:
         yield
     except ModelError:
@@ -133,7 +133,7 @@ def _check_keras(path: Path, own: frozenset[str]) -> None:
         version = _version(path, archive)
         config = _read_config(path, archive)
         stored = _check_archived_weights(path, archive)
-    config.pop("compile_config", None)  # how it was trained is never loaded
+    config.pop("compile_config", None)  # the training configuration is never loaded
     check_config(path, config, stored, version, own)
 
 
@@ -167,7 +167,7 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
 
 
 def _version(path: Path, archive: zipfile.ZipFile) -> str:
-    """The version of the Keras that wrote the file; empty if the file does not say."""
+    """The version of Keras that wrote the file; empty if the file does not have it."""
     if METADATA not in archive.namelist():
         return ""
     with archive.open(METADATA) as file:
@@ -187,7 +187,7 @@ def _parsed(path: Path, data: Any) -> dict[str, Any]:
     text = data.encode(errors="surrogatepass") if isinstance(data, str) else data
     if len(text) > MAX_CONFIG_BYTES:
         raise ModelError(f"{path}: its config is larger than {MAX_CONFIG_BYTES:,} bytes. Refused.")
-    # Parsed, a value of two characters takes a hundred bytes.
+    # In memory, a value of two characters takes a hundred bytes.
     if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_CONFIG_VALUES:
         raise ModelError(f"{path}: its config holds more than {MAX_CONFIG_VALUES:,} values. Refused.")
     try:
@@ -209,7 +209,7 @@ def _check_archived_weights(path: Path, archive: zipfile.ZipFile) -> Stored:
 
 @contextmanager
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
-    """Open a member for random access: seeking backwards in what `archive.open` gives reads it from its start again."""
+    """Open a member for random access. To seek backwards in the file of `archive.open`, zipfile reads it again."""
     info = archive.getinfo(name)
     with archive.open(name) as member, ExitStack() as opened:
         if info.compress_type == zipfile.ZIP_STORED:
@@ -223,7 +223,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[IO[byte
 
 
 def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: after its local header, whose name and extra field have sizes of their own."""
+    """Give the offset of a member's data: after the local header, whose name and extra field vary in size."""
     file.seek(info.header_offset)
     header = file.read(LOCAL_HEADER.size)
     name_length, extra_length = LOCAL_HEADER.unpack(header)

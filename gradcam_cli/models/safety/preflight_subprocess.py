@@ -1,9 +1,9 @@
-"""The preflight in a process of its own: of a damaged file, HDF5 may crash or never come to an end.
+"""Run the preflight in a separate process, because HDF5 may crash or never return on a damaged file.
 
     python -m gradcam_cli.models.safety.preflight_subprocess model|weights OWN_NAMES FILE
     python -m gradcam_cli.models.safety.preflight_subprocess parts|fit OWN_NAMES ARCHITECTURE WEIGHTS
 
-ends with 0 where nothing speaks against the file, or with 3 and the reason on stdout.
+It exits with 0 if the file passes, or with 3 and the reason on stdout.
 """
 
 import os
@@ -26,7 +26,7 @@ CHECKS: Final[dict[str, Callable[..., None]]] = {
     "parts": check_parts,
     "fit": check_fit,
 }
-# Real models take a tenth of a second and a hundred megabytes.
+# Real models take 0.1 seconds and 100 MB.
 SECONDS = 30
 MEMORY = 4 * 2**30
 
@@ -39,17 +39,17 @@ def check_in_subprocess(
     architecture: Path | None = None,
     own: frozenset[str] = frozenset(),
 ) -> None:
-    """Check a model, or a file of weights, as `models.preflight` does.
+    """Check a model, or a file of weights, by `models.safety.preflight` in another process.
 
     Args:
         kind: what the file is.
-        path: of the file.
-        descriptors: open ones that the path may lead to.
-        own: names of classes and functions that the user gives code for.
-        architecture: of the weights, where they are `parts` of one model, or should `fit`.
+        path: the path of the file.
+        descriptors: open descriptors that the path may refer to.
+        own: names of classes and functions in the user's code.
+        architecture: the file of the architecture, if the weights are `parts` of one model or should `fit`.
 
     Raises:
-        ModelError: what the check says, or that it did not survive the file.
+        ModelError: the file is refused, or the check crashed or took too long.
     """
     names = [path] if architecture is None else [architecture, path]
     program = subprogram(__name__, (kind, ",".join(sorted(own)), *map(os.fspath, names)))
@@ -67,7 +67,7 @@ def check_in_subprocess(
 
 
 def _main(kind: str, own: str, *names: str) -> int:
-    # One second more than the parent waits for, in case that it is gone.
+    # One second more than the parent waits, in case the parent has ended.
     limit_resources(MEMORY, SECONDS + 1)
     try:
         CHECKS[kind](*map(Path, names), own=frozenset(own.split(",")) - {""})

@@ -1,7 +1,7 @@
 """Read the wire format of Protocol Buffers: fields by their numbers, without copies and without a schema.
 
-ONNX files are protobuf messages, https://protobuf.dev/programming-guides/encoding/. This is enough to check one:
-neither the package onnx nor its native code is needed for that.
+ONNX files are protobuf messages, https://protobuf.dev/programming-guides/encoding/. This is enough to check a file
+without the package onnx and its native code.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def fields(message: memoryview) -> Iterator[Field]:
     """Give the number and the value of each field: an integer, or the bytes of a text, of numbers or of a message.
 
     Raises:
-        ValueError: the message is truncated, or is none.
+        ValueError: the message is truncated, or is not a protobuf message.
     """
     position, end = 0, len(message)
     while position < end:
@@ -40,7 +40,7 @@ def fields(message: memoryview) -> Iterator[Field]:
 
 
 def integers(value: int | memoryview) -> Iterator[int]:
-    """Give the integers of a repeated field: one, or several that are packed.
+    """Give the integers of a repeated field: a single one, or several packed ones.
 
     Raises:
         ValueError: they are truncated.
@@ -55,7 +55,7 @@ def integers(value: int | memoryview) -> Iterator[int]:
 
 
 def message(value: int | memoryview) -> memoryview:
-    """Give a field's bytes.
+    """Give the bytes of a field.
 
     Raises:
         ValueError: the field is a number.
@@ -66,10 +66,10 @@ def message(value: int | memoryview) -> memoryview:
 
 
 def number(value: int | memoryview) -> int:
-    """Give a field's number.
+    """Give the number of a field.
 
     Raises:
-        ValueError: the field is no integer.
+        ValueError: the field is not an integer.
     """
     if not isinstance(value, int):
         raise ValueError("a number is expected, but there is a message")  # noqa: TRY004 - as in `message`
@@ -77,16 +77,16 @@ def number(value: int | memoryview) -> int:
 
 
 def text(value: int | memoryview) -> str:
-    """Give a field's text.
+    """Give the text of a field.
 
     Raises:
-        ValueError: it is no UTF-8.
+        ValueError: it is not UTF-8.
     """
     return bytes(message(value)).decode("utf-8")
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    """Read seven bits of each byte, the lowest first; the highest bit says that another byte follows."""
+    """Read seven bits of each byte, the lowest first. If the highest bit is set, another byte follows."""
     value = shift = 0
     for byte in data[position : position + LONGEST_VARINT]:
         value |= (byte & 0x7F) << shift

@@ -1,4 +1,4 @@
-"""What each Keras layer allocates and gives: one rule a kind of layer, in a table by class name."""
+"""The weights and output shapes of each Keras layer: one rule for each kind of layer, in a table by class name."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,7 +26,7 @@ from gradcam_cli.models.safety.shapes import (
 
 Inputs = tuple[Dims, ...]
 
-# Layers whose output has the shape of their input, and that have no weights worth counting.
+# Layers whose output has the shape of their input. Their weights are too small to matter, if they have any.
 _SAME_SHAPE = """
     Activation ActivityRegularization AlphaDropout AutoContrast ContrastLimitedAdaptiveHistogramEqualization
     Dropout ELU Equalization GaussianDropout GaussianNoise Identity LeakyReLU Masking ReLU Rescaling Softmax
@@ -148,7 +148,7 @@ def _adaptive_pooling(rank: int) -> Rule:
 
 
 def _margins(value: Any, rank: int) -> list[int]:
-    """What padding or cropping says for each side, both ends together."""
+    """Give the total padding or cropping of each side, both ends together."""
     if rank == 1 and isinstance(value, list):
         return [sum(several(value, 2))]
     if not isinstance(value, list):
@@ -212,12 +212,12 @@ def _dot(config: Node, inputs: Inputs) -> Sizes:
     axes = config["axes"] if isinstance(config["axes"], list) else [config["axes"]] * 2
     (left,), (right,) = axes_of(axes[0], len(first)), axes_of(axes[1], len(second))
     rest = second[:right] + second[right + 1 :]
-    # A batch axis that both have is kept once.
+    # A batch axis of both inputs is kept only once.
     return Sizes(outputs=((first[:left] + first[left + 1 :] + rest) or (1,),))
 
 
 def _per_channel(count: int) -> Rule:
-    """Normalisations that keep vectors along their axis: so many, and two more that they may do without."""
+    """Make a rule for normalisations with vectors along their axis: `count`, and two more that can be turned off."""
 
     def rule(config: Node, inputs: Inputs) -> Sizes:
         dims = inputs[0]
@@ -249,7 +249,7 @@ def _prelu(config: Node, inputs: Inputs) -> Sizes:
 
 
 def _layer_scale(config: Node, inputs: Inputs) -> Sizes:
-    """ConvNeXt's factors, one a channel."""
+    """Give the factors of ConvNeXt, one for each channel."""
     return Sizes(((whole(config["projection_dim"]),),), (inputs[0],))
 
 
@@ -293,7 +293,7 @@ def _convolutional_lstm(rank: int) -> Rule:
 
 
 def _encoding(config: Node, inputs: Inputs) -> Sizes:
-    """Encodings of categories, which give as many numbers as there are categories, unless they give integers."""
+    """Give the shape of encoded categories: one number for each category, or integers of the input's shape."""
     mode = config.get("output_mode", "multi_hot" if "num_tokens" in config else "int")
     if mode == "int":
         return same_shape(config, inputs)

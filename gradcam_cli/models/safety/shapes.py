@@ -1,6 +1,6 @@
-"""The shape arithmetic of the preflight: what a layer allocates and gives, from its config and the shapes that come in.
+"""The shape arithmetic of the preflight: a layer's weights and outputs from its config and its input shapes.
 
-Shapes are tuples of integers without the batch. A shape that cannot be known is None. Keras is not imported.
+Shapes are tuples of integers without the batch. An unknown shape is None. Keras is not imported.
 """
 
 import math
@@ -12,16 +12,16 @@ Node = dict[str, Any]
 Dims = tuple[int, ...]
 Shape = Dims | None
 
-# What a hostile config may make of an arithmetic rule. The shapes are then unknown.
+# Errors that a hostile config may cause in an arithmetic rule. The shapes are then unknown.
 RULE_ERRORS = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError)
-# Larger numbers are all the same: far too large.
+# Larger numbers are not distinguished: they are all far too large.
 LARGEST_NUMBER = 10**15
 LONGEST_SHAPE = 32
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What one call of a layer takes: its weights, its outputs, and tensors that live during the call."""
+    """The sizes of one call of a layer: its weights, its outputs, and temporary tensors of the call."""
 
     weights: tuple[Dims, ...] = ()
     outputs: tuple[Shape, ...] = ()
@@ -32,10 +32,10 @@ Rule = Callable[[Node, tuple[Dims, ...]], Sizes]
 
 
 def whole(value: Any) -> int:
-    """Read a count: a number that is not negative.
+    """Read a count, which is a number that is not negative.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not a count.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise ValueError("not a count")
@@ -46,7 +46,7 @@ def several(value: Any, rank: int) -> Dims:
     """Read one count for all sides, or one for each side.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is neither.
     """
     if isinstance(value, list):
         if len(value) not in {1, rank}:
@@ -56,10 +56,10 @@ def several(value: Any, rank: int) -> Dims:
 
 
 def dims_of(value: Any, *, batched: bool, open_side: int = 1) -> Dims:
-    """Read a shape, in which None is an open size.
+    """Read a shape; None in it is an open size.
 
     Raises:
-        ValueError: it is no shape.
+        ValueError: it is not a shape.
     """
     if not isinstance(value, list) or len(value) > LONGEST_SHAPE or (batched and not value):
         raise ValueError("not a shape")
@@ -72,13 +72,13 @@ def numbers(dims: Dims) -> int:
 
 
 def lora(config: Node, kernel: Dims) -> tuple[Dims, ...]:
-    """Give the two factors that a layer with a `lora_rank` has beside its kernel."""
+    """Give the two additional factors of a kernel with a `lora_rank`."""
     rank = config.get("lora_rank")
     return () if rank is None else ((*kernel[:-1], whole(rank)), (whole(rank), kernel[-1]))
 
 
 def bias(config: Node, *dims: int) -> tuple[Dims, ...]:
-    """Give a bias of this shape, or none where the config says so."""
+    """Give a bias of this shape, or nothing if the config turns it off."""
     return (dims,) if config.get("use_bias", True) else ()
 
 
@@ -88,12 +88,12 @@ def is_channels_first(config: Node) -> bool:
 
 
 def split(dims: Dims, config: Node) -> tuple[Dims, int]:
-    """Take a shape apart into sides and channels."""
+    """Split a shape into sides and channels."""
     return (dims[1:], dims[0]) if is_channels_first(config) else (dims[:-1], dims[-1])
 
 
 def joined(sides: Dims, channels: int, config: Node) -> Dims:
-    """Put sides and channels together."""
+    """Join sides and channels to a shape."""
     return (channels, *sides) if is_channels_first(config) else (*sides, channels)
 
 
@@ -108,10 +108,10 @@ def after_window(sides: Dims, window: Dims, strides: Dims, dilation: Dims, paddi
 
 
 def axis_of(axis: Any, rank: int) -> int:
-    """Turn an axis that counts the batch into an index of a shape without it.
+    """Turn an axis of a shape with the batch into an index of the shape without the batch.
 
     Raises:
-        TypeError: it is no axis.
+        TypeError: it is not an axis.
         ValueError: there is no such axis, or it is the batch.
     """
     if isinstance(axis, bool) or not isinstance(axis, int):
@@ -123,7 +123,7 @@ def axis_of(axis: Any, rank: int) -> int:
 
 
 def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
-    """Read one axis or a list of them, as `axis_of` does."""
+    """Read one axis or a list of axes, like `axis_of`."""
     return tuple(axis_of(item, rank) for item in (axis if isinstance(axis, list) else [axis]))
 
 
@@ -135,14 +135,14 @@ def broadcast(shapes: tuple[Dims, ...]) -> Dims:
 
 
 def concatenated(shapes: tuple[Dims, ...], axis: Any) -> Dims:
-    """Give the shape of tensors that are put one behind the other."""
+    """Give the shape of a concatenation of tensors."""
     first = shapes[0]
     at = axis_of(axis, len(first))
     return (*first[:at], sum(dims[at] for dims in shapes), *first[at + 1 :])
 
 
 def reshaped(dims: Dims, target: Dims, open_at: int | None) -> Dims:
-    """Give the shape of a reshape, in which one side may be left open."""
+    """Give the shape of a reshape, in which one side may be open."""
     if open_at is None:
         return target
     others = numbers(target[:open_at] + target[open_at + 1 :])
@@ -150,10 +150,10 @@ def reshaped(dims: Dims, target: Dims, open_at: int | None) -> Dims:
 
 
 def target_of(value: Any) -> tuple[Dims, int | None]:
-    """Read the target of a reshape, and where it is open.
+    """Read the target of a reshape, and the index of its open side.
 
     Raises:
-        ValueError: it is no target.
+        ValueError: it is not a target.
     """
     sides = value if isinstance(value, list) else [value]
     is_open = [side is None or side == -1 for side in sides]

@@ -1,6 +1,6 @@
-"""Compare what a config makes Keras allocate with what the file stores, layer by layer.
+"""Compare the sizes that a config makes Keras allocate with the stored sizes, layer by layer.
 
-Keras builds a model before it reads a weight. In an honest file each tensor that it makes is one that is stored.
+Keras builds a model before it reads a weight. In a valid file, every tensor that Keras builds is stored.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from gradcam_cli.models.safety.rules import RULES
 from gradcam_cli.models.safety.shapes import RULE_ERRORS, Dims, Node, numbers, whole
 from gradcam_cli.models.safety.walk import BATCHED, PICTURE_RANK, Walk, WalkError, is_model, kind_of, opened, total
 
-# A file may store a tensor in fewer numbers than Keras makes of it, as four bits each or once for two layers.
+# A file may store fewer values than Keras allocates: packed as 4-bit values, or once for two layers.
 MAX_RATIO = 4
 FREE_NUMBERS = 10**7
-# One image may become this many times as many numbers in one layer; small images, these many in any case.
+# The largest growth of one image in one layer; for small images, the number of values that is always allowed.
 MAX_GROWTH = 512
 FREE_ACTIVATIONS = 2**27
 MAX_ACTIVATIONS = 2**31
 MAX_INPUT_SIDE = 16_384
-# Where the shape of a layer's input is unknown, these say how large its weights are.
+# If the shape of a layer's input is unknown, these settings give the size of its weights.
 SIZES = frozenset(
     {"units", "filters", "output_dim", "input_dim", "intermediate_dim", "depth_multiplier", "hidden_dim", "lora_rank"}
 )
@@ -30,16 +30,16 @@ WAY_OUT = "If you made the model, load it in the original program, and save it a
 
 
 def check_sizes(path: Path, config: Node, nodes: list[tuple[str, Node]], stored: Stored) -> None:
-    """Refuse a config that asks for weights which are not stored, or for enormous numbers of one image.
+    """Refuse a config that needs weights which are not stored, or too many values for one image.
 
     Args:
-        path: the model's file, to be named in errors.
-        config: the model.
-        nodes: all objects in it, each with the layer that it belongs to.
+        path: the model's file, for messages.
+        config: the config of the model.
+        nodes: all objects in the config, each with the name of its layer.
         stored: the tensors of the file.
 
     Raises:
-        ModelError: with the file and the layer at fault.
+        ModelError: the config is refused. The message has the file and the layer.
     """
     for layer, node in nodes:
         _check_input(path, layer, node)
@@ -53,7 +53,7 @@ def check_sizes(path: Path, config: Node, nodes: list[tuple[str, Node]], stored:
 
 
 def _check_input(path: Path, layer: str, node: Node) -> None:
-    """Refuse images that nobody has. The size of a batch and the length of a vector do not matter."""
+    """Refuse image inputs that are too large. The size of a batch and the length of a vector are not limited."""
     for key in BATCHED:
         shape = node.get(key)
         if (
@@ -92,7 +92,7 @@ def _check_weights(path: Path, nodes: list[tuple[str, Node]], walk: Walk, stored
 
 
 def _weights(node: Node, walk: Walk, stored: Stored, widest: int, batch: int) -> tuple[Dims, ...]:
-    """What Keras allocates for one node: by the shapes that reach it, or by what it says that it was built for."""
+    """Give what Keras allocates for one node, by the shapes of its inputs, or by the shapes that it was built for."""
     config = node["config"]
     if is_model(node):
         return ()
@@ -106,7 +106,7 @@ def _weights(node: Node, walk: Walk, stored: Stored, widest: int, batch: int) ->
 
 
 def _built(node: Node, config: Node) -> tuple[Dims, ...] | None:
-    """The weights by `build_config`, from which Keras builds a layer before it is called; None if there is none."""
+    """Give the weights by `build_config`, with which Keras builds a layer before its call; None if there is none."""
     entry = node.get("build_config")
     if not isinstance(entry, dict):
         return None
@@ -122,7 +122,7 @@ def _built(node: Node, config: Node) -> tuple[Dims, ...] | None:
 
 
 def _guessed(config: Node, stored: Stored, widest: int) -> tuple[Dims, ...]:
-    """The weights of a layer whose input is unknown: those of the stored tensor that has its size, or the worst."""
+    """Estimate the weights of a layer with an unknown input: a stored tensor with its size, or the largest case."""
     size = max(_sizes(config), default=0)
     if not size:
         return ()
@@ -132,7 +132,7 @@ def _guessed(config: Node, stored: Stored, widest: int) -> tuple[Dims, ...]:
 
 
 def _at_once(node: Node, config: Node, batch: int) -> tuple[Dims, ...]:
-    """What is allocated whatever the input is: a metric's counts, and the states of a recurrent layer for a batch."""
+    """Give what is allocated for any input: a metric's counts, and the states of a stateful recurrent layer."""
     try:
         counts = metric(config) if "IoU" in kind_of(node) or "num_thresholds" in config else ()
         states = ((batch, max(_sizes(config), default=1)),) if config.get("stateful") is True else ()
@@ -157,7 +157,7 @@ def _check_activations(path: Path, nodes: list[tuple[str, Node]], walk: Walk) ->
 
 
 def _sizes(config: Node) -> list[int]:
-    """Lengths that a layer's weights get from its config."""
+    """Give the lengths of a layer's weights that its config contains."""
     heads = config.get("num_heads", config.get("num_query_heads"))
     width = config.get("key_dim", config.get("head_dim"))
     found = [value for key in SIZES & config.keys() for value in _counts(config[key])]
@@ -172,7 +172,7 @@ def _batches(node: Node) -> Iterator[int]:
 
 
 def _counts(value: Any) -> list[int]:
-    """The counts of a setting: one, or a list of them; nothing else is one."""
+    """Give the counts in a setting: one, or a list of them. Other values are ignored."""
     found = []
     for item in value if isinstance(value, list) else [value]:
         try:

@@ -1,4 +1,4 @@
-"""Walk a model's config layer by layer, as Keras builds it, and note what each layer allocates and gives."""
+"""Walk a model's config layer by layer, as Keras builds it, and record each layer's weights and output shapes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from gradcam_cli.models.safety.operations import OPERATIONS
 from gradcam_cli.models.safety.rules import RULES
 from gradcam_cli.models.safety.shapes import RULE_ERRORS, Dims, Node, Shape, Sizes, dims_of, numbers
 
-# The side of an input of open size where `input_size` does not say it.
+# The side of an open input size, if `input_size` is not given.
 OPEN_SIDE = 224
 PICTURE_RANK = 3
 MAX_STEPS = 50_000
@@ -20,22 +20,22 @@ OPERATION_MODULES = ("keras.ops", "keras.src.ops")
 
 
 class WalkError(ValueError):
-    """A config that Keras could not build, or that takes more steps or is nested deeper than any model."""
+    """A config that Keras could not build, or that has more steps or deeper nesting than any model."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The largest that was found for one layer over all of its calls."""
+    """The largest weights and tensors that were found for one layer over all of its calls."""
 
     weights: tuple[Dims, ...]
     tensors: tuple[Dims, ...]
 
 
 class Walk:
-    """The walk through one config. `measured` has an entry for the id of each layer's node that was reached."""
+    """A walk through one config. `measured` has an entry for the id of the node of each layer that was reached."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start without measurements."""
         self.measured: dict[int, Measured] = {}
         self.input_numbers = 0
         self._models: dict[tuple[int, tuple[Shape, ...]], tuple[Shape, ...]] = {}
@@ -43,10 +43,10 @@ class Walk:
         self._depth = 0
 
     def layer(self, node: Node, inputs: tuple[Shape, ...], settings: Node | None = None) -> tuple[Shape, ...]:
-        """Measure one call of a layer, or of a model; gives the shapes of its outputs.
+        """Measure one call of a layer or of a model, and give the shapes of its outputs.
 
         Raises:
-            WalkError: the config takes too many steps.
+            WalkError: the config takes too many steps, or is nested too deeply.
         """
         self._steps += 1
         if self._steps > MAX_STEPS or self._depth > MAX_NESTING:
@@ -102,7 +102,7 @@ class Walk:
             return self._functional(config, layers, inputs)
         own = sequential_input(node, layers)
         if own and inputs and own != inputs:
-            # Keras builds it for what it says that it takes, and calls it with what reaches it.
+            # Keras builds the model for its own declared input, and calls it with the actual input.
             self._sequential(layers, own)
         return self._sequential(layers, inputs or own)
 
@@ -132,7 +132,7 @@ class Walk:
         return tuple(_found(made, source) for source in references(config.get("output_layers")))
 
     def _input(self, node: Node, given: tuple[Shape, ...]) -> tuple[Shape, ...]:
-        """What comes in: sizes that the input leaves open are those of what the model is called with."""
+        """Give the shapes of an input. Its open sizes are those of the tensor that the model is called with."""
         declared = declared_shape(node.get("config") or {})
         outer = given[0] if given else None
         if declared is None:
@@ -145,7 +145,7 @@ class Walk:
         return shapes
 
     def _count_input(self, shapes: tuple[Shape, ...]) -> None:
-        """Note how large the image is; models inside of the model do not count."""
+        """Record the size of the image. Inputs of nested models are ignored."""
         if self._depth == 1 or not self.input_numbers:
             self.input_numbers = max(self.input_numbers, *(numbers(dims) for dims in shapes if dims is not None), 0)
 
@@ -169,7 +169,7 @@ def kind_of(node: Node) -> str:
 
 
 def is_model(node: Node) -> bool:
-    """Whether a node is a model: something with layers of its own."""
+    """Whether a node is a model, which has its own layers."""
     config = node.get("config")
     if isinstance(config, dict):
         return isinstance(config.get("layers"), list)
@@ -177,15 +177,15 @@ def is_model(node: Node) -> bool:
 
 
 def layers_of(config: Any) -> list[Any]:
-    """List the layers of a model; the oldest Sequential has no more than the list."""
+    """List the layers of a model. The config of the oldest Sequential is the list itself."""
     layers = config.get("layers") if isinstance(config, dict) else config
     return layers if isinstance(layers, list) else []
 
 
 def sequential_input(node: Node, layers: list[Node]) -> tuple[Shape, ...]:
-    """Find what a Sequential takes: in its first layer, or where it says what it was built for.
+    """Find the input shape of a Sequential: in its first layer, or in the shape that it was built for.
 
-    A nested model at the beginning says for itself what it takes.
+    The input of a nested model at the beginning is read from that model.
     """
     first = layers[0].get("config") if layers else None
     if isinstance(first, dict) and (own := own_shape(first)) is not None:
@@ -209,35 +209,35 @@ def declared_shape(config: Node) -> tuple[int | None, ...] | None:
 
 
 def closed(declared: tuple[int | None, ...]) -> Dims:
-    """Put a usual size for what an image leaves open, and 1 elsewhere."""
+    """Replace open sizes by a usual size for images, and by 1 for other inputs."""
     side = OPEN_SIDE if len(declared) == PICTURE_RANK else 1
     return tuple(side if known is None else known for known in declared)
 
 
 def own_shape(config: Node) -> Dims | None:
-    """Read the input shape that a layer's config declares."""
+    """Read the input shape that a layer's config declares, with usual sizes for open ones."""
     declared = declared_shape(config)
     return None if declared is None else closed(declared)
 
 
 def opened(value: Any, *, batched: bool) -> Dims:
-    """Read a shape out of `build_config`.
+    """Read a shape of `build_config`.
 
     Raises:
-        ValueError: it is no shape.
+        ValueError: it is not a shape.
     """
     rank = len(value) - (1 if batched else 0) if isinstance(value, list) else 0
     return dims_of(value, batched=batched, open_side=OPEN_SIDE if rank == PICTURE_RANK else 1)
 
 
 def _each_step(walk: Walk, config: Node, inputs: tuple[Dims, ...]) -> tuple[Shape, ...]:
-    """TimeDistributed: the layer inside meets one step at a time."""
+    """TimeDistributed: the inner layer gets one step at a time."""
     outputs = walk.layer(config["layer"], (inputs[0][1:],))
     return tuple(None if dims is None else (inputs[0][0], *dims) for dims in outputs)
 
 
 def _both_ways(walk: Walk, config: Node, inputs: tuple[Dims, ...]) -> tuple[Shape, ...]:
-    """Bidirectional: twice the layer, unless the backward one is described, too."""
+    """Bidirectional: the layer twice, or the layer and its backward layer if there is one."""
     (output, *more) = walk.layer(config["layer"], inputs[:1])
     backward = config.get("backward_layer")
     if isinstance(backward, dict):
@@ -249,19 +249,19 @@ def _both_ways(walk: Walk, config: Node, inputs: tuple[Dims, ...]) -> tuple[Shap
 
 
 def _inside(walk: Walk, config: Node, inputs: tuple[Dims, ...]) -> tuple[Shape, ...]:
-    """A wrapper that changes no shape."""
+    """A wrapper that does not change shapes."""
     return walk.layer(config["layer"], inputs)
 
 
 def _recurrent(walk: Walk, config: Node, inputs: tuple[Dims, ...]) -> tuple[Shape, ...]:
-    """RNN: its cell meets one step, and gives the output and its states."""
+    """RNN: its cell gets one step, and gives the output and its states."""
     output, *states = walk.layer(config["cell"], (inputs[0][1:],))
     sequence = None if output is None else (inputs[0][0], *output)
     return (sequence if config.get("return_sequences") else output, *(states if config.get("return_state") else ()))
 
 
 def _stacked(walk: Walk, config: Node, inputs: tuple[Dims, ...]) -> tuple[Shape, ...]:
-    """StackedRNNCells: each cell meets the output of the one before."""
+    """StackedRNNCells: each cell gets the output of the cell before."""
     output: Shape = inputs[0]
     for cell in config["cells"]:
         output = walk.layer(cell, (output,))[0]
