@@ -106,7 +106,7 @@ def tiff_decoder(layout: TiffLayout) -> Decoder:
     """
     _refuse_unknown_colours(layout)
     if layout.compression == _PACKBITS and layout.predictor != 1:
-        # libtiff ignores the predictor, tifffile applies it.
+        # libtiff ignores the predictor, and tifffile reverses it.
         raise ImageError(
             Reason.UNSUPPORTED, f"{layout.describe()}: a predictor, which is not defined for this compression"
         )

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from gradcam_cli.errors import ImageError, Reason
 from gradcam_cli.extras import install_hint
 
-# The mark of a tar archive is at 257, that of a NIfTI volume at 344. The first directory of a raw photograph is in 4
-# kB.
+# The mark of a tar archive is at 257, that of a NIfTI volume at 344. The first directory of a raw
+# photograph is within the first 4 kB.
 HEAD_BYTES: Final = 4096
 # The formats that every installation decodes, by the names of `format_of`.
 PICTURES: Final = frozenset({"JPEG", "PNG", "WebP", "TIFF", "BigTIFF", "BMP", "GIF", "PNM", "JPEG 2000", "AVIF"})

@@ -23,7 +23,7 @@ GIF_MAGIC: Final = b"GIF8"
 # A JPEG marker: 0xff followed by anything except a stuffed zero, padding, or a restart mark.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
-# All of 0xc0 to 0xcf except Huffman tables, an extension, and conditions of arithmetic coding.
+# All of 0xc0 to 0xcf except Huffman tables, an extension, and the conditioning of arithmetic coding.
 # JPEG-LS has its own frame.
 _JPEG_FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 # The property with an image's size in the ISO base media file format. It comes before the pixels.

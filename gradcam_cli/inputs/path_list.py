@@ -20,7 +20,8 @@ def read_list(file: BinaryIO, *, null_separated: bool) -> Iterator[str]:
     """Split a list of paths at newlines, or at NUL bytes as `find -print0` writes them. The list is read step by step.
 
     A byte order mark, carriage returns at the ends of lines and empty lines are removed. Spaces around a path are
-    removed if only the path without them exists. Single carriage returns end lines if paths between them exist.
+    removed if only the path without them exists. Carriage returns without newlines end lines if a path between them
+    exists.
 
     Raises:
         UsageError: the list has the other separator or both, or is an image.

@@ -27,7 +27,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Needed:
-    """The size that an image decoded at a reduced scale must have: its longest side, its width and its height."""
+    """The smallest allowed size of an image decoded at a reduced scale: its longest side, its width and its height."""
 
     longest: int
     width: int

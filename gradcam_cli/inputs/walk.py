@@ -1,4 +1,4 @@
-"""Walk one folder: every file is read from the listing once, and is an input or is counted as left out.
+"""Walk one folder: every file is an input, or is counted as left out.
 
 Names decide first. Only files without a suffix or with an unusual one are opened, and only their first bytes are read.
 Folders are listed with `os.scandir`, and no file's status is read, so that large trees on slow disks stay fast.

@@ -17,7 +17,7 @@ from gradcam_cli.models.output_kind import OutputHints
 from gradcam_cli.models.request import ModelRequest, checked, open_source
 from gradcam_cli.models.weights import is_imagenet_file
 
-# Variances by which keras.applications also scales in EfficientNet for the weights of ImageNet.
+# For the weights of ImageNet, EfficientNet in keras.applications also divides by the square roots of these values.
 IMAGENET_VARIANCE = (0.229, 0.224, 0.225)
 
 

@@ -196,7 +196,7 @@ def _probabilities(tensor: Any, classes: int, reason: str) -> Output:
 
 
 def branch_scores(tensor: Any) -> Any:
-    """Give logits for probabilities of several softmaxes or sigmoids, or of a clipped one; None for anything else.
+    """Give logits for probabilities of one or several softmaxes or sigmoids, also if clipped; None for anything else.
 
     For a sum or a mean of branches, these are the mean of the branches' logits with the same weights. No single logit
     exists there, and the gradient of the logarithm of the mean vanishes if the network is certain. For a concatenation,

@@ -105,7 +105,7 @@ def _weights_beside(path: Path) -> tuple[Path, str]:
 
 
 def _own_of(found: list[Path], path: Path, fits: Callable[[Path], bool]) -> Path | None:
-    """Choose the file of the same name, else the only file, else the only one that fits; None if this is not unique."""
+    """Choose among the files of the same name, or else all: the only one, or the only one that fits; else None."""
     alike = [other for other in found if _stem(other) == _stem(path)] or found
     if len(alike) > 1:
         alike = [other for other in alike[:MAX_TRIED] if fits(other)]

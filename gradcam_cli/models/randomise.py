@@ -60,7 +60,8 @@ StandIn = tuple[Any, Any]
 def permuted(layer: WeightedLayer, rng: np.random.Generator) -> list[StandIn]:
     """Shuffle the values within each floating-point weight tensor, in variables that replace those of the layer.
 
-    Mean, deviation and signs of the whole tensor stay the same, so the variances of a normalisation stay positive.
+    Each tensor keeps its set of values. So its mean and deviation stay the same, and the variances of a normalisation
+    stay positive.
     This differs from Adebayo et al. 2018 (arXiv:1810.03292), who draw new weights from the initialiser.
     """
     stand_ins = []

@@ -48,7 +48,7 @@ def _replaced(root: Any, found: dict[str, str]) -> Any:
 
 
 def _model_name(node: Node) -> str:
-    """The model's name in the network; None as text if the config is only a list of layers without a name."""
+    """Give the model's name from its config, or from its entry if the config is only a list of layers."""
     config = node["config"]
     return str(config.get("name") if isinstance(config, dict) else node.get("name"))
 
