@@ -35,7 +35,7 @@ def fetched(settings: ModelSettings, stores: Stores, show: Show) -> Iterator[Mod
         UsageError: a URL is not that of an object store, or the library for the store is not installed.
         ModelError: the object does not exist, access is refused, it is too large, or it changed during the download.
         StorageError: the store does not answer.
-        EnvironmentStop: there is not enough room on the disk.
+        EnvironmentStop: the file cannot be written to the temporary folder, for example because the disk is full.
     """
     if not is_remote(settings):
         yield settings

@@ -34,7 +34,7 @@ def decode_tiff(data: bytes, layout: TiffLayout) -> Samples:
     if layout.photometric not in {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR}:
         raise ImageError(Reason.UNSUPPORTED, f"{layout.describe()}: save it as 8-bit RGB")
     try:
-        import imagecodecs  # noqa: F401 - tifffile asks for it when it meets a compression
+        import imagecodecs  # noqa: F401 - tifffile needs it for compressed data
 
         tifffile = _tifffile()
     except ImportError as error:

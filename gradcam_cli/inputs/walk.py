@@ -154,7 +154,7 @@ class _Walk:
                 yield met
 
     def _is_linked(self) -> Callable[[Identity], bool]:
-        """Give a function that says whether a link leads to an odd file."""
+        """Give a function that says whether a link leads to a file that was recognised by its contents."""
         odd = {(device, inode & _INODE_BITS) for (device, inode), _ in self.odd}
         linked = {
             (device, inode)

@@ -14,10 +14,11 @@ from gradcam_cli.models.safety.rules import RULES
 from gradcam_cli.models.safety.shapes import RULE_ERRORS, Dims, Node, numbers, whole
 from gradcam_cli.models.safety.walk import BATCHED, PICTURE_RANK, Walk, WalkError, is_model, kind_of, opened, total
 
-# A file may store fewer values than Keras allocates: packed as 4-bit values, or once for two layers.
+# Keras may allocate more values than a file stores: values may be packed into 4 bits, or stored once for two layers.
 MAX_RATIO = 4
 FREE_NUMBERS = 10**7
-# The largest growth of one image in one layer; for small images, the number of values that is always allowed.
+# One image may grow by the factor MAX_GROWTH in one layer. FREE_ACTIVATIONS values are always allowed, and more than
+# MAX_ACTIVATIONS never.
 MAX_GROWTH = 512
 FREE_ACTIVATIONS = 2**27
 MAX_ACTIVATIONS = 2**31
