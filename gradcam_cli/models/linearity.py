@@ -1,6 +1,6 @@
 """Whether the scores are piecewise linear in the target layer's output.
 
-The closed form of Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063) assumes this.
+The closed form of Grad-CAM++ (Chattopadhyay et al. 2018, arXiv:1710.11063) assumes this.
 """
 
 from typing import Any
