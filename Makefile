@@ -19,11 +19,11 @@ demo: $(VENV)/.run ## Explain sample_images/ with real weights (needs no network
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not (slow or ray)"
 
 .PHONY: test-slow
-test-slow: $(VENV)/.dev ## Run the slow tests: the other architectures of keras.applications, and the wheel
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m slow
+test-slow: $(VENV)/.dev ## Run the slow tests: other architectures of keras.applications, Ray, S3, the wheel
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "slow or ray"
 
 .PHONY: test-all
 test-all: test test-slow ## Run all tests, as CI does

@@ -28,6 +28,9 @@ from gradcam_cli.storage import Stat, Store, Stores
 pytest.importorskip("s3fs", reason="the extra gradcam-cli[remote] is not installed")
 pytest.importorskip("moto.server", reason="moto[server] is not installed")
 
+# A server, real requests, and faults that are injected into them take about a minute.
+pytestmark = pytest.mark.slow
+
 SECRET = "secret-that-nobody-must-see"  # noqa: S105 - it is looked for, and opens nothing
 BUCKETS = count()
 TESTS = Path(__file__).parent
