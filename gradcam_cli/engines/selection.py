@@ -54,16 +54,6 @@ class Engines:
 
         return locate_model(settings, downloading, need_weights=need_weights, may_wait=has_plan)
 
-    def has_plan(self, request: "ModelRequest", choice: EngineSettings) -> bool:
-        """Whether an engine will probably open without TensorFlow and Keras. No plan is read."""
-        if choice.engine == "tensorflow":
-            return False
-        if request.plan or request.exchange or not choice.cache:
-            return bool(request.plan or request.exchange)
-        from gradcam_cli.engines.cache import has_plan
-
-        return has_plan(request)
-
     def open(self, request: "ModelRequest", choice: EngineSettings, work: Work) -> "tuple[Engine, Classifier | Plan]":
         """Make the engine, and give the engine and the model.
 
@@ -79,12 +69,12 @@ class Engines:
 
 def loading_text(request: "ModelRequest", choice: EngineSettings) -> str:
     """Make the message about loading: it names the library, whose import takes most of the time, and the model."""
-    library = "OpenVINO" if _is_without_tensorflow(request, choice) else "TensorFlow"
+    library = "OpenVINO" if opens_without_tensorflow(request, choice) else "TensorFlow"
     return f"loading {library} and the model {request.name}"
 
 
-def _is_without_tensorflow(request: "ModelRequest", choice: EngineSettings) -> bool:
-    """Whether a plan will probably explain the model. No plan is read."""
+def opens_without_tensorflow(request: "ModelRequest", choice: EngineSettings) -> bool:
+    """Whether an engine will probably open without TensorFlow and Keras, by a plan. No plan is read."""
     if request.plan or request.exchange:
         return True
     if choice.engine == "tensorflow" or not choice.cache or request.inputs_vary or not openvino_installed():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcam_cli.engines.protocol import Engine, map_layer
-from gradcam_cli.engines.selection import Engines, loading_text
+from gradcam_cli.engines.selection import Engines, loading_text, opens_without_tensorflow
 from gradcam_cli.engines.work import Work
 from gradcam_cli.extras import install_hint
 from gradcam_cli.imaging.lettering import Lettering, lettering_of
@@ -86,6 +86,11 @@ class EngineFactory:
     def loading(self) -> str:
         """What is loaded before the first image, see `loading_text`."""
         return loading_text(self.model, self.request.engine)
+
+    @property
+    def is_without_tensorflow(self) -> bool:
+        """Whether the engine will probably open without TensorFlow."""
+        return opens_without_tensorflow(self.model, self.request.engine)
 
     @property
     def _writes(self) -> bool:

@@ -79,11 +79,8 @@ def run_explain(
     )
     held = _folder(request, request.output, stores).held() if request.output else nullcontext()
     fetching = fetched(request.model, stores, observer.downloading)
-    with (
-        held as folder,
-        fetching as settings,
-        decoder(isolated=request.isolate_decoder, decoders=isolated) as decode_one,
-    ):
+    decoding = decoder(isolated=request.isolate_decoder, decoders=isolated)
+    with held as folder, fetching as settings, decoding as decode_one:
         request = replace(request, model=settings)
         if isinstance(folder, LocalFolder):
             folder.refuse_same_names(found.sources)

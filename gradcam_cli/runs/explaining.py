@@ -62,8 +62,7 @@ class InProcess:
         """Load the model; if there is not enough memory, use half the batch size."""
         factory = self._factory
         # With TensorFlow, this saves no time: its import takes much longer, and includes many of the same modules.
-        quick = factory.engines.has_plan(factory.model, factory.request.engine)
-        with imported_meanwhile(PIPELINE) if quick else nullcontext():
+        with imported_meanwhile(PIPELINE) if factory.is_without_tensorflow else nullcontext():
             return origin_of_job(factory.request, self.job)
 
     def records(self, left: SourceList, sink: Sink) -> Generator[Record]:

@@ -13,7 +13,7 @@ from gradcam_cli.errors import ImageError
 from gradcam_cli.imaging.geometry import Fit, Size
 from gradcam_cli.imaging.lettering import Lettering
 from gradcam_cli.imaging.preprocessing import Preprocessing
-from gradcam_cli.inputs.photo import Admit, Decode, Needed, Photo, at_once
+from gradcam_cli.inputs.photo import Admit, Decode, Needed, Photo
 from gradcam_cli.inputs.sources import Source
 from gradcam_cli.labels.class_labels import Labels
 from gradcam_cli.methods import METHODS, Method
@@ -30,11 +30,11 @@ Listen = Callable[[str, Admit], AbstractContextManager[Admit]]
 def decode_here(
     data: bytes,
     limits: Limits,
-    needed: Needed | None = None,
-    sample_range: SampleRange | None = None,
-    admit: Admit = at_once,
+    needed: Needed | None,
+    sample_range: SampleRange | None,
+    admit: Admit,
 ) -> Photo:
-    """Decode in this process as `decoding.decode` does; the decoders are imported with the first picture."""
+    """Decode in this process as `decoding.decode` does. The decoders are imported with the first image."""
     from gradcam_cli.inputs.decoding import decode
 
     return decode(data, limits, needed, sample_range, admit)
